@@ -1,0 +1,69 @@
+# Each target sets up its own .venv on first use. Any Python from 3.11 on will do: make PYTHON=python3.12 test
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -ec
+.DEFAULT_GOAL := help
+.PHONY: help setup demo sandbox test coverage lint format e2e bench locks docs clean
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CODE := operator tests tools
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(READY) ## install everything into .venv (the other targets do it by themselves)
+
+$(READY): locks/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@echo "Setting up .venv with $$($(PYTHON) --version), about half a minute, once:"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r locks/dev.txt \
+	  | awk '/^Collecting/ {n++; if (n % 10 == 0) {printf "  %d packages fetched\n", n; fflush()}} \
+	         /^Installing/ {print "  installing"; fflush()} \
+	         /rror/ {print}'
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "  ready"
+
+demo: $(READY) ## the main job, end to end, in the sandbox
+	@$(BIN)/awsbatch-operator demo
+
+sandbox: $(READY) ## a world to play in; stays up until Ctrl-C
+	@$(BIN)/awsbatch-operator sandbox
+
+test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
+	@$(BIN)/python -m pytest
+
+coverage: $(READY) ## all tests with branch coverage of the operator, its own processes included
+	@rm -f .coverage .coverage.*
+	@$(BIN)/coverage run -m pytest -q
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report --fail-under=90
+
+lint: $(READY) ## everything that can be said without running it
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/api_docs.py --check
+
+format: $(READY) ## mend what ruff can mend
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+e2e: $(READY) ## tests/e2e on the control plane that is there: KUBEBUILDER_ASSETS, else the embedded one
+	@$(BIN)/python -m pytest tests/e2e --control-plane=$(if $(KUBEBUILDER_ASSETS),envtest,embedded)
+
+docs: $(READY) ## regenerate what is generated
+	$(BIN)/python tools/api_docs.py > docs/api.md
+
+UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+locks: $(READY) ## resolve the dependencies anew
+	$(UV_COMPILE) pyproject.toml -o locks/operator.txt
+	$(UV_COMPILE) --extra sandbox --group dev pyproject.toml -o locks/dev.txt
+
+clean: ## forget .venv and all caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .sandbox .coverage*

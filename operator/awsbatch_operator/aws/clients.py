@@ -1,0 +1,151 @@
+"""boto3 clients of AWS Batch: one for each lane and region, made on demand, made anew when credentials failed."""
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Protocol, cast
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, InvalidEndpointConfigurationError
+
+from awsbatch_operator import __version__
+
+THREADS: Final = 16
+"""Calls at once of one lane; threads and connections exist only once they are needed."""
+
+RENEW_EVERY: Final = 10.0
+"""Seconds between two renewals of session and clients: making them costs a tenth of a second of CPU."""
+
+
+class SettingsError(ValueError):
+    """The AWS settings of this process cannot be understood; says which variable to mend."""
+
+
+class BatchClient(Protocol):
+    """What is used of boto3's client."""
+
+    def describe_jobs(self, *, jobs: Sequence[str]) -> Mapping[str, Any]: ...
+    def terminate_job(self, *, jobId: str, reason: str) -> Mapping[str, Any]: ...  # noqa: N803 (the SDK's own spelling)
+    def terminate_jobs(self, *, jobs: Sequence[str], reason: str) -> Mapping[str, Any]: ...
+    def close(self) -> None: ...
+
+
+MakeClient = Callable[[str], BatchClient]
+"""From a region to a client of its own connections."""
+
+
+CONFIG: Final = Config(
+    connect_timeout=3,
+    read_timeout=10,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    tcp_keepalive=True,
+    max_pool_connections=THREADS,
+    user_agent_extra=f"awsbatch-operator/{__version__}",
+)
+
+
+def connect(config: Config = CONFIG) -> MakeClient:
+    """A new boto3 session with the standard chain of credentials."""
+    # At DEBUG botocore logs signed requests, session token included.
+    logging.getLogger("botocore").setLevel(logging.INFO)
+    session = boto3.session.Session()
+
+    def make(region: str) -> BatchClient:
+        try:
+            client = session.client("batch", region_name=region, config=config)
+        except ValueError as error:
+            # botocore says "Invalid endpoint" by a bare ValueError.
+            message = f"{error}: check AWS_ENDPOINT_URL_BATCH, AWS_ENDPOINT_URL and the region"
+            raise InvalidEndpointConfigurationError(msg=message) from error
+        client.meta.events.register("before-parse.batch", read_body)
+        return cast("BatchClient", client)
+
+    return make
+
+
+def read_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
+    """Take an answer's JSON as it is, instead of botocore's walk through every shape of the model.
+
+    That walk costs five times the parsing, most of it for environments and volumes that nobody may see, and it raises
+    AttributeError for a body of another shape, which could not be told from a fault of this program.
+    """
+    granted = response_dict["status_code"] < 300
+    try:
+        answer = json.loads(response_dict["body"] or b"{}")
+    except (ValueError, RecursionError):
+        if granted:
+            response_dict["body"] = b""
+        return
+    if not isinstance(answer, dict) or not isinstance(answer.get("__type", ""), str):
+        response_dict["body"] = b""
+    elif granted:
+        customized_response_dict.update(answer)
+        response_dict["body"] = b""
+
+
+class Clients:
+    """Clients by lane and region. For worker threads: making a client blocks, and may ask for credentials."""
+
+    def __init__(
+        self, connect: Callable[[], MakeClient] = connect, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._connect, self._monotonic = connect, monotonic
+        # boto3 clients may be shared by threads; making sessions and clients may not.
+        self._lock = threading.Lock()
+        self._make: MakeClient | None = None
+        self._clients: dict[tuple[str, str], BatchClient] = {}
+        self._renewed_at = float("-inf")
+        self.generation = 0
+        """Counts renewals."""
+
+    def get(self, lane: str, region: str) -> BatchClient:
+        """Raises what boto3 raises when it cannot make a client."""
+        known = self._clients.get((lane, region))
+        if known is not None:
+            return known
+        with self._lock:
+            if self._make is None:
+                self._make = self._connect()
+            if (lane, region) not in self._clients:
+                self._clients[lane, region] = self._make(region)
+            return self._clients[lane, region]
+
+    def renew(self, generation: int) -> bool:
+        """Forget session and clients after a fault of credentials; False when that was done a moment ago.
+
+        `generation` is the one that failed: when it is past already, there is nothing to do but to try again.
+        """
+        with self._lock:
+            if generation != self.generation:
+                return True
+            now = self._monotonic()
+            if now - self._renewed_at < RENEW_EVERY:
+                return False
+            self._renewed_at = now
+            self.generation += 1
+            self._make = None
+            # A new dict, as `get` reads without the lock. The old clients are not closed: calls may be under way.
+            self._clients = {}
+            return True
+
+    def close(self) -> None:
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients = {}
+
+
+def default_region() -> str | None:
+    """The region of AWS_REGION, AWS_DEFAULT_REGION or the profile; None when none says. Raises SettingsError."""
+    named = os.environ.get("AWS_REGION")
+    if named:
+        # boto3 itself knows only AWS_DEFAULT_REGION; EKS and every other SDK say AWS_REGION.
+        return named
+    try:
+        return boto3.session.Session().region_name or None
+    except BotoCoreError as error:
+        raise SettingsError(f"{error}: check AWS_PROFILE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE") from error

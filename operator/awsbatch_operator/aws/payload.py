@@ -1,0 +1,205 @@
+"""JobDetail to Job. Total: whatever stands in the body, nothing raises, and only what is named here is read."""
+
+import math
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from awsbatch_operator.domain.errors import Fate, Fault
+from awsbatch_operator.domain.job import ABSENT, Array, Job, Millis, Node
+from awsbatch_operator.domain.ports import Look
+
+MOST_TEXT: Final = 1024
+"""Characters of a text that are kept: a termination's reason, the longest text that AWS takes, stays whole."""
+
+UNKNOWN: Final = "UNKNOWN"
+"""The status of a job that came without one."""
+
+_LAST_MILLI: Final = 253_402_300_799_999
+"""The end of the year 9999: no later moment can be written in RFC 3339."""
+
+NO_JOBS: Final = Fault(
+    Fate.UNAVAILABLE, "DescribeJobs answered without a list of jobs: an empty or cut body", "EmptyAnswer"
+)
+UNREADABLE: Final = Fault(
+    Fate.UNAVAILABLE, "DescribeJobs answered with an entry that names no job, perhaps this one", "UnreadableAnswer"
+)
+
+_NOTHING: Final[Mapping[str, Any]] = {}
+
+
+def looks_of(answer: Mapping[str, Any], job_ids: Sequence[str]) -> Mapping[str, Look] | Fault:
+    """DescribeJobs' answer, one look for each id that was asked for, matched by id: the order is not kept."""
+    details = answer.get("jobs")
+    if not isinstance(details, list):
+        # botocore makes `{}` of an empty or cut body. It must never pass for "no such job".
+        return NO_JOBS
+    jobs: dict[str, Job] = {}
+    unreadable = False
+    for detail in details:
+        job_id = _map(detail).get("jobId")
+        if isinstance(job_id, str):
+            jobs[job_id] = job_of(detail)
+        else:
+            unreadable = True
+    missing = UNREADABLE if unreadable else ABSENT
+    return {job_id: jobs.get(job_id, missing) for job_id in job_ids}
+
+
+def job_of(detail: Mapping[str, Any]) -> Job:
+    """One JobDetail, as JSON gives it."""
+    status = _shared(detail.get("status")) or UNKNOWN
+    last = _last_container(detail, finished=status in ("SUCCEEDED", "FAILED"), well=status == "SUCCEEDED")
+    return Job(
+        status=status,
+        status_reason=_shared(detail.get("statusReason")),
+        is_terminated=detail.get("isTerminated") is True,
+        is_cancelled=detail.get("isCancelled") is True,
+        name=_text(detail.get("jobName")),
+        arn=_text(detail.get("jobArn")),
+        queue=_shared(detail.get("jobQueue")),
+        definition=_shared(detail.get("jobDefinition")),
+        created_at=_moment(detail.get("createdAt")),
+        started_at=_moment(detail.get("startedAt")),
+        stopped_at=_moment(detail.get("stoppedAt")),
+        exit_code=last.exit_code,
+        container_reason=last.reason,
+        log_stream_name=last.log_stream_name,
+        attempts=_attempts(detail),
+        array=_array(_map(detail.get("arrayProperties"))),
+        node=_node(_map(detail.get("nodeProperties")), _map(detail.get("nodeDetails"))),
+    )
+
+
+class _Container(NamedTuple):
+    """How one container ended and where its log is."""
+
+    exit_code: int | None = None
+    reason: str | None = None
+    log_stream_name: str | None = None
+
+    def or_else(self, other: "_Container") -> "_Container":
+        return _Container(
+            other.exit_code if self.exit_code is None else self.exit_code,
+            self.reason or other.reason,
+            self.log_stream_name or other.log_stream_name,
+        )
+
+
+def _last_container(detail: Mapping[str, Any], *, finished: bool, well: bool) -> _Container:
+    """The last attempt's container; each platform of Batch keeps it elsewhere.
+
+    Of a live job, the first place that tells anything is taken alone: its `attempts` hold earlier attempts, and their
+    exit codes must not stand beside the log of the present one. Of a finished job all places tell of the same attempt.
+    """
+    found = _Container()
+    for containers in _places(detail):
+        found = found.or_else(_most_telling([_container(one) for one in containers], well=well))
+        if any(value is not None for value in found) and not finished:
+            break
+    return found
+
+
+def _places(detail: Mapping[str, Any]) -> Iterable[Sequence[Any]]:
+    attempt = _map(_end(detail.get("attempts"), -1))
+    eks_attempt = _map(_end(detail.get("eksAttempts"), -1))
+    task = _map(_end(_map(detail.get("ecsProperties")).get("taskProperties"), 0))
+    last_task = _map(_end(attempt.get("taskProperties"), 0))
+    pod = _map(_map(detail.get("eksProperties")).get("podProperties"))
+    yield (detail.get("container"),)
+    yield _list(task.get("containers"))
+    yield (attempt.get("container"),)
+    yield _list(last_task.get("containers"))
+    yield _list(pod.get("containers"))
+    yield _list(eks_attempt.get("containers"))
+
+
+def _most_telling(containers: Sequence[_Container], *, well: bool) -> _Container:
+    """The container that decided the job's end: of a failed job the first that failed, of a good one the first good.
+
+    When one container of a task ends, the others are killed: their 137 or 143 says nothing about the job.
+    """
+
+    def rank(one: _Container) -> int:
+        if one.exit_code is None:
+            return 1 if one.reason is not None else 0
+        return 3 if (one.exit_code == 0) is well else 2
+
+    return max(containers, key=rank, default=_Container())
+
+
+def _container(raw: Any) -> _Container:
+    value = _map(raw)
+    return _Container(_whole(value.get("exitCode")), _shared(value.get("reason")), _text(value.get("logStreamName")))
+
+
+def _attempts(detail: Mapping[str, Any]) -> int | None:
+    kinds = [detail.get(key) for key in ("attempts", "eksAttempts")]
+    return max((len(kind) for kind in kinds if isinstance(kind, list)), default=None)
+
+
+def _array(properties: Mapping[str, Any]) -> Array | None:
+    counts = ((_shared(status), _count(number)) for status, number in _map(properties.get("statusSummary")).items())
+    array = Array(
+        size=_count(properties.get("size")),
+        index=_count(properties.get("index")),
+        status_summary=tuple(sorted((status, number) for status, number in counts if status and number is not None)),
+    )
+    return array if array != Array() else None
+
+
+def _node(properties: Mapping[str, Any], details: Mapping[str, Any]) -> Node | None:
+    main = details.get("isMainNode")
+    node = Node(
+        num_nodes=_count(properties.get("numNodes")),
+        index=_count(details.get("nodeIndex")),
+        main=main if isinstance(main, bool) else None,
+    )
+    return node if node != Node() else None
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
+
+
+def _end(value: Any, index: int) -> Any:
+    entries = _list(value)
+    return entries[index] if entries else None
+
+
+def _text(value: Any) -> str | None:
+    if not isinstance(value, str) or not value:
+        return None
+    text: str = value
+    if not text.isascii():
+        # JSON may carry half a surrogate pair, which no UTF-8 can: Kubernetes would refuse the whole status.
+        text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
+
+
+def _shared(value: Any) -> str | None:
+    """A text that many jobs have in common is kept once: ten thousand jobs stand in few queues."""
+    text = _text(value)
+    return None if text is None else sys.intern(text)
+
+
+def _whole(value: Any) -> int | None:
+    """An int64, or None. A number that came as 137.0 counts, `true` does not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    number = int(value)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _count(value: Any) -> int | None:
+    number = _whole(value)
+    return number if number is not None and number >= 0 else None
+
+
+def _moment(value: Any) -> Millis | None:
+    number = _whole(value)
+    return number if number is not None and 0 < number <= _LAST_MILLI else None

@@ -1,0 +1,151 @@
+"""All settings of `run`: flags, else AWSBATCH_OPERATOR_* variables, else defaults; every fault is told at once."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from awsbatch_operator.domain.cadence import MINUTE, SECOND, Cadence
+from awsbatch_operator.domain.job import Millis
+from awsbatch_operator.kube.credentials import inside_cluster
+
+PREFIX: Final = "AWSBATCH_OPERATOR_"
+
+_UNITS: Final = {"ms": 1, "s": SECOND, "m": MINUTE, "h": 60 * MINUTE}
+_SHORTEST: Final = 100
+_LONGEST: Final = 24 * 60 * MINUTE
+
+# What Kubernetes puts into every pod beside a Service whose name starts with awsbatch-operator: not ours, not a typo.
+_SERVICE_LINK: Final = re.compile(
+    r"(^|_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
+)
+
+
+class SettingsError(Exception):
+    """Everything that is wrong with flags and variables, one fault a line."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(("wrong settings:", *(f"  {fault}" for fault in faults))))
+
+
+class Address(NamedTuple):
+    """Where to listen; an empty host is every interface."""
+
+    host: str
+    port: int
+
+
+def _duration(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h)", value.strip())
+    millis = int(match[1]) * _UNITS[match[2]] if match else 0
+    if not _SHORTEST <= millis <= _LONGEST:
+        raise ValueError("give a duration from 100ms to 24h, such as 500ms, 30s, 2m or 1h")
+    return millis
+
+
+def _address(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\s]*):([0-9]{1,5})", value.strip())
+    if match is None or int(match[2]) > 65_535:
+        raise ValueError("give HOST:PORT, such as 0.0.0.0:8080, [::1]:8080 or :8080")
+    return Address(match[1].strip("[]"), int(match[2]))
+
+
+def _names(value: Any) -> Any:
+    parts: Iterable[str] = value.split(",") if isinstance(value, str) else value
+    found = tuple(dict.fromkeys(name.strip() for part in parts for name in part.split(",") if name.strip()))
+    wrong = [name for name in found if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name)]
+    if wrong:
+        raise ValueError(f"{', '.join(map(repr, wrong))} can't be the name of a namespace")
+    return found
+
+
+def _matching(pattern: str, remedy: str) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise ValueError(remedy)
+        return value
+
+    return BeforeValidator(check)
+
+
+_Duration = Annotated[Millis, BeforeValidator(_duration)]
+_Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+_Region = Annotated[
+    str, _matching(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}", "give the name of an AWS region, such as eu-west-1")
+]
+_Label = Annotated[str, _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "give the name of a namespace")]
+_ObjectName = Annotated[
+    str, _matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "give lower case letters, digits, '-' and '.'")
+]
+_DEFAULTS: Final = Cadence()
+
+
+class Settings(BaseSettings):
+    """One field a flag: `look_running` is --look-running and AWSBATCH_OPERATOR_LOOK_RUNNING.
+
+    Durations in milliseconds, rates in calls a second for each account and region. No `namespace`: the whole
+    cluster. No `region`: what the AWS variables and profile say. No `lease_namespace`: the pod's own.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
+
+    namespace: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    region: _Region | None = None
+    http_address: Annotated[Address, NoDecode, BeforeValidator(_address)] = Address("0.0.0.0", 8080)  # noqa: S104 (probes and scrapes come from other hosts)
+    leader_elect: bool = Field(default_factory=inside_cluster)
+    lease_name: _ObjectName = "awsbatch-operator"
+    lease_namespace: _Label | None = None
+    look_running: _Duration = _DEFAULTS.running
+    look_pending: _Duration = _DEFAULTS.pending
+    absence_grace: _Duration = _DEFAULTS.absence_grace
+    resend_after: _Duration = _DEFAULTS.resend_after
+    describe_rate: _Rate = 5.0
+    terminate_rate: _Rate = 10.0
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def cadence(self) -> Cadence:
+        return Cadence(self.look_running, self.look_pending, self.absence_grace, self.resend_after)
+
+
+def flag(field: str) -> str:
+    return "--" + field.replace("_", "-")
+
+
+def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Settings:
+    """Settings from the flags (None: not given) and the environment. Raises SettingsError."""
+    faults = [_unknown(name, [flag(field) for field in Settings.model_fields]) for name in unknown_flags]
+    faults += _unknown_variables(os.environ)
+    settings = None
+    try:
+        settings = Settings(**{name: value for name, value in flags.items() if value not in (None, ())})
+    except ValidationError as error:
+        faults += [_fault(one["loc"], one["input"], one["msg"]) for one in error.errors()]
+    if faults or settings is None:
+        raise SettingsError(faults)
+    return settings
+
+
+def _fault(loc: tuple[int | str, ...], value: object, message: str) -> str:
+    field = str(loc[0])
+    return f"{flag(field)} / {PREFIX}{field.upper()} = {value!r}: {message.removeprefix('Value error, ')}"
+
+
+def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    names = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return [_unknown(name, known) for name in names if not _SERVICE_LINK.search(name.removeprefix(PREFIX))]
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1)
+    return f"{name}: there is no such setting" + (f"; did you mean {nearest[0]}?" if nearest else "")

@@ -1,0 +1,127 @@
+"""The decision: what an object states and what is known of its job, turned into what happens next.
+
+`decide` is pure and level-triggered: it is asked again after every answer, edit and wake-up, and gives the same
+for the same knowledge. The rows of the decision table stand in alive.py, finished.py and absent.py.
+"""
+
+from dataclasses import dataclass, replace
+
+from awsbatch_operator.domain import cadence as waits
+from awsbatch_operator.domain import conditions as say
+from awsbatch_operator.domain.absent import absent, unanswered
+from awsbatch_operator.domain.alive import alive
+from awsbatch_operator.domain.cadence import Cadence
+from awsbatch_operator.domain.conditions import Claim
+from awsbatch_operator.domain.errors import Fate, Fault
+from awsbatch_operator.domain.finished import finished
+from awsbatch_operator.domain.job import Millis
+from awsbatch_operator.domain.observation import Observation
+from awsbatch_operator.domain.record import Condition, Status, with_conditions
+from awsbatch_operator.domain.verdict import Record, Verdict, retry_at
+
+__all__ = ["Decision", "Record", "decide"]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The status to show, the reason to send a TerminateJob with (None: no call), and when to look (None: never)."""
+
+    status: Status
+    terminate: str | None = None
+    look_at: Millis | None = None
+
+
+def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> Decision:
+    """What happens to this object now. `now` in epoch milliseconds; nothing else is read from outside."""
+    if _must_look_first(record, seen):
+        if seen.fault is None:
+            return Decision(record.status, look_at=now)
+        verdict = unanswered(record, seen, seen.fault)
+    else:
+        job = seen.job or (record.status.job if record.status.finished else None)
+        if job is not None and job.finished:
+            if seen.calling and record.asked:
+                # The answer under way decides between AlreadyFinished and a race that was lost: wait for it.
+                return Decision(record.status)
+            verdict = finished(record, seen, job, now)
+        elif job is None or seen.absences:
+            verdict = absent(record, seen, now, cadence)
+        else:
+            verdict = alive(record, seen, job, now, cadence)
+    verdict = _with_faults(verdict, seen)
+    return Decision(_status(record, verdict, now), verdict.terminate, verdict.look_at)
+
+
+def _must_look_first(record: Record, seen: Observation) -> bool:
+    """Nothing was ever heard, or a finished object has a new generation that no look has answered yet."""
+    if seen.job is None and not seen.absences and not record.status.finished:
+        return True
+    ended = record.status.finished if seen.job is None else seen.job.finished
+    unseen = record.generation != record.status.observed_generation
+    return ended and unseen and (seen.looked_at is None or seen.looked_at < record.changed_at)
+
+
+def _with_faults(verdict: Verdict, seen: Observation) -> Verdict:
+    """Why the latest call was not granted, laid over what is known: Stalled or Reconciling, and the next try."""
+    look_at = verdict.look_at
+    if seen.fault is not None and look_at is not None:
+        look_at = seen.failed_at + waits.look_backoff(seen.fault.fate, seen.faults)
+        if _owed(verdict) and seen.refusal is not None:
+            look_at = min(look_at, retry_at(seen, seen.refusal))
+    refusal = seen.refusal if _owed(verdict) else None
+    fault = refusal or (seen.fault if verdict.look_at is not None else None)
+    if fault is None or (verdict.stalled is not None and fault.fate.passes):
+        return replace(verdict, look_at=look_at)
+    if fault is seen.fault and fault.fate is Fate.REJECTED and refusal is None:
+        # An id that Batch took before cannot be malformed: treat the refusal as an outage of the answer.
+        fault = Fault(Fate.UNAVAILABLE, fault.message, fault.code)
+        if verdict.stalled is not None:
+            return replace(verdict, look_at=look_at)
+    if fault.fate.passes:
+        return replace(verdict, look_at=look_at, reconciling=say.waiting(fault))
+    stalled = say.stalled(fault)
+    terminated = verdict.terminated
+    if refusal is not None and refusal.fate is Fate.REJECTED:
+        terminated = Claim(say.FALSE, stalled.reason, stalled.message)
+    return replace(
+        verdict,
+        look_at=look_at,
+        ready=Claim(say.FALSE, stalled.reason, stalled.message),
+        reconciling=None,
+        stalled=stalled,
+        terminated=terminated,
+    )
+
+
+def _owed(verdict: Verdict) -> bool:
+    """Whether a TerminateJob is still owed to a living job, so that its refusal matters."""
+    job = verdict.job
+    return verdict.terminated is not None and job is not None and not job.finished and not job.flagged
+
+
+def _status(record: Record, verdict: Verdict, now: Millis) -> Status:
+    ready = verdict.ready
+    if verdict.stalled is not None:
+        ready = Claim(say.FALSE, verdict.stalled.reason, verdict.stalled.message)
+    claims = (
+        (say.READY, ready),
+        (say.RECONCILING, None if verdict.stalled is not None else verdict.reconciling),
+        (say.STALLED, verdict.stalled),
+        (say.TERMINATED, verdict.terminated),
+        (say.SUCCEEDED, verdict.succeeded),
+    )
+    # Kubernetes keeps lastTransitionTime in whole seconds; anything finer would differ from what is read back.
+    since = now - now % waits.SECOND
+    wanted = (
+        Condition(type_, claim.status, claim.reason, claim.message, since, record.generation)
+        for type_, claim in claims
+        if claim is not None
+    )
+    return Status(
+        observed_generation=record.generation,
+        phase=verdict.phase,
+        region=record.region,
+        job=verdict.job,
+        termination=verdict.termination,
+        conditions=with_conditions(record.status.conditions, wanted),
+    )

@@ -1,0 +1,96 @@
+"""A Batch job as DescribeJobs shows it, reduced to what may be shown to others.
+
+Environment, command, parameters, secrets and volumes have no place in these types, so nothing that is built
+from them can leak those.
+"""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+Millis = int
+"""A moment: milliseconds since the Unix epoch, UTC, as AWS Batch gives its times."""
+
+FINISHED: Final = frozenset({"SUCCEEDED", "FAILED"})
+"""`status` values from which a Batch job never returns. Every other value, known or not, counts as alive."""
+
+ACTIVE_CHILDREN: Final = ("RUNNABLE", "STARTING", "RUNNING")
+
+
+class JobKey(NamedTuple):
+    """One Batch job: the region it lives in and its id (array child `<id>:<index>`, node `<id>#<node>`)."""
+
+    region: str
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """`arrayProperties`: a parent has size and a summary (children by status), a child its index."""
+
+    size: int | None = None
+    index: int | None = None
+    status_summary: tuple[tuple[str, int], ...] = ()
+
+    def count(self, status: str) -> int:
+        return dict(self.status_summary).get(status, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`nodeProperties` of a multi-node job (num_nodes) or `nodeDetails` of one of its nodes (index, main)."""
+
+    num_nodes: int | None = None
+    index: int | None = None
+    main: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One JobDetail. Times in epoch milliseconds; exit code, container reason and log stream of the last attempt."""
+
+    status: str
+    status_reason: str | None = None
+    is_terminated: bool = False
+    is_cancelled: bool = False
+    name: str | None = None
+    arn: str | None = None
+    queue: str | None = None
+    definition: str | None = None
+    created_at: Millis | None = None
+    started_at: Millis | None = None
+    stopped_at: Millis | None = None
+    exit_code: int | None = None
+    container_reason: str | None = None
+    log_stream_name: str | None = None
+    attempts: int | None = None
+    array: Array | None = None
+    node: Node | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+    @property
+    def flagged(self) -> bool:
+        """Whether Batch shows that somebody's termination or cancellation was accepted."""
+        return self.is_terminated or self.is_cancelled
+
+    @property
+    def running(self) -> bool:
+        """RUNNING, or an array parent with a running child: Batch keeps the parent itself PENDING."""
+        return self.status == "RUNNING" or (self.array is not None and self.array.count("RUNNING") > 0)
+
+    @property
+    def waits_on_dependencies(self) -> bool:
+        """PENDING on other jobs, rather than an array parent that is PENDING because its children are at work."""
+        return self.status == "PENDING" and not (
+            self.array is not None and any(self.array.count(status) for status in ACTIVE_CHILDREN)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """DescribeJobs answered in full and did not know the job."""
+
+
+ABSENT: Final = Absent()

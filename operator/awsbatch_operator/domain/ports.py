@@ -1,0 +1,99 @@
+"""What the engine asks of the world. The rooms `aws`, `kube` and `observability` answer; in tests, plain fakes do."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.events import Event
+from awsbatch_operator.domain.job import Absent, Job, JobKey
+from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
+
+Look = Job | Absent | Fault
+
+LOOKS_PER_CALL = 100
+"""DescribeJobs takes at most so many ids."""
+
+
+class Batch(Protocol):
+    """AWS Batch. Nothing here raises for what AWS answers: an answer is a value."""
+
+    async def look_budget(self, region: str) -> None:
+        """Wait until one more DescribeJobs fits the region's rate."""
+
+    async def describe(self, region: str, job_ids: Sequence[str]) -> Mapping[str, Look]:
+        """One answer for each of the at most 100 distinct ids, by one call unless a malformed id spoils it."""
+        ...
+
+    async def terminate(self, key: JobKey, reason: str) -> Fault | None:
+        """Ask Batch to end the job with exactly this reason. None: Batch accepted. Shares calls with others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The write was taken; `shown` is the raw `.status` as the API server now holds it."""
+
+    resource_version: str
+    shown: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Somebody wrote first: read, decide anew, write again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """There is no such object any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotWritten:
+    """`again` says whether trying once more may help: an API server that is away, or one that refuses the content."""
+
+    message: str
+    again: bool
+
+
+class Objects(Protocol):
+    """The Kubernetes API, as far as BatchJob objects go."""
+
+    async def write_status(
+        self, ref: ObjectRef, wanted: Status, shown: Mapping[str, object], resource_version: str
+    ) -> Written | Conflict | Gone | NotWritten:
+        """Merge-patch what differs between the two, provided that the object still has this version."""
+        ...
+
+    def differs(self, wanted: Status, shown: Mapping[str, object]) -> bool:
+        """Whether a write would change anything."""
+        ...
+
+    async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
+        """The object as it is now; Gone too when another object has taken its name."""
+        ...
+
+    def refs(self) -> AsyncIterator[ObjectRef]:
+        """Every BatchJob that is watched, by a paged list of metadata. Raises ListError."""
+        ...
+
+    async def post_event(self, ref: ObjectRef, event: Event) -> None:
+        """Tell people. A lost Event is logged, never retried for long: the status says the same."""
+
+
+class ListError(Exception):
+    """The list of objects could not be read to its end; nothing may be concluded from what it lacks."""
+
+
+class Telemetry(Protocol):
+    """Where figures go. `lane` is `look`, `terminate` or `status`; `code` AWS's error code or OK."""
+
+    def aws_request(self, operation: str, code: str, seconds: float) -> None: ...
+    def describe_batch(self, size: int) -> None: ...
+    def terminate_batch(self, size: int) -> None: ...
+    def looked(self, region: str, at: float) -> None: ...
+    def termination_accepted(self, seconds: float) -> None: ...
+    def termination_completed(self, seconds: float) -> None: ...
+    def status_write(self, result: str) -> None: ...
+    def leading(self, *, yes: bool) -> None: ...
+    def queue_depth(self, lane: str, depth: int) -> None: ...

@@ -1,0 +1,73 @@
+"""What the rows of the decision table have in common: their input, their outcome, and the request that was sent."""
+
+from dataclasses import dataclass
+
+from awsbatch_operator.domain import cadence as waits
+from awsbatch_operator.domain.conditions import Claim
+from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.job import Job, Millis
+from awsbatch_operator.domain.observation import Observation
+from awsbatch_operator.domain.record import Phase, Spec, Status, Termination
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One object: what it states since `changed_at` (when this process first saw this generation), and its status."""
+
+    spec: Spec
+    region: str
+    generation: int
+    created_at: Millis
+    changed_at: Millis
+    status: Status
+
+    @property
+    def asked(self) -> bool:
+        return self.spec.terminate is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision before faults are laid over it and conditions are stamped."""
+
+    phase: Phase
+    job: Job | None
+    ready: Claim
+    look_at: Millis | None
+    termination: Termination | None = None
+    reconciling: Claim | None = None
+    stalled: Claim | None = None
+    terminated: Claim | None = None
+    succeeded: Claim | None = None
+    terminate: str | None = None
+
+
+def latched(record: Record, seen: Observation) -> Termination | None:
+    """The request that was sent for this job, as far as it concerns this object.
+
+    Once accepted it stays, whatever becomes of `spec.terminate`. An object that states a termination while
+    another's request is already under way shares that one.
+    """
+    own, shared = record.status.termination, seen.request
+    if own is not None and own.accepted_at is None and own.completed_at is None:
+        own = None
+    if shared is None or (own is None and (not record.asked or ended_before(record, seen.job))):
+        return own
+    return Termination(
+        shared.reason,
+        shared.requested_at,
+        shared.accepted_at,
+        own.completed_at if own else None,
+        shared.requests,
+    )
+
+
+def ended_before(record: Record, job: Job | None) -> bool:
+    """Whether the job had ended before this object could have had a part in it."""
+    if record.status.finished:
+        return True
+    return job is not None and job.finished and job.stopped_at is not None and job.stopped_at < record.created_at
+
+
+def retry_at(seen: Observation, refusal: Fault) -> Millis:
+    return seen.refused_at + waits.call_backoff(refusal.fate, seen.refusals)

@@ -1,0 +1,282 @@
+"""The engine: what is heard of objects and jobs goes in, looks, terminations and status writes come out.
+
+Everything here runs on one event loop. `seen` and `gone` are told by the watch, `lead` and `follow` by the elector;
+only while leading does the engine look, call or write.
+"""
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import structlog
+
+from awsbatch_operator.domain.cadence import Cadence
+from awsbatch_operator.domain.decide import Decision, decide
+from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.job import Absent, Job, JobKey, Millis
+from awsbatch_operator.domain.observation import Request
+from awsbatch_operator.domain.ports import Batch, Look, Objects, Telemetry
+from awsbatch_operator.domain.record import Snapshot, Status, Termination
+from awsbatch_operator.domain.verdict import Record
+from awsbatch_operator.engine.looks import Looks
+from awsbatch_operator.engine.store import Store, TrackedJob, TrackedObject
+from awsbatch_operator.engine.sweep import Sweep
+from awsbatch_operator.engine.writes import Writes, newer
+
+HOLD: Final = 1.0
+"""Seconds that a status write waits for the answer of the TerminateJob that it would announce (mostly the answer
+comes first, and one write tells both), and that repairing a status waits when another writes into it."""
+_TICK: Final = 0.25
+_DECISIONS_A_TURN: Final = 200
+
+log = structlog.get_logger(__name__)
+
+
+def _wall_clock() -> Millis:
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The world outside."""
+
+    batch: Batch
+    objects: Objects
+    telemetry: Telemetry
+    now: Callable[[], Millis] = _wall_clock
+    jitter: Callable[[float, float], float] = random.uniform
+
+
+class Engine:
+    def __init__(self, ports: Ports, *, region: str, cadence: Cadence) -> None:
+        self._ports, self._region, self._cadence = ports, region, cadence
+        self.store = Store()
+        self._writes = Writes(self.store, ports.objects, ports.telemetry, seen=self.seen, gone=self.gone)
+        self._looks = Looks(self.store.jobs, ports.batch, learn=self._learn)
+        self.sweep = Sweep(self.store, ports.objects, seen=self.seen, gone=self.gone)
+        self._held: deque[tuple[float, str]] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopping = asyncio.Event()
+        self.leading = False
+        self.beat_at: float | None = None
+        self._silent_since: float | None = None
+
+    # -- life ---------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until `stop`, then finish what is under way. An error in any part ends the whole."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            background = [
+                tasks.create_task(part)
+                for part in (self._writes.run(), self._looks.run(), self.sweep.run(), self._tick())
+            ]
+            await self._stopping.wait()
+            self._looks.stop()
+            await self._finish()
+            for task in background:
+                task.cancel()
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    async def _finish(self) -> None:
+        """Calls under way get their answer and the answer its status write; the caller bounds the time."""
+        await self._looks.drained()
+        while self._calls:
+            await asyncio.wait(self._calls)
+        while self._held:
+            self._writes.submit(self._held.popleft()[1])
+        await self._writes.drained()
+
+    async def lead(self) -> None:
+        """Start to act, on what the watch has told so far."""
+        self.leading = True
+        self._ports.telemetry.leading(yes=True)
+        for turn, job in enumerate(list(self.store)):
+            if job.key in self.store.jobs:
+                self._decide(job)
+            if turn % _DECISIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+
+    def follow(self) -> None:
+        """Stop to act at once. What was known of the jobs gets old from here on: forget it."""
+        self.leading = False
+        self._ports.telemetry.leading(yes=False)
+        self._writes.clear()
+        self._held.clear()
+        for job in self.store:
+            job.look_at = job.early_at = None
+            job.seen = type(job.seen)(request=job.seen.request)
+
+    def silent_for(self) -> float:
+        """Seconds since looks began to bring no answer; 0 while they do, or while there is nothing to look at."""
+        return 0.0 if self._silent_since is None else asyncio.get_running_loop().time() - self._silent_since
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self.beat_at = loop.time()
+            while self._held and self._held[0][0] <= loop.time():
+                self._writes.submit(self._held.popleft()[1])
+            self._ports.telemetry.queue_depth("status", self._writes.depth)
+            self._ports.telemetry.queue_depth("look", self._looks.depth)
+            await asyncio.sleep(_TICK)
+
+    # -- what the watch tells -----------------------------------------------------------------------------------------
+
+    def seen(self, snapshot: Snapshot) -> None:
+        """One version of an object. Versions may come twice, late and in any order."""
+        known = self.store.objects.get(snapshot.ref.uid)
+        if known is not None and not newer(snapshot.resource_version, known.resource_version):
+            known.listed_at = asyncio.get_running_loop().time()
+            return
+        if snapshot.spec is None:
+            log.error("spec can't be read by this version of the operator; left alone", object=snapshot.ref)
+            self.gone(snapshot.ref.uid)
+            return
+        tracked = self._renewed(known, snapshot, snapshot.spec.region or self._region)
+        job = self.store.bind(tracked)
+        if known is None or not self.leading:
+            _recall(job, snapshot.status.termination)
+        if self.leading:
+            self._decide(job)
+            if known is not None and self._ports.objects.differs(tracked.record.status, tracked.shown):
+                # Somebody wrote over it. Not at once: two writers that disagree must not make a storm.
+                self._hold(tracked.ref.uid)
+
+    def gone(self, uid: str) -> None:
+        """The object was deleted. Its job goes on as it is: deleting the object states nothing."""
+        self.store.forget(uid)
+
+    def _renewed(self, known: TrackedObject | None, snapshot: Snapshot, region: str) -> TrackedObject:
+        assert snapshot.spec is not None
+        now = self._ports.now()
+        same = known is not None and known.record.generation == snapshot.generation
+        # The leader's own idea of the status stands against whatever another writes; a follower believes what it reads.
+        ours = known.record.status if known is not None and self.leading else snapshot.status
+        record = Record(
+            spec=snapshot.spec,
+            region=region,
+            generation=snapshot.generation,
+            created_at=snapshot.created_at,
+            changed_at=known.record.changed_at if known is not None and same else now,
+            status=ours,
+        )
+        if known is None:
+            key = JobKey(region, snapshot.spec.job_id)
+            return TrackedObject(
+                snapshot.ref,
+                key,
+                record,
+                snapshot.resource_version,
+                snapshot.shown,
+                ours,
+                asyncio.get_running_loop().time(),
+            )
+        known.record, known.resource_version, known.shown = record, snapshot.resource_version, snapshot.shown
+        known.listed_at = asyncio.get_running_loop().time()
+        if not self.leading:
+            known.told = ours
+        return known
+
+    # -- what AWS tells -----------------------------------------------------------------------------------------------
+
+    def _learn(self, region: str, looks: Mapping[str, Look]) -> None:
+        now = self._ports.now()
+        if any(not isinstance(look, Fault) for look in looks.values()):
+            self._silent_since = None
+        elif self._silent_since is None:
+            self._silent_since = asyncio.get_running_loop().time()
+        for job_id, look in looks.items():
+            job = self.store.jobs.get(JobKey(region, job_id))
+            if job is None or not self.leading:
+                continue
+            if isinstance(look, Job):
+                job.seen = job.seen.saw(look, now)
+            elif isinstance(look, Absent):
+                job.seen = job.seen.missed(now)
+            else:
+                job.seen = job.seen.failed(look, now)
+            self._decide(job)
+
+    async def _terminate(self, key: JobKey, reason: str) -> None:
+        requested_at = self._ports.now()
+        fault = await self._ports.batch.terminate(key, reason)
+        job, now = self.store.jobs.get(key), self._ports.now()
+        if job is None:
+            return
+        if fault is not None:
+            job.seen = job.seen.refused(fault, now)
+        else:
+            job.seen = job.seen.accepted(reason, requested_at, now)
+            for tracked in job.objects.values():
+                if tracked.record.asked:
+                    self._ports.telemetry.termination_accepted((now - tracked.record.changed_at) / 1000)
+        if self.leading:
+            self._decide(job)
+
+    # -- decide and act -----------------------------------------------------------------------------------------------
+
+    def _decide(self, job: TrackedJob) -> None:
+        """Decide for every object that names the job; the soonest of their looks is the job's."""
+        now = self._ports.now()
+        look_at: Millis | None = None
+        for tracked in job.objects.values():
+            decision = decide(tracked.record, job.seen, now, self._cadence)
+            if decision.terminate is not None:
+                job.seen = job.seen.called()
+                self._spawn(self._terminate(job.key, decision.terminate))
+            self._take_over(tracked, decision, held=job.seen.calling)
+            if decision.look_at is not None:
+                look_at = decision.look_at if look_at is None else min(look_at, decision.look_at)
+        if look_at is None:
+            job.look_at = job.early_at = None
+        elif not self._looks.under_way(job.key):
+            self._schedule(job, look_at, now)
+
+    def _take_over(self, tracked: TrackedObject, decision: Decision, *, held: bool) -> None:
+        before = tracked.record.status
+        if decision.status == before:
+            return
+        tracked.record = replace(tracked.record, status=decision.status)
+        self._measure(before, decision.status)
+        if held:
+            self._hold(tracked.ref.uid)
+        else:
+            self._writes.submit(tracked.ref.uid)
+
+    def _hold(self, uid: str) -> None:
+        self._held.append((asyncio.get_running_loop().time() + HOLD, uid))
+
+    def _measure(self, before: Status, after: Status) -> None:
+        ended = after.termination
+        if ended is None or ended.completed_at is None or ended.accepted_at is None:
+            return
+        if before.termination is None or before.termination.completed_at is None:
+            self._ports.telemetry.termination_completed(max(ended.completed_at - ended.accepted_at, 0) / 1000)
+
+    def _schedule(self, job: TrackedJob, look_at: Millis, now: Millis) -> None:
+        wait = max(look_at - now, 0) / 1000
+        # A look that confirms or retries must not come too early, or it would decide nothing and be one more.
+        early = 0.9 if job.seen.fault is None and job.seen.refusal is None and not job.seen.absences else 1.0
+        wait *= self._ports.jitter(early, 1.1)
+        self._looks.set(job, asyncio.get_running_loop().time() + wait, wait)
+
+    def _spawn(self, call: Coroutine[None, None, None]) -> None:
+        assert self._tasks is not None
+        task = self._tasks.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+
+
+def _recall(job: TrackedJob, told: Termination | None) -> None:
+    """A request that the status tells of, sent by an earlier process."""
+    if told is not None and told.accepted_at is not None:
+        requested_at = told.requested_at if told.requested_at is not None else told.accepted_at
+        job.seen = job.seen.recalled(Request(told.reason, requested_at, told.accepted_at, told.requests))

@@ -1,0 +1,123 @@
+"""The dispatch of looks: one schedule and one dispatcher a region, a few DescribeJobs in flight at the most."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from awsbatch_operator.domain.job import JobKey
+from awsbatch_operator.domain.ports import LOOKS_PER_CALL, Batch, Look
+from awsbatch_operator.engine.schedule import Schedule
+from awsbatch_operator.engine.store import TrackedJob
+
+IN_FLIGHT: Final = 4
+"""DescribeJobs under way at once in a region: one that hangs must not blind the others."""
+
+_TICK: Final = 0.001
+"""Seconds. A timer may fire a little before its time: what is due within a tick is due."""
+
+
+class Looks:
+    """Group commit: an idle region sends at once; what falls due while calls are in flight goes with the next one."""
+
+    def __init__(
+        self, jobs: Mapping[JobKey, TrackedJob], batch: Batch, *, learn: Callable[[str, Mapping[str, Look]], None]
+    ) -> None:
+        self._jobs, self._batch, self._learn = jobs, batch, learn
+        self._regions: dict[str, _Region] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._dispatchers: list[asyncio.Task[None]] = []
+        self._stopped = asyncio.Event()
+
+    def set(self, job: TrackedJob, look_at: float, wait: float) -> None:
+        self._region(job.key.region).set(job, look_at, wait)
+
+    def under_way(self, key: JobKey) -> bool:
+        region = self._regions.get(key.region)
+        return region is not None and key in region.asked
+
+    @property
+    def depth(self) -> int:
+        now = asyncio.get_running_loop().time()
+        return sum(region.schedule.depth(now) for region in self._regions.values())
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            self._dispatchers = [tasks.create_task(region.dispatch(tasks)) for region in self._regions.values()]
+            await self._stopped.wait()
+
+    def stop(self) -> None:
+        """No new looks; those under way go on."""
+        for dispatcher in self._dispatchers:
+            dispatcher.cancel()
+        self._stopped.set()
+
+    async def drained(self) -> None:
+        for region in self._regions.values():
+            await region.idle.wait()
+
+    def _region(self, name: str) -> "_Region":
+        if name not in self._regions:
+            region = self._regions[name] = _Region(name, self._jobs, self._batch, self._learn)
+            if self._tasks is not None and not self._stopped.is_set():
+                self._dispatchers.append(self._tasks.create_task(region.dispatch(self._tasks)))
+        return self._regions[name]
+
+
+class _Region:
+    def __init__(
+        self,
+        name: str,
+        jobs: Mapping[JobKey, TrackedJob],
+        batch: Batch,
+        learn: Callable[[str, Mapping[str, Look]], None],
+    ) -> None:
+        self._name, self._batch, self._learn = name, batch, learn
+        self.schedule = Schedule(jobs)
+        self.asked: set[JobKey] = set()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._wake = asyncio.Event()
+
+    def set(self, job: TrackedJob, look_at: float, wait: float) -> None:
+        self.schedule.set(job, look_at, wait)
+        self._wake.set()
+
+    async def dispatch(self, tasks: asyncio.TaskGroup) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._until_due(loop)
+            await self._slots.acquire()
+            await self._batch.look_budget(self._name)
+            # Taken only now: what fell due while the budget was short shares this call.
+            keys = self.schedule.take(loop.time() + _TICK, LOOKS_PER_CALL)
+            if not keys:
+                self._slots.release()
+                continue
+            self.asked.update(keys)
+            self.idle.clear()
+            tasks.create_task(self._look(keys))
+
+    async def _until_due(self, loop: asyncio.AbstractEventLoop) -> None:
+        while True:
+            self._wake.clear()
+            due = self.schedule.next_due()
+            if due is not None and due <= loop.time() + _TICK:
+                return
+            timer = loop.call_at(due, self._wake.set) if due is not None else None
+            try:
+                await self._wake.wait()
+            finally:
+                if timer is not None:
+                    timer.cancel()
+
+    async def _look(self, keys: list[JobKey]) -> None:
+        try:
+            looks = await self._batch.describe(self._name, [key.job_id for key in keys])
+        finally:
+            self.asked.difference_update(keys)
+            self._slots.release()
+        self._learn(self._name, looks)
+        if not self.asked:
+            self.idle.set()

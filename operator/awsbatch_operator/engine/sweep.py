@@ -1,0 +1,58 @@
+"""Mark and sweep: the watch may miss a deletion (after a re-list it says nothing of what is gone), a list does not."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from awsbatch_operator.domain.ports import ListError, Objects
+from awsbatch_operator.domain.record import ObjectRef, Snapshot
+from awsbatch_operator.engine.store import Store
+
+EVERY: Final = 300.0
+_AGAIN: Final = 5.0
+_PATIENCE: Final = 10.0
+"""Seconds that the watch gets to tell of what the list shows, before the sweep reads it itself."""
+
+log = structlog.get_logger(__name__)
+
+
+class Sweep:
+    """Compares the store with the API server now and then. `synced` once the store has held all that a list showed."""
+
+    def __init__(
+        self, store: Store, objects: Objects, *, seen: Callable[[Snapshot], None], gone: Callable[[str], None]
+    ) -> None:
+        self._store, self._objects, self._seen, self._gone = store, objects, seen, gone
+        self.synced = asyncio.Event()
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.once()
+            except ListError as error:
+                log.warning("objects can't be listed", error=str(error))
+                await asyncio.sleep(_AGAIN)
+            else:
+                self.synced.set()
+                await asyncio.sleep(EVERY)
+
+    async def once(self) -> None:
+        began = asyncio.get_running_loop().time()
+        listed = {ref.uid: ref async for ref in self._objects.refs()}
+        for uid, tracked in list(self._store.objects.items()):
+            if uid not in listed and tracked.listed_at < began:
+                log.info("gone without a word from the watch", object=tracked.ref)
+                self._gone(uid)
+        await self._wait_for(listed)
+        for ref in [ref for uid, ref in listed.items() if uid not in self._store.objects]:
+            snapshot = await self._objects.read(ref)
+            if isinstance(snapshot, Snapshot):
+                self._seen(snapshot)
+
+    async def _wait_for(self, listed: dict[str, ObjectRef]) -> None:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + _PATIENCE
+        while loop.time() < until and not listed.keys() <= self._store.objects.keys():  # noqa: ASYNC110 - once a start
+            await asyncio.sleep(0.05)

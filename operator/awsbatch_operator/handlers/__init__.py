@@ -1,0 +1,1 @@
+"""Kopf, and only here: it watches BatchJobs and tells the engine; it never writes."""

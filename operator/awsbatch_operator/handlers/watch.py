@@ -1,0 +1,96 @@
+"""The watch: Kopf in a thread and loop of its own, one handler that passes each version of an object on.
+
+Its own thread because Kopf takes the signal handlers of the main one, and because what runs on its loop it cancels
+when it ends.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+import kopf
+import structlog
+
+from awsbatch_operator.domain.record import Snapshot
+from awsbatch_operator.handlers.settings import make_settings
+from awsbatch_operator.kube.credentials import Access
+from awsbatch_operator.kube.names import GROUP, PLURAL, VERSION
+from awsbatch_operator.kube.objects import parse_object
+
+log = structlog.get_logger(__name__)
+
+
+def make_registry(
+    login: Callable[[], Access], seen: Callable[[Snapshot], object], gone: Callable[[str], object]
+) -> kopf.OperatorRegistry:
+    """The two handlers. Neither returns a value to Kopf's on.event or touches `patch`: either would be written."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return _connection(login())
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def tell(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - Kopf's keyword
+        if type == "DELETED":
+            gone(body.metadata.uid or "")
+        else:
+            seen(parse_object(_plain(body)))
+
+    return registry
+
+
+def _plain(body: kopf.Body) -> Mapping[str, Any]:
+    """The dict inside Kopf's view, which is slow to walk and keeps nothing that we need."""
+    return dict(body)
+
+
+def _connection(access: Access) -> kopf.ConnectionInfo:
+    return kopf.ConnectionInfo(
+        server=access.server,
+        ca_path=access.ca_path,
+        insecure=access.insecure,
+        scheme=access.scheme,
+        token=access.token,
+        certificate_path=access.certificate_path,
+        private_key_path=access.private_key_path,
+        default_namespace=access.namespace,
+        proxy_url=access.proxy,
+        # Kopf logs in anew at the first request after it: a token file is re-read, an exec plugin asked again.
+        expiration=access.expires_at,
+    )
+
+
+class Watch:
+    """`ended` resolves when Kopf does, with its error if it had one: without the watch the operator is blind."""
+
+    def __init__(self, registry: kopf.OperatorRegistry, namespaces: tuple[str, ...]) -> None:
+        self._registry, self._namespaces = registry, namespaces
+        self._stop = threading.Event()
+        self._ended: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
+
+    def start(self) -> "asyncio.Future[None]":
+        self._thread.start()
+        return asyncio.wrap_future(self._ended)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(
+                kopf.operator(
+                    registry=self._registry,
+                    settings=make_settings(),
+                    clusterwide=not self._namespaces,
+                    namespaces=self._namespaces,
+                    stop_flag=self._stop,
+                )
+            )
+        except BaseException as error:  # noqa: BLE001 - handed to the main thread, which ends the process with it
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)

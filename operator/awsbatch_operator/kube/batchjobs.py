@@ -1,0 +1,166 @@
+"""BatchJob objects by the Kubernetes API: the engine's port `Objects`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Final
+
+from awsbatch_operator.domain.events import Event
+from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Written
+from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
+from awsbatch_operator.kube import names
+from awsbatch_operator.kube.client import METADATA_LIST, ApiError, KubeClient
+from awsbatch_operator.kube.events import EventPoster
+from awsbatch_operator.kube.objects import parse_object, parse_ref
+from awsbatch_operator.kube.status import diff
+
+_GROUP_PATH: Final = f"/apis/{names.API_VERSION}"
+_ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_PAGE: Final = 500
+_NEEDED: Final = (("list", ""), ("watch", ""), ("get", ""), ("patch", "status"))
+
+
+class PreflightError(Exception):
+    """Why the operator can't do its work on this cluster; the message is one line and says what to do."""
+
+
+def collection_path(namespace: str | None) -> str:
+    return (
+        f"{_GROUP_PATH}/{names.PLURAL}" if namespace is None else f"{_GROUP_PATH}/namespaces/{namespace}/{names.PLURAL}"
+    )
+
+
+def object_path(ref: ObjectRef) -> str:
+    return f"{collection_path(ref.namespace)}/{ref.name}"
+
+
+class BatchJobs:
+    """The objects of the given namespaces; of the whole cluster when there are none."""
+
+    def __init__(self, client: KubeClient, events: EventPoster, namespaces: Sequence[str] = ()) -> None:
+        self._client, self._events = client, events
+        self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
+
+    async def write_status(
+        self, ref: ObjectRef, wanted: Status, shown: Mapping[str, object], resource_version: str
+    ) -> Written | Conflict | Gone | NotWritten:
+        patch = diff(wanted, shown)
+        if not patch:
+            return Written(resource_version, dict(shown))
+        # The version guards the object's identity too: one that was created anew under the name has another. A uid
+        # would add nothing, for the API server ignores it in a write to /status.
+        guarded = {"metadata": {"resourceVersion": resource_version}, "status": patch}
+        try:
+            _, body = await self._client.patch(f"{object_path(ref)}/status", guarded)
+        except ApiError as error:
+            return _not_written(error)
+        snapshot = parse_object(body)
+        return Written(snapshot.resource_version, snapshot.shown)
+
+    def differs(self, wanted: Status, shown: Mapping[str, object]) -> bool:
+        return bool(diff(wanted, shown))
+
+    async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
+        try:
+            _, body = await self._client.get(object_path(ref))
+        except ApiError as error:
+            return Gone() if _is_gone(error) else NotWritten(error.message, error.again)
+        snapshot = parse_object(body)
+        return snapshot if snapshot.ref.uid == ref.uid else Gone()
+
+    async def refs(self) -> AsyncIterator[ObjectRef]:
+        """As the port has it. After an expired page the namespace is listed anew, so that some refs may come twice."""
+        for namespace in self._namespaces:
+            async for ref in self._listed(collection_path(namespace)):
+                yield ref
+
+    async def _listed(self, path: str) -> AsyncIterator[ObjectRef]:
+        for last in (False, True):
+            try:
+                async for ref in self._pages(path):
+                    yield ref
+            except ApiError as error:
+                if last or error.status != 410:
+                    raise ListError(error.message) from error
+            else:
+                return
+
+    async def _pages(self, path: str) -> AsyncIterator[ObjectRef]:
+        token = ""
+        while True:
+            params = {"limit": str(_PAGE)} | ({"continue": token} if token else {})
+            _, page = await self._client.get(path, params, METADATA_LIST)
+            for item in page.get("items") or ():
+                yield parse_ref(item.get("metadata") or {})
+            token = (page.get("metadata") or {}).get("continue") or ""
+            if not token:
+                return
+
+    async def post_event(self, ref: ObjectRef, event: Event) -> None:
+        self._events.post(ref, event)
+
+    async def preflight(self) -> None:
+        """Raise PreflightError unless the cluster answers, serves BatchJobs and permits what the operator needs."""
+        for namespace in self._namespaces:
+            try:
+                await self._client.get(collection_path(namespace), {"limit": "1"}, METADATA_LIST)
+            except ApiError as error:
+                if error.status == 403:
+                    await self._check_rights(namespace)
+                raise PreflightError(_diagnosis(error)) from error
+            await self._check_rights(namespace)
+
+    async def _check_rights(self, namespace: str | None) -> None:
+        try:
+            allowed = await asyncio.gather(*(self._allowed(namespace, *need) for need in _NEEDED))
+        except ApiError as error:
+            raise PreflightError(_diagnosis(error)) from error
+        missing = [f"{verb} {_resource(part)}" for (verb, part), yes in zip(_NEEDED, allowed, strict=True) if not yes]
+        if missing:
+            where, role = (f"namespace {namespace}", "Role") if namespace else ("the whole cluster", "ClusterRole")
+            raise PreflightError(
+                f"Kubernetes forbids {', '.join(missing)} in {where}: grant it by a {role} to the operator's "
+                f"service account (apiGroups: [{names.GROUP}]), or watch other namespaces (--namespace)"
+            )
+
+    async def _allowed(self, namespace: str | None, verb: str, subresource: str) -> bool:
+        attributes = {"group": names.GROUP, "resource": names.PLURAL, "subresource": subresource, "verb": verb}
+        attributes["namespace"] = namespace or ""
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        _, body = await self._client.post(_ACCESS_REVIEWS, review)
+        return bool((body.get("status") or {}).get("allowed"))
+
+
+def _resource(subresource: str) -> str:
+    return f"{names.PLURAL}/{subresource}" if subresource else names.PLURAL
+
+
+def _diagnosis(error: ApiError) -> str:
+    match error.status:
+        case 0:
+            return error.message
+        case 401:
+            return f"the Kubernetes API refuses the credentials ({error.message}): renew those of KUBECONFIG or the pod"
+        case 404:
+            return (
+                f"the cluster knows no {names.KIND}: install the custom resource definition {names.CRD_NAME} first "
+                f"(kubectl apply -f {names.CRD_FILE})"
+            )
+        case status:
+            return f"the Kubernetes API answers HTTP {status}: {error.message}"
+
+
+def _is_gone(error: ApiError) -> bool:
+    # An API server that does not serve the kind (yet, or for a moment) answers 404 too, but without naming an object.
+    return error.status == 404 and bool(error.details.get("name"))
+
+
+def _not_written(error: ApiError) -> Conflict | Gone | NotWritten:
+    if error.status == 409:
+        return Conflict()
+    if _is_gone(error):
+        return Gone()
+    return NotWritten(error.message, error.again)

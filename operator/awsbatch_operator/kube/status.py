@@ -1,0 +1,206 @@
+"""The domain's Status and the object's `.status`: both directions, and the difference between two, in one place."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from awsbatch_operator.domain.job import Array, Job, Node
+from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
+from awsbatch_operator.kube import times
+
+Raw = dict[str, Any]
+
+_JOB_TEXTS: Final = (
+    ("statusReason", "status_reason"),
+    ("jobName", "name"),
+    ("jobArn", "arn"),
+    ("jobQueue", "queue"),
+    ("jobDefinition", "definition"),
+    ("containerReason", "container_reason"),
+    ("logStreamName", "log_stream_name"),
+)
+_JOB_TIMES: Final = (("createdAt", "created_at"), ("startedAt", "started_at"), ("stoppedAt", "stopped_at"))
+_JOB_COUNTS: Final = (("exitCode", "exit_code"), ("attempts", "attempts"))
+_TERMINATION_TIMES: Final = (
+    ("requestedAt", "requested_at"),
+    ("acceptedAt", "accepted_at"),
+    ("completedAt", "completed_at"),
+)
+_CONDITION_STATUSES: Final = frozenset({"True", "False", "Unknown"})
+_PHASES: Final = {phase.value: phase for phase in Phase}
+
+FIELDS: Final = (
+    *("observedGeneration", "phase", "region", "jobStatus", "isTerminated", "isCancelled"),
+    *(field for field, _ in (*_JOB_TEXTS, *_JOB_TIMES, *_JOB_COUNTS)),
+    *("array", "node", "termination", "conditions"),
+)
+"""The top-level fields of `.status` that this version knows, and answers for. Others are a newer version's."""
+
+
+def render(status: Status) -> Raw:
+    """`.status` as it should be: a field without a value is absent.
+
+    `lastTransitionTime` is a metav1.Time, so of a condition's `since` only the whole seconds are shown.
+    """
+    raw: Raw = {}
+    if status.observed_generation is not None:
+        raw["observedGeneration"] = status.observed_generation
+    if status.phase is not None:
+        raw["phase"] = status.phase.value
+    if status.region is not None:
+        raw["region"] = status.region
+    if status.job is not None:
+        _render_job(status.job, raw)
+    if status.termination is not None:
+        raw["termination"] = _render_termination(status.termination)
+    if status.conditions:
+        raw["conditions"] = [_render_condition(condition) for condition in status.conditions]
+    return raw
+
+
+def _render_job(job: Job, raw: Raw) -> None:
+    raw["jobStatus"] = job.status
+    raw["isTerminated"] = job.is_terminated
+    raw["isCancelled"] = job.is_cancelled
+    _copy(job, (*_JOB_TEXTS, *_JOB_COUNTS), raw)
+    _render_times(job, _JOB_TIMES, raw)
+    if job.array is not None:
+        raw["array"] = _copy(job.array, (("size", "size"), ("index", "index")), {})
+        if job.array.status_summary:
+            raw["array"]["statusSummary"] = dict(job.array.status_summary)
+    if job.node is not None:
+        raw["node"] = _copy(job.node, (("numNodes", "num_nodes"), ("index", "index"), ("main", "main")), {})
+
+
+def _render_termination(termination: Termination) -> Raw:
+    raw = {"reason": termination.reason, "requests": termination.requests}
+    return _render_times(termination, _TERMINATION_TIMES, raw)
+
+
+def _render_condition(condition: Condition) -> Raw:
+    return {
+        "type": condition.type,
+        "status": condition.status,
+        "reason": condition.reason,
+        "message": condition.message,
+        "lastTransitionTime": times.meta_time(condition.since),
+        "observedGeneration": condition.generation,
+    }
+
+
+def _copy(source: object, names: tuple[tuple[str, str], ...], raw: Raw) -> Raw:
+    for field, attribute in names:
+        value = getattr(source, attribute)
+        if value is not None:
+            raw[field] = value
+    return raw
+
+
+def _render_times(source: object, names: tuple[tuple[str, str], ...], raw: Raw) -> Raw:
+    for field, attribute in names:
+        value = getattr(source, attribute)
+        if value is not None:
+            raw[field] = times.date_time(value)
+    return raw
+
+
+def parse(raw: object) -> Status:
+    """The nearest valid Status of whatever stands in `.status`: a field that makes no sense counts as absent."""
+    raw = _mapping(raw)
+    phase = _text(raw.get("phase"))
+    return Status(
+        observed_generation=_int(raw.get("observedGeneration")),
+        phase=None if phase is None else _PHASES.get(phase),
+        region=_text(raw.get("region")),
+        job=_parse_job(raw),
+        termination=_parse_termination(_mapping(raw.get("termination"))),
+        conditions=_parse_conditions(raw.get("conditions")),
+    )
+
+
+def _parse_job(raw: Mapping[str, Any]) -> Job | None:
+    status = _text(raw.get("jobStatus"))
+    if status is None:
+        return None
+    array, node = raw.get("array"), raw.get("node")
+    values: Raw = {attribute: _text(raw.get(field)) for field, attribute in _JOB_TEXTS}
+    values |= {attribute: times.parse(raw.get(field)) for field, attribute in _JOB_TIMES}
+    values |= {attribute: _int(raw.get(field)) for field, attribute in _JOB_COUNTS}
+    return Job(
+        status=status,
+        is_terminated=raw.get("isTerminated") is True,
+        is_cancelled=raw.get("isCancelled") is True,
+        array=_parse_array(array) if isinstance(array, Mapping) else None,
+        node=_parse_node(node) if isinstance(node, Mapping) else None,
+        **values,
+    )
+
+
+def _parse_array(raw: Mapping[str, Any]) -> Array:
+    summary = _mapping(raw.get("statusSummary"))
+    counts = tuple((key, count) for key, value in summary.items() if (count := _int(value)) is not None)
+    return Array(_int(raw.get("size")), _int(raw.get("index")), counts)
+
+
+def _parse_node(raw: Mapping[str, Any]) -> Node:
+    main = raw.get("main")
+    return Node(_int(raw.get("numNodes")), _int(raw.get("index")), main if isinstance(main, bool) else None)
+
+
+def _parse_termination(raw: Mapping[str, Any]) -> Termination | None:
+    reason = _text(raw.get("reason"))
+    values = {attribute: times.parse(raw.get(field)) for field, attribute in _TERMINATION_TIMES}
+    requests = max(_int(raw.get("requests")) or 0, 0)
+    if reason is None and not requests and not any(values.values()):
+        return None
+    # A lost reason does not undo the request: its times keep it from being sent again at once.
+    return Termination(reason or "", requests=requests, **values)
+
+
+def _parse_conditions(raw: object) -> tuple[Condition, ...]:
+    if not isinstance(raw, list):
+        return ()
+    return tuple(found for item in raw if (found := _parse_condition(_mapping(item))) is not None)
+
+
+def _parse_condition(raw: Mapping[str, Any]) -> Condition | None:
+    type_, status, reason = (_text(raw.get(field)) for field in ("type", "status", "reason"))
+    since = times.parse(raw.get("lastTransitionTime"))
+    if not type_ or status not in _CONDITION_STATUSES or not reason or since is None:
+        return None
+    message, generation = _text(raw.get("message")), _int(raw.get("observedGeneration"))
+    return Condition(type_, status, reason, message or "", since, generation or 0)
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _int(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def diff(wanted: Status, shown: Mapping[str, object]) -> Raw:
+    """JSON merge patch that turns the shown `.status` into the wanted one; empty when nothing is to be written.
+
+    Top-level fields outside FIELDS are left alone; within a known field nothing is.
+    """
+    rendered = render(wanted)
+    patch: Raw = {}
+    for field in FIELDS:
+        value, before = rendered.get(field), shown.get(field)
+        if value != before:
+            patch[field] = _merge(value, before)
+    return patch
+
+
+def _merge(wanted: object, shown: object) -> object:
+    if not isinstance(wanted, dict) or not isinstance(shown, dict):
+        return wanted
+    patch = {field: None for field in shown if field not in wanted}
+    return patch | {
+        field: _merge(value, shown.get(field)) for field, value in wanted.items() if value != shown.get(field)
+    }

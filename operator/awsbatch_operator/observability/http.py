@@ -1,0 +1,86 @@
+"""Probes and metrics over HTTP: /livez, /readyz, /metrics."""
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+Check = Callable[[], str | None]
+"""None when all is well, else what is not, in a few words."""
+
+_INDEX: Final = (
+    "awsbatch-operator\n"
+    "/livez    200 unless the operator hangs\n"
+    "/readyz   200 when it is synced and AWS Batch answers\n"
+    "/metrics  figures for Prometheus\n"
+)
+
+
+class ListenError(Exception):
+    """The address can't be listened on; the message names the flag."""
+
+
+def fresh(last: Callable[[], float | None], seconds: float, now: Callable[[], float] = time.monotonic) -> Check:
+    """A check that `last`, a moment of the clock `now`, is there and not older than so many seconds."""
+
+    def check() -> str | None:
+        at = last()
+        if at is None:
+            return "not yet"
+        age = now() - at
+        return f"last {age:.0f} s ago, at most {seconds:g} s are normal" if age > seconds else None
+
+    return check
+
+
+def make_app(registry: CollectorRegistry, live: Mapping[str, Check], ready: Mapping[str, Check]) -> web.Application:
+    """`live` and `ready` are the checks by name that decide /livez and /readyz."""
+
+    async def index(_request: web.Request) -> web.Response:
+        return web.Response(text=_INDEX)
+
+    async def livez(_request: web.Request) -> web.Response:
+        return _probe(live)
+
+    async def readyz(_request: web.Request) -> web.Response:
+        return _probe(ready)
+
+    async def metrics(request: web.Request) -> web.Response:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+    app = web.Application()
+    for path, handler in (("/", index), ("/livez", livez), ("/readyz", readyz), ("/metrics", metrics)):
+        app.router.add_get(path, handler)
+    return app
+
+
+def _probe(checks: Mapping[str, Check]) -> web.Response:
+    """In the words of the API server's own probes: a line a check."""
+    faults = {name: check() for name, check in checks.items()}
+    lines = [f"[+]{name} ok" if fault is None else f"[-]{name} failed: {fault}" for name, fault in faults.items()]
+    well = all(fault is None for fault in faults.values())
+    return web.Response(text="\n".join((*lines, "ok" if well else "not ok", "")), status=200 if well else 503)
+
+
+@asynccontextmanager
+async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
+    """Serve for as long as the context lasts; gives the port (that of port 0 is chosen by the system)."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host or None, port, shutdown_timeout=1.0).start()
+        except (OSError, OverflowError) as error:
+            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            raise ListenError(
+                f"can't listen on {host}:{port} ({why}): give another --http-address (AWSBATCH_OPERATOR_HTTP_ADDRESS)"
+            ) from error
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()

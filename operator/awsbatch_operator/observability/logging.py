@@ -1,0 +1,112 @@
+"""One stream of log lines: the operator's own (structlog) and those of Kopf and other libraries (stdlib)."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import MutableMapping
+from typing import Any, Final, TextIO
+
+import structlog
+from structlog.typing import Processor
+
+from awsbatch_operator.domain.record import ObjectRef
+from awsbatch_operator.kube import names, times
+
+_FIRST_KEYS: Final = ("timestamp", "level", "logger", "message", "object")
+
+# Their finer levels hold request headers and bodies, credentials among them, or a line for each object seen: the
+# level of the operator does not reach them.
+_QUIET: Final = {
+    "aiohttp": logging.WARNING,
+    "asyncio": logging.WARNING,
+    "boto3": logging.WARNING,
+    "botocore": logging.WARNING,
+    "kopf": logging.INFO,
+    "kopf._core.reactor.running": logging.ERROR,  # warns that it handles no signals: we do
+    "kopf.objects": logging.WARNING,
+    "kubernetes": logging.WARNING,
+    "urllib3": logging.WARNING,
+}
+
+_Line = MutableMapping[str, Any]
+
+
+def setup(log_format: str = "json", level: str = "info", stream: TextIO | None = None) -> None:
+    """Write everything to `stream` (default stderr), as `json` or for people as `console`.
+
+    An object is given to a line as `object=ref`, an ObjectRef; it becomes {apiVersion, kind, name, namespace, uid}.
+    """
+    stream = stream or sys.stderr
+    least = logging.getLevelNamesMapping()[level.upper()]
+    common: list[Processor] = [structlog.stdlib.add_log_level, structlog.stdlib.add_logger_name, _timestamp]
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*common, _kopf_object],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                *(_json() if log_format == "json" else _console(stream)),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(least)
+    for name, floor in _QUIET.items():
+        logging.getLogger(name).setLevel(max(floor, least))
+    logging.captureWarnings(capture=True)
+    structlog.configure(
+        processors=[*common, _own_object, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(least),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+
+
+def _json() -> tuple[Processor, ...]:
+    # The plain traceback: a structured one could show local variables, and with them what must not be shown.
+    return (
+        structlog.processors.format_exc_info,
+        structlog.processors.EventRenamer("message"),
+        _ordered,
+        structlog.processors.JSONRenderer(ensure_ascii=False),
+    )
+
+
+def _console(stream: TextIO) -> tuple[Processor, ...]:
+    colors = stream.isatty() and not os.environ.get("NO_COLOR")
+    renderer = structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback)
+    return (_short_object, renderer)
+
+
+def _timestamp(_logger: Any, _method: str, line: _Line) -> _Line:
+    record: logging.LogRecord | None = line.get("_record")
+    line["timestamp"] = times.date_time(int((record.created if record else time.time()) * 1000))
+    return line
+
+
+def _kopf_object(_logger: Any, _method: str, line: _Line) -> _Line:
+    # Only this one: Kopf's records also carry its settings, which are neither short nor serialisable.
+    reference = getattr(line["_record"], "k8s_ref", None)
+    if reference:
+        line["object"] = reference
+    return line
+
+
+def _own_object(_logger: Any, _method: str, line: _Line) -> _Line:
+    match line.get("object"):
+        case ObjectRef(namespace=namespace, name=name, uid=uid):
+            kind = {"apiVersion": names.API_VERSION, "kind": names.KIND}
+            line["object"] = kind | {"name": name, "namespace": namespace, "uid": uid}
+    return line
+
+
+def _short_object(_logger: Any, _method: str, line: _Line) -> _Line:
+    match line.get("object"):
+        case {"namespace": namespace, "name": name}:
+            line["object"] = f"{namespace}/{name}"
+    return line
+
+
+def _ordered(_logger: Any, _method: str, line: _Line) -> _Line:
+    return {key: line.pop(key) for key in _FIRST_KEYS if key in line} | dict(line)

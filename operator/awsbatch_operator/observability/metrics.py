@@ -1,0 +1,124 @@
+"""The figures of the operator, by their contractual names, on a registry of its own."""
+
+import asyncio
+import platform
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
+
+from awsbatch_operator import __version__
+
+Census = Callable[[], Mapping[tuple[str, str], int]]
+"""Count of objects by (namespace, phase), asked at each scrape."""
+
+_PREFIX: Final = "awsbatch_operator"
+_CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_COMPLETION_SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
+_LAG_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LAG_SAMPLE_SECONDS: Final = 1.0
+
+
+class Metrics:
+    """The engine's port `Telemetry`. `registry` is what /metrics shows."""
+
+    def __init__(self) -> None:
+        # The moment at which each series began is of no use to anybody here, and doubles the page.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        build = Info("build", "Versions of the operator and of Python.", namespace=_PREFIX, registry=self.registry)
+        build.info({"version": __version__, "python": platform.python_version()})
+        self._requests = self._counter("aws_requests", "Calls to AWS.", "operation", "code")
+        self._seconds = self._histogram("aws_request_seconds", "Length of a call to AWS.", _CALL_SECONDS, "operation")
+        self._describe_batch = self._histogram("describe_batch_size", "Jobs in a DescribeJobs call.", _sizes(100))
+        self._terminate_batch = self._histogram("terminate_batch_size", "Jobs in a TerminateJobs call.", _sizes(50))
+        self._request_seconds = self._histogram(
+            "termination_request_seconds", "From spec.terminate seen to accepted by AWS.", _REQUEST_SECONDS
+        )
+        self._completion_seconds = self._histogram(
+            "termination_completion_seconds", "From accepted by AWS to the end of the job.", _COMPLETION_SECONDS
+        )
+        self._terminations = self._gauge("terminations_in_progress", "Accepted by AWS, job still alive.")
+        self._writes = self._counter("status_writes", "Writes of an object's status.", "result")
+        self._looked = self._gauge(
+            "last_successful_look_timestamp_seconds", "When AWS Batch last answered in full, Unix time.", "region"
+        )
+        self._leader = self._gauge("leader", "1 while this replica acts, else 0.")
+        self._queue = self._gauge("queue_depth", "What waits in a lane: look, terminate or status.", "lane")
+        self._lag = self._histogram("event_loop_lag_seconds", "By how much a timer fires late.", _LAG_SECONDS)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, namespace=_PREFIX, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, namespace=_PREFIX, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, namespace=_PREFIX, registry=self.registry, buckets=buckets)
+
+    def ask(self, census: Census, terminations_in_progress: Callable[[], int]) -> None:
+        """Where to ask at each scrape, once there is somebody to ask."""
+        self.registry.register(_Jobs(census))
+        self._terminations.set_function(terminations_in_progress)
+
+    def aws_request(self, operation: str, code: str, seconds: float) -> None:
+        self._requests.labels(operation, code).inc()
+        self._seconds.labels(operation).observe(seconds)
+
+    def describe_batch(self, size: int) -> None:
+        self._describe_batch.observe(size)
+
+    def terminate_batch(self, size: int) -> None:
+        self._terminate_batch.observe(size)
+
+    def looked(self, region: str, at: float) -> None:
+        self._looked.labels(region).set(at)
+
+    def termination_accepted(self, seconds: float) -> None:
+        self._request_seconds.observe(seconds)
+
+    def termination_completed(self, seconds: float) -> None:
+        self._completion_seconds.observe(seconds)
+
+    def status_write(self, result: str) -> None:
+        self._writes.labels(result).inc()
+
+    def leading(self, *, yes: bool) -> None:
+        self._leader.set(yes)
+
+    def queue_depth(self, lane: str, depth: int) -> None:
+        self._queue.labels(lane).set(depth)
+
+    async def sample_loop_lag(self) -> None:
+        """Once a second, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_SAMPLE_SECONDS
+            await asyncio.sleep(_LAG_SAMPLE_SECONDS)
+            self._lag.observe(max(loop.time() - due, 0))
+
+
+def _sizes(most: int) -> tuple[float, ...]:
+    return tuple(size for size in (1, 2, 5, 10, 20, 50, 100) if size <= most)
+
+
+class _Jobs(Collector):
+    def __init__(self, census: Census) -> None:
+        self._census = census
+
+    def collect(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(f"{_PREFIX}_jobs", "BatchJob objects.", labels=("namespace", "phase"))
+        for labels, count in self._census().items():
+            family.add_metric(labels, count)
+        return (family,)
+
+    def describe(self) -> Iterable[Metric]:
+        # Without it, registering would take a census before there is anything to count.
+        return (GaugeMetricFamily(f"{_PREFIX}_jobs", "BatchJob objects."),)

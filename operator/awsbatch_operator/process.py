@@ -1,0 +1,143 @@
+"""One operator process: the rooms put together, started in order, and stopped without losing what is under way."""
+
+import asyncio
+import logging
+import os
+import platform
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final, NoReturn, TypeVar
+
+import structlog
+
+from awsbatch_operator import __version__
+from awsbatch_operator.aws.batch import AwsBatch
+from awsbatch_operator.aws.clients import SettingsError, default_region
+from awsbatch_operator.config import Settings, flag
+from awsbatch_operator.domain.record import Phase
+from awsbatch_operator.engine.engine import Engine, Ports
+from awsbatch_operator.handlers.watch import Watch, make_registry
+from awsbatch_operator.kube import credentials
+from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError
+from awsbatch_operator.kube.client import KubeClient
+from awsbatch_operator.kube.events import EventPoster
+from awsbatch_operator.observability import http
+from awsbatch_operator.observability.metrics import Metrics
+
+_HUNG_AFTER: Final = 30.0
+_BATCH_SILENT_AFTER: Final = 120.0
+_FINISH_WITHIN: Final = 6.0
+"""Seconds after SIGTERM for calls under way and their writes; Kubernetes kills after 30, we promise 10."""
+
+_T = TypeVar("_T")
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The operator can't start; the message is the one line that its user needs."""
+
+
+async def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT (0), or until a part of it ends by itself (1). Raises StartError."""
+    region = await _region(settings)
+    async with AsyncExitStack() as parts:
+        metrics = Metrics()
+        client = await parts.enter_async_context(KubeClient())
+        events = await parts.enter_async_context(EventPoster(client, platform.node()))
+        objects = BatchJobs(client, events, settings.namespace)
+        try:
+            await objects.preflight()
+        except PreflightError as error:
+            raise StartError(str(error)) from error
+        batch = await parts.enter_async_context(_batch(settings, metrics))
+        engine = Engine(Ports(batch, objects, metrics), region=region, cadence=settings.cadence())
+        metrics.ask(engine.store.census, lambda: _terminating(engine))
+        app = http.make_app(metrics.registry, *_checks(engine))
+        try:
+            await parts.enter_async_context(http.serve(app, *settings.http_address))
+        except http.ListenError as error:
+            raise StartError(str(error)) from error
+        log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
+        return await _work(engine, metrics, settings)
+
+
+async def _region(settings: Settings) -> str:
+    try:
+        region = settings.region or await asyncio.to_thread(default_region)
+    except SettingsError as error:
+        raise StartError(str(error)) from error
+    if region is None:
+        raise StartError(
+            f"no AWS region for objects that name none: give {flag('region')}, or set AWS_REGION or a profile with one"
+        )
+    return region
+
+
+@asynccontextmanager
+async def _batch(settings: Settings, metrics: Metrics) -> AsyncIterator[AwsBatch]:
+    batch = AwsBatch(telemetry=metrics, describe_rate=settings.describe_rate, terminate_rate=settings.terminate_rate)
+    try:
+        yield batch
+    finally:
+        await batch.close(within=1.0)
+
+
+async def _work(engine: Engine, metrics: Metrics, settings: Settings) -> int:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, _resolve, stop)
+    watch = Watch(make_registry(credentials.load, _on(loop, engine.seen), _on(loop, engine.gone)), settings.namespace)
+    engine_ends, lag = asyncio.ensure_future(engine.run()), asyncio.ensure_future(metrics.sample_loop_lag())
+    watch_ends = watch.start()
+    await engine.lead()
+    ended, _ = await asyncio.wait({engine_ends, watch_ends, stop}, return_when=asyncio.FIRST_COMPLETED)
+    for part, name in ((engine_ends, "the engine"), (watch_ends, "the watch")):
+        if part in ended:
+            log.error("operator ends, since a part of it did", part=name, exc_info=part.exception())
+    log.info("operator stops")
+    watch.stop()
+    engine.stop()
+    _, late = await asyncio.wait({engine_ends}, timeout=_FINISH_WITHIN)
+    if late:
+        log.warning("calls under way were cut off", seconds=_FINISH_WITHIN)
+        engine_ends.cancel()
+    lag.cancel()
+    await asyncio.wait({engine_ends, watch_ends, lag}, timeout=1.0)
+    return 0 if ended == {stop} else 1
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _on(loop: asyncio.AbstractEventLoop, told: Callable[[_T], None]) -> Callable[[_T], object]:
+    """The call, made on that loop from any thread."""
+    return lambda what: loop.call_soon_threadsafe(told, what)
+
+
+def _checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:
+    def synced() -> str | None:
+        return None if engine.sweep.synced.is_set() else "the objects are not all known yet"
+
+    def batch_answers() -> str | None:
+        silent = engine.silent_for()
+        return f"no answer for {silent:.0f} s" if silent > _BATCH_SILENT_AFTER else None
+
+    live = {"engine": http.fresh(lambda: engine.beat_at, _HUNG_AFTER)}
+    return live, {"synced": synced, "batch": batch_answers}
+
+
+def _terminating(engine: Engine) -> int:
+    return sum(count for (_, phase), count in engine.store.census().items() if phase == Phase.TERMINATING)
+
+
+def run(settings: Settings) -> NoReturn:
+    """`serve` in a loop of its own. Does not return once it served: it ends the process with its exit code."""
+    code = asyncio.run(serve(settings))
+    logging.shutdown()
+    # A thread may still sit in a call to AWS that nobody waits for any more; leaving by the front door would.
+    os._exit(code)

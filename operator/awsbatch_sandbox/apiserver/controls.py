@@ -1,0 +1,116 @@
+"""What tests order at /_sandbox/: the request log, outages, hangs and faults."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiohttp import web
+
+from awsbatch_sandbox.apiserver.errors import bad_request, scripted
+from awsbatch_sandbox.apiserver.routes import read_object
+from awsbatch_sandbox.apiserver.storage import Body, Store
+
+PREFIX: Final = "/_sandbox/"
+_LOG_LIMIT: Final = 50_000
+
+RequestKey = tuple[str, str, str, str, int]
+
+
+@dataclass(slots=True)
+class Fault:
+    """Answers `times` requests of `method` ("*" for any) whose path matches with `status`."""
+
+    method: str
+    path: re.Pattern[str]
+    status: int
+    times: int
+
+    def hits(self, request: web.Request) -> bool:
+        return self.times > 0 and self.method in {"*", request.method} and bool(self.path.search(request.path))
+
+
+class Controls:
+    """The state behind the control routes; `away` stops the listener for some seconds."""
+
+    def __init__(self, store: Store, away: Callable[[float], None]) -> None:
+        self._store = store
+        self._away = away
+        self._faults: list[Fault] = []
+        self._log: dict[RequestKey, int] = {}
+        self._open = asyncio.Event()
+        self._open.set()
+        self._reopen: asyncio.TimerHandle | None = None
+
+    def record(self, request: web.Request, status: int) -> None:
+        """Count a request; the log forgets its oldest distinct requests beyond a limit."""
+        agent = request.headers.get("User-Agent", "")
+        key = (request.method, request.path, request.query_string, agent, status)
+        self._log[key] = self._log.get(key, 0) + 1
+        if len(self._log) > _LOG_LIMIT:
+            del self._log[next(iter(self._log))]
+
+    async def gate(self) -> None:
+        """Wait while the server hangs."""
+        await self._open.wait()
+
+    def fault(self, request: web.Request) -> None:
+        """Raise the fault that was ordered for this request, if one was."""
+        for fault in self._faults:
+            if fault.hits(request):
+                fault.times -= 1
+                raise scripted(fault.status)
+
+    def close(self) -> None:
+        if self._reopen:
+            self._reopen.cancel()
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request below /_sandbox/."""
+        action = request.path.removeprefix(PREFIX)
+        if action == "requests":
+            return self._requests(request.method)
+        orders: dict[str, Callable[[Body], None]] = {
+            "away": lambda body: self._away(_seconds(body)),
+            "hang": lambda body: self._hang(_seconds(body)),
+            "expire": lambda _body: self._store.expire(),
+            "cut": lambda _body: self._store.cut(),
+            "fault": self._add_fault,
+        }
+        if request.method != "POST" or action not in orders:
+            raise bad_request(f"/_sandbox/ knows GET or DELETE requests, and POST {', '.join(orders)}")
+        orders[action](await read_object(request) if request.can_read_body else {})
+        return web.json_response({})
+
+    def _requests(self, method: str) -> web.Response:
+        if method == "DELETE":
+            self._log.clear()
+        names = ("method", "path", "query", "userAgent", "status")
+        items = [dict(zip(names, key, strict=True)) | {"count": count} for key, count in self._log.items()]
+        return web.json_response({"items": items})
+
+    def _hang(self, seconds: float) -> None:
+        self._open.clear()
+        self.close()
+        self._reopen = asyncio.get_running_loop().call_later(seconds, self._open.set)
+
+    def _add_fault(self, body: Body) -> None:
+        try:
+            self._faults.append(
+                Fault(
+                    method=str(body.get("method", "*")),
+                    path=re.compile(body.get("path_regex", "")),
+                    status=int(body["status"]),
+                    times=int(body.get("times", 1)),
+                )
+            )
+        except (KeyError, ValueError, TypeError, re.error) as error:
+            raise bad_request('a fault is {"method", "path_regex", "status", "times"}') from error
+
+
+def _seconds(body: dict[str, Any]) -> float:
+    seconds = body.get("seconds")
+    if not isinstance(seconds, int | float):
+        raise bad_request('say {"seconds": S}')
+    return float(seconds)

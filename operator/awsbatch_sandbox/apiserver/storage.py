@@ -1,0 +1,206 @@
+"""Objects in memory with one resourceVersion counter, a watch history per collection and live watchers.
+
+A stored body is never changed in place: a write stores a new body, so that readers, lists and watchers share one dict
+and one serialised form per change.
+"""
+
+import asyncio
+import json
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from awsbatch_sandbox.apiserver.errors import expired
+
+Body = dict[str, Any]
+Key = tuple[str, str]
+"""Namespace ("" for cluster-scoped objects) and name."""
+
+_SNAPSHOTS_KEPT: Final = 32
+
+
+def dumps(body: Any) -> bytes:
+    """Compact UTF-8 JSON."""
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
+
+
+@dataclass(slots=True)
+class Entry:
+    """One version of one object; `encoded` caches its bytes per representation."""
+
+    body: Body
+    version: int
+    encoded: dict[str, bytes] = field(default_factory=dict)
+
+    def bytes_as(self, form: str, render: Callable[[Body], Body]) -> bytes:
+        """The JSON of this version in the representation called `form`, made at most once."""
+        found = self.encoded.get(form)
+        if found is None:
+            found = self.encoded[form] = dumps(render(self.body))
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One step in a collection's history; `before` is None for an object that is new."""
+
+    version: int
+    key: Key
+    after: Entry
+    before: Entry | None
+    removed: bool
+
+
+class Watcher:
+    """What a watch has not sent yet."""
+
+    def __init__(self, backlog: list[Change]) -> None:
+        self._pending = deque(backlog)
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self.closed = False
+
+    def push(self, change: Change) -> None:
+        self._pending.append(change)
+        self._wake.set()
+
+    def close(self) -> None:
+        self.closed = True
+        self._wake.set()
+
+    async def take(self) -> list[Change]:
+        """Everything that has happened since the last call, waiting for at least one change or the end."""
+        await self._wake.wait()
+        self._wake.clear()
+        changes = list(self._pending)
+        self._pending.clear()
+        return changes
+
+
+class Store:
+    """All collections, and the counter that orders their changes."""
+
+    def __init__(self, history: int, start: int = 1) -> None:
+        """`history` is how many changes each collection keeps, `start` the first resourceVersion."""
+        self.version = start
+        self._history = history
+        self._collections: dict[str, Collection] = {}
+
+    def collection(self, name: str) -> "Collection":
+        """The collection called `name`, such as `batchjobs.awsbatch.dev`; made at its first use."""
+        if name not in self._collections:
+            self._collections[name] = Collection(self, self._history)
+        return self._collections[name]
+
+    def drop(self, name: str) -> None:
+        """Forget a collection and end its watches."""
+        if dropped := self._collections.pop(name, None):
+            dropped.cut()
+
+    def next_version(self) -> int:
+        self.version += 1
+        return self.version
+
+    def expire(self) -> None:
+        """Forget every history: a watch or a page that names an older version gets 410."""
+        for collection in self._collections.values():
+            collection.expire()
+
+    def cut(self) -> None:
+        """End every open watch."""
+        for collection in self._collections.values():
+            collection.cut()
+
+
+class Collection:
+    """The objects of one resource."""
+
+    def __init__(self, store: Store, history: int) -> None:
+        self._store = store
+        self._entries: dict[Key, Entry] = {}
+        self._sorted: list[Key] | None = []
+        self._history: deque[Change] = deque(maxlen=history)
+        self._forgotten = store.version
+        self._watchers: set[Watcher] = set()
+        self._snapshots: OrderedDict[int, list[tuple[Key, Entry]]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, key: Key) -> Entry | None:
+        return self._entries.get(key)
+
+    def items(self) -> Iterator[tuple[Key, Entry]]:
+        """Everything, ordered by namespace and name as etcd's keys are."""
+        if self._sorted is None:
+            self._sorted = sorted(self._entries)
+        return ((key, self._entries[key]) for key in self._sorted)
+
+    def commit(self, key: Key, body: Body) -> Entry:
+        """Store `body` under a new resourceVersion, which is stamped on it, and tell the watchers."""
+        before = self._entries.get(key)
+        entry = self._stamped(body)
+        self._entries[key] = entry
+        if before is None:
+            self._sorted = None
+        self._tell(Change(entry.version, key, entry, before, removed=False))
+        return entry
+
+    def remove(self, key: Key, body: Body) -> Entry:
+        """Delete the object; `body` is its last state, told to watchers with the version of the deletion."""
+        before = self._entries.pop(key)
+        self._sorted = None
+        entry = self._stamped(body)
+        self._tell(Change(entry.version, key, entry, before, removed=True))
+        return entry
+
+    def _stamped(self, body: Body) -> Entry:
+        version = self._store.next_version()
+        metadata = body["metadata"] | {"resourceVersion": str(version)}
+        return Entry(body | {"metadata": metadata}, version)
+
+    def _tell(self, change: Change) -> None:
+        if self._history.maxlen and len(self._history) == self._history.maxlen:
+            self._forgotten = self._history[0].version
+        self._history.append(change)
+        for watcher in self._watchers:
+            watcher.push(change)
+
+    def watch(self, since: int | None) -> Watcher:
+        """A watcher of the changes after version `since`, or of everything from now on with None."""
+        backlog: list[Change] = []
+        if since is not None:
+            if since < self._forgotten:
+                raise expired(f"too old resource version: {since} ({self._forgotten})")
+            backlog = [change for change in self._history if change.version > since]
+        watcher = Watcher(backlog)
+        self._watchers.add(watcher)
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        self._watchers.discard(watcher)
+
+    def snapshot(self, version: int | None) -> tuple[int, list[tuple[Key, Entry]]]:
+        """A consistent picture that later pages of a list read: a new one, or that of `version` (410 when gone)."""
+        if version is None:
+            version = self._store.version
+            self._snapshots[version] = list(self.items())
+            while len(self._snapshots) > _SNAPSHOTS_KEPT:
+                self._snapshots.popitem(last=False)
+        elif version not in self._snapshots:
+            raise expired(
+                "The provided continue parameter is too old to display a consistent list result. You can start a new "
+                "list without the continue parameter, or use the continue token in this response to retrieve the "
+                "remainder of the results. Continuing with the provided token results in an inconsistent list."
+            )
+        return version, self._snapshots[version]
+
+    def expire(self) -> None:
+        self._history.clear()
+        self._snapshots.clear()
+        self._forgotten = self._store.next_version()
+
+    def cut(self) -> None:
+        for watcher in self._watchers:
+            watcher.close()

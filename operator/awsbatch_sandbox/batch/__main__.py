@@ -1,0 +1,46 @@
+"""`python -m awsbatch_sandbox.batch`: serve a simulated AWS Batch until SIGTERM or Ctrl-C."""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from awsbatch_sandbox.batch.server import serve
+from awsbatch_sandbox.batch.simulator import BatchSimulator
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=0, show_default=True, help="Port to listen on; 0 takes a free one.")
+@click.option("--announce", type=click.Path(dir_okay=False, path_type=Path), help="File that gets the URL, once ready.")
+@click.option("--region", default="eu-west-1", show_default=True, help="Region of seeded jobs that name none.")
+@click.option("--grace", default=30.0, show_default=True, help="Seconds from TerminateJob to the end of a RUNNING job.")
+def main(host: str, port: int, announce: Path | None, region: str, grace: float) -> None:
+    """A simulated AWS Batch on loopback."""
+    asyncio.run(_run(host, port, announce, BatchSimulator(region=region, grace=grace)))
+
+
+async def _run(host: str, port: int, announce: Path | None, simulator: BatchSimulator) -> None:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ended.set)
+    async with serve(simulator, host=host, port=port) as url:
+        if announce is not None:
+            _announce(announce, url)
+        sys.stdout.write(f"AWS Batch sandbox at {url}\n")
+        sys.stdout.flush()
+        await ended.wait()
+
+
+def _announce(path: Path, url: str) -> None:
+    """Written aside and renamed: a reader never sees half a URL."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(url + "\n", encoding="utf-8")
+    part.replace(path)
+
+
+if __name__ == "__main__":
+    main()

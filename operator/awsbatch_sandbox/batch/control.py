@@ -1,0 +1,60 @@
+"""The control verbs over HTTP: POST /_sandbox/<verb> with a JSON object of its arguments; {"result": ...} back."""
+
+import inspect
+import json
+from typing import Any, Final
+
+from aiohttp import web
+
+from awsbatch_sandbox.batch.simulator import BatchSimulator
+
+PREFIX: Final = "/_sandbox"
+VERBS: Final = (
+    "seed",
+    "seed_many",
+    "job",
+    "jobs",
+    "move",
+    "forget",
+    "hide",
+    "advance",
+    "fault",
+    "clear_faults",
+    "limit",
+    "calls",
+    "counts",
+    "clear_calls",
+    "terminate_requests",
+    "settings",
+)
+
+
+def add_routes(router: web.UrlDispatcher, simulator: BatchSimulator) -> None:
+    async def health(_request: web.Request) -> web.Response:
+        return web.json_response({"ok": True})
+
+    async def verb(request: web.Request) -> web.Response:
+        return _run(simulator, request.match_info["verb"], await request.read())
+
+    router.add_get(f"{PREFIX}/health", health)
+    router.add_post(f"{PREFIX}/{{verb}}", verb)
+
+
+def _run(simulator: BatchSimulator, verb: str, raw: bytes) -> web.Response:
+    """400 for a wrong argument, 404 for a job or verb that is not there; {"error": ...} says what to do."""
+    if verb not in VERBS:
+        return _refusal(404, f"{verb!r} is not a control verb; use one of {', '.join(VERBS)}")
+    method = getattr(simulator, verb)
+    try:
+        arguments = json.loads(raw or b"{}")
+        inspect.signature(method).bind(**arguments)
+        result: Any = method(**arguments)
+    except LookupError as unknown:
+        return _refusal(404, str(unknown))
+    except (TypeError, ValueError) as wrong:
+        return _refusal(400, f"{verb}: {wrong}")
+    return web.json_response({"result": result})
+
+
+def _refusal(status: int, message: str) -> web.Response:
+    return web.json_response({"error": message}, status=status)

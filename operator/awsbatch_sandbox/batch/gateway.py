@@ -1,0 +1,117 @@
+"""A wire call in two halves: it arrives, and it takes effect; faults and throttling come between."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from awsbatch_sandbox.batch.clock import Clock
+from awsbatch_sandbox.batch.faults import REPLIES, THROTTLED, Fault, Faults, Limits
+from awsbatch_sandbox.batch.operations import Caller, Operations
+from awsbatch_sandbox.batch.recorder import Recorder
+from awsbatch_sandbox.batch.replies import Reply, error, ok
+
+RESET = Reply(0, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A wire call that has arrived; `wait_before` and `wait_after` are seconds around its effect."""
+
+    operation: str
+    caller: Caller
+    body: dict[str, Any]
+    job_ids: list[str]
+    record: dict[str, Any]
+    fault: Fault | None = None
+    refused: Reply | None = None
+
+    @property
+    def wait_before(self) -> float:
+        return self.fault.seconds if self.fault and self.fault.kind == "slow" and not self.fault.act_then else 0.0
+
+    @property
+    def wait_after(self) -> float:
+        return self.fault.seconds if self.fault and self.fault.kind == "slow" and self.fault.act_then else 0.0
+
+
+class Gateway:
+    """What stands in front of the operations, as API Gateway does on AWS."""
+
+    def __init__(
+        self, *, clock: Clock, operations: Operations, faults: Faults, limits: Limits, recorder: Recorder
+    ) -> None:
+        self._clock = clock
+        self._operations = operations
+        self._faults = faults
+        self._limits = limits
+        self._recorder = recorder
+
+    def account_of(self, access_key: str) -> str:
+        return self._operations.account_of(access_key)
+
+    def admit(self, operation: str, caller: Caller, raw: bytes, path_values: dict[str, Any] | None = None) -> Call:
+        """A call has arrived: parse, record, throttle, look for a fault that hits it. It has no effect yet."""
+        refused: Reply | None = None
+        try:
+            parsed = json.loads(raw or b"{}")
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            parsed, refused = {}, error(400, "SerializationException", "The body is not a JSON object")
+        body = parsed | (path_values or {})
+        job_ids = _job_ids(body)
+        record = self._recorder.arrived(operation, caller, job_ids, body.get("reason"), self._clock.wall())
+        fault = None
+        if not self._limits.admits(caller.account, caller.region, self._clock.now_ms()):
+            refused = THROTTLED
+        elif refused is None:
+            fault = self._faults.take(operation, job_ids, caller.region, caller.account)
+        return Call(operation, caller, body, job_ids, record, fault, refused)
+
+    def perform(self, call: Call) -> Reply:
+        """The effect of the call and its answer; status 0 means: cut the connection."""
+        fault = call.fault
+        if call.refused is not None:
+            reply = call.refused
+        elif fault is None or fault.kind == "slow":
+            reply = self._act(call, call.body)
+        elif fault.kind == "refused_in_bulk":
+            reply = self._refuse_in_bulk(call, fault)
+        else:
+            acted = self._act(call, call.body) if fault.act_then else None
+            answer = RESET if fault.kind == "reset" else REPLIES[fault.kind](call.operation)
+            reply = replace(answer, effective=acted.effective if acted else ())
+        call.record["http_status"] = reply.status
+        call.record["error"] = "reset" if reply is RESET or reply.status == 0 else reply.error_type
+        call.record["effective"] = list(reply.effective)
+        return reply
+
+    def _act(self, call: Call, body: dict[str, Any]) -> Reply:
+        now = self._clock.now_ms()
+        self._operations.settle(now)
+        ends = call.operation in ("TerminateJob", "TerminateJobs")
+        statuses = {one: self._status(call.caller, one) for one in call.job_ids} if ends else {}
+        reply = self._operations.perform(call.operation, call.caller, body, now)
+        if ends:
+            self._recorder.accepted(call.record, reply.accepted, statuses)
+        return reply
+
+    def _status(self, caller: Caller, job_id: str) -> str | None:
+        job = self._operations.find(caller, job_id)
+        return None if job is None else job.status
+
+    def _refuse_in_bulk(self, call: Call, fault: Fault) -> Reply:
+        refused = [one for one in call.job_ids if fault.job_id in (None, one)]
+        acted = call.job_ids if fault.act_then else [one for one in call.job_ids if one not in refused]
+        reply = self._act(call, call.body | {"jobs": acted}) if acted else ok({"successful": [], "errors": []})
+        answer = json.loads(reply.body)
+        if reply.status != 200:
+            return reply
+        answer["successful"] = [one for one in answer["successful"] if one not in refused]
+        answer["errors"] += [{"job": one, "code": fault.code, "message": f"{fault.code}: {one}"} for one in refused]
+        return ok(answer, accepted=reply.accepted, effective=reply.effective)
+
+
+def _job_ids(body: dict[str, Any]) -> list[str]:
+    jobs = body.get("jobs", [body["jobId"]] if "jobId" in body else [])
+    return [one for one in jobs if isinstance(one, str)] if isinstance(jobs, list) else []

@@ -1,0 +1,189 @@
+"""The operations of AWS Batch that the sandbox speaks: a parsed body in, a reply out."""
+
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from awsbatch_sandbox.batch import listing, submission
+from awsbatch_sandbox.batch.jobs import Job
+from awsbatch_sandbox.batch.lifecycle import Lifecycle
+from awsbatch_sandbox.batch.replies import RefusedError, Reply, client_exception, error, ok
+from awsbatch_sandbox.batch.wire import rendered
+
+MAX_DESCRIBE: Final = 100
+MAX_BULK: Final = 50
+MAX_REASON: Final = 1024
+_ANY_ID = re.compile(r"[a-zA-Z_0-9-]{1,128}([:#][0-9]{1,5})?")
+_STRICT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}([:#](0|[1-9][0-9]{0,4}))?")
+
+Body = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, from the credential scope of the signature."""
+
+    account: str
+    region: str
+
+
+class Operations:
+    """Every operation sees only the jobs of its caller's account and region."""
+
+    def __init__(self, lifecycle: Lifecycle, dice: random.Random) -> None:
+        self._lifecycle = lifecycle
+        self._dice = dice
+        self._table: dict[str, Callable[[Caller, Body, int], Reply]] = {
+            "DescribeJobs": self._describe_jobs,
+            "TerminateJob": self._terminate_job,
+            "TerminateJobs": self._terminate_jobs,
+            "CancelJob": self._cancel_job,
+            "CancelJobs": self._cancel_jobs,
+            "ListJobs": self._list_jobs,
+            "SubmitJob": self._submit_job,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
+            "ListTagsForResource": self._list_tags,
+        }
+
+    def account_of(self, access_key: str) -> str:
+        settings = self._lifecycle.settings
+        return settings.accounts.get(access_key, settings.account)
+
+    def settle(self, now: int) -> None:
+        """Let the jobs reach the states that they have at `now`."""
+        self._lifecycle.timers.settle(now)
+
+    def perform(self, operation: str, caller: Caller, body: Body, now: int) -> Reply:
+        try:
+            return self._table[operation](caller, body, now)
+        except RefusedError as refused:
+            return refused.reply
+
+    def find(self, caller: Caller, job_id: str) -> Job | None:
+        job = self._lifecycle.jobs.get(job_id)
+        if job is None or job.seed.account != caller.account or job.seed.region != caller.region:
+            return None
+        return job
+
+    def _describe_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
+        details = [rendered(job) for job_id in self._ids(body) if (job := self._shown(caller, job_id)) is not None]
+        if self._lifecycle.settings.shuffle:
+            self._dice.shuffle(details)
+        return Reply(200, b'{"jobs":[' + b",".join(details) + b"]}")
+
+    def _ids(self, body: Body) -> Sequence[str]:
+        job_ids = _strings(body, "jobs")
+        if len(job_ids) > MAX_DESCRIBE:
+            raise client_exception(f"Maximum number of jobs supported is  {MAX_DESCRIBE} .")
+        for job_id in job_ids:
+            if not self._well_formed(job_id):
+                raise client_exception(f"Provided name {job_id} is not supported pattern[a-zA-Z_0-9-]{{1,128}}")
+        return list(dict.fromkeys(job_ids))
+
+    def _well_formed(self, job_id: str) -> bool:
+        pattern = _STRICT_ID if self._lifecycle.settings.strict_ids else _ANY_ID
+        return pattern.fullmatch(job_id) is not None
+
+    def _shown(self, caller: Caller, job_id: str) -> Job | None:
+        job = self.find(caller, job_id)
+        if job is None or not job.hidden_looks:
+            return job
+        job.hidden_looks -= 1
+        return None
+
+    def _terminate_job(self, caller: Caller, body: Body, now: int) -> Reply:
+        job_id, reason = _text(body, "jobId"), _reason(body)
+        changed = self._terminate(caller, job_id, reason, now)
+        return ok({}, accepted=(job_id,), effective=(job_id,) if changed else ())
+
+    def _terminate(self, caller: Caller, job_id: str, reason: str, now: int) -> bool:
+        job = self.find(caller, job_id)
+        return job is not None and self._lifecycle.terminate(job, reason, now)
+
+    def _terminate_jobs(self, caller: Caller, body: Body, now: int) -> Reply:
+        if not self._lifecycle.settings.bulk_available:
+            return error(404, "UnknownOperationException", None)
+        return self._bulk(caller, body, now, self._terminate)
+
+    def _cancel_job(self, caller: Caller, body: Body, now: int) -> Reply:
+        job_id, reason = _text(body, "jobId"), _reason(body)
+        changed = self._cancel(caller, job_id, reason, now)
+        return ok({}, accepted=(job_id,), effective=(job_id,) if changed else ())
+
+    def _cancel(self, caller: Caller, job_id: str, reason: str, now: int) -> bool:
+        job = self.find(caller, job_id)
+        return job is not None and self._lifecycle.cancel(job, reason, now)
+
+    def _cancel_jobs(self, caller: Caller, body: Body, now: int) -> Reply:
+        if not self._lifecycle.settings.bulk_available:
+            return error(404, "UnknownOperationException", None)
+        return self._bulk(caller, body, now, self._cancel)
+
+    def _bulk(self, caller: Caller, body: Body, now: int, act: Callable[[Caller, str, str, int], bool]) -> Reply:
+        """200 even when some failed: `errors` says which. Ids that Batch does not know count as successful."""
+        job_ids, reason = _strings(body, "jobs"), _reason(body)
+        if len(job_ids) > MAX_BULK:
+            raise client_exception(f"Maximum number of jobs supported is  {MAX_BULK} .")
+        good = [job_id for job_id in dict.fromkeys(job_ids) if self._well_formed(job_id)]
+        effective = tuple(job_id for job_id in good if act(caller, job_id, reason, now))
+        errors = [
+            {"job": job_id, "code": "ValidationException", "message": f"Invalid job id {job_id}"}
+            for job_id in dict.fromkeys(job_ids)
+            if not self._well_formed(job_id)
+        ]
+        return ok({"successful": good, "errors": errors}, accepted=tuple(good), effective=effective)
+
+    def _list_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
+        mine = (one for one in self._lifecycle.jobs.values() if self.find(caller, one.job_id) is not None)
+        return ok(listing.list_jobs(list(mine), body))
+
+    def _submit_job(self, caller: Caller, body: Body, now: int) -> Reply:
+        job = submission.job_of(body, caller.account, caller.region, self._lifecycle.settings, now)
+        self._lifecycle.add(job, now)
+        return ok({"jobArn": job.arn, "jobName": job.seed.name, "jobId": job.job_id}, effective=(job.job_id,))
+
+    def _by_arn(self, caller: Caller, body: Body) -> Job:
+        arn = _text(body, "resourceArn")
+        job = self.find(caller, arn.rpartition("/")[2])
+        if job is None:
+            raise client_exception(f"Resource {arn} does not exist")
+        return job
+
+    def _tag(self, caller: Caller, body: Body, _now: int) -> Reply:
+        job = self._by_arn(caller, body)
+        job.tags |= body.get("tags") or {}
+        job.touch()
+        return ok({})
+
+    def _untag(self, caller: Caller, body: Body, _now: int) -> Reply:
+        job = self._by_arn(caller, body)
+        job.tags = {key: value for key, value in job.tags.items() if key not in body.get("tagKeys", ())}
+        job.touch()
+        return ok({})
+
+    def _list_tags(self, caller: Caller, body: Body, _now: int) -> Reply:
+        return ok({"tags": self._by_arn(caller, body).tags})
+
+
+def _strings(body: Body, key: str) -> list[str]:
+    values = body.get(key)
+    if not isinstance(values, list) or not values or not all(isinstance(one, str) and one for one in values):
+        raise client_exception(f"{key} must not be null or empty")
+    return values
+
+
+def _text(body: Body, key: str) -> str:
+    value = body.get(key)
+    if not isinstance(value, str) or not value:
+        raise client_exception(f"{key} must not be null or empty")
+    return value
+
+
+def _reason(body: Body) -> str:
+    reason = _text(body, "reason")
+    if len(reason) > MAX_REASON:
+        raise client_exception(f"reason must not be longer than {MAX_REASON} characters")
+    return reason

@@ -1,0 +1,46 @@
+"""What came over the wire, for tests to look at."""
+
+from collections import Counter
+from typing import Any
+
+from awsbatch_sandbox.batch.operations import Caller
+
+
+class Recorder:
+    """Calls in the order of their arrival, and the termination requests that Batch accepted among them."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+        self.requests: list[dict[str, Any]] = []
+        self._n = 0
+
+    def arrived(
+        self, operation: str, caller: Caller, job_ids: list[str], reason: str | None, at: float
+    ) -> dict[str, Any]:
+        """A new call; `http_status`, `error` and `effective` are known once it is answered (status 0: reset)."""
+        self._n += 1
+        call: dict[str, Any] = {
+            "n": self._n,
+            "at": at,
+            "operation": operation,
+            "region": caller.region,
+            "account": caller.account,
+            "job_ids": job_ids,
+            "reason": reason,
+            "http_status": None,
+            "error": None,
+            "effective": [],
+        }
+        self.calls.append(call)
+        return call
+
+    def accepted(self, call: dict[str, Any], job_ids: tuple[str, ...], statuses: dict[str, str | None]) -> None:
+        shared = {key: call[key] for key in ("reason", "at", "account", "region")}
+        self.requests.extend({"job_id": one, "job_status_at_call": statuses.get(one)} | shared for one in job_ids)
+
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(call["operation"] for call in self.calls))
+
+    def clear(self) -> None:
+        self.calls.clear()
+        self.requests.clear()

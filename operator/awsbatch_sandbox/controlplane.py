@@ -1,0 +1,167 @@
+"""A Kubernetes API to work against: the embedded server, a real kube-apiserver with etcd, or one that exists."""
+
+import json
+import os
+import socket
+import sys
+import time
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from awsbatch_sandbox.processes import Child, wait_for
+
+CHOICES: Final = ("auto", "embedded", "envtest")
+ASSETS: Final = "KUBEBUILDER_ASSETS"
+_CRD: Final = "batchjobs.awsbatch.dev.yaml"
+_START_TIMEOUT: Final = 30.0
+
+
+direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs of this machine, whatever proxy the environment names."""
+
+
+class ControlPlaneError(Exception):
+    """A control plane can't be had, or can't do what was asked of it; the message says what to do."""
+
+
+class ControlPlane(ABC):
+    """`launch` and `ready` are two steps, so that a caller can start other things in between."""
+
+    description: str
+    can_go_away = True
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig = kubeconfig
+
+    @abstractmethod
+    def launch(self) -> None: ...
+
+    @abstractmethod
+    def ready(self) -> None:
+        """Returns once it answers. ProcessError when it does not in time."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Harmless when it never started."""
+
+    @contextmanager
+    def away(self, seconds: float) -> Iterator[None]:
+        """It refuses connections from before the block begins until `seconds` later; back, state kept, at its end."""
+        self._vanish(seconds)
+        back_at = time.monotonic() + seconds
+        yield
+        time.sleep(max(back_at - time.monotonic(), 0))
+        self._return()
+
+    @abstractmethod
+    def _vanish(self, seconds: float) -> None: ...
+
+    @abstractmethod
+    def _return(self) -> None: ...
+
+
+class Embedded(ControlPlane):
+    """The small API server of this package, in memory."""
+
+    description = "embedded API server (small, in memory; it is not Kubernetes)"
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory / "kubeconfig")
+        flags = (f"--kubeconfig={self.kubeconfig}", f"--crd={crd_file()}")
+        argv = (sys.executable, "-m", "awsbatch_sandbox.apiserver", *flags)
+        self._child = Child("embedded API server", argv, log=directory / "apiserver.log")
+        self._url = ""
+
+    def launch(self) -> None:
+        self._child.start()
+
+    def ready(self) -> None:
+        # The kubeconfig is written before the URL is printed.
+        self._url = self._child.ready(self._announced, timeout=_START_TIMEOUT)
+
+    def stop(self) -> None:
+        if self._child.running:
+            self._child.stop()
+
+    def _announced(self) -> str | None:
+        lines = self._child.output().splitlines(keepends=True)
+        return next((line.strip() for line in lines if line.startswith("http") and line.endswith("\n")), None)
+
+    def _vanish(self, seconds: float) -> None:
+        body, headers = json.dumps({"seconds": seconds}).encode(), {"Content-Type": "application/json"}
+        order = urllib.request.Request(f"{self._url}/_sandbox/away", body, headers)  # noqa: S310  our own server
+        direct.open(order, timeout=10).close()
+        wait_for(lambda: not self._listens(), timeout=5, what="the API server goes away", every=0.005)
+
+    def _return(self) -> None:
+        self._child.ready(self._listens, timeout=_START_TIMEOUT)
+
+    def _listens(self) -> bool:
+        address = urlsplit(self._url)
+        return listens(address.hostname or "", address.port or 0)
+
+
+class Existing(ControlPlane):
+    """The cluster that KUBECONFIG names; it is neither started nor stopped."""
+
+    description = "the cluster of KUBECONFIG"
+    can_go_away = False
+
+    def __init__(self) -> None:
+        kubeconfig = os.environ.get("KUBECONFIG")
+        if not kubeconfig:
+            raise ControlPlaneError("KUBECONFIG is not set: let it name the kubeconfig of the cluster to use")
+        super().__init__(Path(kubeconfig))
+
+    def launch(self) -> None:
+        """It runs."""
+
+    def ready(self) -> None:
+        """It was ready before."""
+
+    def stop(self) -> None:
+        """It goes on."""
+
+    def _vanish(self, seconds: float) -> None:
+        raise ControlPlaneError(f"an existing cluster is not taken away for {seconds:g} s: use embedded or envtest")
+
+    def _return(self) -> None:
+        """It never left."""
+
+
+def choose(name: str, directory: Path) -> ControlPlane:
+    """The control plane of that name, with its files in `directory`. ControlPlaneError when it can't be had."""
+    from awsbatch_sandbox.envtest import Envtest  # noqa: PLC0415  (it needs cryptography; the embedded one does not)
+
+    assets = os.environ.get(ASSETS)
+    if name == "existing":
+        return Existing()
+    if name == "envtest" or (name == "auto" and assets):
+        return Envtest(directory, assets)
+    if name in CHOICES:
+        return Embedded(directory)
+    raise ControlPlaneError(f"--control-plane must be one of {', '.join((*CHOICES, 'existing'))}, got {name!r}")
+
+
+def crd_file() -> Path:
+    """The CRD as the wheel carries it, else that of the source tree around an editable install."""
+    packaged = resources.files("awsbatch_sandbox") / _CRD
+    beside = Path(__file__).resolve().parents[2] / "crds" / _CRD
+    for candidate in (packaged, beside):
+        if isinstance(candidate, Path) and candidate.is_file():
+            return candidate
+    raise ControlPlaneError(f"{_CRD} is neither in the package nor at {beside}: install awsbatch-operator anew")
+
+
+def listens(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=1).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,151 @@
+"""A real control plane on loopback: kube-apiserver and etcd, from where setup-envtest puts them."""
+
+import base64
+import os
+import ssl
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from awsbatch_sandbox.certificates import Authority, KeyPair, signing_key
+from awsbatch_sandbox.controlplane import ASSETS, ControlPlane, ControlPlaneError, listens
+from awsbatch_sandbox.processes import Child, free_port
+
+_START_TIMEOUT: Final = 60.0
+_REMEDY: Final = (
+    f"{ASSETS} must name a directory with kube-apiserver and etcd; get one with\n"
+    "  go run sigs.k8s.io/controller-runtime/tools/setup-envtest@latest use -p path\n"
+    "or take --control-plane=embedded, which needs nothing"
+)
+
+
+class Envtest(ControlPlane):
+    """As controller-runtime's envtest: no nodes, no controllers, so nothing collects garbage or ends namespaces."""
+
+    def __init__(self, directory: Path, assets: str | None) -> None:
+        super().__init__(directory / "kubeconfig")
+        binaries = _binaries(assets)
+        self._directory = directory
+        self._port, etcd_port = free_port(), free_port()
+        self._etcd_url = f"http://127.0.0.1:{etcd_port}"
+        self.description = f"kube-apiserver and etcd of {assets}"
+        self._authority = Authority("awsbatch-sandbox")
+        etcd = (binaries["etcd"], *_etcd_flags(self._etcd_url, directory / "etcd"))
+        self._etcd = Child("etcd", etcd, log=directory / "etcd.log")
+        apiserver = (binaries["kube-apiserver"], *self._apiserver_flags())
+        self._apiserver = Child("kube-apiserver", apiserver, log=directory / "kube-apiserver.log")
+
+    def launch(self) -> None:
+        self._write_files()
+        self._etcd.start()
+        # kube-apiserver gives up when etcd is not there at once.
+        port = int(self._etcd_url.rpartition(":")[2])
+        self._etcd.ready(lambda: listens("127.0.0.1", port), timeout=_START_TIMEOUT)
+        self._apiserver.start()
+
+    def ready(self) -> None:
+        self._apiserver.ready(self._answers, timeout=_START_TIMEOUT)
+
+    def stop(self) -> None:
+        for child in (self._apiserver, self._etcd):
+            if child.running:
+                child.stop()
+
+    def _vanish(self, seconds: float) -> None:  # noqa: ARG002  it stays away until it is started again
+        self._apiserver.kill()
+
+    def _return(self) -> None:
+        self._apiserver.start()
+        self.ready()
+
+    def _answers(self) -> bool:
+        context = ssl.create_default_context(cadata=self._authority.certificate.decode())
+        url = f"https://127.0.0.1:{self._port}/readyz"
+        # No proxy of the environment may come between this and a loopback server.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        try:
+            with opener.open(url, timeout=5) as response:
+                return bool(response.status == 200)
+        except OSError:  # not listening yet, or 500 while it starts (HTTPError is one)
+            return False
+
+    def _apiserver_flags(self) -> list[str]:
+        files = self._directory
+        return [
+            f"--etcd-servers={self._etcd_url}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--secure-port={self._port}",
+            f"--cert-dir={files}",
+            f"--tls-cert-file={files / 'server.crt'}",
+            f"--tls-private-key-file={files / 'server.key'}",
+            f"--client-ca-file={files / 'ca.crt'}",
+            "--authorization-mode=RBAC",
+            # There is no controller that would make the accounts which this plugin asks for.
+            "--disable-admission-plugins=ServiceAccount",
+            f"--service-account-issuer=https://127.0.0.1:{self._port}/",
+            f"--service-account-key-file={files / 'service-account.key'}",
+            f"--service-account-signing-key-file={files / 'service-account.key'}",
+            "--service-cluster-ip-range=10.0.0.0/24",
+            "--allow-privileged=true",
+        ]
+
+    def _write_files(self) -> None:
+        server, admin = self._authority.server(), self._authority.client("sandbox", "system:masters")
+        kubeconfig = _kubeconfig(f"https://127.0.0.1:{self._port}", self._authority.certificate, admin)
+        contents = {
+            "ca.crt": self._authority.certificate,
+            "server.crt": server.certificate,
+            "server.key": server.key,
+            "service-account.key": signing_key(),
+            self.kubeconfig.name: yaml.safe_dump(kubeconfig, sort_keys=False).encode(),
+        }
+        for name, content in contents.items():
+            write_private(self._directory / name, content)
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """A file that only this user may read, from its first moment on."""
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+
+
+def _binaries(assets: str | None) -> dict[str, str]:
+    if not assets:
+        raise ControlPlaneError(f"{ASSETS} is not set: {_REMEDY}")
+    found = {name: str(Path(assets) / name) for name in ("kube-apiserver", "etcd")}
+    if missing := [name for name, path in found.items() if not os.access(path, os.X_OK)]:
+        raise ControlPlaneError(f"{ASSETS}={assets} has no {' and no '.join(missing)}: {_REMEDY}")
+    return found
+
+
+def _etcd_flags(url: str, data: Path) -> list[str]:
+    return [
+        f"--listen-client-urls={url}",
+        f"--advertise-client-urls={url}",
+        "--listen-peer-urls=http://127.0.0.1:0",
+        f"--data-dir={data}",
+        "--unsafe-no-fsync",  # the data ends with the process: nothing is to survive a power cut
+    ]
+
+
+def _kubeconfig(server: str, ca: bytes, admin: KeyPair) -> dict[str, Any]:
+    def encoded(pem: bytes) -> str:
+        return base64.b64encode(pem).decode()
+
+    user = {"client-certificate-data": encoded(admin.certificate), "client-key-data": encoded(admin.key)}
+    cluster = {"server": server, "certificate-authority-data": encoded(ca)}
+    context = {"cluster": "sandbox", "user": "sandbox", "namespace": "default"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "sandbox", "cluster": cluster}],
+        "users": [{"name": "sandbox", "user": user}],
+        "contexts": [{"name": "sandbox", "context": context}],
+        "current-context": "sandbox",
+    }

@@ -1,0 +1,109 @@
+"""A whole world on this machine: a control plane, a simulated AWS Batch, the operator, and jobs with their objects."""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from awsbatch_sandbox.batch.remote import RemoteBatch
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.controlplane import ControlPlane, choose, crd_file
+from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_environment
+from awsbatch_sandbox.processes import Child, wait_for
+
+QUICK: Final = ("--look-running=500ms", "--look-pending=500ms")
+"""Cadence of a world that people watch: the defaults are made for thousands of jobs."""
+_BATCH_TIMEOUT: Final = 20.0
+
+
+class World:
+    """Everything is up and the CRD established inside the `with` block, save the operator, which is started by hand.
+
+    `control_plane` as of --control-plane, or a control plane that runs already and goes on. `grace` is how many
+    seconds a job takes to end after TerminateJob. `flags` are those of the operator.
+    """
+
+    batch: RemoteBatch
+    cluster: Cluster
+    operator: OperatorProcess
+
+    def __init__(self, control_plane: str | ControlPlane = "auto", *, grace: float, flags: Sequence[str] = ()) -> None:
+        self._asked, self._grace, self._flags = control_plane, grace, flags
+        self._ends = ExitStack()
+        self.control_plane: ControlPlane
+
+    def __enter__(self) -> Self:
+        with self._ends:
+            self._build()
+            self._ends = self._ends.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ends.close()
+
+    def seed(self, name: str, *, terminate: str | None = None, **job: Any) -> str:
+        """A job in Batch and the object that names it; gives the job's id."""
+        job_id = self.batch.seed(name=name, **job)
+        spec = {} if terminate is None else {"terminate": {"reason": terminate}}
+        self.cluster.create(name, job_id, **spec)
+        return job_id
+
+    @contextmanager
+    def api_server_away(self, seconds: float) -> Iterator[None]:
+        """It refuses connections from the begin of the block until `seconds` later; it serves again at the end."""
+        with self.control_plane.away(seconds):
+            yield
+        wait_for(self.cluster.serves, timeout=30, what="the API server serves BatchJobs again")
+
+    def _build(self) -> None:
+        self.directory = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="awsbatch-sandbox-")))
+        plane = self._plane()
+        batch = self._launch_batch()
+        plane.ready()
+        batch_url = batch.ready(self._announced, timeout=_BATCH_TIMEOUT)
+        self.batch = self._ends.enter_context(RemoteBatch(batch_url))
+        self.cache = self.directory / "kubectl-cache"
+        self.cluster = Cluster(plane.kubeconfig, self.cache)
+        self._ends.callback(self.cluster.close)
+        establish(self.cluster)
+        environment = operator_environment(plane.kubeconfig, self.cache, batch_url)
+        self.operator = OperatorProcess(environment, self.directory, self._flags)
+        self._ends.callback(self._stop_operator)
+
+    def _plane(self) -> ControlPlane:
+        if isinstance(self._asked, ControlPlane):
+            self.control_plane = self._asked
+            return self._asked
+        self.control_plane = plane = choose(self._asked, self.directory)
+        self._ends.callback(plane.stop)
+        plane.launch()
+        return plane
+
+    def _launch_batch(self) -> Child:
+        module = [sys.executable, "-m", "awsbatch_sandbox.batch"]
+        flags = [f"--announce={self._announcement}", f"--grace={self._grace}", f"--region={REGION}"]
+        batch = Child("Batch simulator", [*module, *flags], log=self.directory / "batch.log")
+        batch.start()
+        self._ends.callback(batch.stop)
+        return batch
+
+    @property
+    def _announcement(self) -> Path:
+        return self.directory / "batch.url"
+
+    def _announced(self) -> str | None:
+        return self._announcement.read_text("utf-8").strip() if self._announcement.exists() else None
+
+    def _stop_operator(self) -> None:
+        if self.operator.running:
+            self.operator.stop()
+
+
+def establish(cluster: Cluster) -> None:
+    """The CRD is there and served; applied when it is not, or another."""
+    cluster.kubectl("apply", "--filename", str(crd_file()))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd_file().stem}")
+    wait_for(cluster.serves, timeout=30, what="the API server serves BatchJobs")

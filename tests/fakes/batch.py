@@ -1,0 +1,53 @@
+"""AWS Batch as the engine sees it, in memory: jobs, answers that can be made to fail, and what was called."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.job import ABSENT, Job, JobKey
+from awsbatch_operator.domain.ports import Look
+
+
+class FakeBatch:
+    """Implements `domain.ports.Batch`. `latency` in seconds of the loop; faults are used up in order."""
+
+    def __init__(self, *, latency: float = 0.01) -> None:
+        self.jobs: dict[str, Job] = {}
+        self.latency = latency
+        self.looks: list[tuple[float, tuple[str, ...]]] = []
+        self.terminations: list[tuple[float, str, str]] = []
+        self.look_faults: list[Fault] = []
+        self.call_faults: list[Fault] = []
+        self.shows_flag = True
+        self.before_answer: Callable[[], None] = lambda: None
+
+    async def look_budget(self, region: str) -> None:
+        assert region
+
+    async def describe(self, region: str, job_ids: Sequence[str]) -> Mapping[str, Look]:
+        assert len(set(job_ids)) == len(job_ids) <= 100
+        self.looks.append((_now(), tuple(job_ids)))
+        await asyncio.sleep(self.latency)
+        if self.look_faults:
+            fault = self.look_faults.pop(0)
+            return dict.fromkeys(job_ids, fault)
+        return {job_id: self.jobs.get(job_id, ABSENT) for job_id in job_ids}
+
+    async def terminate(self, key: JobKey, reason: str) -> Fault | None:
+        self.terminations.append((_now(), key.job_id, reason))
+        await asyncio.sleep(self.latency)
+        if self.call_faults:
+            return self.call_faults.pop(0)
+        job = self.jobs.get(key.job_id)
+        if job is not None and not job.finished and self.shows_flag:
+            self.jobs[key.job_id] = replace(job, is_terminated=True)
+        self.before_answer()
+        return None
+
+    def end(self, job_id: str, status: str, reason: str | None = None, stopped_at: int | None = None) -> None:
+        self.jobs[job_id] = replace(self.jobs[job_id], status=status, status_reason=reason, stopped_at=stopped_at)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,126 @@
+"""BatchJob objects of an API server as the engine sees it, in memory, with resource versions and conflicts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from awsbatch_operator.domain.events import Event
+from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Written
+from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
+from awsbatch_operator.kube.objects import parse_object
+from awsbatch_operator.kube.status import diff
+
+
+@dataclass
+class FakeObjects:
+    """Implements `domain.ports.Objects`. `tell` gets each new version, as the watch would."""
+
+    latency: float = 0.005
+    tell: Callable[[Snapshot], None] = lambda _: None
+    bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
+    writes: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
+    events: list[tuple[str, Event]] = field(default_factory=list)
+    away: bool = False
+    refuses: str = ""
+    version: int = 0
+    at_once: int = 0
+    most_at_once: int = 0
+
+    def create(self, name: str, spec: Mapping[str, Any], status: Mapping[str, Any] | None = None) -> str:
+        """Create an object; its uid. `status` as an earlier operator left it."""
+        uid = f"uid-{name}"
+        self.bodies[uid] = {
+            "metadata": {
+                "namespace": "ns",
+                "name": name,
+                "uid": uid,
+                "generation": 1,
+                "creationTimestamp": "1970-01-01T00:10:00Z",
+            },
+            "spec": dict(spec),
+            "status": dict(status or {}),
+        }
+        self._changed(uid)
+        return uid
+
+    def edit(self, uid: str, spec: Mapping[str, Any]) -> None:
+        body = self.bodies[uid]
+        metadata = {**body["metadata"], "generation": body["metadata"]["generation"] + 1}
+        self.bodies[uid] = {**body, "metadata": metadata, "spec": {**body["spec"], **spec}}
+        self._changed(uid)
+
+    def scribble(self, uid: str, status: Mapping[str, Any], *, silent: bool = False) -> None:
+        self.bodies[uid] = {**self.bodies[uid], "status": dict(status)}
+        self._changed(uid, silent=silent)
+
+    def snapshot(self, uid: str) -> Snapshot:
+        return parse_object(self.bodies[uid])
+
+    def status(self, uid: str) -> Status:
+        return self.snapshot(uid).status
+
+    def reasons(self, uid: str) -> list[str]:
+        return [event.reason for told, event in self.events if told == uid]
+
+    async def write_status(
+        self, ref: ObjectRef, wanted: Status, shown: Mapping[str, object], resource_version: str
+    ) -> Written | Conflict | Gone | NotWritten:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        await asyncio.sleep(self.latency)
+        self.at_once -= 1
+        if self.away:
+            return NotWritten("away", again=True)
+        if self.refuses:
+            return NotWritten(self.refuses, again=False)
+        body = self.bodies.get(ref.uid)
+        if body is None:
+            return Gone()
+        if body["metadata"]["resourceVersion"] != resource_version:
+            return Conflict()
+        patch = diff(wanted, shown)
+        assert patch, "a write that changes nothing"
+        self.writes.append((asyncio.get_running_loop().time(), ref.uid, patch))
+        self.bodies[ref.uid] = {**body, "status": _merged(body["status"], patch)}
+        self._changed(ref.uid)
+        return Written(self.bodies[ref.uid]["metadata"]["resourceVersion"], self.bodies[ref.uid]["status"])
+
+    def differs(self, wanted: Status, shown: Mapping[str, object]) -> bool:
+        return bool(diff(wanted, shown))
+
+    async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
+        await asyncio.sleep(self.latency)
+        if self.away:
+            return NotWritten("away", again=True)
+        return self.snapshot(ref.uid) if ref.uid in self.bodies else Gone()
+
+    async def refs(self) -> AsyncIterator[ObjectRef]:
+        await asyncio.sleep(self.latency)
+        if self.away:
+            raise ListError("away")
+        for uid in list(self.bodies):
+            yield self.snapshot(uid).ref
+
+    async def post_event(self, ref: ObjectRef, event: Event) -> None:
+        self.events.append((ref.uid, event))
+
+    def _changed(self, uid: str, *, silent: bool = False) -> None:
+        self.version += 1
+        body = self.bodies[uid]
+        self.bodies[uid] = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
+        if not silent:
+            self.tell(self.snapshot(uid))
+
+
+def _merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """RFC 7386."""
+    result = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        elif isinstance(value, dict):
+            result[key] = _merged(result[key] if isinstance(result.get(key), dict) else {}, value)
+        else:
+            result[key] = value
+    return result

@@ -1,0 +1,46 @@
+"""Figures, kept as a list."""
+
+from collections import Counter
+
+
+class FakeTelemetry:
+    """Implements `domain.ports.Telemetry`."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+        self.describe_sizes: list[int] = []
+        self.terminate_sizes: list[int] = []
+        self.looks: list[tuple[str, float]] = []
+        self.accepted: list[float] = []
+        self.completed: list[float] = []
+        self.writes: Counter[str] = Counter()
+        self.leads = False
+        self.depths: dict[str, int] = {}
+
+    def aws_request(self, operation: str, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.append((operation, code))
+
+    def describe_batch(self, size: int) -> None:
+        self.describe_sizes.append(size)
+
+    def terminate_batch(self, size: int) -> None:
+        self.terminate_sizes.append(size)
+
+    def looked(self, region: str, at: float) -> None:
+        self.looks.append((region, at))
+
+    def termination_accepted(self, seconds: float) -> None:
+        self.accepted.append(seconds)
+
+    def termination_completed(self, seconds: float) -> None:
+        self.completed.append(seconds)
+
+    def status_write(self, result: str) -> None:
+        self.writes[result] += 1
+
+    def leading(self, *, yes: bool) -> None:
+        self.leads = yes
+
+    def queue_depth(self, lane: str, depth: int) -> None:
+        self.depths[lane] = depth

@@ -1,0 +1,70 @@
+"""A boto3-like client without a network: stateful, with scripted replies and recorded calls."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+ALIVE = "RUNNING"
+
+
+def refusal(code: str, status: int, message: str = "", operation: str = "DescribeJobs") -> ClientError:
+    """What botocore raises for an error reply."""
+    response: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, operation)
+
+
+class FakeClient:
+    """Knows the jobs of `jobs` (id to status); ids in `malformed` spoil a whole call, as with real Batch.
+
+    `script` gives a reply for the next calls of an operation, first come first served: an exception is raised, a
+    mapping is the answer, None lets the call through. Calls wait for the gate of their operation.
+    """
+
+    def __init__(self, *jobs: str) -> None:
+        self.jobs = dict.fromkeys(jobs, ALIVE)
+        self.malformed: set[str] = set()
+        self.calls: list[tuple[str, tuple[str, ...], str | None]] = []
+        self.script: dict[str, list[BaseException | Mapping[str, Any] | None]] = {}
+        self.always: dict[str, BaseException | Mapping[str, Any]] = {}
+        self.gates: dict[str, threading.Event] = {}
+        self.closed = False
+        self._lock = threading.Lock()
+
+    def describe_jobs(self, *, jobs: Sequence[str]) -> Mapping[str, Any]:
+        def answer() -> Mapping[str, Any]:
+            if bad := self.malformed.intersection(jobs):
+                raise refusal("ClientException", 400, f"{min(bad)} is not supported")
+            known = [job_id for job_id in reversed(jobs) if job_id in self.jobs]
+            return {"jobs": [{"jobId": job_id, "status": self.jobs[job_id]} for job_id in known]}
+
+        return self._reply("DescribeJobs", jobs, None, answer)
+
+    def terminate_job(self, *, jobId: str, reason: str) -> Mapping[str, Any]:  # noqa: N803 (the SDK's own spelling)
+        return self._reply("TerminateJob", [jobId], reason, dict)
+
+    def terminate_jobs(self, *, jobs: Sequence[str], reason: str) -> Mapping[str, Any]:
+        return self._reply("TerminateJobs", jobs, reason, lambda: {"successful": list(jobs), "errors": []})
+
+    def close(self) -> None:
+        self.closed = True
+
+    def sizes(self, operation: str) -> list[int]:
+        return [len(ids) for name, ids, _ in self.calls if name == operation]
+
+    def count(self, operation: str) -> int:
+        return len(self.sizes(operation))
+
+    def _reply(
+        self, operation: str, ids: Sequence[str], reason: str | None, answer: Callable[[], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        with self._lock:
+            self.calls.append((operation, tuple(ids), reason))
+            waiting = self.script.get(operation)
+            reply = waiting.pop(0) if waiting else self.always.get(operation)
+        if operation in self.gates:
+            self.gates[operation].wait(5)
+        if isinstance(reply, BaseException):
+            raise reply
+        return answer() if reply is None else reply

@@ -1,0 +1,351 @@
+"""JobDetail to Job: every shape of job, and anything else that may stand in a body."""
+
+import gc
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.model import ListShape, MapShape, Shape, StructureShape
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from awsbatch_operator.aws.payload import NO_JOBS, UNREADABLE, job_of, looks_of
+from awsbatch_operator.domain.job import ABSENT, Array, Job, Node
+
+ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
+QUEUE = "arn:aws:batch:eu-west-1:123456789012:job-queue/main"
+SECRET = "hunter2"
+
+
+def detail(**given: Any) -> dict[str, Any]:
+    """A JobDetail of a running container job, as real Batch answers it, empty lists included."""
+    return {
+        "jobId": ID,
+        "jobName": "train",
+        "jobArn": f"arn:aws:batch:eu-west-1:123456789012:job/{ID}",
+        "jobQueue": QUEUE,
+        "jobDefinition": "arn:aws:batch:eu-west-1:123456789012:job-definition/train:7",
+        "status": "RUNNING",
+        "createdAt": 1_700_000_000_123,
+        "startedAt": 1_700_000_005_456,
+        "attempts": [],
+        "eksAttempts": [],
+        "dependsOn": [],
+        "container": {"logStreamName": "train/default/1"},
+        **given,
+    }
+
+
+def job(**given: Any) -> Job:
+    return job_of(detail(**given))
+
+
+def ended(code: int, reason: str | None = None, log: str | None = None) -> dict[str, Any]:
+    return {"exitCode": code, "reason": reason, "logStreamName": log}
+
+
+def test_a_running_job_is_mirrored_field_by_field() -> None:
+    assert job() == Job(
+        status="RUNNING",
+        name="train",
+        arn=f"arn:aws:batch:eu-west-1:123456789012:job/{ID}",
+        queue=QUEUE,
+        definition="arn:aws:batch:eu-west-1:123456789012:job-definition/train:7",
+        created_at=1_700_000_000_123,
+        started_at=1_700_000_005_456,
+        log_stream_name="train/default/1",
+        attempts=0,
+    )
+
+
+def test_a_terminated_job_shows_reason_flag_exit_code_and_attempts() -> None:
+    reason = 'INC-4711: "runaway"\ncost 💸'
+    shown = job(
+        status="FAILED",
+        statusReason=reason,
+        isTerminated=True,
+        stoppedAt=1_700_000_009_000,
+        container=ended(137, "OutOfMemoryError", "log/1"),
+        attempts=[{"container": {}}, {"container": {}}],
+    )
+    assert (shown.status_reason, shown.is_terminated, shown.is_cancelled) == (reason, True, False)
+    assert (shown.exit_code, shown.container_reason, shown.log_stream_name) == (137, "OutOfMemoryError", "log/1")
+    assert (shown.attempts, shown.stopped_at) == (2, 1_700_000_009_000)
+
+
+def test_a_job_ended_before_it_ran_has_no_start_and_no_exit_code() -> None:
+    shown = job(status="FAILED", startedAt=None, stoppedAt=1_700_000_009_000, container={}, isCancelled=True)
+    assert (shown.started_at, shown.exit_code, shown.is_cancelled, shown.attempts) == (None, None, True, 0)
+
+
+def test_a_retried_job_that_waits_again_shows_its_last_attempt() -> None:
+    attempts = [{"container": ended(1, log="a")}, {"container": ended(2, "why", "b")}]
+    shown = job(status="RUNNABLE", container={}, attempts=attempts)
+    assert (shown.exit_code, shown.container_reason, shown.log_stream_name, shown.attempts) == (2, "why", "b", 2)
+
+
+def test_an_earlier_attempts_exit_code_never_stands_beside_the_log_of_the_present_one() -> None:
+    shown = job(
+        status="RUNNING", container={"logStreamName": "second"}, attempts=[{"container": ended(1, "x", "first")}]
+    )
+    assert (shown.exit_code, shown.container_reason, shown.log_stream_name) == (None, None, "second")
+
+
+def test_a_finished_job_takes_from_its_last_attempt_what_its_container_lacks() -> None:
+    shown = job(
+        status="FAILED", container={"logStreamName": "log"}, attempts=[{"container": ended(9, "killed", "log")}]
+    )
+    assert (shown.exit_code, shown.container_reason, shown.log_stream_name) == (9, "killed", "log")
+
+
+def multi(*containers: dict[str, Any]) -> dict[str, Any]:
+    return {"taskProperties": [{"containers": list(containers)}]}
+
+
+def test_of_several_containers_the_first_that_failed_tells_of_a_failed_job() -> None:
+    shown = job(
+        status="FAILED", container={}, ecsProperties=multi(ended(0), ended(3, "bad", "b"), ended(137, "killed"))
+    )
+    assert (shown.exit_code, shown.container_reason, shown.log_stream_name) == (3, "bad", "b")
+
+
+def test_a_sidecar_killed_at_the_end_does_not_spoil_a_good_job() -> None:
+    shown = job(status="SUCCEEDED", container={}, ecsProperties=multi(ended(143, log="side"), ended(0, log="main")))
+    assert (shown.exit_code, shown.log_stream_name) == (0, "main")
+
+
+def test_the_containers_of_the_last_attempts_task_count_when_nothing_nearer_tells() -> None:
+    shown = job(status="RUNNABLE", container={}, attempts=[multi(ended(1)), multi(ended(5, "r", "l"))])
+    assert (shown.exit_code, shown.container_reason, shown.log_stream_name, shown.attempts) == (5, "r", "l", 2)
+
+
+def test_a_container_with_only_a_reason_is_told_before_one_with_nothing() -> None:
+    shown = job(status="FAILED", container={}, ecsProperties=multi({}, {"reason": "CannotPullContainerError"}))
+    assert (shown.exit_code, shown.container_reason) == (None, "CannotPullContainerError")
+
+
+def test_an_eks_job_shows_its_pods_containers() -> None:
+    pod = {"podProperties": {"containers": [{"name": "a"}, {"name": "b", **ended(2, "Error")}], "podName": "p"}}
+    shown = job(status="FAILED", container=None, eksProperties=pod, eksAttempts=[{"containers": []}] * 3)
+    assert (shown.exit_code, shown.container_reason, shown.log_stream_name, shown.attempts) == (2, "Error", None, 3)
+
+
+def test_an_eks_job_falls_back_to_its_last_attempt() -> None:
+    attempts = [{"containers": [ended(1, "first")]}, {"containers": [ended(4, "second")]}]
+    shown = job(status="RUNNABLE", container=None, eksProperties={"podProperties": {}}, eksAttempts=attempts)
+    assert (shown.exit_code, shown.container_reason, shown.attempts) == (4, "second", 2)
+
+
+def test_an_array_parent_shows_its_size_and_its_children_by_status() -> None:
+    summary = {"SUCCEEDED": 1, "RUNNING": 2, "PENDING": 0}
+    shown = job(status="PENDING", arrayProperties={"size": 3, "statusSummary": summary})
+    assert shown.array == Array(size=3, status_summary=(("PENDING", 0), ("RUNNING", 2), ("SUCCEEDED", 1)))
+    assert shown.running
+
+
+def test_an_array_child_shows_its_index_and_no_summary() -> None:
+    assert job(arrayProperties={"index": 0, "statusSummary": {}}).array == Array(index=0)
+
+
+def test_a_multi_node_job_shows_how_many_nodes_it_has() -> None:
+    assert job(nodeProperties={"numNodes": 4, "mainNode": 0}).node == Node(num_nodes=4)
+
+
+def test_a_node_shows_its_index_and_whether_it_is_the_main_one() -> None:
+    assert job(nodeDetails={"nodeIndex": 1, "isMainNode": False}).node == Node(index=1, main=False)
+
+
+@pytest.mark.parametrize("empty", [None, {}, [], "x", 3])
+def test_a_plain_job_is_neither_array_nor_node(empty: Any) -> None:
+    shown = job(arrayProperties=empty, nodeProperties=empty, nodeDetails=empty)
+    assert (shown.array, shown.node) == (None, None)
+
+
+def test_an_unknown_status_is_kept_as_it_is() -> None:
+    assert job(status="HIBERNATING").status == "HIBERNATING"
+
+
+@pytest.mark.parametrize("status", [None, "", 7, ["RUNNING"]])
+def test_a_job_without_a_readable_status_counts_as_alive(status: Any) -> None:
+    assert job(status=status).status == "UNKNOWN"
+    assert not job(status=status).finished
+
+
+@pytest.mark.parametrize("flag", [None, "true", 1, 0, [], False])
+def test_a_flag_holds_only_when_it_is_true(flag: Any) -> None:
+    assert not job(isTerminated=flag, isCancelled=flag).flagged
+
+
+@pytest.mark.parametrize(
+    ("raw", "read"),
+    [
+        *((0, 0), (137, 137), (137.0, 137), (-(2**63), -(2**63))),
+        *((rubbish, None) for rubbish in (True, "1", math.nan, math.inf, 2**63, 1e300, None)),
+    ],
+)
+def test_an_exit_code_is_an_int64_or_nothing(raw: Any, read: int | None) -> None:
+    assert job(container={"exitCode": raw}).exit_code == read
+
+
+@pytest.mark.parametrize("moment", [0, -1, 253_402_300_800_000, 1e30, "2024", True])
+def test_a_moment_that_rfc_3339_cannot_write_is_left_out(moment: Any) -> None:
+    shown = job(createdAt=moment, startedAt=moment, stoppedAt=moment)
+    assert (shown.created_at, shown.started_at, shown.stopped_at) == (None, None, None)
+
+
+def test_the_last_millisecond_that_can_be_written_is_kept() -> None:
+    assert job(stoppedAt=253_402_300_799_999).stopped_at == 253_402_300_799_999
+
+
+def test_a_reason_of_1024_characters_stays_whole_and_a_longer_text_is_cut_to_that() -> None:
+    whole = "ü" * 1024
+    assert job(statusReason=whole).status_reason == whole
+    assert job(statusReason=whole + "x").status_reason == "ü" * 1023 + "…"
+
+
+def test_half_a_surrogate_pair_does_not_pass() -> None:
+    shown = job(statusReason=json.loads('"a\\ud83db"')).status_reason
+    assert shown is not None
+    assert shown.encode() == b"a?b"
+
+
+def test_equal_texts_of_many_jobs_are_kept_once() -> None:
+    first, second = (job_of(json.loads(json.dumps(detail()))) for _ in range(2))
+    assert first.queue is second.queue
+    assert first.definition is second.definition
+    assert first.status is second.status
+
+
+def test_a_job_keeps_nothing_of_the_body_alive() -> None:
+    body = detail(container={"environment": [{"name": "A", "value": SECRET}]}, tags={"a": "b"})
+    shown = job_of(body)
+    assert not any(isinstance(each, (dict, list)) for each in gc.get_referents(shown))
+
+
+SECRETS: dict[str, Any] = {
+    "parameters": {"password": SECRET},
+    "tags": {"token": SECRET},
+    "container": {
+        "environment": [{"name": "PASSWORD", "value": SECRET}],
+        "command": ["login", SECRET],
+        "secrets": [{"name": "S", "valueFrom": SECRET}],
+        "volumes": [{"name": SECRET, "host": {"sourcePath": SECRET}}],
+        "mountPoints": [{"containerPath": SECRET}],
+        "logConfiguration": {"options": {"splunk-token": SECRET}, "secretOptions": [{"valueFrom": SECRET}]},
+        "repositoryCredentials": {"credentialsParameter": SECRET},
+        "image": SECRET,
+        "user": SECRET,
+        "jobRoleArn": SECRET,
+        **ended(1, "reason", "log"),
+    },
+    "ecsProperties": {
+        "taskProperties": [
+            {"volumes": [{"name": SECRET}], "containers": [{"environment": [{"value": SECRET}], "command": [SECRET]}]}
+        ]
+    },
+    "eksProperties": {
+        "podProperties": {
+            "containers": [{"env": [{"name": "P", "value": SECRET}], "args": [SECRET], "command": [SECRET]}],
+            "initContainers": [{"env": [{"value": SECRET}]}],
+            "volumes": [{"secret": {"secretName": SECRET}}],
+            "metadata": {"annotations": {"a": SECRET}, "labels": {"l": SECRET}},
+        }
+    },
+    "nodeProperties": {
+        "numNodes": 2,
+        "nodeRangeProperties": [{"container": {"environment": [{"value": SECRET}], "command": [SECRET]}}],
+    },
+    "retryStrategy": {"evaluateOnExit": [{"onReason": SECRET}]},
+    "somethingNew": SECRET,
+}
+
+
+def test_no_secret_of_any_kind_leaves_with_the_job() -> None:
+    body = detail(**SECRETS)
+    assert json.dumps(body).count(SECRET) > 20
+    assert SECRET not in repr(job_of(body))
+    assert SECRET not in repr(looks_of({"jobs": [body]}, [ID]))
+
+
+def test_answers_are_matched_by_id_whatever_their_order() -> None:
+    ids = [f"{ID}:{index}" for index in range(5)]
+    bodies = [detail(jobId=job_id, jobName=job_id) for job_id in reversed(ids)]
+    looks = looks_of({"jobs": bodies}, ids)
+    assert looks == {job_id: replace(job(), name=job_id) for job_id in ids}
+
+
+def test_only_a_full_answer_that_lacks_the_job_means_absent() -> None:
+    assert looks_of({"jobs": []}, [ID]) == {ID: ABSENT}
+
+
+@pytest.mark.parametrize("answer", [{}, {"jobs": None}, {"jobs": {}}, {"jobs": "x"}, {"message": "cut"}])
+def test_an_answer_without_a_list_of_jobs_is_no_answer(answer: dict[str, Any]) -> None:
+    assert looks_of(answer, [ID]) == NO_JOBS
+
+
+@pytest.mark.parametrize("entry", [None, 3, "x", [], {}, {"jobId": None}, {"jobId": 5, "status": "RUNNING"}])
+def test_an_unreadable_entry_may_be_the_job_that_seems_absent(entry: Any) -> None:
+    assert looks_of({"jobs": [entry, detail()]}, [ID, "other"]) == {ID: job(), "other": UNREADABLE}
+
+
+def test_jobs_that_nobody_asked_for_are_dropped() -> None:
+    assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID]) == {ID: job()}
+
+
+def _shape() -> StructureShape:
+    model = botocore.session.get_session().get_service_model("batch")
+    shape = model.shape_for("JobDetail")
+    assert isinstance(shape, StructureShape)
+    return shape
+
+
+RUBBISH = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=20),
+    st.just("x" * 5000),
+    st.lists(st.none(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+)
+
+
+def any_of(shape: Shape) -> st.SearchStrategy[Any]:
+    """What botocore's own shape allows, with any part missing, null or of another type."""
+    if isinstance(shape, StructureShape):
+        members = {name: any_of(member) for name, member in shape.members.items()}
+        plain: st.SearchStrategy[Any] = st.fixed_dictionaries({}, optional=members)
+    elif isinstance(shape, ListShape):
+        plain = st.lists(any_of(shape.member), max_size=2)
+    elif isinstance(shape, MapShape):
+        plain = st.dictionaries(st.text(max_size=8), any_of(shape.value), max_size=2)
+    else:
+        scalars: dict[str, st.SearchStrategy[Any]] = {"boolean": st.booleans(), "string": st.text(max_size=30)}
+        plain = scalars.get(shape.type_name, st.integers())
+    return st.one_of(plain, plain, plain, RUBBISH)
+
+
+READ = {
+    *("status", "statusReason", "createdAt", "startedAt", "stoppedAt", "container", "attempts", "eksAttempts"),
+    *("ecsProperties", "eksProperties", "arrayProperties", "nodeProperties", "nodeDetails", "isTerminated", "jobName"),
+}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {}, optional={name: any_of(shape) for name, shape in _shape().members.items() if name in READ}
+    )
+)
+def test_whatever_stands_in_a_body_gives_a_job_that_can_be_written_down(body: dict[str, Any]) -> None:
+    shown = job_of(body)
+    assert shown.status
+    for text in (shown.status, shown.status_reason, shown.container_reason, shown.name, shown.log_stream_name):
+        assert text is None or 0 < len(text.encode()) <= 4 * 1024
+    for number in (shown.exit_code, shown.attempts, shown.created_at, shown.started_at, shown.stopped_at):
+        assert number is None or type(number) is int
+    assert hash(shown) == hash(job_of(body))

@@ -1,0 +1,200 @@
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from awsbatch_operator.domain.events import Event
+from awsbatch_operator.domain.job import Job
+from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Objects, Written
+from awsbatch_operator.domain.record import ObjectRef, Phase, Snapshot, Status
+from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError
+from awsbatch_operator.kube.client import ApiError
+from awsbatch_operator.kube.events import EventPoster
+from unit.kube.scripted_client import Reply, Script, ScriptedClient, not_found
+
+REF = ObjectRef("team-a", "train-42", "u-1")
+ALL = "/apis/awsbatch.dev/v1alpha1/batchjobs"
+PATH = "/apis/awsbatch.dev/v1alpha1/namespaces/team-a/batchjobs/train-42"
+WANTED = Status(1, Phase.RUNNING, job=Job("RUNNING"))
+SHOWN: dict[str, object] = {"observedGeneration": 1, "phase": "Running", "jobStatus": "STARTING", "isTerminated": False}
+
+
+def body(uid: str = "u-1", **status: Any) -> dict[str, Any]:
+    metadata = {"namespace": "team-a", "name": "train-42", "uid": uid, "resourceVersion": "8"}
+    return {"metadata": metadata, "spec": {"jobId": "j"}, "status": status}
+
+
+def always(reply: Reply) -> Script:
+    return lambda _verb, _path, _sent: reply
+
+
+def objects(script: Script, *namespaces: str) -> tuple[BatchJobs, ScriptedClient]:
+    client = ScriptedClient(script)
+    return BatchJobs(client, EventPoster(client, "pod-1"), namespaces), client
+
+
+async def written(reply: Reply) -> Written | Conflict | Gone | NotWritten:
+    return await objects(always(reply))[0].write_status(REF, WANTED, SHOWN, "7")
+
+
+def test_it_is_the_engines_port() -> None:
+    port: Objects = objects(always({}))[0]
+    assert port.differs(WANTED, SHOWN)
+    assert not port.differs(Status(), {})
+
+
+async def test_a_write_sends_what_differs_for_the_version_that_was_decided_on() -> None:
+    jobs, client = objects(always(body(phase="Running")))
+    assert await jobs.write_status(REF, WANTED, SHOWN, "7") == Written("8", {"phase": "Running"})
+    guarded = {"metadata": {"resourceVersion": "7"}, "status": {"jobStatus": "RUNNING", "isCancelled": False}}
+    assert client.calls == [("patch", f"{PATH}/status", guarded)]
+
+
+async def test_a_write_that_changes_nothing_is_not_sent() -> None:
+    jobs, client = objects(always(ApiError(500, "must not be asked")))
+    assert await jobs.write_status(REF, Status(1), {"observedGeneration": 1}, "7") == Written(
+        "7", {"observedGeneration": 1}
+    )
+    assert client.calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (ApiError(409, "stale"), Conflict()),
+        (not_found("train-42"), Gone()),
+        (not_found(), NotWritten("not found", again=True)),
+        (ApiError(422, "status.phase: Unsupported value"), NotWritten("status.phase: Unsupported value", again=False)),
+        (ApiError(400, "bad"), NotWritten("bad", again=False)),
+        (ApiError(403, "forbidden"), NotWritten("forbidden", again=True)),
+        (ApiError(429, "slow down"), NotWritten("slow down", again=True)),
+        (ApiError(503, "away"), NotWritten("away", again=True)),
+        (ApiError(0, "can't be reached"), NotWritten("can't be reached", again=True)),
+    ],
+)
+async def test_each_refusal_of_a_write_has_its_outcome(error: ApiError, outcome: object) -> None:
+    assert await written(error) == outcome
+
+
+async def test_a_read_gives_the_object_as_it_is_now() -> None:
+    snapshot = await objects(always(body(phase="Failed")))[0].read(REF)
+    assert isinstance(snapshot, Snapshot)
+    assert (snapshot.ref, snapshot.resource_version, snapshot.status.phase) == (REF, "8", Phase.FAILED)
+
+
+@pytest.mark.parametrize(
+    ("reply", "outcome"),
+    [
+        (not_found("train-42"), Gone()),
+        (body(uid="u-2"), Gone()),
+        (not_found(), NotWritten("not found", again=True)),
+        (ApiError(0, "away"), NotWritten("away", again=True)),
+    ],
+)
+async def test_a_read_tells_gone_from_unreadable(reply: Reply, outcome: object) -> None:
+    assert await objects(always(reply))[0].read(REF) == outcome
+
+
+def page(*names: str, then: str = "") -> dict[str, Any]:
+    items = [{"metadata": {"namespace": "n", "name": name, "uid": f"u-{name}"}} for name in names]
+    return {"metadata": {"continue": then}, "items": items}
+
+
+async def listed(script: Script, *namespaces: str) -> tuple[list[str], ScriptedClient]:
+    jobs, client = objects(script, *namespaces)
+    return [ref.name async for ref in jobs.refs()], client
+
+
+async def test_all_pages_are_listed() -> None:
+    def script(_verb: str, _path: str, sent: Mapping[str, Any]) -> Reply:
+        return page("b") if sent.get("continue") == "t1" else page("a", then="t1")
+
+    names, client = await listed(script)
+    assert names == ["a", "b"]
+    assert client.calls == [("get", ALL, {"limit": "500"}), ("get", ALL, {"limit": "500", "continue": "t1"})]
+
+
+async def test_each_watched_namespace_is_listed() -> None:
+    names, client = await listed(always(page("a")), "n1", "n2")
+    assert names == ["a", "a"]
+    assert [path.split("/")[5] for _, path, _ in client.calls] == ["n1", "n2"]
+
+
+async def test_after_an_expired_page_the_list_is_read_anew() -> None:
+    expired = iter([True])
+
+    def script(_verb: str, _path: str, sent: Mapping[str, Any]) -> Reply:
+        if "continue" not in sent:
+            return page("a", then="t1")
+        return ApiError(410, "expired") if next(expired, False) else page("b")
+
+    assert (await listed(script))[0] == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize(("error", "calls"), [(ApiError(410, "expired"), 2), (ApiError(503, "away"), 1)])
+async def test_a_list_that_can_not_be_read_to_its_end_raises(error: ApiError, calls: int) -> None:
+    jobs, client = objects(always(error))
+    with pytest.raises(ListError, match=error.message):
+        async for _ in jobs.refs():
+            pass
+    assert len(client.calls) == calls
+
+
+def cluster(denied: frozenset[str] = frozenset(), lists: Reply | None = None) -> Script:
+    """An API server on which the reviews deny these `verb/subresource`."""
+
+    def script(verb: str, _path: str, sent: Mapping[str, Any]) -> Reply:
+        if verb == "get":
+            return lists or page()
+        asked = sent["spec"]["resourceAttributes"]
+        return {"status": {"allowed": f"{asked['verb']}/{asked['subresource']}" not in denied}}
+
+    return script
+
+
+async def test_a_cluster_that_has_all_is_taken() -> None:
+    jobs, client = objects(cluster())
+    await jobs.preflight()
+    assert client.verbs.count("get") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (cluster(lists=ApiError(0, "the Kubernetes API at x can't be reached: refused")), "at x can't be reached"),
+        (cluster(lists=ApiError(401, "Unauthorized")), "refuses the credentials"),
+        (cluster(lists=not_found()), r"kubectl apply -f crds/batchjobs\.awsbatch\.dev\.yaml"),
+        (cluster(lists=ApiError(500, "etcd")), "HTTP 500: etcd"),
+        (cluster(lists=ApiError(403, "forbidden")), "HTTP 403: forbidden"),
+        (
+            cluster(frozenset({"list/", "patch/status"}), ApiError(403, "forbidden")),
+            "forbids list batchjobs, patch batchjobs/status in namespace team-a: grant it by a Role",
+        ),
+        (cluster(frozenset({"watch/"})), "forbids watch batchjobs in namespace team-a"),
+        (always(ApiError(0, "gone again")), "gone again"),
+    ],
+)
+async def test_what_a_cluster_lacks_is_said_in_one_line(script: Script, told: str) -> None:
+    with pytest.raises(PreflightError, match=told) as raised:
+        await objects(script, "team-a")[0].preflight()
+    assert "\n" not in str(raised.value)
+
+
+async def test_a_right_in_the_whole_cluster_takes_a_cluster_role() -> None:
+    with pytest.raises(PreflightError, match="in the whole cluster: grant it by a ClusterRole"):
+        await objects(cluster(frozenset({"get/"})))[0].preflight()
+
+
+async def test_reviews_that_fail_are_told_too() -> None:
+    def script(verb: str, _path: str, _sent: Mapping[str, Any]) -> Reply:
+        return page() if verb == "get" else ApiError(503, "away")
+
+    with pytest.raises(PreflightError, match="HTTP 503: away"):
+        await objects(script)[0].preflight()
+
+
+async def test_events_go_to_the_poster() -> None:
+    client = ScriptedClient(always({}))
+    async with EventPoster(client, "pod-1") as events:
+        await BatchJobs(client, events).post_event(REF, Event("JobFailed", "exit 1"))
+    assert client.verbs == ["post"]

@@ -1,0 +1,237 @@
+"""The client against a loopback server that answers as told."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from awsbatch_operator import __version__
+from awsbatch_operator.kube.client import METADATA_LIST, ApiError, KubeClient
+from awsbatch_operator.kube.credentials import Access, NoClusterError
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Logins:
+    """Gives one access after the other, and counts."""
+
+    def __init__(self, server: TestServer, *tokens: str, expires_at: datetime | None = None) -> None:
+        self.left = [
+            Access(str(server.make_url("")).rstrip("/"), token=t, scheme="Bearer", expires_at=expires_at)
+            for t in tokens
+        ]
+        self.count = 0
+
+    def __call__(self) -> Access:
+        self.count += 1
+        return self.left.pop(0)
+
+
+async def served(reply: Reply) -> TestServer:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", reply)
+    server = TestServer(app)
+    await server.start_server()
+    return server
+
+
+def replying(status: int, body: bytes = b"{}") -> Reply:
+    async def reply(_request: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, body=body)
+
+    return reply
+
+
+async def error_of(reply: Reply) -> ApiError:
+    server = await served(reply)
+    async with server, KubeClient(Logins(server, "t", "t"), timeout=5) as client:
+        with pytest.raises(ApiError) as raised:
+            await client.get("/x")
+    return raised.value
+
+
+async def test_each_verb_sends_what_the_api_server_expects() -> None:
+    seen: list[tuple[str, str, str, str | None, Any]] = []
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.text() or "null")
+        assert request.headers["User-Agent"] == f"awsbatch-operator/{__version__}"
+        assert request.headers["Authorization"] == "Bearer t"
+        seen.append(
+            (request.method, request.path_qs, request.headers["Accept"], request.headers.get("Content-Type"), body)
+        )
+        return web.json_response({"a": 1}, status=201)
+
+    server = await served(reply)
+    async with server, KubeClient(Logins(server, "t")) as client:
+        assert await client.get("/x", {"limit": "1"}, METADATA_LIST) == (201, {"a": 1})
+        await client.post("/x", {"b": "é"})
+        await client.put("/x", {"b": 2})
+        await client.patch("/x", {"b": None})
+        await client.delete("/x")
+    own = "?fieldManager=awsbatch-operator"
+    json_type = "application/json"
+    assert seen == [
+        ("GET", "/x?limit=1", METADATA_LIST, None, None),
+        ("POST", f"/x{own}", json_type, json_type, {"b": "é"}),
+        ("PUT", f"/x{own}", json_type, json_type, {"b": 2}),
+        ("PATCH", f"/x{own}", json_type, "application/merge-patch+json", {"b": None}),
+        ("DELETE", "/x", json_type, None, None),
+    ]
+
+
+async def test_a_refusal_tells_what_the_status_object_says() -> None:
+    refusal = {"kind": "Status", "message": "no such", "reason": "NotFound", "details": {"name": "x"}}
+    error = await error_of(replying(404, json.dumps(refusal).encode()))
+    assert (error.status, str(error), error.reason, error.details) == (404, "no such", "NotFound", {"name": "x"})
+
+
+@pytest.mark.parametrize(
+    ("status", "again", "transient"),
+    [
+        (400, False, False),
+        (403, True, False),
+        (409, True, False),
+        (422, False, False),
+        (429, True, True),
+        (503, True, True),
+    ],
+)
+async def test_a_refusal_tells_whether_it_may_pass(status: int, again: bool, transient: bool) -> None:
+    error = await error_of(replying(status))
+    assert (error.status, error.again, error.transient) == (status, again, transient)
+
+
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"[1]", b""])
+async def test_a_granted_call_without_a_json_object_counts_as_unanswered(body: bytes) -> None:
+    error = await error_of(replying(200, body))
+    assert (error.status, error.transient) == (0, True)
+
+
+async def test_a_refusal_that_is_not_json_shows_its_beginning() -> None:
+    error = await error_of(replying(502, b"<html>bad gateway" + b"x" * 10_000))
+    assert error.message.startswith("HTTP 502: <html>bad gateway")
+    assert len(error.message) < 400
+
+
+async def test_a_redirect_is_no_answer_to_follow() -> None:
+    async def reply(_request: web.Request) -> web.StreamResponse:
+        raise web.HTTPFound("/elsewhere")
+
+    assert (await error_of(reply)).status == 302
+
+
+async def test_a_cut_body_counts_as_unanswered() -> None:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": "100"})
+        await response.prepare(request)
+        await response.write(b'{"a":')
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    error = await error_of(reply)
+    assert (error.status, error.transient) == (0, True)
+    assert error.__cause__ is not None
+
+
+async def test_a_server_that_hangs_is_given_up_on() -> None:
+    hanging = asyncio.Event()
+
+    async def reply(_request: web.Request) -> web.StreamResponse:
+        await hanging.wait()
+        return web.Response()
+
+    server = await served(reply)
+    async with server, KubeClient(Logins(server, "t"), timeout=0.05) as client:
+        with pytest.raises(ApiError, match=r"gave no answer within 0\.05 s") as raised:
+            await client.get("/x")
+        hanging.set()
+    assert raised.value.status == 0
+
+
+async def test_a_server_that_is_away_is_told_without_addresses_of_memory() -> None:
+    server = await served(replying(200))
+    logins = Logins(server, "t")
+    await server.close()
+    async with KubeClient(logins) as client:
+        with pytest.raises(ApiError, match=r"can't be reached: \[Errno") as raised:
+            await client.get("/x")
+    assert "0x" not in str(raised.value)
+
+
+async def test_a_refused_token_is_loaded_anew_once() -> None:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        return web.json_response({}, status=200 if request.headers["Authorization"] == "Bearer new" else 401)
+
+    server = await served(reply)
+    logins = Logins(server, "old", "new")
+    async with server, KubeClient(logins) as client:
+        assert [answer.status for answer in await asyncio.gather(*(client.get("/x") for _ in range(10)))] == [200] * 10
+    assert logins.count == 2
+
+
+async def test_a_token_that_is_refused_twice_is_a_401() -> None:
+    assert (await error_of(replying(401))).status == 401
+
+
+async def test_an_expired_token_is_loaded_anew_before_the_call() -> None:
+    seen: list[str] = []
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        seen.append(request.headers["Authorization"])
+        return web.json_response({})
+
+    now = NOW
+    server = await served(reply)
+    async with (
+        server,
+        KubeClient(Logins(server, "a", "b", expires_at=NOW + timedelta(minutes=1)), now=lambda: now) as client,
+    ):
+        await client.get("/x")
+        await client.get("/x")
+        now += timedelta(minutes=1)
+        await client.get("/x")
+    assert seen == ["Bearer a", "Bearer a", "Bearer b"]
+
+
+async def test_without_credentials_a_call_counts_as_unanswered_and_says_why() -> None:
+    def none() -> Access:
+        raise NoClusterError("no Kubernetes cluster: …")
+
+    async with KubeClient(none) as client:
+        with pytest.raises(ApiError, match="no Kubernetes cluster") as raised:
+            await client.get("/x")
+    assert isinstance(raised.value.__cause__, NoClusterError)
+
+
+async def test_connections_are_kept_and_bounded() -> None:
+    ports: set[int] = set()
+    most = now = 0
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        nonlocal most, now
+        now += 1
+        most = max(most, now)
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        await asyncio.sleep(0)
+        now -= 1
+        return web.json_response({})
+
+    server = await served(reply)
+    async with server, KubeClient(Logins(server, "t"), connections=3) as client:
+        await asyncio.gather(*(client.get("/x") for _ in range(30)))
+    assert most <= 3
+    assert len(ports) <= 3
+
+
+async def test_use_outside_of_its_context_is_a_mistake_of_the_caller() -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await KubeClient(lambda: Access("http://127.0.0.1:1")).get("/x")

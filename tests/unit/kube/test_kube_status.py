@@ -1,0 +1,117 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awsbatch_operator.domain.job import Array, Job
+from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
+from awsbatch_operator.kube.status import FIELDS, diff, parse, render
+from unit.kube.statuses import RUBBISH, STATUSES
+
+AT = 1_795_428_000_123
+READY = Condition("Ready", "True", "Observed", "", AT, 3)
+
+
+def merged(target: object, patch: object) -> object:
+    """RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+def known(raw: dict[str, Any]) -> dict[str, Any]:
+    return {field: raw[field] for field in raw if field in FIELDS}
+
+
+@given(STATUSES)
+def test_a_status_survives_the_way_through_the_object(status: Status) -> None:
+    assert parse(json.loads(json.dumps(render(status)))) == status
+
+
+@given(STATUSES)
+def test_only_known_fields_are_written_and_none_of_them_is_null(status: Status) -> None:
+    raw = render(status)
+    assert set(raw) <= set(FIELDS)
+    assert "null" not in json.dumps(raw).replace('"null"', "")
+
+
+@given(RUBBISH | st.dictionaries(st.sampled_from(FIELDS), RUBBISH))
+def test_whatever_was_scribbled_is_the_nearest_valid_status(rubbish: object) -> None:
+    status = parse(rubbish)
+    assert parse(render(status)) == replace(
+        status, conditions=tuple(replace(one, since=one.since // 1000 * 1000) for one in status.conditions)
+    )
+
+
+@given(STATUSES, STATUSES)
+def test_the_patch_turns_the_shown_status_into_the_wanted_one(wanted: Status, before: Status) -> None:
+    shown = render(before)
+    patch = diff(wanted, shown)
+    assert merged(shown, patch) == render(wanted)
+    assert not diff(wanted, render(wanted))
+
+
+@given(STATUSES, st.dictionaries(st.sampled_from([*FIELDS, "ofANewerVersion"]), RUBBISH))
+def test_a_scribbled_status_is_repaired_and_a_newer_versions_field_left_alone(
+    wanted: Status, shown: dict[str, Any]
+) -> None:
+    result = merged(shown, diff(wanted, shown))
+    assert isinstance(result, dict)
+    # A null that stands in an object is the same as nothing.
+    assert {k: v for k, v in known(result).items() if v is not None} == render(wanted)
+    assert ("ofANewerVersion" in result) == ("ofANewerVersion" in shown)
+
+
+def test_a_job_that_was_seen_always_shows_its_flags() -> None:
+    assert render(Status(job=Job("RUNNING"))) == {"jobStatus": "RUNNING", "isTerminated": False, "isCancelled": False}
+
+
+def test_nothing_is_shown_of_what_is_not_known() -> None:
+    assert render(Status()) == {}
+
+
+def test_the_patch_names_only_what_differs_and_takes_back_what_is_gone() -> None:
+    before = Status(
+        3, Phase.RUNNING, "eu-west-1", Job("PENDING", array=Array(3, None, (("RUNNING", 1),))), None, (READY,)
+    )
+    after = replace(before, phase=None, job=Job("PENDING", array=Array(3, None, (("SUCCEEDED", 1),))))
+    assert diff(after, render(before)) == {
+        "phase": None,
+        "array": {"statusSummary": {"RUNNING": None, "SUCCEEDED": 1}},
+    }
+
+
+def test_a_condition_shows_whole_seconds() -> None:
+    (shown,) = render(Status(conditions=(READY,)))["conditions"]
+    assert shown["lastTransitionTime"] == "2026-11-23T10:00:00Z"
+
+
+def test_a_transition_within_the_same_second_is_no_difference() -> None:
+    assert not diff(Status(conditions=(replace(READY, since=AT + 800),)), render(Status(conditions=(READY,))))
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        ({"phase": "Denied", "jobStatus": ""}, Status(job=Job(""))),
+        ({"observedGeneration": True, "region": 1, "jobStatus": ["RUNNING"]}, Status()),
+        ({"jobStatus": "X", "isTerminated": "yes", "exitCode": "1"}, Status(job=Job("X"))),
+        ({"jobStatus": "X", "array": {"size": "3", "statusSummary": {"A": 1, "B": None}}}, None),
+        ({"conditions": [{"type": "Ready", "status": "Maybe", "reason": "R"}, 7, {}]}, Status()),
+        ({"conditions": {"type": "Ready"}}, Status()),
+        ({"termination": {}}, Status()),
+        ({"termination": {"requests": -1}}, Status()),
+        ({"termination": {"requestedAt": "2026-11-23T10:00:00.123Z"}}, Status(termination=Termination("", AT))),
+    ],
+)
+def test_a_field_that_makes_no_sense_counts_as_absent(raw: dict[str, Any], status: Status | None) -> None:
+    assert parse(raw) == (status or Status(job=Job("X", array=Array(None, None, (("A", 1),)))))

@@ -1,0 +1,46 @@
+"""Calls to a simulated Batch without a socket."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from awsbatch_sandbox.batch import BatchSimulator
+from awsbatch_sandbox.batch.operations import Caller
+
+START = 1_700_000_000.0
+HERE = Caller(account="123456789012", region="eu-west-1")
+
+
+def frozen(**settings: Any) -> BatchSimulator:
+    """A simulator whose clock stands still until it is advanced."""
+    return BatchSimulator(now=lambda: START, **settings)
+
+
+@dataclass
+class Wire:
+    """Speaks for one account and region."""
+
+    batch: BatchSimulator = field(default_factory=frozen)
+    caller: Caller = HERE
+
+    def call(self, operation: str, **body: Any) -> tuple[int, dict[str, Any]]:
+        gateway = self.batch.gateway
+        reply = gateway.perform(gateway.admit(operation, self.caller, json.dumps(body).encode()))
+        return reply.status, json.loads(reply.body or b"{}")
+
+    def look(self, job_id: str) -> dict[str, Any]:
+        """The JobDetail of a job that must be there."""
+        (detail,) = self.shown(job_id)
+        return detail
+
+    def shown(self, *job_ids: str) -> list[dict[str, Any]]:
+        status, answer = self.call("DescribeJobs", jobs=list(job_ids))
+        assert status == 200, answer
+        details: list[dict[str, Any]] = answer["jobs"]
+        return details
+
+    def terminate(self, job_id: str, reason: str = "runaway cost") -> None:
+        assert self.call("TerminateJob", jobId=job_id, reason=reason) == (200, {})
+
+    def cancel(self, job_id: str, reason: str = "not needed") -> None:
+        assert self.call("CancelJob", jobId=job_id, reason=reason) == (200, {})
