@@ -4,18 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
 
-from kubernetes import client, config
+from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 
 from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from awsbatch_sandbox.processes import wait_for
 
 Body = dict[str, Any]
-NOT_FOUND: Final = 404
+MANAGER: Final = "awsbatch-sandbox"
+"""Who wrote, in the managedFields of what this client changes."""
 _MERGE_PATCH: Final = "application/merge-patch+json"
 
 
@@ -33,6 +35,7 @@ class Cluster:
         settings.retries = False  # an outage is to be seen, not waited for
         settings.proxy = None
         self._api = client.ApiClient(settings)
+        self._api.user_agent = MANAGER
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
 
@@ -82,6 +85,9 @@ class Cluster:
             return False
         return True
 
+    def watch(self, name: str) -> "Watch":
+        return Watch(self._objects, self.namespace, name)
+
     def patch(self, name: str, change: Mapping[str, Any]) -> Body:
         """A merge patch."""
         patched = self._objects.patch_namespaced_custom_object(
@@ -115,7 +121,8 @@ class Cluster:
     # -- around them --------------------------------------------------------------------------------------------------
 
     def create_namespace(self) -> None:
-        self._core.create_namespace(client.V1Namespace(metadata=client.V1ObjectMeta(name=self.namespace)))
+        metadata = client.V1ObjectMeta(name=self.namespace)
+        self._core.create_namespace(client.V1Namespace(api_version="v1", kind="Namespace", metadata=metadata))
 
     def delete_namespace(self) -> None:
         self._core.delete_namespace(self.namespace)
@@ -129,6 +136,25 @@ class Cluster:
 
     def _said(self, answer: object) -> Body:
         return cast("Body", answer)
+
+
+class Watch:
+    """The versions of one object, the present one first; ends when it is stopped, or the API server goes away."""
+
+    def __init__(self, objects: client.CustomObjectsApi, namespace: str, name: str) -> None:
+        self._objects, self._namespace, self._name = objects, namespace, name
+        self._watch = watch.Watch("object")  # type: ignore[no-untyped-call]
+
+    def __iter__(self) -> Iterator[Body]:
+        listing = self._objects.list_namespaced_custom_object
+        where = (GROUP, VERSION, self._namespace, PLURAL)
+        named = f"metadata.name={self._name}"
+        with suppress(HTTPError):  # the connection was cut, by `stop` or by the server
+            for event in self._watch.stream(listing, *where, field_selector=named):  # type: ignore[no-untyped-call]
+                yield event["raw_object"]
+
+    def stop(self) -> None:
+        self._watch.stop()  # type: ignore[no-untyped-call]
 
 
 def batch_job(name: str, job_id: str, **spec: Any) -> Body:

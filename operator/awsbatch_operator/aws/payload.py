@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from awsbatch_operator.domain.errors import Fate, Fault
@@ -86,31 +86,35 @@ class _Container(NamedTuple):
         )
 
 
+_NO_CONTAINER: Final = _Container()
+
+
 def _last_container(detail: Mapping[str, Any], *, finished: bool, well: bool) -> _Container:
     """The last attempt's container; each platform of Batch keeps it elsewhere.
 
     Of a live job, the first place that tells anything is taken alone: its `attempts` hold earlier attempts, and their
     exit codes must not stand beside the log of the present one. Of a finished job all places tell of the same attempt.
     """
-    found = _Container()
+    found = _NO_CONTAINER
     for containers in _places(detail):
         found = found.or_else(_most_telling([_container(one) for one in containers], well=well))
-        if any(value is not None for value in found) and not finished:
+        if not finished and found != _NO_CONTAINER:
             break
     return found
 
 
-def _places(detail: Mapping[str, Any]) -> Iterable[Sequence[Any]]:
-    attempt = _map(_end(detail.get("attempts"), -1))
-    eks_attempt = _map(_end(detail.get("eksAttempts"), -1))
-    task = _map(_end(_map(detail.get("ecsProperties")).get("taskProperties"), 0))
-    last_task = _map(_end(attempt.get("taskProperties"), 0))
-    pod = _map(_map(detail.get("eksProperties")).get("podProperties"))
+def _places(detail: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+    # One after the other, as the first is enough for most jobs: this runs for ten thousand of them each half minute.
     yield (detail.get("container"),)
+    task = _map(_end(_map(detail.get("ecsProperties")).get("taskProperties"), 0))
     yield _list(task.get("containers"))
+    attempt = _map(_end(detail.get("attempts"), -1))
     yield (attempt.get("container"),)
+    last_task = _map(_end(attempt.get("taskProperties"), 0))
     yield _list(last_task.get("containers"))
+    pod = _map(_map(detail.get("eksProperties")).get("podProperties"))
     yield _list(pod.get("containers"))
+    eks_attempt = _map(_end(detail.get("eksAttempts"), -1))
     yield _list(eks_attempt.get("containers"))
 
 
@@ -121,11 +125,13 @@ def _most_telling(containers: Sequence[_Container], *, well: bool) -> _Container
     """
 
     def rank(one: _Container) -> int:
-        if one.exit_code is None:
-            return 1 if one.reason is not None else 0
-        return 3 if (one.exit_code == 0) is well else 2
+        if one.exit_code is not None:
+            return 4 if (one.exit_code == 0) is well else 3
+        return 2 if one.reason else 1 if one.log_stream_name else 0
 
-    return max(containers, key=rank, default=_Container())
+    if len(containers) == 1:
+        return containers[0]
+    return max(containers, key=rank, default=_NO_CONTAINER)
 
 
 def _container(raw: Any) -> _Container:
@@ -139,6 +145,8 @@ def _attempts(detail: Mapping[str, Any]) -> int | None:
 
 
 def _array(properties: Mapping[str, Any]) -> Array | None:
+    if not properties:
+        return None
     counts = ((_shared(status), _count(number)) for status, number in _map(properties.get("statusSummary")).items())
     array = Array(
         size=_count(properties.get("size")),
@@ -149,6 +157,8 @@ def _array(properties: Mapping[str, Any]) -> Array | None:
 
 
 def _node(properties: Mapping[str, Any], details: Mapping[str, Any]) -> Node | None:
+    if not properties and not details:
+        return None
     main = details.get("isMainNode")
     node = Node(
         num_nodes=_count(properties.get("numNodes")),

@@ -89,7 +89,7 @@ class EventPoster:
         if self._worker is None:
             return
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._queue.join(), _CLOSE_SECONDS)
+            await asyncio.wait_for(self.idle(), _CLOSE_SECONDS)
         self._worker.cancel()
         await asyncio.wait([self._worker])
 
@@ -106,6 +106,10 @@ class EventPoster:
             self._queue.task_done()
             self._dropped += 1
         self._queue.put_nowait((ref, event, now))
+
+    async def idle(self) -> None:
+        """Until every Event posted so far has arrived or is lost."""
+        await self._queue.join()
 
     async def _work(self) -> None:
         while True:

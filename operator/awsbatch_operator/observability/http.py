@@ -13,6 +13,7 @@ from prometheus_client.exposition import choose_encoder
 Check = Callable[[], str | None]
 """None when all is well, else what is not, in a few words."""
 
+_SHUTDOWN_SECONDS: Final = 1.0
 _INDEX: Final = (
     "awsbatch-operator\n"
     "/livez    200 unless the operator hangs\n"
@@ -71,13 +72,15 @@ def _probe(checks: Mapping[str, Check]) -> web.Response:
 @asynccontextmanager
 async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
     """Serve for as long as the context lasts; gives the port (that of port 0 is chosen by the system)."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, host or None, port, shutdown_timeout=1.0).start()
-        except (OSError, OverflowError) as error:
-            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            await web.TCPSite(runner, host or None, port).start()
+        except OSError as error:
+            # asyncio's own words repeat the address; those of a failed name look-up have no errno of the system.
+            code = error.errno or 0
+            why = os.strerror(code) if code > 0 else error.strerror
             raise ListenError(
                 f"can't listen on {host}:{port} ({why}): give another --http-address (AWSBATCH_OPERATOR_HTTP_ADDRESS)"
             ) from error

@@ -43,8 +43,11 @@ class Write:
     warnings: list[str] = field(default_factory=list)
 
 
-def decoded(resource: Resource, sent: Body, write: Write) -> Body:
-    """A fresh body in its stored shape: pruned, defaulted, metadata reduced to what ObjectMeta has."""
+def decoded(resource: Resource, sent: Body, write: Write, old: Body | None = None) -> Body:
+    """A fresh body in its stored shape: pruned, defaulted, metadata reduced to what ObjectMeta has.
+
+    What it shares with `old`, the stored body, is not pruned again.
+    """
     if (sent.get("apiVersion"), sent.get("kind")) != (resource.api_version, resource.kind):
         raise _wrong_kind(resource, sent)
     unknown: list[str] = []
@@ -54,7 +57,9 @@ def decoded(resource: Resource, sent: Body, write: Write) -> Body:
     body = {name: value for name, value in sent.items() if name not in {"apiVersion", "kind", "metadata"}}
     if resource.custom:
         known = {name: value for name, value in resource.schema.items() if name != "x-kubernetes-embedded-resource"}
-        body = schema.with_defaults(schema.prune(body, known, (), unknown), known)
+        shared = {name: value for name, value in body.items() if old is not None and old.get(name) is value}
+        fresh = {name: value for name, value in body.items() if name not in shared}
+        body = schema.with_defaults(schema.prune(fresh, known, (), unknown) | shared, known)
     else:
         body = _known_only(body, resource.api_version, resource.kind, "", unknown)
     if unknown:

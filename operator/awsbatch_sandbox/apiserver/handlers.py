@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 
@@ -97,9 +97,10 @@ class Handlers:
                 entry = self._objects.update(resource, self._objects.find(resource, key), sent, write)
                 return self._object(request, resource, entry, write)
             case "PATCH":
-                raw = await request.read()
+                media = _patch_format(request, resource)
+                body = decode(await request.read(), media)
                 entry = self._objects.find(resource, key)
-                patched = _patched(request, resource, resource.to_wire(entry.body), raw)
+                patched = _patched(media, resource.to_wire(entry.body), body)
                 return self._object(request, resource, self._objects.update(resource, entry, patched, write), write)
             case "DELETE" if not target.subresource:
                 options = await _delete_options(request)
@@ -178,7 +179,7 @@ def _write(request: web.Request, target: Target) -> Write:
     )
 
 
-def _patched(request: web.Request, resource: Resource, current: Body, raw: bytes) -> Body:
+def _patch_format(request: web.Request, resource: Resource) -> str:
     media = media_type(request)
     if media.startswith("application/apply-patch"):
         raise errors.unsupported_media_type(_APPLY)
@@ -188,7 +189,10 @@ def _patched(request: web.Request, resource: Resource, current: Body, raw: bytes
         raise errors.unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: {listing}"
         )
-    body = decode(raw, media)
+    return media
+
+
+def _patched(media: str, current: Body, body: Any) -> Body:
     if media == "application/json-patch+json":
         patched = patch.apply_json_patch(current, body)
     elif not isinstance(body, dict):

@@ -35,13 +35,15 @@ _BUILTIN_KEYS: Final = {"conditions": ["type"], "ownerReferences": ["uid"], "sec
 
 def updated(old: Body | None, new: Body, schema: dict[str, Any], write: Write, now: str) -> list[Body]:
     """The managedFields of `new`, which `write` puts in the place of `old` at time `now` (RFC 3339)."""
-    before = _leaves_of(old, schema) if old else {}
-    after = _leaves_of(new, schema)
+    stored = old or {}
+    shared = {key for key, value in new.items() if stored.get(key) is value}
+    before = _leaves_of(stored, schema, shared)
+    after = _leaves_of(new, schema, shared)
     changed = {path for path, value in after.items() if path not in before or before[path] != value}
     removed = before.keys() - after.keys()
     entries: list[Body] = []
     mine: Body | None = None
-    for entry in (old or {}).get("metadata", {}).get("managedFields", []):
+    for entry in stored.get("metadata", {}).get("managedFields", []):
         if _is_writers(entry, write):
             mine = entry
             continue
@@ -59,10 +61,11 @@ def _is_writers(entry: Body, write: Write) -> bool:
     return (entry["manager"], entry.get("subresource", "")) == (write.manager, write.subresource)
 
 
-def _leaves_of(body: Body, schema: dict[str, Any]) -> Leaves:
+def _leaves_of(body: Body, schema: dict[str, Any], shared: set[str]) -> Leaves:
+    """The fields of `body` and their values, but those of the top-level fields that both versions share."""
     leaves: Leaves = {}
     for key, value in body.items():
-        if key in {"apiVersion", "kind"}:
+        if key in {"apiVersion", "kind"} or key in shared:
             continue
         known = schema.get("properties", {}).get(key, {})
         if key == "metadata":

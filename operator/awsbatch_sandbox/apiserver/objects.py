@@ -87,7 +87,7 @@ class Objects:
         """Replace the object of `entry` by `sent`, or only its status when `write` goes to that subresource."""
         old = entry.body
         key = (old["metadata"].get("namespace", ""), old["metadata"]["name"])
-        body = decoded(resource, sent, write)
+        body = decoded(resource, sent, write, old)
         self._check_versions(resource, key, body["metadata"], old["metadata"], write)
         if write.subresource == "status":
             body = {name: value for name, value in old.items() if name != "status"} | _only(body, "status")

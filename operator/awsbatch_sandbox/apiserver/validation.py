@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import jsonschema
@@ -12,6 +13,7 @@ from awsbatch_sandbox.apiserver.errors import OMIT, FieldError, FieldPath, rende
 from awsbatch_sandbox.apiserver.schema import Schema, child_schema
 
 _RFC3339: Final = re.compile(r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$")
+_HEAD: Final = frozenset({"apiVersion", "kind", "metadata"})
 _FORMATS: Final = jsonschema.FormatChecker(formats=())
 _BLOCKING: Final = frozenset(
     {
@@ -50,25 +52,41 @@ class Validator:
     """Checks objects of one schema; what an update leaves as it was is not held against it (CRD ratcheting)."""
 
     def __init__(self, schema: Schema) -> None:
-        self._schema = schema
-        root = {key: value for key, value in schema.items() if key not in {"properties", "type"}}
-        self._root = _compiled(root)
-        self._parts = {
-            key: _compiled(child)
-            for key, child in schema.get("properties", {}).items()
-            if key not in {"apiVersion", "kind", "metadata"}
-        }
+        properties = {key: child for key, child in schema.get("properties", {}).items() if key not in _HEAD}
+        root = {key: value for key, value in schema.items() if key != "type"}
+        self._root = _node(root | {"properties": properties})
 
     def faults(self, new: dict[str, Any], old: dict[str, Any] | None) -> list[FieldError]:
         """Everything wrong with `new`; `old` is the stored object that it replaces."""
-        before = old or {}
-        found = [_field_error(error, ()) for error in self._root.iter_errors(new)]
-        for key, part in self._parts.items():
+        return sorted(_faults(self._root, new, old, ()), key=lambda fault: fault.field)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One schema: its own keywords, and its properties apart, so that unchanged fields are passed over."""
+
+    schema: Schema
+    own: jsonschema.Draft4Validator
+    properties: "dict[str, _Node]"
+
+
+def _node(schema: Schema) -> _Node:
+    own = {key: value for key, value in schema.items() if key != "properties"}
+    properties = {key: _node(child) for key, child in schema.get("properties", {}).items()}
+    return _Node(schema, jsonschema.Draft4Validator(_as_draft4(own), format_checker=_FORMATS), properties)
+
+
+def _faults(node: _Node, new: Any, old: Any, path: FieldPath) -> Iterator[FieldError]:
+    for error in node.own.iter_errors(new):
+        if not _unchanged(error, old):
+            yield _field_error(error, path)
+    if isinstance(new, dict):
+        before = old if isinstance(old, dict) else {}
+        for key, child in node.properties.items():
             if key in new and not (key in before and before[key] == new[key]):
-                errors = [error for error in part.iter_errors(new[key]) if not _unchanged(error, before.get(key))]
-                found += sorted((_field_error(error, (key,)) for error in errors), key=lambda fault: fault.field)
-                found += duplicates(new[key], self._schema["properties"][key], (key,))
-        return found
+                yield from _faults(child, new[key], before.get(key), (*path, key))
+    elif isinstance(new, list):
+        yield from _duplicates(new, node.schema, path)
 
 
 def blocks_rules(faults: list[FieldError]) -> bool:
@@ -83,10 +101,6 @@ def _unchanged(error: jsonschema.ValidationError, old: Any) -> bool:
         else:
             return False
     return old is not None and bool(old == error.instance)
-
-
-def _compiled(schema: Schema) -> jsonschema.Draft4Validator:
-    return jsonschema.Draft4Validator(_as_draft4(schema), format_checker=_FORMATS)
 
 
 def _as_draft4(schema: Any) -> Any:
@@ -110,22 +124,21 @@ def _as_draft4(schema: Any) -> Any:
     return result
 
 
-def duplicates(value: Any, schema: Schema, path: FieldPath) -> Iterator[FieldError]:
-    """Faults of lists that x-kubernetes-list-type makes maps or sets."""
+def _duplicates(value: Any, schema: Schema, path: FieldPath) -> Iterator[FieldError]:
+    """Faults of lists that x-kubernetes-list-type makes maps or sets, in `value` and below."""
     if isinstance(value, dict):
         for key, item in value.items():
-            yield from duplicates(item, child_schema(schema, key) or {}, (*path, key))
+            yield from _duplicates(item, child_schema(schema, key) or {}, (*path, key))
     elif isinstance(value, list):
         seen: set[str] = set()
-        keys = schema.get("x-kubernetes-list-map-keys", [])
+        keys, kind = schema.get("x-kubernetes-list-map-keys", []), schema.get("x-kubernetes-list-type")
         for index, item in enumerate(value):
-            kind = schema.get("x-kubernetes-list-type")
             identity = {key: item.get(key) for key in keys} if kind == "map" and isinstance(item, dict) else item
             text = json.dumps(identity, sort_keys=True)
             if kind in {"map", "set"} and text in seen:
                 yield FieldError("FieldValueDuplicate", (*path, index), identity)
             seen.add(text)
-            yield from duplicates(item, schema.get("items", {}), (*path, index))
+            yield from _duplicates(item, schema.get("items", {}), (*path, index))
 
 
 _JSON_TYPES: Final[dict[type, str]] = {

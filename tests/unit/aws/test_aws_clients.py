@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import InvalidEndpointConfigurationError
 
 from awsbatch_operator.aws.clients import RENEW_EVERY, Clients, SettingsError, connect, default_region, read_body
-from unit.aws.clients import FakeClient
+from unit.aws.fake_client import FakeClient
 
 HERE = "eu-west-1"
 AWS_VARIABLES = ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_ENDPOINT_URL_BATCH")
@@ -36,9 +36,11 @@ class Connections:
         self.clients = Clients(self.connect, monotonic=lambda: self.now)
 
     def connect(self) -> Callable[[str], FakeClient]:
+        assert self.clients._lock.locked(), "boto3 makes sessions for one thread at a time"
         self.sessions += 1
 
         def make(region: str) -> FakeClient:
+            assert self.clients._lock.locked(), "boto3 makes clients for one thread at a time"
             self.made.append(FakeClient(region))
             return self.made[-1]
 

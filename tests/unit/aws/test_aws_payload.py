@@ -43,7 +43,7 @@ def job(**given: Any) -> Job:
     return job_of(detail(**given))
 
 
-def ended(code: int, reason: str | None = None, log: str | None = None) -> dict[str, Any]:
+def ended(code: int | None, reason: str | None = None, log: str | None = None) -> dict[str, Any]:
     return {"exitCode": code, "reason": reason, "logStreamName": log}
 
 
@@ -125,6 +125,10 @@ def test_the_containers_of_the_last_attempts_task_count_when_nothing_nearer_tell
 def test_a_container_with_only_a_reason_is_told_before_one_with_nothing() -> None:
     shown = job(status="FAILED", container={}, ecsProperties=multi({}, {"reason": "CannotPullContainerError"}))
     assert (shown.exit_code, shown.container_reason) == (None, "CannotPullContainerError")
+
+
+def test_of_several_running_containers_the_first_with_a_log_is_shown() -> None:
+    assert job(container={}, ecsProperties=multi({}, ended(None, log="b"), ended(None, log="c"))).log_stream_name == "b"
 
 
 def test_an_eks_job_shows_its_pods_containers() -> None:

@@ -317,3 +317,72 @@ async def test_an_old_version_that_comes_late_changes_nothing() -> None:
         world.engine.seen(old)
         await asyncio.sleep(1)
         assert world.engine.store.objects[uid].record.generation == 2
+
+
+async def test_a_slow_call_is_announced_before_its_answer() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.latency = 5.0
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(2)
+        terminated = world.objects.status(uid).condition("Terminated")
+        assert terminated is not None
+        assert terminated.reason == "TerminationRequested"
+        assert world.objects.status(uid).termination is None, "nothing was accepted yet"
+        await asyncio.sleep(10)
+        assert world.objects.status(uid).phase is Phase.TERMINATING
+
+
+async def test_a_refusal_that_a_person_must_cure_is_shown_and_tried_again_slowly() -> None:
+    denied = Fault(Fate.DENIED, "not authorized to perform: batch:TerminateJob", "AccessDeniedException")
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.call_faults = [denied] * 2
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(240)
+        stalled = world.objects.status(uid).condition("Stalled")
+        assert stalled is not None
+        assert stalled.reason == "AccessDenied"
+        assert "batch:TerminateJob" in stalled.message
+        assert len(world.batch.terminations) == 1
+        await asyncio.sleep(500)
+        assert len(world.batch.terminations) == 3
+        assert world.objects.status(uid).condition("Stalled") is None
+        assert world.objects.reasons(uid) == ["AccessDenied", "TerminationRequested"]
+
+
+async def test_silence_is_counted_from_the_first_look_without_an_answer_to_the_next_with_one() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("j1"))
+        await asyncio.sleep(60)
+        assert world.engine.silent_for() == 0
+        world.batch.look_faults = [THROTTLED] * 6
+        await asyncio.sleep(45)
+        assert world.engine.silent_for() == pytest.approx(30, abs=16)
+        await asyncio.sleep(120)
+        assert world.engine.silent_for() == 0
+
+
+async def test_an_object_deleted_while_its_call_is_under_way_hurts_nothing() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.latency = 2.0
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(0.5)
+        del world.objects.bodies[uid]
+        world.engine.gone(uid)
+        await asyncio.sleep(10)
+        assert len(world.batch.terminations) == 1
+        assert not world.engine.store.jobs
+
+
+async def test_objects_that_name_another_region_are_looked_at_there() -> None:
+    async with World().running() as world:
+        world.a_job("j1")
+        world.objects.create("there", {"jobId": "j1", "region": "us-east-1"})
+        await asyncio.sleep(1)
+        assert {key.region for key in world.engine.store.jobs} == {"us-east-1"}
+        assert world.objects.status("uid-there").region == "us-east-1"

@@ -206,7 +206,7 @@ async def test_the_end_does_not_wait_for_an_api_server_that_hangs() -> None:
 
 
 def test_a_name_is_the_same_in_every_process_and_fits_into_253_characters() -> None:
-    assert event_name(REF, FAILED) == "train-42.50ff1f0fe7ad3a0e"
+    assert event_name(REF, FAILED) == "train-42.cc7e0ab92fc8b6ea"
     longest = event_name(ObjectRef("n", "a" * 235 + "." + "b" * 17, "u"), FAILED)
     assert len(longest) <= 253
     assert ".." not in longest

@@ -41,6 +41,11 @@ def test_jobs_are_seen_only_from_their_account_and_region(wire: Wire) -> None:
     assert "isTerminated" not in there.look(job_id)
 
 
+@pytest.mark.parametrize("where", [{"region": "us-east-1"}, {"account": "222222222222"}])
+def test_another_region_or_another_account_alone_hides_a_job(wire: Wire, where: dict[str, str]) -> None:
+    assert wire.shown(wire.batch.seed(**where)) == []
+
+
 def test_an_access_key_belongs_to_the_account_that_the_settings_say(wire: Wire) -> None:
     wire.batch.settings(accounts={"AKIAOTHER": "222222222222"})
     assert wire.batch.gateway.account_of("AKIAOTHER") == "222222222222"

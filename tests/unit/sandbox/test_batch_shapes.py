@@ -59,6 +59,14 @@ def test_an_array_parent_is_pending_with_a_summary_and_its_children_have_an_inde
     assert (child["status"], child["tags"], child["jobArn"][-2:]) == ("SUCCEEDED", {}, ":1")
 
 
+def test_the_summary_of_an_array_follows_each_child(wire: Wire) -> None:
+    parent = wire.batch.seed(array_size=3, status="RUNNABLE")
+    assert wire.look(parent)["arrayProperties"]["statusSummary"]["RUNNABLE"] == 3
+    wire.batch.move(f"{parent}:1", "RUNNING")
+    summary = wire.look(parent)["arrayProperties"]["statusSummary"]
+    assert (summary["RUNNABLE"], summary["RUNNING"]) == (2, 1)
+
+
 @pytest.mark.parametrize(
     ("children", "status", "reason"),
     [(["SUCCEEDED", "SUCCEEDED"], "SUCCEEDED", None), (["FAILED", "SUCCEEDED"], "FAILED", "Array Child Job failed")],

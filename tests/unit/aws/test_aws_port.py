@@ -15,7 +15,7 @@ from awsbatch_operator.aws.clients import THREADS
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Job, JobKey
 from fakes.telemetry import FakeTelemetry
-from unit.aws.clients import FakeClient, refusal
+from unit.aws.fake_client import FakeClient, refusal
 
 pytestmark = pytest.mark.looptime(start=0)
 

@@ -1,0 +1,143 @@
+"""The commands `sandbox` and `demo`."""
+
+import os
+import shlex
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import click
+
+from awsbatch_sandbox.cluster import KubectlError, kubectl_environment, kubectl_program
+from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError
+from awsbatch_sandbox.demo import REASON, StoryError, patch_for, play
+from awsbatch_sandbox.envtest import write_private
+from awsbatch_sandbox.operator_process import sandbox_aws
+from awsbatch_sandbox.processes import ProcessError
+from awsbatch_sandbox.scenes import populate
+from awsbatch_sandbox.world import QUICK, World
+
+_GRACE: Final = 5.0
+_control_plane = click.option(
+    "--control-plane",
+    type=click.Choice(CHOICES),
+    default="auto",
+    show_default=True,
+    help="embedded needs nothing; envtest is the real kube-apiserver and etcd of KUBEBUILDER_ASSETS; "
+    "auto takes envtest when that is set.",
+)
+
+
+@click.command()
+@_control_plane
+def demo(control_plane: str) -> None:
+    """Play the main job in a sandbox: a running Batch job is ended by kubectl patch. Leaves nothing behind."""
+    with _faults_in_one_message():
+        try:
+            play(control_plane)
+        except StoryError as broken:
+            raise click.ClickException(f"the story broke off: {broken}") from broken
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "directory",
+    default=".sandbox",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Gets the files kubeconfig and env, as long as the sandbox is up.",
+)
+@_control_plane
+@click.option("--jobs", default=12, show_default=True, type=click.IntRange(1, 1000), help="Jobs to begin with.")
+@click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator in it.  [default: yes]")
+def sandbox(directory: Path, control_plane: str, jobs: int, with_operator: bool) -> None:
+    """Serve a whole world on this machine: a Kubernetes API, AWS Batch, the operator. Stays up until Ctrl-C."""
+    with _faults_in_one_message(), World(control_plane, grace=_GRACE, flags=QUICK) as world:
+        names = populate(world, jobs)
+        if with_operator:
+            world.operator.start()
+        with _files(world, directory):
+            click.echo(_welcome(world, directory, names, with_operator=with_operator))
+            _stay(world, with_operator=with_operator)
+    click.echo("\nAll stopped.")
+
+
+@contextmanager
+def _faults_in_one_message() -> Iterator[None]:
+    """What goes wrong with the parts of a world is told without a traceback; SIGTERM and hang-up end it like Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    except (ControlPlaneError, ProcessError, KubectlError, TimeoutError) as fault:
+        raise click.ClickException(str(fault)) from fault
+
+
+@contextmanager
+def _files(world: World, directory: Path) -> Iterator[None]:
+    """They lead to servers of this moment, so they end with them."""
+    existed = directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    contents = {"kubeconfig": world.control_plane.kubeconfig.read_bytes(), "env": _env(world, directory).encode()}
+    try:
+        for name, content in contents.items():
+            write_private(directory / name, content)
+        yield
+    finally:
+        for name in contents:
+            (directory / name).unlink(missing_ok=True)
+        if not existed and not any(directory.iterdir()):
+            directory.rmdir()
+
+
+def _env(world: World, directory: Path) -> str:
+    """For `source`: variables that lead kubectl, the AWS CLI and boto3 into this world."""
+    values = kubectl_environment((directory / "kubeconfig").resolve(), world.cache) | sandbox_aws(world.batch.url)
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
+    if shutil.which("kubectl") is None:
+        lines.append(f'export PATH="$PATH":{shlex.quote(str(Path(kubectl_program()).parent))}')
+    return "\n".join(("unset AWS_PROFILE AWS_SESSION_TOKEN", *lines, ""))
+
+
+def _welcome(world: World, directory: Path, names: list[str], *, with_operator: bool) -> str:
+    name = names[0]
+    job_id = world.cluster.get(name)["spec"]["jobId"]
+    patch = shlex.quote(patch_for(REASON))
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    boto3 = f"import boto3; print(boto3.client('batch').describe_jobs(jobs=['{job_id}'])['jobs'])"
+    operator = f"process {world.operator.pid}, log {world.directory}/operator.log" if with_operator else "not started"
+    return f"""\
+Kubernetes API  {world.control_plane.description}
+AWS Batch       simulated, {world.batch.url}
+Operator        {operator}
+Objects         {len(names)} BatchJobs in namespace default
+Files           {directory}/kubeconfig
+                {directory}/env
+
+{_env(world, directory)}
+In another terminal:
+
+  source {directory}/env
+  kubectl get batchjobs
+  kubectl patch batchjob {name} --type=merge -p {patch}
+  kubectl wait batchjob/{name} --for=condition=Terminated --timeout=60s
+  kubectl describe batchjob {name}
+  aws batch describe-jobs --jobs {job_id}
+  {python} -c "{boto3}"
+
+Ctrl-C ends it all."""
+
+
+def _stay(world: World, *, with_operator: bool) -> None:
+    try:
+        while not with_operator or world.operator.running:
+            time.sleep(1)
+    except KeyboardInterrupt:
+        return
+    raise ProcessError(f"the operator ended by itself:\n{world.operator.last_words()}")

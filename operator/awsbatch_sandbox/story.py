@@ -1,0 +1,93 @@
+"""Telling what happens, line by line, with the time at which it happened."""
+
+import os
+import queue
+import shlex
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Final, Self
+
+import click
+
+from awsbatch_sandbox.cluster import Body, Cluster
+
+MARGIN: Final = 9
+"""Columns of the time at the begin of a line."""
+
+
+class Story:
+    """Writes to stdout: colours on a terminal that takes them (NO_COLOR is heeded), plain text elsewhere."""
+
+    def __init__(self) -> None:
+        self._began_at = time.monotonic()
+        self._color = False if os.environ.get("NO_COLOR") else None
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the story began."""
+        return time.monotonic() - self._began_at
+
+    def title(self, text: str) -> None:
+        self._line(click.style(text, bold=True))
+
+    def gap(self) -> None:
+        self._line("")
+
+    def progress(self, text: str) -> None:
+        """Something that is done now."""
+        self.at(self.elapsed, text)
+
+    def at(self, seconds: float, text: str, *, good: bool = False) -> None:
+        """Something that happened so many seconds after the begin of what is told."""
+        when = f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
+        self._line(f"{click.style(when.rjust(MARGIN), fg='cyan')}  {click.style(text, fg='green' if good else None)}")
+
+    def run(self, cluster: Cluster, *arguments: str) -> None:
+        """A kubectl command as a person types it, and what it prints."""
+        self.command("kubectl", *arguments)
+        self.text(cluster.kubectl(*arguments))
+
+    def command(self, *words: str) -> None:
+        self._line(f"{click.style('$', dim=True)} {click.style(shlex.join(words), bold=True)}")
+
+    def text(self, text: str) -> None:
+        self._line(text.rstrip("\n"))
+
+    def _line(self, text: str) -> None:
+        click.echo(text, color=self._color)
+
+
+class Witness:
+    """Sees each version of one object at the moment when the API server shows it."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        self._name = name
+        self._versions: queue.SimpleQueue[tuple[float, Body]] = queue.SimpleQueue()
+        self._watch = cluster.watch(name)
+        threading.Thread(target=self._see, name=f"watch {name}", daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._watch.stop()
+
+    def until(self, holds: Callable[[Body], Any], *, timeout: float, what: str) -> tuple[float, Body]:
+        """The first version from here on of which `holds` is true, and when it was seen (epoch seconds).
+
+        TimeoutError says what did not happen.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                seen_at, body = self._versions.get(timeout=max(deadline - time.monotonic(), 0))
+            except queue.Empty:
+                raise TimeoutError(f"BatchJob {self._name}, not within {timeout:g} s: {what}") from None
+            if holds(body):
+                return seen_at, body
+
+    def _see(self) -> None:
+        for body in self._watch:
+            self._versions.put((time.time(), body))

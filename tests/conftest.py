@@ -1,0 +1,108 @@
+"""What all suites share: the choice of the control plane, hypothesis, and the world that integration and e2e run in."""
+
+import secrets
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.world import World
+
+FLAGS = ("--look-running=500ms", "--look-pending=500ms", "--absence-grace=1s", "--resend-after=2s")
+GRACE = 0.2
+"""Seconds between TerminateJob and the end of a job: well before the first look after the call, which is 1 s later."""
+
+hypothesis.settings.register_profile(
+    "suite",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--control-plane",
+        choices=("embedded", "envtest", "existing"),
+        default="embedded",
+        help="where integration and e2e tests run: the embedded API server, kube-apiserver and etcd of "
+        "KUBEBUILDER_ASSETS, or the cluster of KUBECONFIG",
+    )
+
+
+class _Sockets:
+    """Refuses connections to anything but this machine while a unit test runs."""
+
+    def __init__(self) -> None:
+        self.guarded = False
+        sys.addaudithook(self._heard)
+
+    def _heard(self, event: str, arguments: tuple[Any, ...]) -> None:
+        if not self.guarded or event not in ("socket.connect", "socket.getaddrinfo"):
+            return
+        host = arguments[1][0] if event == "socket.connect" and isinstance(arguments[1], tuple) else arguments[0]
+        if isinstance(host, str) and host not in ("127.0.0.1", "::1", "localhost"):
+            raise RuntimeError(f"a unit test reached for {host}: only servers that it started itself may be used")
+
+
+_sockets = _Sockets()
+
+
+@pytest.fixture(autouse=True)
+def _no_network_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    _sockets.guarded = "/tests/unit/" in request.path.as_posix()
+    yield
+    _sockets.guarded = False
+
+
+@pytest.fixture(scope="session")
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    """One control plane and one Batch for the whole session."""
+    with World(request.config.getoption("--control-plane"), grace=GRACE, flags=FLAGS) as world:
+        yield world
+
+
+@pytest.fixture
+def operator(world: World) -> OperatorProcess:
+    """The operator, up and ready: shared by all tests, started anew after one that ended it."""
+    if not world.operator.running:
+        world.operator.launch()
+    world.operator.wait_ready()
+    return world.operator
+
+
+@pytest.fixture
+def cluster(world: World) -> Iterator[Cluster]:
+    """A fresh namespace; afterwards every object in it is as its users wrote it, but for the status."""
+    cluster = world.cluster.within(f"test-{secrets.token_hex(4)}")
+    cluster.create_namespace()
+    world.batch.clear_calls()
+    yield cluster
+    world.batch.clear_faults()
+    world.batch.limit(None)
+    try:
+        for body in cluster.objects():
+            assert_observe_only(body)
+    finally:
+        cluster.delete_all()
+        cluster.delete_namespace()
+        cluster.close()
+
+
+def assert_observe_only(body: dict[str, Any]) -> None:
+    """The operator owns nothing of the object outside its status: no annotation, no finalizer, no field."""
+    metadata = body["metadata"]
+    assert "finalizers" not in metadata
+    assert set(metadata.get("annotations", {})) <= {"kubectl.kubernetes.io/last-applied-configuration"}
+    for entry in metadata["managedFields"]:
+        if entry["manager"] == "awsbatch-sandbox" or entry["manager"].startswith("kubectl"):
+            continue
+        assert entry["manager"] == "awsbatch-operator", f"{entry['manager']} wrote to the object"
+        assert entry["subresource"] == "status"
+        assert set(entry["fieldsV1"]) == {"f:status"}

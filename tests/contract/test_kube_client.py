@@ -1,0 +1,215 @@
+"""What the kube room relies on, tried on an API server with the project's CRD."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from awsbatch_operator.domain.events import Event
+from awsbatch_operator.domain.job import Array, Job
+from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Written
+from awsbatch_operator.domain.record import Condition, ObjectRef, Phase, Snapshot, Status
+from awsbatch_operator.kube import credentials, names
+from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError, collection_path, object_path
+from awsbatch_operator.kube.client import METADATA_LIST, KubeClient
+from awsbatch_operator.kube.events import EventPoster
+
+ROOT = Path(__file__).parents[2]
+AT = 1_795_428_000_000
+RUNNING = Status(
+    observed_generation=1,
+    phase=Phase.RUNNING,
+    region="eu-west-1",
+    job=Job("PENDING", name="train", created_at=AT, array=Array(3, None, (("RUNNING", 1), ("RUNNABLE", 2)))),
+    conditions=(Condition("Ready", "True", "Observed", "", AT, 1),),
+)
+_numbers = count()
+
+
+def started(kubeconfig: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "awsbatch_sandbox.apiserver", "--port", "0", "--kubeconfig", str(kubeconfig)]
+    process = subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("http"), "the API server says where it listens once it does"
+    return process
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    path = tmp_path_factory.mktemp("api") / "kubeconfig"
+    with started(path, "--crd", names.CRD_FILE) as process:
+        yield path
+        process.terminate()
+
+
+@pytest.fixture
+async def client(kubeconfig: Path) -> AsyncIterator[KubeClient]:
+    async with KubeClient(lambda: credentials.load({"KUBECONFIG": str(kubeconfig)})) as client:
+        yield client
+
+
+@pytest.fixture
+async def events(client: KubeClient) -> AsyncIterator[EventPoster]:
+    async with EventPoster(client, "pod-1") as events:
+        yield events
+
+
+@pytest.fixture
+def jobs(client: KubeClient, events: EventPoster) -> BatchJobs:
+    return BatchJobs(client, events)
+
+
+def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
+    found = shutil.which("kubectl", path=Path(sys.executable).parent)
+    assert found, "kubectl comes with the extra sandbox"
+    command = [found, "--kubeconfig", str(kubeconfig), "--cache-dir", str(kubeconfig.parent / "cache"), *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, text=True, check=True, timeout=30).stdout
+
+
+async def created(client: KubeClient, name: str = "") -> Snapshot:
+    """A new object, read back."""
+    name = name or f"job-{next(_numbers)}"
+    body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": {"jobId": name}}
+    _, shown = await client.post(collection_path("default"), body)
+    found = await BatchJobs(client, EventPoster(client, "")).read(ObjectRef("default", name, shown["metadata"]["uid"]))
+    assert isinstance(found, Snapshot)
+    return found
+
+
+async def test_a_status_is_written_whole_then_in_parts_and_reads_back_the_same(
+    client: KubeClient, jobs: BatchJobs
+) -> None:
+    made = await created(client)
+    first = await jobs.write_status(made.ref, RUNNING, made.shown, made.resource_version)
+    assert isinstance(first, Written)
+    assert not jobs.differs(RUNNING, first.shown)
+    assert RUNNING.job is not None
+    later = replace(RUNNING, phase=None, job=replace(RUNNING.job, array=Array(3, None, (("SUCCEEDED", 3),))))
+    second = await jobs.write_status(made.ref, later, first.shown, first.resource_version)
+    assert isinstance(second, Written)
+    assert not jobs.differs(later, second.shown)
+    found = await jobs.read(made.ref)
+    assert isinstance(found, Snapshot)
+    assert (found.status, found.resource_version, found.generation) == (later, second.resource_version, 1)
+
+
+async def test_of_the_object_only_the_status_is_ours(client: KubeClient, jobs: BatchJobs, kubeconfig: Path) -> None:
+    name = f"job-{next(_numbers)}"
+    body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": {"jobId": "j"}}
+    made = json.loads(kubectl(kubeconfig, "create", "-o", "json", "-f", "-", stdin=json.dumps(body)))
+    ref = ObjectRef("default", name, made["metadata"]["uid"])
+    await jobs.write_status(ref, RUNNING, {}, made["metadata"]["resourceVersion"])
+    _, shown = await client.get(object_path(ref))
+    ours = [entry for entry in shown["metadata"]["managedFields"] if entry["manager"] == names.FIELD_MANAGER]
+    assert [(entry.get("subresource"), [*entry["fieldsV1"]]) for entry in ours] == [("status", ["f:status"])]
+    assert not shown["metadata"].keys() & {"annotations", "finalizers", "labels"}
+
+
+async def test_a_write_for_an_older_version_is_a_conflict_and_changes_nothing(
+    client: KubeClient, jobs: BatchJobs
+) -> None:
+    made = await created(client)
+    newer = await jobs.write_status(made.ref, RUNNING, {}, made.resource_version)
+    assert isinstance(newer, Written)
+    assert await jobs.write_status(made.ref, Status(phase=Phase.FAILED), {}, made.resource_version) == Conflict()
+    found = await jobs.read(made.ref)
+    assert isinstance(found, Snapshot)
+    assert found.status == RUNNING
+
+
+async def test_an_object_that_was_deleted_is_gone(client: KubeClient, jobs: BatchJobs) -> None:
+    made = await created(client)
+    await client.delete(object_path(made.ref))
+    assert await jobs.write_status(made.ref, RUNNING, {}, made.resource_version) == Gone()
+    assert await jobs.read(made.ref) == Gone()
+
+
+async def test_an_object_that_was_created_anew_is_another_one(client: KubeClient, jobs: BatchJobs) -> None:
+    made = await created(client)
+    await client.delete(object_path(made.ref))
+    anew = await created(client, made.ref.name)
+    assert await jobs.write_status(made.ref, RUNNING, {}, made.resource_version) == Conflict()
+    assert await jobs.read(made.ref) == Gone()
+    found = await jobs.read(anew.ref)
+    assert isinstance(found, Snapshot)
+    assert found.shown == {}
+
+
+async def test_a_status_that_the_schema_refuses_is_not_tried_again(client: KubeClient, jobs: BatchJobs) -> None:
+    made = await created(client)
+    refused = await jobs.write_status(made.ref, Status(job=Job("RUNNING", attempts=-1)), {}, made.resource_version)
+    assert isinstance(refused, NotWritten)
+    assert not refused.again
+    assert "status.attempts" in refused.message
+
+
+async def test_the_list_of_refs_holds_each_object_of_the_watched_namespaces(
+    client: KubeClient, events: EventPoster
+) -> None:
+    made = {(await created(client)).ref for _ in range(3)}
+    for namespaces in ((), ("default",), ("default", "kube-system")):
+        assert made <= {ref async for ref in BatchJobs(client, events, namespaces).refs()}
+    assert {ref async for ref in BatchJobs(client, events, ("kube-system",)).refs()} == set()
+
+
+async def test_a_page_holds_metadata_only_and_tells_where_the_next_begins(client: KubeClient) -> None:
+    for _ in range(2):
+        await created(client)
+    _, page = await client.get(collection_path(None), {"limit": "1"}, METADATA_LIST)
+    assert [set(item) & {"spec", "status"} for item in page["items"]] == [set()]
+    _, second = await client.get(
+        collection_path(None), {"limit": "1", "continue": page["metadata"]["continue"]}, METADATA_LIST
+    )
+    assert second["items"][0]["metadata"]["uid"] != page["items"][0]["metadata"]["uid"]
+
+
+async def test_kubectl_shows_what_the_operator_told(
+    client: KubeClient, events: EventPoster, jobs: BatchJobs, kubeconfig: Path
+) -> None:
+    made = await created(client)
+    for note in ("exit 1", "exit 1", "exit 2"):
+        await jobs.post_event(made.ref, Event("JobFailed", note, warning=True))
+    await jobs.post_event(made.ref, Event("TerminationRequested", "asked AWS Batch"))
+    async with asyncio.timeout(10):
+        await events.idle()
+    described = await asyncio.to_thread(kubectl, kubeconfig, "describe", "batchjob", made.ref.name)
+    table = [" ".join(line.split()) for line in described.partition("Events:")[2].splitlines()]
+    assert any(
+        line.startswith("Warning JobFailed") and "(x2 over" in line and line.endswith("exit 1") for line in table
+    )
+    assert any(line.endswith(f"{names.REPORTING_CONTROLLER} asked AWS Batch") for line in table)
+    listed = await asyncio.to_thread(kubectl, kubeconfig, "events", "--for", f"batchjob/{made.ref.name}")
+    assert [listed.count(note) for note in ("exit 1", "exit 2", "asked AWS Batch")] == [1, 1, 1]
+    assert "(x2 over" in listed
+
+
+async def test_a_cluster_without_the_definition_is_told_what_to_install(tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    with started(path) as process:
+        async with KubeClient(lambda: credentials.load({"KUBECONFIG": str(path)})) as client:
+            with pytest.raises(PreflightError, match=f"kubectl apply -f {names.CRD_FILE}"):
+                await BatchJobs(client, EventPoster(client, "")).preflight()
+        process.terminate()
+
+
+async def test_a_cluster_that_has_all_is_taken(jobs: BatchJobs) -> None:
+    await jobs.preflight()
+
+
+async def test_an_api_server_in_trouble_is_worth_another_try(client: KubeClient, jobs: BatchJobs) -> None:
+    made = await created(client)
+    await client.post("/_sandbox/fault", {"method": "*", "path_regex": "batchjobs", "status": 503, "times": 3})
+    outcome = await jobs.write_status(made.ref, RUNNING, {}, made.resource_version)
+    assert isinstance(outcome, NotWritten)
+    assert outcome.again
+    assert isinstance(await jobs.read(made.ref), NotWritten)
+    with pytest.raises(ListError):
+        _ = [ref async for ref in jobs.refs()]
+    assert isinstance(await jobs.write_status(made.ref, RUNNING, {}, made.resource_version), Written)

@@ -1,0 +1,113 @@
+"""What users may do with `spec.terminate`, and what becomes of its reason."""
+
+import pytest
+
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.processes import wait_for
+from awsbatch_sandbox.world import World
+from integration.scenario import SOON, accepted, phase, reasons_sent, says, terminations_tried
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
+ODD_REASONS = {
+    "quotes": """she said "stop", 'now' `please` \\ $HOME {{x}} <b>&amp;</b>""",
+    "newlines": "first line\nsecond\tline\r\nthird ",
+    "emoji": "🔥 coût élevé 中止 👩‍👩‍👧 \u202eabc",
+    "spaces-around": "  kept as it is  ",
+    "longest": "é" + "x" * 1022 + "🛑",
+}
+
+
+@pytest.mark.parametrize("reason", ODD_REASONS.values(), ids=ODD_REASONS)
+def test_a_reason_arrives_exactly_as_it_was_written(world: World, cluster: Cluster, reason: str) -> None:
+    job_id = world.batch.seed()
+    cluster.create("odd", job_id)
+    cluster.terminate("odd", reason)
+    status = cluster.wait_for("odd", BY_REQUEST, timeout=SOON)["status"]
+    assert reasons_sent(world, job_id) == [reason]
+    assert status["termination"]["reason"] == reason
+    assert status["statusReason"] == reason
+
+
+def test_many_terminations_with_one_odd_reason_share_a_call_that_keeps_it(world: World, cluster: Cluster) -> None:
+    reason = "\n".join(ODD_REASONS.values())[:1024]
+    ids = world.batch.seed_many(30)
+    for number, job_id in enumerate(ids):
+        cluster.create(f"job-{number}", job_id)
+    for number in range(len(ids)):
+        cluster.wait_for(f"job-{number}", phase("Running"), timeout=SOON)
+    # Until the first call is answered the others gather, and then go together.
+    world.batch.fault("TerminateJob", kind="slow", seconds=1.0)
+    for number in range(len(ids)):
+        cluster.terminate(f"job-{number}", reason)
+    for number, job_id in enumerate(ids):
+        assert cluster.wait_for(f"job-{number}", BY_REQUEST, timeout=SOON)["status"]["statusReason"] == reason
+        assert reasons_sent(world, job_id) == [reason]
+    assert world.batch.counts()["TerminateJobs"] <= 3
+
+
+def test_removing_the_termination_after_its_acceptance_changes_nothing(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed(grace=1.5)
+    cluster.create("regret", job_id, terminate={"reason": "first"})
+    cluster.wait_for("regret", accepted, timeout=SOON)
+    cluster.patch("regret", {"spec": {"terminate": None}})
+    body = cluster.wait_for("regret", BY_REQUEST, timeout=SOON)
+    assert "terminate" not in body["spec"]
+    assert body["status"]["observedGeneration"] == 2
+    assert body["status"]["termination"]["reason"] == "first"
+    assert reasons_sent(world, job_id) == ["first"]
+
+
+def test_rewording_after_the_acceptance_sends_nothing_new(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed(grace=1.5)
+    cluster.create("reworded", job_id, terminate={"reason": "first"})
+    cluster.wait_for("reworded", accepted, timeout=SOON)
+    cluster.terminate("reworded", "second")
+    status = cluster.wait_for("reworded", BY_REQUEST, timeout=SOON)["status"]
+    assert status["termination"]["reason"] == "first"
+    assert status["statusReason"] == "first"
+    assert reasons_sent(world, job_id) == ["first"]
+
+
+def test_stating_it_again_on_a_terminated_job_changes_nothing(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed()
+    cluster.create("again", job_id, terminate={"reason": "first"})
+    cluster.wait_for("again", BY_REQUEST, timeout=SOON)
+    cluster.terminate("again", "second")
+    settled = cluster.wait_for("again", lambda status: status["observedGeneration"] == 2, timeout=SOON)["status"]
+    assert BY_REQUEST(settled)
+    assert settled["termination"]["reason"] == "first"
+    assert reasons_sent(world, job_id) == ["first"]
+
+
+def test_an_object_that_is_deleted_while_terminating_is_gone_at_once(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed(grace=2.0)
+    cluster.create("short-lived", job_id, terminate={"reason": "first"})
+    cluster.wait_for("short-lived", accepted, timeout=SOON)
+    cluster.delete("short-lived")
+    assert cluster.objects() == []
+    wait_for(lambda: world.batch.job(job_id)["status"] == "FAILED", timeout=SOON, what="the job ends all the same")
+    assert reasons_sent(world, job_id) == ["first"]
+
+
+def test_deleting_an_object_that_states_nothing_leaves_its_job_alone(world: World, cluster: Cluster) -> None:
+    job_id, other = world.batch.seed(), world.batch.seed()
+    cluster.create("watched", job_id)
+    cluster.wait_for("watched", phase("Running"), timeout=SOON)
+    cluster.delete("watched")
+    cluster.create("next", other, terminate={"reason": "another job"})
+    cluster.wait_for("next", BY_REQUEST, timeout=SOON)
+    assert world.batch.job(job_id)["status"] == "RUNNING"
+    assert [call["job_ids"] for call in terminations_tried(world)] == [[other]]
+
+
+def test_an_object_made_anew_with_the_same_name_is_another_one(world: World, cluster: Cluster) -> None:
+    first, second = world.batch.seed(), world.batch.seed()
+    cluster.create("phoenix", first, terminate={"reason": "first"})
+    cluster.wait_for("phoenix", accepted, timeout=SOON)
+    cluster.delete("phoenix")
+    cluster.create("phoenix", second)
+    status = cluster.wait_for("phoenix", phase("Running"), timeout=SOON)["status"]
+    assert "termination" not in status
+    assert reasons_sent(world, second) == []

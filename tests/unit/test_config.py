@@ -1,0 +1,222 @@
+import dataclasses
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from pydantic import ValidationError
+
+from awsbatch_operator import __version__, cli
+from awsbatch_operator.config import PREFIX, Address, Settings, SettingsError, flag, load
+from awsbatch_operator.domain.cadence import Cadence
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith(PREFIX) or name == "KUBERNETES_SERVICE_HOST":
+                patch.delenv(name)
+        yield
+
+
+def faults_of(flags: dict[str, Any], unknown: tuple[str, ...] = ()) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as raised:
+        load(flags, unknown)
+    return raised.value.faults
+
+
+def awsbatch_operator(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments, env=environ)
+
+
+def test_without_flags_and_variables_the_settings_are_the_contracts() -> None:
+    settings = load({})
+    assert settings.model_dump() == {
+        "namespace": (),
+        "region": None,
+        "http_address": ("0.0.0.0", 8080),
+        "leader_elect": False,
+        "lease_name": "awsbatch-operator",
+        "lease_namespace": None,
+        "look_running": 30_000,
+        "look_pending": 60_000,
+        "absence_grace": 120_000,
+        "resend_after": 60_000,
+        "describe_rate": 5,
+        "terminate_rate": 10,
+        "log_format": "json",
+        "log_level": "info",
+    }
+    assert settings.cadence() == Cadence()
+
+
+def test_settings_do_not_change() -> None:
+    with pytest.raises(ValidationError):
+        load({}).region = "eu-west-1"
+
+
+GOOD = {
+    "namespace": ("team-a", ("team-a",)),
+    "region": ("us-gov-west-1", "us-gov-west-1"),
+    "http_address": ("[::1]:9", Address("::1", 9)),
+    "leader_elect": ("true", True),
+    "lease_name": ("other.name", "other.name"),
+    "lease_namespace": ("kube-system", "kube-system"),
+    "look_running": ("500ms", 500),
+    "look_pending": ("30s", 30_000),
+    "absence_grace": ("2m", 120_000),
+    "resend_after": ("1h", 3_600_000),
+    "describe_rate": ("0.5", 0.5),
+    "terminate_rate": ("100", 100.0),
+    "log_format": ("console", "console"),
+    "log_level": ("debug", "debug"),
+}
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_every_setting_is_a_flag_and_a_variable_and_the_flag_wins(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text, value = GOOD[field]
+    monkeypatch.setenv(PREFIX + field.upper(), text)
+    assert getattr(load({}), field) == value
+    monkeypatch.setenv(PREFIX + field.upper(), "!")
+    given = (text,) if field == "namespace" else text
+    assert getattr(load({field: given}), field) == value
+
+
+def test_the_durations_reach_the_cadence_by_name() -> None:
+    cadence = load({field: text for field, (text, _) in GOOD.items() if field != "namespace"}).cadence()
+    assert dataclasses.asdict(cadence) == {
+        "running": 500,
+        "pending": 30_000,
+        "absence_grace": 120_000,
+        "resend_after": 3_600_000,
+    }
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWSBATCH_OPERATOR_REGION", "")
+    monkeypatch.setenv("AWSBATCH_OPERATOR_LOOK_RUNNING", "")
+    assert (load({}).region, load({}).look_running) == (None, 30_000)
+
+
+def test_namespaces_are_repeated_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load({"namespace": ("b", "a", "b")}).namespace == ("b", "a")
+    monkeypatch.setenv("AWSBATCH_OPERATOR_NAMESPACE", "b, a,,b")
+    assert load({}).namespace == ("b", "a")
+
+
+BAD = {
+    "namespace": (("Team-A",), "'Team-A' can't be the name of a namespace"),
+    "region": ("eu-west-1a", "give the name of an AWS region"),
+    "http_address": ("80", "give HOST:PORT"),
+    "leader_elect": ("maybe", "valid boolean"),
+    "lease_name": ("-", "give lower case letters"),
+    "lease_namespace": ("a.b", "give the name of a namespace"),
+    "look_running": ("30", "give a duration from 100ms to 24h"),
+    "look_pending": ("99ms", "give a duration from 100ms to 24h"),
+    "absence_grace": ("25h", "give a duration from 100ms to 24h"),
+    "resend_after": ("-1s", "give a duration from 100ms to 24h"),
+    "describe_rate": ("0", "greater than 0"),
+    "terminate_rate": ("nan", "finite number"),
+    "log_format": ("xml", "'json' or 'console'"),
+    "log_level": ("loud", "'debug'"),
+}
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_a_fault_names_flag_variable_value_and_what_is_right(field: str) -> None:
+    value, remedy = BAD[field]
+    (fault,) = faults_of({field: value})
+    assert fault.startswith(f"{flag(field)} / AWSBATCH_OPERATOR_{field.upper()} = {value!r}: ")
+    assert remedy in fault
+
+
+@pytest.mark.parametrize("address", ["", "host", ":", "h:65536", "h:x", "::1:80", "a b:1", "h:1:2"])
+def test_an_address_is_host_and_port(address: str) -> None:
+    assert len(faults_of({"http_address": address})) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "address"), [(":8080", ("", 8080)), ("localhost:1", ("localhost", 1)), ("[::]:0", ("::", 0))]
+)
+def test_an_address_may_leave_out_the_host(text: str, address: tuple[str, int]) -> None:
+    assert load({"http_address": text}).http_address == address
+
+
+def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWSBATCH_OPERATOR_REGOIN", "eu-west-1")
+    faults = faults_of({field: value for field, (value, _) in BAD.items()}, ("--look-runing",))
+    assert len(faults) == len(BAD) + 2
+    assert "--look-runing: there is no such setting; did you mean --look-running?" in faults
+    assert "AWSBATCH_OPERATOR_REGOIN: there is no such setting; did you mean AWSBATCH_OPERATOR_REGION?" in faults
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT",
+        "PORT_8080_TCP",
+        "PORT_8080_TCP_ADDR",
+        "METRICS_SERVICE_HOST",
+        "METRICS_PORT_8080_TCP_PROTO",
+    ],
+)
+def test_what_kubernetes_tells_a_pod_of_a_service_is_no_typo(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PREFIX + name, "x")
+    load({})
+
+
+def test_wrong_flags_and_variables_end_the_command_with_all_faults_on_stderr_and_2() -> None:
+    result = awsbatch_operator(
+        "run", "--look-runing", "5s", "--look-pending", "5", "--region", "x", AWSBATCH_OPERATOR_LOG_FORMAT="xml"
+    )
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    heading, *faults = result.stderr.splitlines()
+    assert heading == "awsbatch-operator: wrong settings:"
+    assert [fault.split()[0] for fault in faults] == ["--look-runing:", "--region", "--look-pending", "--log-format"]
+
+
+def test_a_stray_argument_is_a_fault() -> None:
+    result = awsbatch_operator("run", "now")
+    assert (result.exit_code, "now: there is no such setting" in result.stderr) == (2, True)
+
+
+def test_a_flag_without_its_value_is_a_fault() -> None:
+    assert awsbatch_operator("run", "--region").exit_code == 2
+
+
+def test_the_help_names_every_flag_with_its_default() -> None:
+    text = " ".join(awsbatch_operator("run", "--help").output.split())
+    told = {
+        "namespace": "all",
+        "region": "as AWS's variables say",
+        "http_address": "0.0.0.0:8080",
+        "leader_elect": "inside a cluster",
+        "lease_name": "awsbatch- operator",
+        "lease_namespace": "the pod's own",
+        "look_running": "30s",
+        "look_pending": "60s",
+        "absence_grace": "2m",
+        "resend_after": "60s",
+        "describe_rate": "5",
+        "terminate_rate": "10",
+        "log_format": "json",
+        "log_level": "info",
+    }
+    assert set(told) == set(Settings.model_fields)
+    for field, default in told.items():
+        assert re.search(rf"{flag(field)} .*?\[default: {re.escape(default)}\]", text), field
+
+
+def test_the_version_tells_of_what_decides_the_behaviour() -> None:
+    result = awsbatch_operator("version")
+    words = [line.split()[0] for line in result.output.splitlines()]
+    assert words == ["awsbatch-operator", "kopf", "boto3", "kubernetes", "python"]
+    assert __version__ in result.output
