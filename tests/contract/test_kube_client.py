@@ -27,7 +27,7 @@ RUNNING = Status(
     observed_generation=1,
     phase=Phase.RUNNING,
     region="eu-west-1",
-    job=Job("PENDING", name="train", created_at=AT, array=Array(3, None, (("RUNNING", 1), ("RUNNABLE", 2)))),
+    job=Job("PENDING", name="train", created_at=AT, array=Array(3, None, (("RUNNABLE", 2), ("RUNNING", 1)))),
     conditions=(Condition("Ready", "True", "Observed", "", AT, 1),),
 )
 _numbers = count()

@@ -26,7 +26,8 @@ def test_a_living_job_is_terminated(world: World, cluster: Cluster, state: str) 
     assert claim(status, "Reconciling") is None
     termination = status["termination"]
     assert (termination["reason"], termination["requests"]) == (REASON, 1)
-    assert termination["requestedAt"] <= termination["acceptedAt"] <= termination["completedAt"]
+    assert termination["requestedAt"] <= termination["acceptedAt"]
+    assert termination["completedAt"] == status["stoppedAt"]
     assert [event["reason"] for event in cluster.events("job")] == ["TerminationRequested", "Terminated"]
 
 

@@ -59,7 +59,7 @@ def connect(config: Config = CONFIG) -> MakeClient:
             client = session.client("batch", region_name=region, config=config)
         except ValueError as error:
             # botocore says "Invalid endpoint" by a bare ValueError.
-            message = f"{error}: check AWS_ENDPOINT_URL_BATCH, AWS_ENDPOINT_URL and the region"
+            message = f"{error}; check AWS_ENDPOINT_URL_BATCH, AWS_ENDPOINT_URL and the region"
             raise InvalidEndpointConfigurationError(msg=message) from error
         client.meta.events.register("before-parse.batch", read_body)
         return cast("BatchClient", client)
@@ -148,4 +148,4 @@ def default_region() -> str | None:
     try:
         return boto3.session.Session().region_name or None
     except BotoCoreError as error:
-        raise SettingsError(f"{error}: check AWS_PROFILE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE") from error
+        raise SettingsError(f"{error}; check AWS_PROFILE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE") from error

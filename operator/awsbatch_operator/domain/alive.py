@@ -70,7 +70,7 @@ class _Ending:
         seen = self.seen
         if seen.calling or self.job.flagged:
             return None
-        if seen.refusal is not None and self.now < retry_at(seen, seen.refusal):
+        if retry_at(self.record, seen, self.now) is not None:
             return None
         if self.termination is None:
             return self.record.spec.terminate
@@ -78,18 +78,19 @@ class _Ending:
         return self.termination.reason if shown_since >= self._resend_wait(self.termination) else None
 
     def look_at(self) -> Millis:
-        looked_at = self.seen.looked_at or self.now
+        looked_at, retry = self.seen.looked_at or self.now, retry_at(self.record, self.seen, self.now)
         if self.termination is not None and self.termination.accepted_at is not None:
             accepted_at = self.termination.accepted_at
-            since = max(looked_at, accepted_at)
-            look_at = since + waits.terminating(since - accepted_at)
+            since = min(max(looked_at, accepted_at), self.now)
+            # An acceptance that lies in the future tells of a clock that was set back: the request is old then, too.
+            look_at = since + waits.terminating(abs(since - accepted_at))
             # A resend rests on a look no older than itself: have one when it falls due.
-            due = max(accepted_at + self._resend_wait(self.termination), looked_at + waits.SECOND)
-            return look_at if self.job.flagged else min(look_at, due)
+            due = max(accepted_at + self._resend_wait(self.termination), retry or 0)
+            return min(look_at, due) if looked_at < due and not self.job.flagged else look_at
         if self.job.flagged:
             return looked_at + waits.terminating(max(looked_at - self.record.changed_at, 0))
         regular = looked_at + self.cadence.alive(running=self.job.running)
-        return regular if self.seen.refusal is None else min(regular, retry_at(self.seen, self.seen.refusal))
+        return regular if retry is None else min(regular, retry)
 
     def _resend_wait(self, termination: Termination) -> Millis:
         return self.cadence.resend(termination.requests)

@@ -23,11 +23,16 @@ class Cadence:
 
     def absence(self, age: Millis) -> Millis:
         """Until the next look at a job that is absent for `age`: four looks spread over the grace."""
-        return max(min(self.absence_grace // 3, self.absence_grace - age), 0)
+        return max(min(self.absence_grace // 3, self.absence_grace - age), SECOND)
 
     def resend(self, requests: int) -> Millis:
         """How long Batch may show no sign of the latest of so many accepted requests."""
-        return min(self.resend_after << min(requests - 1, 10), max(RESEND_MAX, self.resend_after))
+        return min(self.resend_after << min(max(requests - 1, 0), 10), max(RESEND_MAX, self.resend_after))
+
+    @property
+    def longest(self) -> Millis:
+        """No wait is longer than this one."""
+        return max(self.running, self.pending, self.absence_grace // 3, MISSING, REFUSED)
 
 
 LOOKS_TO_BELIEVE_ABSENCE = 3

@@ -33,7 +33,7 @@ class Decision:
 
 def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> Decision:
     """What happens to this object now. `now` in epoch milliseconds; nothing else is read from outside."""
-    if _must_look_first(record, seen):
+    if _must_look_first(record, seen, now):
         if seen.fault is None:
             return Decision(record.status, look_at=now)
         verdict = unanswered(record, seen, seen.fault)
@@ -48,26 +48,29 @@ def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> 
             verdict = absent(record, seen, now, cadence)
         else:
             verdict = alive(record, seen, job, now, cadence)
-    verdict = _with_faults(verdict, seen)
-    return Decision(_status(record, verdict, now), verdict.terminate, verdict.look_at)
+    verdict = _with_faults(record, verdict, seen, now)
+    # A clock that was set back leaves times in the future: they must not blind the operator.
+    look_at = None if verdict.look_at is None else min(verdict.look_at, now + cadence.longest)
+    return Decision(_status(record, verdict, now), verdict.terminate, look_at)
 
 
-def _must_look_first(record: Record, seen: Observation) -> bool:
+def _must_look_first(record: Record, seen: Observation, now: Millis) -> bool:
     """Nothing was ever heard, or a finished object has a new generation that no look has answered yet."""
     if seen.job is None and not seen.absences and not record.status.finished:
         return True
     ended = record.status.finished if seen.job is None else seen.job.finished
     unseen = record.generation != record.status.observed_generation
-    return ended and unseen and (seen.looked_at is None or seen.looked_at < record.changed_at)
+    return ended and unseen and (seen.looked_at is None or seen.looked_at < record.changed_at <= now)
 
 
-def _with_faults(verdict: Verdict, seen: Observation) -> Verdict:
+def _with_faults(record: Record, verdict: Verdict, seen: Observation, now: Millis) -> Verdict:
     """Why the latest call was not granted, laid over what is known: Stalled or Reconciling, and the next try."""
     look_at = verdict.look_at
     if seen.fault is not None and look_at is not None:
         look_at = seen.failed_at + waits.look_backoff(seen.fault.fate, seen.faults)
-        if _owed(verdict) and seen.refusal is not None:
-            look_at = min(look_at, retry_at(seen, seen.refusal))
+        retry = retry_at(record, seen, now)
+        if _owed(verdict) and retry is not None:
+            look_at = min(look_at, retry)
     refusal = seen.refusal if _owed(verdict) else None
     fault = refusal or (seen.fault if verdict.look_at is not None else None)
     if fault is None or (verdict.stalled is not None and fault.fate.passes):

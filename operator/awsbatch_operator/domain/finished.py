@@ -33,6 +33,8 @@ def finished(record: Record, seen: Observation, job: Job, now: Millis) -> Verdic
 
 def _adopted(record: Record, job: Job) -> Termination | None:
     """A request that an earlier process sent and did not live to write down: the job ended with exactly our reason."""
+    if record.status.finished and record.status.termination is not None:
+        return record.status.termination
     reason = record.spec.terminate
     if reason is None or job.status != "FAILED" or not job.flagged or job.status_reason != reason:
         return None

@@ -71,7 +71,9 @@ class Observation:
         return replace(self, refusal=fault, refusals=self.refusals + 1, refused_at=now, calling=False)
 
     def recalled(self, request: Request) -> Self:
-        """Told by a status that an earlier process wrote: the newest acceptance counts."""
+        """Told by a status that an earlier process wrote: the newest acceptance counts, none without a reason does."""
+        if not request.reason:
+            return self
         if self.request is not None and self.request.accepted_at >= request.accepted_at:
             return self
         return replace(self, request=request)

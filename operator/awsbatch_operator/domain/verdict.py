@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from awsbatch_operator.domain import cadence as waits
 from awsbatch_operator.domain.conditions import Claim
-from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Job, Millis
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.record import Phase, Spec, Status, Termination
@@ -49,7 +48,7 @@ def latched(record: Record, seen: Observation) -> Termination | None:
     another's request is already under way shares that one.
     """
     own, shared = record.status.termination, seen.request
-    if own is not None and own.accepted_at is None and own.completed_at is None:
+    if own is not None and (own.accepted_at is None or not own.reason):
         own = None
     if shared is None or (own is None and (not record.asked or ended_before(record, seen.job))):
         return own
@@ -69,5 +68,13 @@ def ended_before(record: Record, job: Job | None) -> bool:
     return job is not None and job.finished and job.stopped_at is not None and job.stopped_at < record.created_at
 
 
-def retry_at(seen: Observation, refusal: Fault) -> Millis:
-    return seen.refused_at + waits.call_backoff(refusal.fate, seen.refusals)
+def retry_at(record: Record, seen: Observation, now: Millis) -> Millis | None:
+    """Until when the latest refusal holds the next TerminateJob back; None: it does not, or not any more."""
+    if seen.refusal is None:
+        return None
+    if record.changed_at > seen.refused_at and not seen.refusal.fate.passes:
+        # What a person had to mend may be mended: an edit that came after the refusal is worth a try.
+        return None
+    at = seen.refused_at + waits.call_backoff(seen.refusal.fate, seen.refusals)
+    # A refusal that lies in the future tells of a clock that was set back.
+    return at if seen.refused_at <= now < at else None

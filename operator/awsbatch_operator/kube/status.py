@@ -137,7 +137,8 @@ def _parse_job(raw: Mapping[str, Any]) -> Job | None:
 
 def _parse_array(raw: Mapping[str, Any]) -> Array:
     summary = _mapping(raw.get("statusSummary"))
-    counts = tuple((key, count) for key, value in summary.items() if (count := _int(value)) is not None)
+    # The API server sorts the keys of a map, AWS does not: sorted, the same counts are the same value.
+    counts = tuple((key, count) for key in sorted(summary) if (count := _int(summary[key])) is not None)
     return Array(_int(raw.get("size")), _int(raw.get("index")), counts)
 
 

@@ -1,4 +1,4 @@
-"""OpenAPI v3: as much as `kubectl explain` and kubectl's field-validation check read."""
+"""OpenAPI: v3 as much as `kubectl explain` and kubectl's field-validation check read, v2 only in form."""
 
 import hashlib
 from typing import Any, Final
@@ -7,6 +7,7 @@ from awsbatch_sandbox.apiserver.discovery import VERSION
 from awsbatch_sandbox.apiserver.resources import Catalog, Resource
 from awsbatch_sandbox.apiserver.storage import Body, dumps
 
+_TITLE: Final = "awsbatch-operator sandbox"
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 _TIME: Final = {"type": "string", "format": "date-time"}
 _STRINGS: Final = {"type": "object", "additionalProperties": {"type": "string", "default": ""}}
@@ -53,6 +54,22 @@ _PARAMETERS: Final = [
 ]
 
 
+V2_PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+def v2_document() -> bytes:
+    """GET /openapi/v2 in protobuf: a gnostic Document without definitions.
+
+    kubectl reads it before it sends a `List`, and leaves the checking of kinds that it doesn't find to the server.
+    """
+    info = _text(1, _TITLE) + _text(2, VERSION["gitVersion"])
+    return _text(1, "2.0") + bytes([2 << 3 | 2, len(info)]) + info
+
+
+def _text(number: int, text: str) -> bytes:
+    return bytes([number << 3 | 2, len(text)]) + text.encode()
+
+
 def index(catalog: Catalog) -> Body:
     """GET /openapi/v3: where the document of each group version is."""
     paths = {}
@@ -71,7 +88,7 @@ def document(catalog: Catalog, group: str, version: str) -> Body:
     for resource in catalog.of(group, version):
         schemas[_schema_name(resource)] = _schema(resource)
         paths.update(_paths(resource))
-    info = {"title": "awsbatch-operator sandbox", "version": VERSION["gitVersion"]}
+    info = {"title": _TITLE, "version": VERSION["gitVersion"]}
     return {"openapi": "3.0.0", "info": info, "paths": paths, "components": {"schemas": schemas}}
 
 

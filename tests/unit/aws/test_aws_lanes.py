@@ -26,6 +26,7 @@ class Calls:
         self.seconds, self.admission = seconds, admission
         self.made: list[tuple[float, Group, tuple[str, ...]]] = []
         self.error: Exception | None = None
+        self.forgotten: str | None = None
         self.depths: list[int] = []
         self.under_way: Counter[str] = Counter()
         self.most_under_way: Counter[str] = Counter()
@@ -50,7 +51,7 @@ class Calls:
         self.under_way[group[0]] -= 1
         if self.error is not None:
             raise self.error
-        return {key: key.upper() for key in keys}
+        return {key: key.upper() for key in keys if key != self.forgotten}
 
     async def ask(self, *keys: str, group: Group = HERE) -> list[str]:
         return await asyncio.gather(*(self.lane.ask(group, key) for key in keys))
@@ -221,6 +222,14 @@ async def test_an_error_of_the_program_reaches_every_caller_and_no_later_one() -
     assert len(calls.made) == 1
     calls.error = None
     assert await calls.ask("a") == ["A"]
+
+
+async def test_an_answer_that_is_missing_is_an_error_of_the_program_for_those_not_yet_answered() -> None:
+    calls = Calls()
+    calls.forgotten = "b"
+    first, *others = await asyncio.gather(*(calls.lane.ask(HERE, key) for key in "abc"), return_exceptions=True)
+    assert first == "A"
+    assert [type(other) for other in others] == [KeyError, KeyError]
 
 
 async def test_the_depth_tells_how_many_wait_and_ends_at_nought() -> None:

@@ -21,7 +21,7 @@ ARRAYS = st.builds(
     Array,
     maybe(INTS),
     maybe(INTS),
-    st.dictionaries(TEXTS, INTS, max_size=4).map(lambda summary: tuple(summary.items())),
+    st.dictionaries(TEXTS, INTS, max_size=4).map(lambda summary: tuple(sorted(summary.items()))),
 )
 NODES = st.builds(Node, maybe(INTS), maybe(INTS), maybe(st.booleans()))
 JOBS = st.builds(

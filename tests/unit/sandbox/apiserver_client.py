@@ -189,6 +189,9 @@ class Stream:
 async def running(**settings: Any) -> AsyncIterator[Client]:
     """A client of a new server that serves widgets."""
     headers = {"User-Agent": "tester/1.0 (test)"}
-    async with serve(ApiServer([definition()], **settings)) as url:
-        async with aiohttp.ClientSession(headers=headers, connector=aiohttp.TCPConnector(force_close=True)) as session:
-            yield Client(session, url)
+    connector = aiohttp.TCPConnector(force_close=True)
+    async with (
+        serve(ApiServer([definition()], **settings)) as url,
+        aiohttp.ClientSession(headers=headers, connector=connector) as session,
+    ):
+        yield Client(session, url)

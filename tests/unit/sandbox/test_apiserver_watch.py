@@ -1,12 +1,14 @@
 """Watches of the embedded API server, and what tests can do to it."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 import pytest_asyncio
 
+from awsbatch_sandbox.apiserver.storage import Store
 from unit.sandbox.apiserver_client import METADATA, TABLE, WIDGETS, Client, running, widget
 
 W = f"{WIDGETS}/w"
@@ -20,6 +22,14 @@ async def api() -> AsyncIterator[Client]:
 
 async def latest(api: Client) -> str:
     return (await api.get(f"{WIDGETS}?limit=1")).version
+
+
+async def status_once_back(api: Client) -> int:
+    async with asyncio.timeout(5):
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectorError):
+                return (await api.get(W)).status
+            await asyncio.sleep(0.02)
 
 
 async def test_a_watch_tells_what_happened_after_its_version(api: Client) -> None:
@@ -55,6 +65,18 @@ async def test_initial_events_end_with_a_marked_bookmark(api: Client) -> None:
         assert refused.response.status == 422
 
 
+async def test_a_watcher_gets_each_change_once_and_in_order() -> None:
+    store = Store(history=10)
+    things = store.collection("things")
+    things.commit(("", "x"), {"metadata": {}, "n": 1})
+    watcher = things.watch(store.version)
+    things.commit(("", "x"), {"metadata": {}, "n": 2})
+    things.remove(("", "x"), {"metadata": {}, "n": 2})
+    changes = await watcher.take()
+    assert [(change.removed, change.before is not None) for change in changes] == [(False, True), (True, True)]
+    assert [change.version for change in changes] == [3, 4]
+
+
 async def test_a_selector_turns_leaving_and_entering_into_deleted_and_added(api: Client) -> None:
     await api.create(widget())
     async with api.watch(f"resourceVersion={await latest(api)}&labelSelector=x") as stream:
@@ -81,9 +103,9 @@ async def test_a_write_that_changes_nothing_is_no_event(api: Client) -> None:
 
 
 async def test_bookmarks_come_regularly_and_carry_the_version_only() -> None:
-    async with running(bookmark_every=0.01) as api:
-        async with api.watch(f"resourceVersion={await latest(api)}&allowWatchBookmarks=true") as stream:
-            event = await stream.next()
+    since = "resourceVersion={}&allowWatchBookmarks=true"
+    async with running(bookmark_every=0.01) as api, api.watch(since.format(await latest(api))) as stream:
+        event = await stream.next()
     assert event["type"] == "BOOKMARK"
     assert event["object"].keys() == {"kind", "apiVersion", "metadata"}
     assert event["object"]["metadata"].keys() == {"resourceVersion"}
@@ -165,14 +187,7 @@ async def test_away_cuts_everything_and_comes_back_with_its_state(api: Client) -
             await stream.next()
     with pytest.raises(aiohttp.ClientConnectorError):
         await api.get(W)
-    async with asyncio.timeout(5):
-        while True:
-            try:
-                answer = await api.get(W)
-                break
-            except aiohttp.ClientConnectorError:
-                await asyncio.sleep(0.02)
-    assert answer.status == 200
+    assert await status_once_back(api) == 200
 
 
 async def test_the_request_log_counts_and_can_be_cleared(api: Client) -> None:

@@ -79,8 +79,10 @@ async def test_unknown_fields_are_pruned_with_a_warning_or_refused_when_strict(a
     strict = await api.create(body, f"{WIDGETS}?fieldValidation=Strict")
     assert (strict.status, strict.message) == (
         400,
-        'Widget in version "v1" cannot be handled as a Widget: strict decoding error: unknown field "extra", '
-        'unknown field "spec.foo", unknown field "spec.list[0].b"',
+        (
+            'Widget in version "v1" cannot be handled as a Widget: strict decoding error: unknown field "extra", '
+            'unknown field "spec.foo", unknown field "spec.list[0].b"'
+        ),
     )
     warned = await api.create(body)
     assert warned.body["spec"] == {"id": "abc", "n": 3, "list": [{}]}
@@ -139,13 +141,9 @@ async def test_a_stale_resource_version_is_a_conflict_in_put_and_patch(api: Clie
         await api.patch(W, version | {"spec": {"text": "mine"}}),
         await api.patch(f"{W}/status", version | {"status": {"phase": "Up"}}),
     ]
-    assert {(answer.status, answer.message) for answer in answers} == {
-        (
-            409,
-            'Operation cannot be fulfilled on widgets.example.com "w": the object has been modified; please apply your '
-            "changes to the latest version and try again",
-        )
-    }
+    why = "the object has been modified; please apply your changes to the latest version and try again"
+    message = f'Operation cannot be fulfilled on widgets.example.com "w": {why}'
+    assert {(answer.status, answer.message) for answer in answers} == {(409, message)}
 
 
 async def test_replacing_a_custom_object_needs_its_resource_version(api: Client) -> None:
