@@ -1,5 +1,6 @@
 """What all suites share: the choice of the control plane, hypothesis, and the world that integration and e2e run in."""
 
+import asyncio
 import secrets
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ import pytest
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.world import World
+
+# looptime makes a loop at its first look for one, and nobody closes it: none set, none made, no ResourceWarning.
+asyncio.set_event_loop(None)
 
 FLAGS = ("--look-running=500ms", "--look-pending=500ms", "--absence-grace=1s", "--resend-after=2s")
 GRACE = 0.2

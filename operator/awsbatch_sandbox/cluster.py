@@ -49,19 +49,26 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
         """What it prints on stdout. KubectlError when it fails."""
-        done = subprocess.run(  # noqa: S603  kubectl, no shell
+        with self.kubectl_process(*arguments) as process:
+            try:
+                out, err = process.communicate(stdin, timeout)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        if process.returncode != 0:
+            raise KubectlError(err.strip())
+        return out
+
+    def kubectl_process(self, *arguments: str) -> subprocess.Popen[str]:
+        """One that goes on, as a watch does; the caller ends it."""
+        return subprocess.Popen(  # noqa: S603  kubectl, no shell
             [kubectl_program(), f"--namespace={self.namespace}", *arguments],
-            input=stdin,
-            capture_output=True,
-            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             encoding="utf-8",
-            timeout=timeout,
-            check=False,
             env=os.environ | kubectl_environment(self._kubeconfig, self._cache),
         )
-        if done.returncode != 0:
-            raise KubectlError(done.stderr.strip())
-        return done.stdout
 
     # -- objects ------------------------------------------------------------------------------------------------------
 

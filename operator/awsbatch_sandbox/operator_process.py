@@ -23,8 +23,8 @@ class OperatorProcess:
     """`flags` are those of `awsbatch-operator run`; a start after an end is a new process with the same ones."""
 
     def __init__(self, environment: Mapping[str, str], directory: Path, flags: Sequence[str] = ()) -> None:
-        self._address = f"127.0.0.1:{free_port()}"
-        argv = [sys.executable, "-m", "awsbatch_operator", "run", f"--http-address={self._address}", *flags]
+        self.address = f"127.0.0.1:{free_port()}"
+        argv = [sys.executable, "-m", "awsbatch_operator", "run", f"--http-address={self.address}", *flags]
         self._child = Child("operator", argv, log=directory / "operator.log", environment=environment)
 
     def start(self) -> None:
@@ -56,7 +56,7 @@ class OperatorProcess:
     def get(self, path: str) -> tuple[int, str]:
         """HTTP status and text of its own endpoints; status 0 when nobody listens."""
         try:
-            with direct.open(f"http://{self._address}{path}", timeout=5) as response:
+            with direct.open(f"http://{self.address}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as refusal:
             return refusal.code, refusal.read().decode()

@@ -100,7 +100,7 @@ def test_get_prints_yaml_without_managed_fields_and_selects(kubectl: Kubectl) ->
 
 def test_a_watch_prints_changes(kubectl: Kubectl) -> None:
     kubectl.create("watched")
-    command = [kubectl.binary, "get", "bj", "-w", "--field-selector=metadata.name=watched"]
+    command = [kubectl.binary, "--request-timeout=20s", "get", "bj", "-w", "--field-selector=metadata.name=watched"]
     with subprocess.Popen(command, env=kubectl.environment, stdout=subprocess.PIPE, text=True) as watch:
         assert watch.stdout
         assert watch.stdout.readline().startswith("NAME")

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from awsbatch_sandbox.cluster import condition
+from awsbatch_sandbox.cluster import Cluster, condition
+from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
 
 Status = Mapping[str, Any]
@@ -38,3 +39,14 @@ def reasons_sent(world: World, job_id: str) -> list[str]:
 def terminations_tried(world: World) -> list[dict[str, Any]]:
     """All calls of TerminateJob and TerminateJobs, whatever their answer."""
     return [call for call in world.batch.calls() if call["operation"].startswith("Terminate")]
+
+
+def told_by_events(cluster: Cluster, name: str, *reasons: str) -> bool:
+    """Whether the Events about the object come to have these reasons, in this order, and no others."""
+
+    def told() -> list[str]:
+        return [event["reason"] for event in cluster.events(name)]
+
+    # Events follow the status write that they tell of.
+    wait_for(lambda: len(told()) >= len(reasons), timeout=SOON, what=f"Events {reasons} about {name}")
+    return told() == list(reasons)

@@ -8,7 +8,7 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from integration.scenario import SOON, claim, phase, reasons_sent, says, terminations_tried
+from integration.scenario import SOON, claim, phase, reasons_sent, says, terminations_tried, told_by_events
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -130,7 +130,7 @@ def test_a_denied_termination_stalls_without_a_hot_loop_and_is_not_lost(
     assert "is not authorized to perform: batch:TerminateJob" in stalled["message"]
     assert claim(status, "Ready") == ("False", "AccessDenied")
     assert status["phase"] == "Running"
-    assert "AccessDenied" in [event["reason"] for event in cluster.events("job")]
+    assert told_by_events(cluster, "job", "AccessDenied")
     assert len(terminations_tried(world)) == 1
     world.batch.clear_faults()
     operator.stop()

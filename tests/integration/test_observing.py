@@ -8,7 +8,7 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from integration.scenario import SOON, claim, phase, says
+from integration.scenario import SOON, claim, phase, says, told_by_events
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -78,7 +78,7 @@ def test_the_status_follows_a_job_through_its_life(world: World, cluster: Cluste
     status = cluster.wait_for("life", phase("Succeeded"), timeout=SOON)["status"]
     assert status["exitCode"] == 0
     assert status["createdAt"] <= status["startedAt"] <= status["stoppedAt"]
-    assert [event["reason"] for event in cluster.events("life")] == ["JobSucceeded"]
+    assert told_by_events(cluster, "life", "JobSucceeded")
 
 
 def test_a_job_of_another_region_is_looked_up_there(world: World, cluster: Cluster) -> None:
@@ -92,7 +92,7 @@ def test_an_unknown_job_is_missing_after_its_grace(cluster: Cluster) -> None:
     status = cluster.wait_for("typo", phase("Missing"), timeout=SOON)["status"]
     assert claim(status, "Stalled") == ("True", "JobNotFound")
     assert claim(status, "Reconciling") is None
-    assert [event["reason"] for event in cluster.events("typo")] == ["JobNotFound"]
+    assert told_by_events(cluster, "typo", "JobNotFound")
 
 
 def test_a_new_job_that_batch_does_not_show_yet_is_not_called_missing(world: World, cluster: Cluster) -> None:

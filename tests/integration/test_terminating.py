@@ -4,7 +4,7 @@ import pytest
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.world import World
-from integration.scenario import SOON, accepted, claim, phase, reasons_sent, says, terminations_tried
+from integration.scenario import SOON, accepted, claim, phase, reasons_sent, says, terminations_tried, told_by_events
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -28,7 +28,7 @@ def test_a_living_job_is_terminated(world: World, cluster: Cluster, state: str) 
     assert (termination["reason"], termination["requests"]) == (REASON, 1)
     assert termination["requestedAt"] <= termination["acceptedAt"]
     assert termination["completedAt"] == status["stoppedAt"]
-    assert [event["reason"] for event in cluster.events("job")] == ["TerminationRequested", "Terminated"]
+    assert told_by_events(cluster, "job", "TerminationRequested", "Terminated")
 
 
 def test_a_termination_is_never_called_done_before_the_job_has_ended(world: World, cluster: Cluster) -> None:
@@ -85,7 +85,7 @@ def test_a_finished_job_gets_no_call(world: World, cluster: Cluster, state: str)
     assert claim(status, "Ready") == ("True", "AlreadyFinished")
     assert "termination" not in status
     assert terminations_tried(world) == []
-    assert "TerminationSkipped" in [event["reason"] for event in cluster.events("ended")]
+    assert told_by_events(cluster, "ended", f"Job{state.capitalize()}", "TerminationSkipped")
 
 
 def test_a_vanished_job_gets_no_call(world: World, cluster: Cluster) -> None:

@@ -33,7 +33,8 @@ class Decision:
 
 def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> Decision:
     """What happens to this object now. `now` in epoch milliseconds; nothing else is read from outside."""
-    if _must_look_first(record, seen, now):
+    edited_late = _edited_late(record, seen, now)
+    if edited_late or _unheard(record, seen):
         if seen.fault is None:
             return Decision(record.status, look_at=now)
         verdict = unanswered(record, seen, seen.fault)
@@ -51,13 +52,20 @@ def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> 
     verdict = _with_faults(record, verdict, seen, now)
     # A clock that was set back leaves times in the future: they must not blind the operator.
     look_at = None if verdict.look_at is None else min(verdict.look_at, now + cadence.longest)
-    return Decision(_status(record, verdict, now), verdict.terminate, look_at)
+    status = _status(record, verdict, now)
+    if edited_late:
+        # Not answered yet: whoever comes next, in this process or after it, must still look.
+        status = replace(status, observed_generation=record.status.observed_generation)
+    return Decision(status, verdict.terminate, look_at)
 
 
-def _must_look_first(record: Record, seen: Observation, now: Millis) -> bool:
-    """Nothing was ever heard, or a finished object has a new generation that no look has answered yet."""
-    if seen.job is None and not seen.absences and not record.status.finished:
-        return True
+def _unheard(record: Record, seen: Observation) -> bool:
+    """Whether nothing was ever heard that could be decided on."""
+    return seen.job is None and not seen.absences and not record.status.finished
+
+
+def _edited_late(record: Record, seen: Observation, now: Millis) -> bool:
+    """Whether the job has ended and the object has a new generation that no look has answered yet."""
     ended = record.status.finished if seen.job is None else seen.job.finished
     unseen = record.generation != record.status.observed_generation
     return ended and unseen and (seen.looked_at is None or seen.looked_at < record.changed_at <= now)

@@ -54,7 +54,9 @@ _PARAMETERS: Final = [
 ]
 
 
-V2_PROTOBUF: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_ACCEPT: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+V2_CONTENT_TYPE: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+"""What clients ask for is no valid media type, so that the answer has another one."""
 
 
 def v2_document() -> bytes:

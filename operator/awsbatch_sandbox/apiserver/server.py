@@ -151,8 +151,8 @@ class ApiServer:
                 return web.json_response(legacy)
             case ["apis", group] if group in groups:
                 return web.json_response(discovery.group(self.catalog, group))
-            case ["openapi", "v2"] if openapi.V2_PROTOBUF in request.headers.get("Accept", ""):
-                return web.Response(body=openapi.v2_document(), headers={"Content-Type": openapi.V2_PROTOBUF})
+            case ["openapi", "v2"] if openapi.V2_ACCEPT in request.headers.get("Accept", ""):
+                return web.Response(body=openapi.v2_document(), headers={"Content-Type": openapi.V2_CONTENT_TYPE})
             case ["openapi", "v3"]:
                 return web.json_response(openapi.index(self.catalog))
             case ["openapi", "v3", "api", version] if version in groups.get("", []):

@@ -18,10 +18,7 @@ FOLLOWING = (
 WAITING = (
     f"Ready=False/Terminating Reconciling=True/TerminationInProgress Terminated=Unknown/WaitingOnDependencies {ACTIVE}"
 )
-STUCK = (
-    "Ready=False/TerminationStuck Stalled=True/TerminationStuck "
-    f"Terminated=Unknown/TerminationInProgress {ACTIVE}"
-)
+STUCK = f"Ready=False/TerminationStuck Stalled=True/TerminationStuck Terminated=Unknown/TerminationInProgress {ACTIVE}"
 BY_REQUEST = "Ready=True/Terminated Terminated=True/TerminatedByRequest Succeeded=False/JobTerminated"
 NOT_OBSERVED = "Ready=Unknown/NotObservedYet"
 AWAITING = f"{NOT_OBSERVED} Reconciling=True/AwaitingFirstObservation"

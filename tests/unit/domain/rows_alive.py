@@ -4,7 +4,7 @@ from typing import Final
 
 from awsbatch_operator.domain.cadence import MINUTE, SECOND
 from awsbatch_operator.domain.observation import Request
-from awsbatch_operator.domain.record import Phase
+from awsbatch_operator.domain.record import Phase, Termination
 from builders import NOW, WHY, a_job, an_object, seen
 from unit.domain.rows import ACTIVE, FOLLOWING, OBSERVED, SENDING, STUCK, WAITING, Row
 
@@ -54,23 +54,23 @@ OBSERVED_ALIVE: Final = {
         PLAIN.scribbled(phase=Phase.TERMINATED), seen(LIVING), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
     ),
     "a termination without acceptance that something scribbled sends nothing": Row(
-        PLAIN.sent(at=NOW).scribbled(termination=None), seen(LIVING), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
+        PLAIN.scribbled(termination=Termination(WHY, completed_at=NOW)),
+        seen(LIVING),
+        Phase.RUNNING,
+        f"{OBSERVED} {ACTIVE}",
+        30 * SECOND,
     ),
 }
 
 ASKED_ALIVE: Final = {
-    "nothing sent: TerminateJob now": Row(
-        ASKED, seen(LIVING), Phase.RUNNING, SENDING, 30 * SECOND, call=WHY
-    ),
+    "nothing sent: TerminateJob now": Row(ASKED, seen(LIVING), Phase.RUNNING, SENDING, 30 * SECOND, call=WHY),
     "nothing sent, job not started yet: TerminateJob now": Row(
         ASKED, seen(a_job().in_status("RUNNABLE")), Phase.PENDING, SENDING, MINUTE, call=WHY
     ),
     "a job last seen long ago is asked without another look": Row(
         ASKED, seen(LIVING, NOW - 29 * SECOND), Phase.RUNNING, SENDING, SECOND, call=WHY
     ),
-    "a call under way is not doubled": Row(
-        ASKED, seen(LIVING).called(), Phase.RUNNING, SENDING, 30 * SECOND
-    ),
+    "a call under way is not doubled": Row(ASKED, seen(LIVING).called(), Phase.RUNNING, SENDING, 30 * SECOND),
     "just accepted: no call, a look a second later": Row(ASKED, ACCEPTED, Phase.TERMINATING, FOLLOWING, SECOND),
     "looks follow at 1, 3, 7 and 15 seconds: after the first": Row(
         ASKED, ACCEPTED.saw(LIVING.job, NOW + SECOND), Phase.TERMINATING, FOLLOWING, 2 * SECOND, at=NOW + SECOND
@@ -82,7 +82,7 @@ ASKED_ALIVE: Final = {
         ASKED, seen(FLAGGED).recalled(sent_before(40 * SECOND)), Phase.TERMINATING, FOLLOWING, 15 * SECOND
     ),
     "a look that set out before the acceptance and lacks the flag resends nothing": Row(
-        ASKED, ACCEPTED.saw(LIVING.job, NOW + 5), Phase.TERMINATING, FOLLOWING, SECOND + 10, at=NOW + 5
+        ASKED, ACCEPTED.saw(LIVING.job, NOW + 5), Phase.TERMINATING, FOLLOWING, SECOND + 5, at=NOW + 5
     ),
     "59.999 s without a sign: no second call, a look when the minute is full": Row(
         ASKED, seen(LIVING).recalled(sent_before(MINUTE - 1)), Phase.TERMINATING, FOLLOWING, 1

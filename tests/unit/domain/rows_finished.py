@@ -55,9 +55,7 @@ UNASKED: Final = {
     "after a restart a finished object costs nothing": Row(
         DONE, seen(), Phase.SUCCEEDED, f"{OBSERVED} {SUCCESS}", None
     ),
-    "after a restart an ended termination costs nothing": Row(
-        DONE_BY_US, seen(), Phase.TERMINATED, BY_REQUEST, None
-    ),
+    "after a restart an ended termination costs nothing": Row(DONE_BY_US, seen(), Phase.TERMINATED, BY_REQUEST, None),
     "a finished phase that something scribbled gets looked at": Row(
         DONE.scribbled(phase=Phase.FAILED), seen(), Phase.FAILED, f"{OBSERVED} {SUCCESS}", 0
     ),

@@ -81,6 +81,7 @@ def test_int_or_string_nullable_and_real_times_are_accepted() -> None:
 def test_what_an_update_leaves_alone_is_not_held_against_it() -> None:
     assert faults({"id": "BAD", "n": 1}, {"id": "BAD", "n": 2}) == []
     assert len(faults({"id": "WORSE", "n": 1}, {"id": "BAD", "n": 2})) == 1
+    assert faults({"id": "a", "labels": {"bad": 1, "new": "x"}}, {"id": "a", "labels": {"bad": 1}}) == []
 
 
 def test_pruning_drops_unknown_fields_and_forbidden_nulls_and_tells() -> None:

@@ -1,0 +1,156 @@
+"""What people do with kubectl, and what they see; the same on every control plane."""
+
+import json
+from typing import Any
+
+import pytest
+
+from awsbatch_sandbox.cluster import Cluster, KubectlError, batch_job
+from awsbatch_sandbox.world import World
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+REASON = "INC-4711: runaway cost"
+STOP = ["--type=merge", "-p", json.dumps({"spec": {"terminate": {"reason": REASON}}})]
+JOB_ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
+
+
+def create(cluster: Cluster, name: str, job_id: str, **spec: Any) -> str:
+    return cluster.kubectl("create", "--filename=-", stdin=json.dumps(batch_job(name, job_id, **spec)))
+
+
+def wait(cluster: Cluster, name: str, condition: str) -> str:
+    return cluster.kubectl("wait", f"batchjob/{name}", f"--for={condition}", "--timeout=20s")
+
+
+def refused(cluster: Cluster, *arguments: str, stdin: str | None = None) -> str:
+    """What kubectl says when the API server refuses."""
+    with pytest.raises(KubectlError) as refusal:
+        cluster.kubectl(*arguments, stdin=stdin)
+    return str(refusal.value)
+
+
+def cells(table: str) -> list[dict[str, str]]:
+    """The rows of a kubectl table, by column; columns begin where their heading does."""
+    heading, *rows = table.splitlines()
+    names = heading.split()
+    starts = [heading.index(f" {name}") + 1 if heading.index(name) else 0 for name in names]
+    ends = [*starts[1:], None]
+    return [
+        {name: row[begin:end].strip() for name, begin, end in zip(names, starts, ends, strict=True)} for row in rows
+    ]
+
+
+def test_the_definition_is_established_and_explains_itself(cluster: Cluster) -> None:
+    told = cluster.kubectl("get", "crd", "batchjobs.awsbatch.dev", "-o", "jsonpath={.status.conditions[*].type}")
+    assert "Established" in told
+    assert "awsbatch.dev/v1alpha1" in cluster.kubectl("api-resources", "--api-group=awsbatch.dev")
+    explained = cluster.kubectl("explain", "batchjob.spec.terminate.reason")
+    assert "exactly as written" in " ".join(explained.split())
+
+
+def test_a_running_job_is_ended_by_kubectl_patch(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed(name="train-llm")
+    create(cluster, "train", job_id)
+    wait(cluster, "train", "jsonpath={.status.phase}=Running")
+    assert "patched" in cluster.kubectl("patch", "bj", "train", *STOP)
+    assert "condition met" in wait(cluster, "train", "condition=Terminated")
+    [request] = [one for one in world.batch.terminate_requests() if one["job_id"] == job_id]
+    assert request["reason"] == REASON
+    described = cluster.kubectl("describe", "batchjob", "train")
+    for words in (job_id, "TerminatedByRequest", "TerminationRequested", REASON, "Exit Code:"):
+        assert words in described
+    assert "Annotations:  <none>" in described
+
+
+def test_the_columns_tell_what_people_look_for_first(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed(name="nightly", queue="night", status="FAILED", exit_code=3)
+    create(cluster, "job", job_id, terminate={"reason": "enough"})
+    wait(cluster, "job", "jsonpath={.status.phase}=Failed")
+    [row] = cells(cluster.kubectl("get", "bj"))
+    assert list(row) == ["NAME", "PHASE", "STATUS", "JOB", "TERMINATE", "AGE"]
+    assert (row["PHASE"], row["STATUS"], row["JOB"], row["TERMINATE"]) == ("Failed", "FAILED", "nightly", "enough")
+    [wide] = cells(cluster.kubectl("get", "batchjobs", "-o", "wide"))
+    assert list(wide)[-6:] == ["JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
+    assert (wide["JOB-ID"], wide["EXIT"], wide["REGION"]) == (job_id, "3", "eu-west-1")
+    assert wide["QUEUE"].endswith("job-queue/night")
+    assert "batchjob.awsbatch.dev/job" in cluster.kubectl("get", "aws", "-o", "name")
+
+
+def test_an_object_is_found_by_the_id_of_its_job(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed()
+    create(cluster, "this", job_id)
+    create(cluster, "that", world.batch.seed())
+    found = cluster.kubectl("get", "bj", "--field-selector", f"spec.jobId={job_id}", "-o", "name")
+    assert found.split() == ["batchjob.awsbatch.dev/this"]
+
+
+def test_conditions_follow_what_kubectl_wait_understands(world: World, cluster: Cluster) -> None:
+    create(cluster, "good", world.batch.seed(status="SUCCEEDED"))
+    create(cluster, "typo", "11111111-1111-4111-8111-111111111111")
+    wait(cluster, "good", "condition=Succeeded")
+    wait(cluster, "good", "condition=Ready")
+    wait(cluster, "typo", "condition=Stalled")
+    wait(cluster, "typo", "condition=Ready=false")
+
+
+def test_events_tell_the_story(world: World, cluster: Cluster) -> None:
+    create(cluster, "job", world.batch.seed())
+    cluster.kubectl("patch", "bj", "job", *STOP)
+    wait(cluster, "job", "condition=Terminated")
+    told = cluster.kubectl("events", "--for=batchjob/job")
+    for words in ("TerminationRequested", "Terminated", REASON):
+        assert words in told
+
+
+def test_what_is_wrong_with_a_manifest_is_told_with_the_remedy(cluster: Cluster) -> None:
+    arn = json.dumps(batch_job("arn", f"arn:aws:batch:eu-west-1:123456789012:job/{JOB_ID}"))
+    assert "Not an ARN (give what follows its last '/')" in refused(cluster, "create", "-f", "-", stdin=arn)
+    blank = json.dumps(batch_job("blank", JOB_ID, terminate={"reason": "   "}))
+    assert "must say why the job is to end" in refused(cluster, "create", "-f", "-", stdin=blank)
+    misspelt = json.dumps(batch_job("misspelt", JOB_ID, terminate={"reasn": "x"}))
+    assert 'unknown field "spec.terminate.reasn"' in refused(cluster, "create", "-f", "-", stdin=misspelt)
+    assert cluster.kubectl("get", "bj", "-o", "name") == ""
+
+
+def test_job_and_region_are_for_life(world: World, cluster: Cluster) -> None:
+    create(cluster, "job", world.batch.seed(), region="eu-west-1")
+    other = json.dumps({"spec": {"jobId": JOB_ID}})
+    assert "jobId can't change" in refused(cluster, "patch", "bj", "job", "--type=merge", "-p", other)
+    for region in ("us-east-1", None):
+        moved = json.dumps({"spec": {"region": region}})
+        assert "region can't be changed" in refused(cluster, "patch", "bj", "job", "--type=merge", "-p", moved)
+
+
+def test_a_manifest_may_be_applied_again_and_again(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed()
+    manifest = json.dumps(batch_job("gitops", job_id, terminate={"reason": REASON}))
+    assert "created" in cluster.kubectl("apply", "--filename=-", stdin=manifest)
+    wait(cluster, "gitops", "condition=Terminated")
+    assert "unchanged" in cluster.kubectl("apply", "--filename=-", stdin=manifest)
+    assert [one["reason"] for one in world.batch.terminate_requests() if one["job_id"] == job_id] == [REASON]
+
+
+def test_delete_is_done_at_once_and_leaves_the_job_alone(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed()
+    create(cluster, "job", job_id)
+    wait(cluster, "job", "jsonpath={.status.phase}=Running")
+    assert "deleted" in cluster.kubectl("delete", "bj", "job", "--timeout=5s")
+    assert "not found" in refused(cluster, "get", "bj", "job")
+    assert world.batch.job(job_id)["status"] == "RUNNING"
+
+
+def test_a_watch_shows_the_phases_as_they_pass(world: World, cluster: Cluster) -> None:
+    create(cluster, "job", world.batch.seed())
+    wait(cluster, "job", "jsonpath={.status.phase}=Running")
+    watching = cluster.kubectl_process("get", "bj", "job", "--watch", "-o", "jsonpath={.status.phase}{'\\n'}")
+    try:
+        assert watching.stdout is not None
+        seen = [watching.stdout.readline().strip()]
+        cluster.kubectl("patch", "bj", "job", *STOP)
+        while seen[-1] != "Terminated":
+            seen.append(watching.stdout.readline().strip())
+    finally:
+        watching.kill()
+        watching.communicate()
+    assert list(dict.fromkeys(seen)) == ["Running", "Terminating", "Terminated"]

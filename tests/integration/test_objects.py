@@ -1,0 +1,135 @@
+"""Objects as others leave them: rubbish, scribbled statuses, schemas of the future."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+
+from awsbatch_sandbox.cluster import Cluster, KubectlError, batch_job
+from awsbatch_sandbox.controlplane import crd_file
+from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.processes import wait_for
+from awsbatch_sandbox.world import World, establish
+from integration.scenario import SOON, phase, reasons_sent, says, terminations_tried
+
+pytestmark = pytest.mark.usefixtures("operator")
+
+BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
+JOB_ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
+RUBBISH: dict[str, tuple[dict[str, Any], str]] = {
+    "no job id": ({}, "jobId must be the id of one job"),
+    "an ARN": ({"jobId": f"arn:aws:batch:eu-west-1:123456789012:job/{JOB_ID}"}, "Not an ARN"),
+    "a number": ({"jobId": 42}, "must be of type string"),
+    "no reason": ({"jobId": JOB_ID, "terminate": {}}, "terminate.reason must say why the job is to end"),
+    "a blank reason": ({"jobId": JOB_ID, "terminate": {"reason": " \n\t"}}, "that are not all blank"),
+    "a long reason": ({"jobId": JOB_ID, "terminate": {"reason": "x" * 1025}}, "shorten it"),
+    "a flag": ({"jobId": JOB_ID, "terminate": True}, "must be of type object"),
+    "a zone": ({"jobId": JOB_ID, "region": "eu-west-1a"}, "must be the name of an AWS region"),
+    "a misspelt field": ({"jobId": JOB_ID, "terminat": {"reason": "x"}}, 'unknown field "spec.terminat"'),
+}
+
+
+@pytest.mark.parametrize(("spec", "words"), RUBBISH.values(), ids=RUBBISH)
+def test_rubbish_is_refused_with_words_that_say_what_to_do(cluster: Cluster, spec: dict[str, Any], words: str) -> None:
+    body = {**batch_job("rubbish", ""), "spec": spec}
+    with pytest.raises(KubectlError) as refusal:
+        cluster.kubectl("create", "--filename=-", stdin=json.dumps(body))
+    assert words in str(refusal.value)
+    assert cluster.objects() == []
+
+
+@pytest.mark.parametrize(
+    "scribble",
+    [
+        {"phase": "Succeeded", "jobStatus": "SUCCEEDED", "isTerminated": True},
+        {"termination": {"reason": "not mine", "acceptedAt": "2026-01-01T00:00:00Z", "requests": 7}},
+        {"conditions": [], "jobName": None, "phase": None},
+        None,
+    ],
+    ids=["another fate", "a request that never was", "without conditions", "nothing at all"],
+)
+def test_a_status_that_another_wrote_over_is_repaired(
+    world: World, cluster: Cluster, scribble: dict[str, Any] | None
+) -> None:
+    job_id = world.batch.seed()
+    cluster.create("job", job_id)
+    told = cluster.wait_for("job", phase("Running"), timeout=SOON)["status"]
+    patch = json.dumps({"status": scribble})
+    cluster.kubectl("patch", "batchjob", "job", "--subresource=status", "--type=merge", "-p", patch)
+    cluster.wait_for("job", lambda status: status == told, timeout=SOON, what="the status is as it was")
+    assert terminations_tried(world) == []
+
+
+def test_a_scribbled_end_keeps_no_termination_from_being_sent(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed()
+    cluster.create("job", job_id)
+    cluster.wait_for("job", phase("Running"), timeout=SOON)
+    patch = json.dumps({"status": {"phase": "Terminated", "jobStatus": "FAILED", "isTerminated": True}})
+    cluster.kubectl("patch", "batchjob", "job", "--subresource=status", "--type=merge", "-p", patch)
+    cluster.terminate("job", "in spite of it")
+    cluster.wait_for("job", BY_REQUEST, timeout=SOON)
+    assert reasons_sent(world, job_id) == ["in spite of it"]
+
+
+def test_what_others_own_of_an_object_stays_theirs(world: World, cluster: Cluster) -> None:
+    body = batch_job("owned", world.batch.seed(), terminate={"reason": "applied"})
+    body["metadata"] |= {"labels": {"team": "a"}, "annotations": {"example.com/note": "keep"}}
+    cluster.kubectl("apply", "--filename=-", stdin=json.dumps(body))
+    metadata = cluster.wait_for("owned", BY_REQUEST, timeout=SOON)["metadata"]
+    assert metadata["labels"] == {"team": "a"}
+    assert metadata.pop("annotations")["example.com/note"] == "keep"
+    assert "unchanged" in cluster.kubectl("apply", "--filename=-", stdin=json.dumps(body))
+    cluster.kubectl("annotate", "batchjob", "owned", "example.com/note-")
+
+
+@pytest.fixture
+def future_schema(cluster: Cluster) -> Iterator[None]:
+    """The CRD as a later version may have it: other fields, and rules of its own."""
+    definition = yaml.safe_load(crd_file().read_text("utf-8"))
+    relaxed = copy.deepcopy(definition)
+    anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    relaxed["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] = anything
+    relaxed["spec"]["versions"][0].pop("selectableFields")
+    cluster.kubectl("apply", "--filename=-", stdin=json.dumps(relaxed))
+    wait_for(lambda: _takes_anything(cluster), timeout=SOON, what="the relaxed schema is in force", every=0.1)
+    yield
+    cluster.delete_all()
+    wait_for(lambda: not cluster.objects(), timeout=SOON, what="the odd objects are gone")
+    establish(cluster)
+    wait_for(lambda: not _takes_anything(cluster), timeout=SOON, what="the schema is in force again", every=0.1)
+
+
+def _takes_anything(cluster: Cluster) -> bool:
+    body = {**batch_job("probe", ""), "spec": {"anything": 1}}
+    try:
+        cluster.kubectl("create", "--dry-run=server", "--filename=-", stdin=json.dumps(body))
+    except KubectlError:
+        return False
+    return True
+
+
+@pytest.mark.usefixtures("future_schema")
+def test_an_object_of_a_future_schema_does_not_stop_the_operator(
+    world: World, cluster: Cluster, operator: OperatorProcess
+) -> None:
+    job_id, other = world.batch.seed(), world.batch.seed()
+    future = {
+        "several": {"jobIds": ["a", "b"], "terminate": {"reason": "all of them"}},
+        "another-shape": {"jobId": {"arn": "x"}, "terminate": ["now"]},
+        "richer": {"jobId": job_id, "priority": 5, "terminate": {"reason": "later", "after": "1h"}},
+    }
+    for name, spec in future.items():
+        body = {**batch_job(name, ""), "spec": spec}
+        cluster.kubectl("create", "--filename=-", stdin=json.dumps(body))
+    cluster.create("plain", other, terminate={"reason": "plain"})
+    cluster.wait_for("plain", BY_REQUEST, timeout=SOON)
+    assert reasons_sent(world, other) == ["plain"]
+    # To act on the part that is understood could be to act too soon, or on the wrong job.
+    assert reasons_sent(world, job_id) == []
+    assert [name for name in future if "status" in cluster.get(name)] == []
+    assert operator.running
+    complaints = [line for line in operator.logs() if line["level"] == "error" and "spec" in line["message"]]
+    assert {line["object"]["name"] for line in complaints} >= set(future)

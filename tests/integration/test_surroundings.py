@@ -1,0 +1,124 @@
+"""What a person who runs the operator sees of it: its start, its endpoints, its log."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
+from awsbatch_sandbox.processes import free_port
+from awsbatch_sandbox.world import World
+from integration.scenario import SOON, phase, says
+
+BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
+METRICS = (
+    *("jobs", "aws_requests_total", "aws_request_seconds_count", "describe_batch_size_count"),
+    *("terminate_batch_size_count", "termination_request_seconds_count", "termination_completion_seconds_count"),
+    *("terminations_in_progress", "status_writes_total", "last_successful_look_timestamp_seconds", "leader"),
+    *("queue_depth", "event_loop_lag_seconds_count"),
+)
+
+
+def run(world: World, *flags: str, **variables: str | None) -> subprocess.CompletedProcess[str]:
+    """`awsbatch-operator run` to its own end; a variable that is None is unset."""
+    environment = operator_environment(world.control_plane.kubeconfig, world.cache, world.batch.url)
+    environment |= {name: value for name, value in variables.items() if value is not None}
+    for name in [name for name, value in variables.items() if value is None]:
+        environment.pop(name, None)
+    argv = [sys.executable, "-m", "awsbatch_operator", "run", f"--http-address=127.0.0.1:{free_port()}", *flags]
+    return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def one_line(told: subprocess.CompletedProcess[str]) -> str:
+    """What it said, as a person reads it; log lines are JSON."""
+    lines = [line for line in (told.stdout + told.stderr).splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, told
+    return lines[0]
+
+
+def test_wrong_flags_and_variables_are_told_together_with_exit_2(world: World) -> None:
+    told = run(world, "--look-running=soon", "--describe-rate=-1", AWSBATCH_OPERATOR_LOG_LEVEL="loud")
+    assert told.returncode == 2
+    for name in ("--look-running", "--describe-rate", "AWSBATCH_OPERATOR_LOG_LEVEL"):
+        assert name in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_without_a_region_it_says_so_in_one_line_with_exit_1(world: World) -> None:
+    told = run(world, AWS_REGION=None, AWS_DEFAULT_REGION=None)
+    assert told.returncode == 1
+    assert "--region" in one_line(told)
+
+
+def test_without_a_reachable_cluster_it_says_so_in_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
+    kubeconfig = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
+    nobody = f"http://127.0.0.1:{free_port()}"
+    kubeconfig["clusters"][0]["cluster"] = {"server": nobody}
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig), "utf-8")
+    told = run(world, KUBECONFIG=str(tmp_path / "kubeconfig"))
+    assert told.returncode == 1
+    assert nobody.removeprefix("http://") in one_line(told)
+
+
+def test_without_a_kubeconfig_it_says_so_in_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
+    told = run(world, KUBECONFIG=str(tmp_path / "absent"), HOME=str(tmp_path))
+    assert told.returncode == 1
+    assert "KUBECONFIG" in one_line(told)
+
+
+def test_a_taken_port_is_told_in_one_line_with_exit_1(world: World, operator: OperatorProcess) -> None:
+    told = run(world, f"--http-address={operator.address}")
+    assert told.returncode == 1
+    assert "--http-address" in one_line(told)
+
+
+def test_probes_and_metrics_answer(world: World, cluster: Cluster, operator: OperatorProcess) -> None:
+    cluster.create("job", world.batch.seed(), terminate={"reason": "measured"})
+    cluster.create("other", world.batch.seed())
+    cluster.wait_for("job", BY_REQUEST, timeout=SOON)
+    cluster.wait_for("other", phase("Running"), timeout=SOON)
+    assert operator.get("/livez")[0] == 200
+    assert operator.get("/readyz")[0] == 200
+    metrics = operator.metrics()
+    assert [name for name in METRICS if f"awsbatch_operator_{name}" not in metrics] == []
+    jobs = {(labels["namespace"], labels["phase"]): n for labels, n in metrics["awsbatch_operator_jobs"]}
+    assert jobs[cluster.namespace, "Terminated"] == 1
+    assert jobs[cluster.namespace, "Running"] == 1
+    calls = metrics["awsbatch_operator_aws_requests_total"]
+    assert sum(n for labels, n in calls if labels["operation"] == "TerminateJob" and labels["code"] == "OK") >= 1
+
+
+def test_every_log_line_is_json_and_those_of_a_termination_name_object_job_and_region(
+    world: World, cluster: Cluster, operator: OperatorProcess
+) -> None:
+    job_id = world.batch.seed()
+    cluster.create("job", job_id, terminate={"reason": "logged"})
+    uid = cluster.wait_for("job", BY_REQUEST, timeout=SOON)["metadata"]["uid"]
+    lines = operator.logs()
+    assert all({"timestamp", "level", "logger", "message"} <= set(line) for line in lines)
+    of_object = [line for line in lines if line.get("object", {}).get("uid") == uid]
+    assert [line["object"]["name"] for line in of_object] == ["job"] * len(of_object)
+    assert len(of_object) >= 2
+    of_call = [line for line in lines if line.get("jobId") == job_id and "accepted" in line["message"]]
+    assert {line["region"] for line in of_call} == {"eu-west-1"}
+
+
+def test_nothing_that_a_job_keeps_to_itself_gets_out(world: World, cluster: Cluster, operator: OperatorProcess) -> None:
+    secret = "hunter2-of-the-job"
+    job_id = world.batch.seed(
+        command=["sh", "-c", secret],
+        environment={"TOKEN": secret, secret: "x"},
+        parameters={"password": secret},
+        secrets={"DB": f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{secret}"},
+        tags={"note": secret},
+    )
+    cluster.create("job", job_id, terminate={"reason": "quiet"})
+    body = cluster.wait_for("job", BY_REQUEST, timeout=SOON)
+    published: list[Any] = [body, cluster.events("job"), operator.get("/metrics"), operator.output()]
+    assert secret not in json.dumps(published)
+    assert os.environ.get("AWS_SECRET_ACCESS_KEY", "no such key") not in operator.output()
