@@ -10,6 +10,7 @@ from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten
 from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
 from awsbatch_operator.kube.objects import parse_object
 from awsbatch_operator.kube.status import diff
+from awsbatch_sandbox.apiserver.patch import merge
 
 
 @dataclass
@@ -82,7 +83,7 @@ class FakeObjects:
         patch = diff(wanted, shown)
         assert patch, "a write that changes nothing"
         self.writes.append((asyncio.get_running_loop().time(), ref.uid, patch))
-        self.bodies[ref.uid] = {**body, "status": _merged(body["status"], patch)}
+        self.bodies[ref.uid] = {**body, "status": merge(body["status"], patch)}
         self._changed(ref.uid)
         return Written(self.bodies[ref.uid]["metadata"]["resourceVersion"], self.bodies[ref.uid]["status"])
 
@@ -111,16 +112,3 @@ class FakeObjects:
         self.bodies[uid] = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
         if not silent:
             self.tell(self.snapshot(uid))
-
-
-def _merged(target: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
-    """RFC 7386."""
-    result = dict(target)
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        elif isinstance(value, dict):
-            result[key] = _merged(result[key] if isinstance(result.get(key), dict) else {}, value)
-        else:
-            result[key] = value
-    return result

@@ -76,14 +76,16 @@ def unterminated(*, seen: bool) -> Claim:
     return Claim(FALSE, "JobNotFound", "Batch does not know the job, so there is nothing to terminate")
 
 
-def success(job: Job) -> Claim:
-    """The fate of a finished job."""
+def success(job: Job, *, by_request: bool) -> Claim:
+    """The fate of a finished job. `by_request`: ended by a termination, even if Batch shows no flag of it."""
     if job.status == "SUCCEEDED":
         return Claim(TRUE, "JobSucceeded", "The job succeeded")
     if job.is_terminated:
         return Claim(FALSE, "JobTerminated", _because("The job was terminated", job.status_reason))
     if job.is_cancelled:
         return Claim(FALSE, "JobCancelled", _because("The job was cancelled", job.status_reason))
+    if by_request:
+        return Claim(FALSE, "JobTerminated", _because("The job was terminated", job.status_reason))
     return Claim(FALSE, "JobFailed", _because("The job failed", job.container_reason or job.status_reason))
 
 

@@ -26,7 +26,7 @@ def finished(record: Record, seen: Observation, job: Job, now: Millis) -> Verdic
         termination=termination,
         ready=_realised(fate),
         terminated=fate,
-        succeeded=say.success(job),
+        succeeded=say.success(job, by_request=ended_by_request),
         look_at=None,
     )
 

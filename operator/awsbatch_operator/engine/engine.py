@@ -40,23 +40,30 @@ def _wall_clock() -> Millis:
     return time.time_ns() // 1_000_000
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The world outside."""
+    """The world outside. `acting` is the elector's clock: it says no even before `follow` was told."""
 
     batch: Batch
     objects: Objects
     telemetry: Telemetry
     now: Callable[[], Millis] = _wall_clock
     jitter: Callable[[float, float], float] = random.uniform
+    acting: Callable[[], bool] = _always
 
 
 class Engine:
     def __init__(self, ports: Ports, *, region: str, cadence: Cadence) -> None:
         self._ports, self._region, self._cadence = ports, region, cadence
         self.store = Store()
-        self._writes = Writes(self.store, ports.objects, ports.telemetry, seen=self.seen, gone=self.gone)
-        self._looks = Looks(self.store.jobs, ports.batch, learn=self._learn)
+        self._writes = Writes(
+            self.store, ports.objects, ports.telemetry, seen=self.seen, gone=self.gone, acting=self._acting
+        )
+        self._looks = Looks(self.store.jobs, ports.batch, learn=self._learn, acting=self._acting)
         self.sweep = Sweep(self.store, ports.objects, seen=self.seen, gone=self.gone)
         self._held: deque[tuple[float, str]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
@@ -100,6 +107,9 @@ class Engine:
         self._ports.telemetry.leading(yes=True)
         for turn, job in enumerate(list(self.store)):
             if job.key in self.store.jobs:
+                for tracked in job.objects.values():
+                    # What an earlier lead decided and did not come to write is forgotten, or it would seem written.
+                    tracked.record = replace(tracked.record, status=tracked.told)
                 self._decide(job)
             if turn % _DECISIONS_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -110,9 +120,14 @@ class Engine:
         self._ports.telemetry.leading(yes=False)
         self._writes.clear()
         self._held.clear()
+        self._silent_since = None
         for job in self.store:
             job.look_at = job.early_at = None
             job.seen = type(job.seen)(request=job.seen.request)
+
+    def _acting(self) -> bool:
+        """Asked right before each call and write: a process that was frozen may not have heard that it leads no more."""
+        return self.leading and self._ports.acting()
 
     def silent_for(self) -> float:
         """Seconds since looks began to bring no answer; 0 while they do, or while there is nothing to look at."""
@@ -188,6 +203,8 @@ class Engine:
     # -- what AWS tells -----------------------------------------------------------------------------------------------
 
     def _learn(self, region: str, looks: Mapping[str, Look]) -> None:
+        if not self.leading:
+            return
         now = self._ports.now()
         if any(not isinstance(look, Fault) for look in looks.values()):
             self._silent_since = None
@@ -195,7 +212,7 @@ class Engine:
             self._silent_since = asyncio.get_running_loop().time()
         for job_id, look in looks.items():
             job = self.store.jobs.get(JobKey(region, job_id))
-            if job is None or not self.leading:
+            if job is None:
                 continue
             if isinstance(look, Job):
                 job.seen = job.seen.saw(look, now)
@@ -206,13 +223,16 @@ class Engine:
             self._decide(job)
 
     async def _terminate(self, key: JobKey, reason: str) -> None:
+        if not self._acting():
+            return
         requested_at = self._ports.now()
         fault = await self._ports.batch.terminate(key, reason)
         job, now = self.store.jobs.get(key), self._ports.now()
         if job is None:
             return
         if fault is not None:
-            job.seen = job.seen.refused(fault, now)
+            if self.leading:
+                job.seen = job.seen.refused(fault, now)
         else:
             job.seen = job.seen.accepted(reason, requested_at, now)
             for tracked in job.objects.values():

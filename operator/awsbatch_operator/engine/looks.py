@@ -20,9 +20,14 @@ class Looks:
     """Group commit: an idle region sends at once; what falls due while calls are in flight goes with the next one."""
 
     def __init__(
-        self, jobs: Mapping[JobKey, TrackedJob], batch: Batch, *, learn: Callable[[str, Mapping[str, Look]], None]
+        self,
+        jobs: Mapping[JobKey, TrackedJob],
+        batch: Batch,
+        *,
+        learn: Callable[[str, Mapping[str, Look]], None],
+        acting: Callable[[], bool],
     ) -> None:
-        self._jobs, self._batch, self._learn = jobs, batch, learn
+        self._jobs, self._batch, self._learn, self._acting = jobs, batch, learn, acting
         self._regions: dict[str, _Region] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._dispatchers: list[asyncio.Task[None]] = []
@@ -58,7 +63,7 @@ class Looks:
 
     def _region(self, name: str) -> "_Region":
         if name not in self._regions:
-            region = self._regions[name] = _Region(name, self._jobs, self._batch, self._learn)
+            region = self._regions[name] = _Region(name, self._jobs, self._batch, self._learn, self._acting)
             if self._tasks is not None and not self._stopped.is_set():
                 self._dispatchers.append(self._tasks.create_task(region.dispatch(self._tasks)))
         return self._regions[name]
@@ -71,8 +76,9 @@ class _Region:
         jobs: Mapping[JobKey, TrackedJob],
         batch: Batch,
         learn: Callable[[str, Mapping[str, Look]], None],
+        acting: Callable[[], bool],
     ) -> None:
-        self._name, self._batch, self._learn = name, batch, learn
+        self._name, self._batch, self._learn, self._acting = name, batch, learn, acting
         self.schedule = Schedule(jobs)
         self.asked: set[JobKey] = set()
         self.idle = asyncio.Event()
@@ -92,7 +98,7 @@ class _Region:
             await self._batch.look_budget(self._name)
             # Taken only now: what fell due while the budget was short shares this call.
             keys = self.schedule.take(loop.time() + _TICK, LOOKS_PER_CALL)
-            if not keys:
+            if not keys or not self._acting():
                 self._slots.release()
                 continue
             self.asked.update(keys)

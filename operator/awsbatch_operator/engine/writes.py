@@ -28,9 +28,10 @@ class Writes:
         *,
         seen: Callable[[Snapshot], None],
         gone: Callable[[str], None],
+        acting: Callable[[], bool],
     ) -> None:
         self._store, self._objects, self._telemetry = store, objects, telemetry
-        self._seen, self._gone = seen, gone
+        self._seen, self._gone, self._acting = seen, gone, acting
         self._waiting: dict[str, None] = {}
         self._writing: set[str] = set()
         self._wake = asyncio.Event()
@@ -92,7 +93,7 @@ class Writes:
     async def _write(self, uid: str) -> bool:
         """One try. True: try again."""
         tracked = self._store.objects.get(uid)
-        if tracked is None or not self._objects.differs(tracked.record.status, tracked.shown):
+        if tracked is None or not self._acting() or not self._objects.differs(tracked.record.status, tracked.shown):
             return False
         wanted = tracked.record.status
         outcome = await self._objects.write_status(tracked.ref, wanted, tracked.shown, tracked.resource_version)

@@ -9,23 +9,11 @@ from hypothesis import strategies as st
 from awsbatch_operator.domain.job import Array, Job
 from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
 from awsbatch_operator.kube.status import FIELDS, diff, parse, render
+from awsbatch_sandbox.apiserver.patch import merge
 from unit.kube.statuses import RUBBISH, STATUSES
 
 AT = 1_795_428_000_123
 READY = Condition("Ready", "True", "Observed", "", AT, 3)
-
-
-def merged(target: object, patch: object) -> object:
-    """RFC 7386."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for key, value in patch.items():
-        if value is None:
-            result.pop(key, None)
-        else:
-            result[key] = merged(result.get(key), value)
-    return result
 
 
 def known(raw: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +44,7 @@ def test_whatever_was_scribbled_is_the_nearest_valid_status(rubbish: object) -> 
 def test_the_patch_turns_the_shown_status_into_the_wanted_one(wanted: Status, before: Status) -> None:
     shown = render(before)
     patch = diff(wanted, shown)
-    assert merged(shown, patch) == render(wanted)
+    assert merge(shown, patch) == render(wanted)
     assert not diff(wanted, render(wanted))
 
 
@@ -64,7 +52,7 @@ def test_the_patch_turns_the_shown_status_into_the_wanted_one(wanted: Status, be
 def test_a_scribbled_status_is_repaired_and_a_newer_versions_field_left_alone(
     wanted: Status, shown: dict[str, Any]
 ) -> None:
-    result = merged(shown, diff(wanted, shown))
+    result = merge(shown, diff(wanted, shown))
     assert isinstance(result, dict)
     # A null that stands in an object is the same as nothing.
     assert {k: v for k, v in known(result).items() if v is not None} == render(wanted)
