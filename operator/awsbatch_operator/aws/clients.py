@@ -13,6 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, InvalidEndpointConfigurationError
 
 from awsbatch_operator import __version__
+from awsbatch_operator.aws.errors import NotActingError
 
 THREADS: Final = 16
 """Calls at once of one lane; threads and connections exist only once they are needed."""
@@ -48,8 +49,18 @@ CONFIG: Final = Config(
 )
 
 
-def connect(config: Config = CONFIG) -> MakeClient:
-    """A new boto3 session with the standard chain of credentials."""
+def _always() -> bool:
+    return True
+
+
+def connect(config: Config = CONFIG, acting: Callable[[], bool] = _always) -> MakeClient:
+    """A new boto3 session with the standard chain of credentials. `acting` is asked before each request is sent."""
+
+    # Here and no earlier: a call may have waited for its budget, for a thread, or between two of botocore's attempts.
+    def may_send(**_: Any) -> None:
+        if not acting():
+            raise NotActingError
+
     # At DEBUG botocore logs signed requests, session token included.
     logging.getLogger("botocore").setLevel(logging.INFO)
     session = boto3.session.Session()
@@ -61,6 +72,7 @@ def connect(config: Config = CONFIG) -> MakeClient:
             # botocore says "Invalid endpoint" by a bare ValueError.
             message = f"{error}; check AWS_ENDPOINT_URL_BATCH, AWS_ENDPOINT_URL and the region"
             raise InvalidEndpointConfigurationError(msg=message) from error
+        client.meta.events.register("before-send.batch", may_send)
         client.meta.events.register("before-parse.batch", read_body)
         return cast("BatchClient", client)
 

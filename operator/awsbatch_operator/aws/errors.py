@@ -21,6 +21,14 @@ AWS_ERRORS: Final = (sdk.ClientError, sdk.BotoCoreError, ResponseParserError, OS
 MOST_TEXT: Final = 1024
 """Characters of a message that are kept."""
 
+
+
+class NotActingError(sdk.BotoCoreError):
+    """Raised in place of a request that this replica may not send any more."""
+
+    fmt = "this replica does not hold the Lease any more: the request was not sent"
+
+
 BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "TerminateJob", "TerminateJobs"})
 
 
@@ -84,6 +92,7 @@ _SDK_FATES: Final[Mapping[type[Exception], Fate]] = {
     sdk.HTTPClientError: Fate.UNAVAILABLE,
     ResponseParserError: Fate.UNAVAILABLE,
     sdk.IncompleteReadError: Fate.UNAVAILABLE,
+    NotActingError: Fate.UNAVAILABLE,
     sdk.ParamValidationError: Fate.REJECTED,
 }
 """By class, its bases included. Whatever else the SDK raises, it raises before it calls: credentials it cannot get, a

@@ -126,7 +126,7 @@ class Engine:
             job.seen = type(job.seen)(request=job.seen.request)
 
     def _acting(self) -> bool:
-        """Asked right before each call and write: a process that was frozen may not have heard that it leads no more."""
+        """Asked right before each call and write: a process that was frozen hears late that it leads no more."""
         return self.leading and self._ports.acting()
 
     def silent_for(self) -> float:
