@@ -4,16 +4,18 @@ import asyncio
 import logging
 import os
 import platform
+import secrets
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final, NoReturn, TypeVar
 
 import structlog
 
 from awsbatch_operator import __version__
 from awsbatch_operator.aws.batch import AwsBatch
-from awsbatch_operator.aws.clients import SettingsError, default_region
+from awsbatch_operator.aws.clients import SettingsError, connect, default_region
 from awsbatch_operator.config import Settings, flag
 from awsbatch_operator.domain.record import Phase
 from awsbatch_operator.engine.engine import Engine, Ports
@@ -22,6 +24,7 @@ from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError
 from awsbatch_operator.kube.client import KubeClient
 from awsbatch_operator.kube.events import EventPoster
+from awsbatch_operator.kube.lease import Elector, LeaseError
 from awsbatch_operator.observability import http
 from awsbatch_operator.observability.metrics import Metrics
 
@@ -51,8 +54,10 @@ async def serve(settings: Settings) -> int:
             await objects.preflight()
         except PreflightError as error:
             raise StartError(str(error)) from error
-        batch = await parts.enter_async_context(_batch(settings, metrics))
-        engine = Engine(Ports(batch, objects, metrics), region=region, cadence=settings.cadence())
+        elector = await _elector(client, settings) if settings.leader_elect else None
+        acting = _acting(elector)
+        batch = await parts.enter_async_context(_batch(settings, metrics, acting))
+        engine = Engine(Ports(batch, objects, metrics, acting=acting), region=region, cadence=settings.cadence())
         metrics.ask(engine.store.census, lambda: _terminating(engine))
         app = http.make_app(metrics.registry, *_checks(engine))
         try:
@@ -60,7 +65,7 @@ async def serve(settings: Settings) -> int:
         except http.ListenError as error:
             raise StartError(str(error)) from error
         log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
-        return await _work(engine, metrics, settings)
+        return await _work(engine, elector, metrics, settings)
 
 
 async def _region(settings: Settings) -> str:
@@ -75,38 +80,76 @@ async def _region(settings: Settings) -> str:
     return region
 
 
+async def _elector(client: KubeClient, settings: Settings) -> Elector:
+    try:
+        namespace = settings.lease_namespace or (await asyncio.to_thread(credentials.load)).namespace
+        elector = Elector(client, namespace, settings.lease_name, f"{platform.node()}_{secrets.token_hex(4)}")
+        await elector.check()
+    except (credentials.NoClusterError, LeaseError) as error:
+        raise StartError(str(error)) from error
+    return elector
+
+
+def _acting(elector: Elector | None) -> Callable[[], bool]:
+    return lambda: elector is None or elector.leading
+
+
 @asynccontextmanager
-async def _batch(settings: Settings, metrics: Metrics) -> AsyncIterator[AwsBatch]:
-    batch = AwsBatch(telemetry=metrics, describe_rate=settings.describe_rate, terminate_rate=settings.terminate_rate)
+async def _batch(settings: Settings, metrics: Metrics, acting: Callable[[], bool]) -> AsyncIterator[AwsBatch]:
+    batch = AwsBatch(
+        telemetry=metrics,
+        describe_rate=settings.describe_rate,
+        terminate_rate=settings.terminate_rate,
+        connect=partial(connect, acting=acting),
+    )
     try:
         yield batch
     finally:
         await batch.close(within=1.0)
 
 
-async def _work(engine: Engine, metrics: Metrics, settings: Settings) -> int:
+async def _work(engine: Engine, elector: Elector | None, metrics: Metrics, settings: Settings) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _resolve, stop)
     watch = Watch(make_registry(credentials.load, _on(loop, engine.seen), _on(loop, engine.gone)), settings.namespace)
     engine_ends, lag = asyncio.ensure_future(engine.run()), asyncio.ensure_future(metrics.sample_loop_lag())
-    watch_ends = watch.start()
-    await engine.lead()
-    ended, _ = await asyncio.wait({engine_ends, watch_ends, stop}, return_when=asyncio.FIRST_COMPLETED)
-    for part, name in ((engine_ends, "the engine"), (watch_ends, "the watch")):
-        if part in ended:
-            log.error("operator ends, since a part of it did", part=name, exc_info=part.exception())
+    watch_ends, election = watch.start(), asyncio.ensure_future(_elect(elector, engine))
+    parts = {engine_ends: "the engine", watch_ends: "the watch", election: "the election"}
+    ended, _ = await asyncio.wait({*parts, stop}, return_when=asyncio.FIRST_COMPLETED)
+    for part in ended & parts.keys():
+        log.error("operator ends, since a part of it did", part=parts[part], exc_info=part.exception())
     log.info("operator stops")
     watch.stop()
+    finished = await _finish(engine, engine_ends)
+    election.cancel()
+    await asyncio.wait({election})
+    if elector is not None and finished:
+        await elector.release()
+    lag.cancel()
+    await asyncio.wait({engine_ends, watch_ends, lag}, timeout=1.0)
+    return 0 if ended == {stop} else 1
+
+
+async def _elect(elector: Elector | None, engine: Engine) -> None:
+    if elector is None:
+        await engine.lead()
+        await asyncio.Event().wait()
+    else:
+        # Who leads acts at once, on all that it knows: a replica that knows nothing yet is not fit to.
+        await engine.sweep.synced.wait()
+        await elector.run(engine.lead, engine.follow)
+
+
+async def _finish(engine: Engine, engine_ends: asyncio.Future[None]) -> bool:
+    """Whether every call under way came to its end: only then may another replica take over without waiting."""
     engine.stop()
     _, late = await asyncio.wait({engine_ends}, timeout=_FINISH_WITHIN)
     if late:
         log.warning("calls under way were cut off", seconds=_FINISH_WITHIN)
         engine_ends.cancel()
-    lag.cancel()
-    await asyncio.wait({engine_ends, watch_ends, lag}, timeout=1.0)
-    return 0 if ended == {stop} else 1
+    return not late and engine_ends.exception() is None
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

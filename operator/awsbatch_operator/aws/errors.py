@@ -21,15 +21,13 @@ AWS_ERRORS: Final = (sdk.ClientError, sdk.BotoCoreError, ResponseParserError, OS
 MOST_TEXT: Final = 1024
 """Characters of a message that are kept."""
 
+BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "TerminateJob", "TerminateJobs"})
 
 
 class NotActingError(sdk.BotoCoreError):
     """Raised in place of a request that this replica may not send any more."""
 
     fmt = "this replica does not hold the Lease any more: the request was not sent"
-
-
-BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "TerminateJob", "TerminateJobs"})
 
 
 @dataclass(frozen=True, slots=True)

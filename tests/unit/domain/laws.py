@@ -72,7 +72,7 @@ def the_generation_is_right(record: Record, known: Observation, decision: Decisi
     if status.observed_generation != record.generation:
         assert status.observed_generation == record.status.observed_generation
         assert decision.look_at is not None or known.calling
-    if status != record.status:
+    if status is not record.status:
         assert {condition.generation for condition in status.conditions} == {record.generation}
 
 
@@ -102,6 +102,6 @@ def the_parts_of_a_status_agree(status: Status) -> None:
 def decided_lawfully(record: Record, known: Observation, decision: Decision, now: Millis) -> None:
     the_generation_is_right(record, known, decision)
     the_next_look_is_sensible(record, known, decision, now)
-    if decision.status != Status():
+    if decision.status is not record.status:
         conditions_are_well_formed(record, decision.status, now)
         the_parts_of_a_status_agree(decision.status)

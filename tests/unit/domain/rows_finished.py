@@ -133,7 +133,7 @@ SENT: Final = {
         ASKED,
         after(seen(a_job().ended("FAILED", WHY))),
         Phase.TERMINATED,
-        "Ready=True/Terminated Terminated=True/TerminatedByRequest Succeeded=False/JobFailed",
+        BY_REQUEST,
         None,
     ),
     "accepted, but it succeeded first": Row(
