@@ -89,9 +89,15 @@ def success(job: Job, *, by_request: bool) -> Claim:
     return Claim(FALSE, "JobFailed", _because("The job failed", job.container_reason or job.status_reason))
 
 
+_TROUBLE: Final = {
+    Fate.THROTTLED: "AWS throttles the calls of this account",
+    Fate.UNAVAILABLE: "AWS Batch gives no usable answer",
+}
+
+
 def waiting(fault: Fault) -> Claim:
     """Reconciling, for a fault that time may cure."""
-    return Claim(TRUE, fault.fate.value, fault.message)
+    return Claim(TRUE, fault.fate.value, f"{_TROUBLE[fault.fate]} ({fault.message}); the operator keeps trying")
 
 
 _REMEDY: Final = {
