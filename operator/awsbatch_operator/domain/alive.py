@@ -74,7 +74,8 @@ class _Ending:
             return None
         if self.termination is None:
             return self.record.spec.terminate
-        shown_since = (seen.seen_at or 0) - (self.termination.accepted_at or 0)
+        # A sight that lies in the future tells of a clock that was set back, not of a long silence.
+        shown_since = min(seen.seen_at or 0, self.now) - (self.termination.accepted_at or 0)
         return self.termination.reason if shown_since >= self._resend_wait(self.termination) else None
 
     def look_at(self) -> Millis:

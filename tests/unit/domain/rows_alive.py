@@ -208,6 +208,9 @@ LATCHED: Final = {
     "an acceptance in the future, by a clock that was set back, blinds nobody": Row(
         ASKED.sent(at=NOW + 60 * MINUTE), seen(LIVING), Phase.TERMINATING, FOLLOWING, 15 * SECOND
     ),
+    "accepted after a sight that lies in the future, by a clock that was set back: no call at once": Row(
+        ASKED.sent(at=NOW), seen(LIVING, NOW + 2 * MINUTE), Phase.TERMINATING, FOLLOWING, SECOND
+    ),
     "a look in the future, by a clock that was set back, blinds nobody": Row(
         PLAIN, seen(LIVING, NOW + 60 * MINUTE), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 5 * MINUTE
     ),

@@ -59,6 +59,9 @@ UNASKED: Final = {
     "a finished phase that something scribbled gets looked at": Row(
         DONE.scribbled(phase=Phase.FAILED), seen(), Phase.FAILED, f"{OBSERVED} {SUCCESS}", 0
     ),
+    "a finished phase that something scribbled, and Batch has forgotten the job: not believed": Row(
+        DONE.scribbled(phase=Phase.FAILED), absent(NOW), Phase.UNKNOWN, f"{OBSERVED} {SUCCESS}", 40 * SECOND
+    ),
     "a fault that came before the end is forgotten": Row(
         PLAIN, seen(LIVING).failed(DENIED, NOW).saw(FAILED.job, NOW), Phase.FAILED, f"{OBSERVED} {FAILURE}", None
     ),

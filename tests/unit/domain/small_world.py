@@ -6,7 +6,7 @@ one look and one TerminateJob are under way, statuses live in memory until they 
 
 from dataclasses import dataclass, field, replace
 
-from awsbatch_operator.domain.cadence import MINUTE
+from awsbatch_operator.domain.cadence import MINUTE, SECOND
 from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Absent, Job, Millis
@@ -46,6 +46,8 @@ class SmallWorld:
     known: Observation = field(default_factory=Observation)
     last_heard: str = "nothing"
     accepted: Accepted | None = None
+    real_times: dict[Millis, Millis] = field(default_factory=dict)
+    refused_at: Millis | None = None
     call: Call | None = None
     look_at: Millis | None = NOW
     now: Millis = NOW
@@ -94,23 +96,19 @@ class SmallWorld:
         else:
             self.known = self.known.failed(look, self.now)
         statuses = [record.status for record in self.records]
+        answered = all(record.status.observed_generation == record.generation for record in self.records)
         self.decide()
         assert self.look_at is None or self.look_at > self.now, "a hot loop of looks"
-        if look == before.job and self._nothing_else_moved(before):
+        if look == before.job and answered and self._nothing_else_moved(before):
             assert [record.status for record in self.records] == statuses, "a look that found nothing new"
 
     def _nothing_else_moved(self, before: Observation) -> bool:
         """No trouble and no absence ended, nothing waited to be answered, no age passed a mark."""
         quiet = before.fault is None and before.refusal is None and not before.absences and not before.calling
         started = self.known.request.requested_at if self.known.request else self.now
-        answered = all(record.status.observed_generation == record.generation for record in self.records)
         young = self.now - started < 10 * MINUTE and self.now >= (before.looked_at or 0)
-        return (
-            quiet
-            and answered
-            and young
-            and before == replace(self.known, seen_at=before.seen_at, looked_at=before.looked_at)
-        )
+        same = before == replace(self.known, seen_at=before.seen_at, looked_at=before.looked_at)
+        return quiet and young and same
 
     def answer(self, fault: Fault | None, *, effect: bool) -> None:
         """Of the TerminateJob under way. `effect`: whether Batch acts on it, whatever it answers."""
@@ -120,12 +118,24 @@ class SmallWorld:
             self.batch.accept(call.reason, lost=not effect)
             first = self.accepted.reason if self.accepted else call.reason
             self.accepted = Accepted(first, self.now, self.real)
+            self.real_times[self.now] = self.real
             self.known = self.known.accepted(call.reason, call.requested_at, self.now)
         else:
             if effect:
                 self.batch.accept(call.reason, lost=False)
             self.known = self.known.refused(fault, self.now)
+            self.refused_at = self.now
         self.decide()
+
+    def work(self, *, lost: bool = False) -> None:
+        """The next thing that happens when nothing goes wrong. Lost: but Batch does not do what it accepts."""
+        if self.call is not None:
+            self.wait(50)
+            self.answer(None, effect=not lost)
+        elif self.look_at is not None:
+            self.wait_for_look()
+            self.learn(self.batch.answer())
+        self.write()
 
     # -- the process --------------------------------------------------------------------------------------------------
 
@@ -136,13 +146,15 @@ class SmallWorld:
         """What was not written is gone; a call under way may arrive all the same."""
         if self.call is not None and call_arrives:
             self.batch.accept(self.call.reason, lost=False)
-        self.call, self.known, self.last_heard = None, Observation(), "nothing"
+        self.call, self.known, self.last_heard, self.refused_at = None, Observation(), "nothing", None
         told = [s.termination for s in self.written if s.termination and s.termination.accepted_at is not None]
-        if not told:
-            self.accepted = None
+        self.accepted = None
         for request in told:
             assert request.accepted_at is not None
             assert request.requested_at is not None
+            if self.accepted is None or request.accepted_at > self.accepted.at:
+                real_at = self.real_times[request.accepted_at]
+                self.accepted = Accepted(request.reason, request.accepted_at, real_at)
             self.known = self.known.recalled(
                 Request(request.reason, request.requested_at, request.accepted_at, request.requests)
             )
@@ -171,6 +183,10 @@ class SmallWorld:
     def _called_lawfully(self, record: Record, reason: str) -> None:
         assert self.last_heard == "alive", f"a call for a job last heard of as {self.last_heard}"
         assert self.call is None, "two calls at once"
+        assert self.known.job is not None
+        assert not self.known.job.flagged, "a call for a job that is being ended"
+        if self.refused_at is not None and record.changed_at <= self.refused_at <= self.now:
+            assert self.now - self.refused_at >= SECOND, "a call in a hot loop"
         sent = record.status.termination
         assert record.asked or (sent is not None and sent.accepted_at is not None), "a call that nobody states"
         if self.accepted is None:

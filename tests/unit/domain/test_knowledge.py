@@ -131,6 +131,7 @@ def test_a_status_is_finished_when_every_part_of_it_says_so() -> None:
         FINISHED.scribbled(phase=Phase.RUNNING).record.status,
         FINISHED.scribbled(job=None).record.status,
         FINISHED.scribbled(job=a_job().running().job).record.status,
+        FAILED.scribbled(job=a_job().running().job).record.status,
         FINISHED.scribbled(conditions=FAILED.record.status.conditions).record.status,
         without(FINISHED.record.status, "Succeeded"),
         without(FINISHED.record.status, "Ready"),
