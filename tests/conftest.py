@@ -16,7 +16,7 @@ from awsbatch_sandbox.world import World
 # looptime makes a loop at its first look for one, and nobody closes it: none set, none made, no ResourceWarning.
 asyncio.set_event_loop(None)
 
-FLAGS = ("--look-running=500ms", "--look-pending=500ms", "--absence-grace=1s", "--resend-after=2s")
+FLAGS = ("--look-running=500ms", "--look-pending=500ms", "--absence-grace=600ms", "--resend-after=1s")
 GRACE = 0.2
 """Seconds between TerminateJob and the end of a job: well before the first look after the call, which is 1 s later."""
 

@@ -1,7 +1,7 @@
 """One operator process: the rooms put together, started in order, and stopped without losing what is under way."""
 
 import asyncio
-import logging
+import atexit
 import os
 import platform
 import secrets
@@ -181,6 +181,7 @@ def _terminating(engine: Engine) -> int:
 def run(settings: Settings) -> NoReturn:
     """`serve` in a loop of its own. Does not return once it served: it ends the process with its exit code."""
     code = asyncio.run(serve(settings))
-    logging.shutdown()
+    # Libraries tidy up here; above all, the keys of a kubeconfig are files in the temporary directory until then.
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way to run them without joining threads
     # A thread may still sit in a call to AWS that nobody waits for any more; leaving by the front door would.
     os._exit(code)

@@ -9,20 +9,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import click
 
 from awsbatch_sandbox.cluster import KubectlError, kubectl_environment, kubectl_program
 from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError
-from awsbatch_sandbox.demo import REASON, StoryError, patch_for, play
+from awsbatch_sandbox.demo import GRACE, REASON, StoryError, patch_for, play
 from awsbatch_sandbox.envtest import write_private
 from awsbatch_sandbox.operator_process import sandbox_aws
 from awsbatch_sandbox.processes import ProcessError
 from awsbatch_sandbox.scenes import populate
 from awsbatch_sandbox.world import QUICK, World
 
-_GRACE: Final = 5.0
 _control_plane = click.option(
     "--control-plane",
     type=click.Choice(CHOICES),
@@ -58,7 +56,7 @@ def demo(control_plane: str) -> None:
 @click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator in it.  [default: yes]")
 def sandbox(directory: Path, control_plane: str, jobs: int, with_operator: bool) -> None:
     """Serve a whole world on this machine: a Kubernetes API, AWS Batch, the operator. Stays up until Ctrl-C."""
-    with _faults_in_one_message(), World(control_plane, grace=_GRACE, flags=QUICK) as world:
+    with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=QUICK) as world:
         names = populate(world, jobs)
         if with_operator:
             world.operator.start()

@@ -35,6 +35,8 @@ class ControlPlane(ABC):
 
     description: str
     can_go_away = True
+    knows_batch_jobs = False
+    """Whether the CRD is there from the start."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
@@ -70,6 +72,7 @@ class Embedded(ControlPlane):
     """The small API server of this package, in memory."""
 
     description = "embedded API server (small, in memory; it is not Kubernetes)"
+    knows_batch_jobs = True
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory / "kubeconfig")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -69,9 +68,6 @@ class Child:
     @property
     def exit_code(self) -> int | None:
         return self._started.poll()
-
-    def signal(self, number: signal.Signals) -> None:
-        self._started.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL; returns once it is gone."""

@@ -44,11 +44,10 @@ class World:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._ends.close()
 
-    def seed(self, name: str, *, terminate: str | None = None, **job: Any) -> str:
+    def seed(self, name: str, **job: Any) -> str:
         """A job in Batch and the object that names it; gives the job's id."""
         job_id = self.batch.seed(name=name, **job)
-        spec = {} if terminate is None else {"terminate": {"reason": terminate}}
-        self.cluster.create(name, job_id, **spec)
+        self.cluster.create(name, job_id)
         return job_id
 
     @contextmanager
@@ -68,7 +67,8 @@ class World:
         self.cache = self.directory / "kubectl-cache"
         self.cluster = Cluster(plane.kubeconfig, self.cache)
         self._ends.callback(self.cluster.close)
-        establish(self.cluster)
+        if not plane.knows_batch_jobs:
+            establish(self.cluster)
         environment = operator_environment(plane.kubeconfig, self.cache, batch_url)
         self.operator = OperatorProcess(environment, self.directory, self._flags)
         self._ends.callback(self._stop_operator)

@@ -20,17 +20,17 @@ def _outages_are_possible(request: pytest.FixtureRequest, world: World) -> None:
         pytest.skip("this control plane belongs to others")
 
 
-@pytest.mark.parametrize("grace", [0.0, 6.0], ids=["ended meanwhile", "still alive"])
+@pytest.mark.parametrize("grace", [0.0, 3.5], ids=["ended meanwhile", "still alive"])
 def test_killed_while_the_api_server_is_away_between_call_and_status_write(
     world: World, cluster: Cluster, operator: OperatorProcess, grace: float
 ) -> None:
     job_id = world.batch.seed(grace=grace)
     cluster.create("job", job_id)
     cluster.wait_for("job", phase("Running"), timeout=SOON)
-    world.batch.fault("TerminateJob", kind="slow", seconds=1.5)
+    world.batch.fault("TerminateJob", kind="slow", seconds=0.6)
     cluster.terminate("job", REASON)
     wait_for(lambda: terminations_tried(world), timeout=SOON, what="the call is under way")
-    with world.api_server_away(2.0):
+    with world.api_server_away(1.0):
         wait_for(lambda: reasons_sent(world, job_id), timeout=SOON, what="Batch accepts")
         operator.kill9()
     assert not accepted(cluster.get("job")["status"])
@@ -44,7 +44,7 @@ def test_killed_while_the_api_server_is_away_between_call_and_status_write(
 def test_killed_after_the_status_write_it_follows_the_job_to_its_end(
     world: World, cluster: Cluster, operator: OperatorProcess
 ) -> None:
-    job_id = world.batch.seed(grace=3.0)
+    job_id = world.batch.seed(grace=2.0)
     cluster.create("job", job_id, terminate={"reason": REASON})
     told = cluster.wait_for("job", accepted, timeout=SOON)["status"]["termination"]
     operator.kill9()

@@ -9,13 +9,13 @@ from awsbatch_operator.kube.names import GROUP
 
 
 class EndlessBackoffs:
-    """1, 2, 4, 8 and then 15 s for ever: a control plane that is being upgraded must not end the operator.
+    """1, 2 and then 4 s for ever: an upgraded control plane must not end the operator, nor leave it blind for long.
 
     Re-iterable, since Kopf shares the one object among all its requests.
     """
 
     def __iter__(self) -> Iterator[float]:
-        return itertools.chain((1, 2, 4, 8), itertools.repeat(15))
+        return itertools.chain((1, 2), itertools.repeat(4))
 
 
 def make_settings() -> kopf.OperatorSettings:

@@ -100,7 +100,7 @@ class Elector:
 
     async def release(self, within: float = 1.0) -> None:
         """Lead no more and let another take over without waiting. For when `run` has ended; never raises ApiError."""
-        self._lose("given up")
+        self._lose("it was given up", planned=True)
         try:
             async with asyncio.timeout(within):
                 while await self._read() and self._is_mine() and not await self._put(self._released()):
@@ -200,7 +200,7 @@ class Elector:
         why = f"it was not renewed for {self._timing.renew_deadline:g} s"
         self._fence = self._loop.call_at(self._until, self._lose, why)
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, why: str, *, planned: bool = False) -> None:
         self._until = -math.inf
         if self._fence is not None:
             self._fence.cancel()
@@ -209,7 +209,8 @@ class Elector:
         self._leader.cancel()
         self._leader = None
         self._follow()
-        log.warning("leads no more", lease=self._title, identity=self._identity, why=why)
+        say = log.info if planned else log.warning
+        say("leads no more", lease=self._title, identity=self._identity, why=why)
 
     # -- calls --------------------------------------------------------------------------------------------------------
 

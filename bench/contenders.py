@@ -1,0 +1,77 @@
+"""The operators that are measured, each as its own process in the same world."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Protocol
+
+from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
+from awsbatch_sandbox.processes import Child
+from awsbatch_sandbox.world import World
+
+_USUAL_WAY: Final = Path(__file__).with_name("usual_way.py")
+
+
+class Contender(Protocol):
+    @property
+    def pid(self) -> int: ...
+    @property
+    def running(self) -> bool: ...
+    def launch(self) -> None: ...
+    def stop(self) -> int: ...
+    def kill9(self) -> None: ...
+    def last_words(self) -> str: ...
+
+
+class UsualWay:
+    """bench/usual_way.py under `kopf run`."""
+
+    def __init__(self, world: World) -> None:
+        argv = [sys.executable, "-m", "kopf", "run", "--all-namespaces", "--quiet", str(_USUAL_WAY)]
+        environment = operator_environment(world.control_plane.kubeconfig, world.cache, world.batch.url)
+        self._child = Child("usual way", argv, log=world.directory / "usual_way.log", environment=environment)
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    @property
+    def running(self) -> bool:
+        return self._child.running
+
+    def launch(self) -> None:
+        self._child.start()
+
+    def stop(self) -> int:
+        return self._child.stop()
+
+    def kill9(self) -> None:
+        self._child.kill()
+
+    def last_words(self) -> str:
+        return self._child.last_words()
+
+
+def ours(world: World, flags: Sequence[str] = ()) -> OperatorProcess:
+    """`awsbatch-operator run` with its defaults, but for these flags."""
+    environment = operator_environment(world.control_plane.kubeconfig, world.cache, world.batch.url)
+    return OperatorProcess(environment, world.directory, flags)
+
+
+def status_writes(operator: OperatorProcess) -> float:
+    """How many writes of a status it made since it started, by its own count."""
+    return sum(value for _, value in operator.metrics().get("awsbatch_operator_status_writes_total", []))
+
+
+@contextmanager
+def launched(contender: Contender) -> Iterator[None]:
+    """Runs while the block does, in whatever life it is at its end."""
+    contender.launch()
+    try:
+        yield
+    except TimeoutError as late:
+        raise TimeoutError(f"{late}; the operator's last words:\n{contender.last_words()}") from late
+    finally:
+        if contender.running:
+            contender.stop()

@@ -1,0 +1,173 @@
+"""The bare client: aiohttp and JSON straight to the API server. It loads the objects and is the yardstick of writes."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from ssl import SSLContext
+from typing import Any, Final, TypeVar
+
+import aiohttp
+
+from awsbatch_operator.kube import credentials
+from awsbatch_operator.kube.names import API_VERSION, PLURAL
+
+Body = dict[str, Any]
+T = TypeVar("T")
+
+NAMESPACE: Final = "default"
+CONNECTIONS: Final = 32
+_COLLECTION: Final = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{PLURAL}"
+_PAGE: Final = "1000"
+_JSON: Final = {"Content-Type": "application/json"}
+_MERGE_PATCH: Final = {"Content-Type": "application/merge-patch+json"}
+_MANAGER: Final = {"fieldManager": "bench"}
+_NAME: Final = re.compile(rb'"name": ?"(bench-\d+)"')
+_HAS_STATUS: Final = re.compile(rb'"jobStatus": ?"')
+
+
+class Kube:
+    """BatchJobs of one namespace. A verb raises aiohttp.ClientResponseError for what is not granted."""
+
+    def __init__(self, session: aiohttp.ClientSession, tls: SSLContext | None) -> None:
+        self._session, self._tls = session, tls
+
+    async def version(self) -> str:
+        """Of the control plane, as it tells it."""
+        return str(json.loads(await self._send("GET", "/version"))["gitVersion"])
+
+    async def create(self, body: Body) -> None:
+        await self._send("POST", _COLLECTION, body, _JSON)
+
+    async def patch(self, name: str, change: Body) -> None:
+        """A merge patch of the object, as `kubectl patch` makes it."""
+        await self._send("PATCH", f"{_COLLECTION}/{name}", change, _MERGE_PATCH)
+
+    async def patch_status(self, name: str, status: Body | None) -> None:
+        """A merge patch of `.status`; None takes the status away."""
+        await self._send("PATCH", f"{_COLLECTION}/{name}/status", {"status": status}, _MERGE_PATCH)
+
+    async def delete(self, name: str) -> None:
+        await self._send("DELETE", f"{_COLLECTION}/{name}")
+
+    async def statuses(self) -> dict[str, Body]:
+        """`.status` by name, {} where there is none."""
+        found: dict[str, Body] = {}
+        token = ""
+        while True:
+            raw = await self._send("GET", _COLLECTION, params={"limit": _PAGE} | ({"continue": token} if token else {}))
+            page = json.loads(raw)
+            found |= {one["metadata"]["name"]: one.get("status", {}) for one in page["items"]}
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return found
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator["Sightings"]:
+        """What changes from here on, for as long as the block lasts."""
+        now = json.loads(await self._send("GET", _COLLECTION, params={"limit": "1"}))
+        since = {"watch": "true", "resourceVersion": now["metadata"]["resourceVersion"]}
+        sightings = Sightings()
+        forever = aiohttp.ClientTimeout(total=None)
+        async with self._session.get(_COLLECTION, params=since, timeout=forever, ssl=self._tls or True) as stream:
+            stream.raise_for_status()
+            reading = asyncio.create_task(sightings.read(stream.content))
+            try:
+                yield sightings
+            finally:
+                reading.cancel()
+                with suppress(asyncio.CancelledError):
+                    await reading
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        headers: dict[str, str] | None = None,
+        params: dict[str, str] | None = None,
+    ) -> bytes:
+        data = None if body is None else json.dumps(body).encode()
+        named = _MANAGER if method in ("POST", "PATCH") else params
+        async with self._session.request(
+            method, path, params=named, data=data, headers=headers, ssl=self._tls or True
+        ) as answer:
+            raw = await answer.read()
+            if not answer.ok:
+                raise RuntimeError(f"{method} {path}: HTTP {answer.status}: {raw[:300].decode(errors='replace')}")
+            return raw
+
+
+class Sightings:
+    """Versions of objects as a watch shows them. Times are seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.versions = 0
+        self.deleted = 0
+        self.status_at: dict[str, float] = {}
+        """When an object was first seen with the status of a job in it, by name."""
+
+    async def read(self, stream: aiohttp.StreamReader) -> None:
+        rest = b""
+        async for chunk in stream.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            now = time.time()
+            for line in lines:
+                self._note(line, now)
+        raise RuntimeError("the API server ended the watch")
+
+    async def statuses(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (a bound of the measure itself)
+        """Returns once so many objects were seen with a status. TimeoutError."""
+        await until(lambda: len(self.status_at) >= count, timeout, lambda: f"{len(self.status_at)} of {count} statuses")
+
+    async def deletions(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (as above)
+        """Returns once so many objects were seen to go. TimeoutError."""
+        await until(lambda: self.deleted >= count, timeout, lambda: f"{self.deleted} of {count} deletions")
+
+    def _note(self, line: bytes, now: float) -> None:
+        """Read with two searches: to parse each version would cost the machine more than what is measured."""
+        if not line:
+            return
+        self.versions += 1
+        self.deleted += line.startswith(b'{"type":"DELETED"')
+        name = _NAME.search(line)
+        if name is not None and _HAS_STATUS.search(line):
+            self.status_at.setdefault(name[1].decode(), now)
+
+
+@asynccontextmanager
+async def connected(kubeconfig: Path) -> AsyncIterator[Kube]:
+    access = await asyncio.to_thread(credentials.load, {"KUBECONFIG": str(kubeconfig)})
+    session = aiohttp.ClientSession(
+        access.server,
+        connector=aiohttp.TCPConnector(limit=CONNECTIONS + 1),
+        headers=access.headers(),
+        timeout=aiohttp.ClientTimeout(total=30),
+    )
+    async with session:
+        yield Kube(session, access.ssl_context())
+
+
+async def in_parallel(width: int, calls: Iterable[Callable[[], Awaitable[T]]]) -> None:
+    """Make the calls in their order, `width` at a time."""
+    left = iter(calls)
+
+    async def work() -> None:
+        for call in left:
+            await call()
+
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(width):
+            workers.create_task(work())
+
+
+async def until(holds: Callable[[], bool], seconds: float, state: Callable[[], str], every: float = 0.02) -> None:
+    """Returns once `holds`. TimeoutError with the `state` that was reached."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"within {seconds:.0f} s only {state()}")
+        await asyncio.sleep(every)

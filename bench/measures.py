@@ -1,0 +1,244 @@
+"""What is measured, and how: from outside, by a watch, by the record of Batch, by /proc.
+
+Times are seconds unless they are named otherwise. Each function leaves the contender as it found it: running, or not.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+from awsbatch_operator.domain.ports import LOOKS_PER_CALL
+from awsbatch_operator.engine.writes import WRITERS
+from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.world import World
+from bench.contenders import Contender, launched, status_writes
+from bench.fleet import Fleet
+from bench.kube import Kube, in_parallel, until
+from bench.process import cpu_seconds
+
+USERS: Final = 8
+"""Patches under way at once when many objects are told to terminate."""
+SPACING: Final = 0.125
+"""Seconds between single patches: 8/s, so that the default budget of 10 terminations a second does not enter."""
+_TERMINATIONS: Final = ("TerminateJob", "TerminateJobs")
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """One control plane, one Batch, the objects."""
+
+    world: World
+    kube: Kube
+    fleet: Fleet
+
+    @property
+    def size(self) -> int:
+        return len(self.fleet.live)
+
+    @property
+    def patience(self) -> float:
+        """Seconds for what concerns every object; whoever needs longer has failed."""
+        return 60 + self.size / 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sync:
+    """From the start (of the process, or of the bare client) to the first and to the last status that a watch shows."""
+
+    first: float
+    last: float
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """`seconds` in which nothing happens but looks, `looks` of single jobs in `calls`; `writes` to the API server."""
+
+    seconds: float
+    cpu_percent: float
+    calls: int
+    looks: int
+    writes: float
+    objects: int
+
+    @property
+    def calls_a_round(self) -> float:
+        """A round is as many looks as there are jobs."""
+        return self.calls * self.objects / self.looks if self.looks else math.nan
+
+    @property
+    def round_seconds(self) -> float:
+        return self.seconds * self.objects / self.looks if self.looks else math.nan
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds."""
+
+    p50: float
+    p99: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class Single:
+    """From sending a patch to the arrival of its TerminateJob, and to the API server's answer to the patch."""
+
+    count: int
+    arrival: Latency
+    answer: Latency
+
+
+@dataclass(frozen=True, slots=True)
+class Mass:
+    """From sending the first patch to the answer to the last, and to the arrival of the last termination."""
+
+    count: int
+    patches: float
+    arrival: float
+    calls: int
+
+    @property
+    def ratio(self) -> float:
+        return self.arrival / self.patches
+
+
+async def first_sync(lab: Lab, contender: Contender) -> Sync:
+    await lab.fleet.clear_statuses()
+    async with lab.kube.watch() as sightings:
+        began = time.time()
+        with launched(contender):
+            await sightings.statuses(lab.size, timeout=lab.patience)
+    return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
+
+
+async def bare_sync(lab: Lab) -> Sync:
+    """The statuses that are there, taken away and written again by the bare client, under the same watch."""
+    statuses = await lab.kube.statuses()
+    await lab.fleet.clear_statuses()
+    async with lab.kube.watch() as sightings:
+        began = time.time()
+        patches = (partial(lab.kube.patch_status, name, status) for name, status in statuses.items())
+        await in_parallel(WRITERS, patches)
+        await sightings.statuses(lab.size, timeout=lab.patience)
+    return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
+
+
+async def all_looked_at(lab: Lab, *, calls: int) -> None:
+    """Returns once Batch has heard of every live job, in at least so many calls since the record was cleared."""
+    batch = lab.world.batch
+    deadline = time.monotonic() + lab.patience
+    while batch.counts().get("DescribeJobs", 0) < calls or _unseen(lab):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"within {lab.patience:.0f} s not every job was looked at")
+        await asyncio.sleep(0.25)
+
+
+def _unseen(lab: Lab) -> bool:
+    looked_at = {job_id for call in lab.world.batch.calls("DescribeJobs") for job_id in call["job_ids"]}
+    return not looked_at.issuperset(lab.fleet.live.values())
+
+
+async def settle(lab: Lab, *, each: bool = False, seconds: float) -> None:
+    """After a start: every job looked at (`each` by a call of its own), and then so long."""
+    await all_looked_at(lab, calls=lab.size if each else math.ceil(lab.size / LOOKS_PER_CALL))
+    await asyncio.sleep(seconds)
+
+
+async def steady(lab: Lab, contender: Contender, *, seconds: float) -> Steady:
+    own_count = partial(status_writes, contender) if isinstance(contender, OperatorProcess) else float
+    written = own_count()
+    lab.world.batch.clear_calls()
+    async with lab.kube.watch() as sightings:
+        began, cpu = time.monotonic(), cpu_seconds(contender.pid)
+        await asyncio.sleep(seconds)
+        cpu, passed = cpu_seconds(contender.pid) - cpu, time.monotonic() - began
+    calls = lab.world.batch.calls("DescribeJobs")
+    # A write that changes nothing is seen by no watch, one by another hand in no count: the greater tells.
+    writes = max(own_count() - written, sightings.versions)
+    looks = sum(len(call["job_ids"]) for call in calls)
+    return Steady(passed, 100 * cpu / passed, len(calls), looks, writes, lab.size)
+
+
+async def single(lab: Lab, *, count: int) -> Single:
+    """Objects told to terminate one by one, whatever the answers take, each with a reason of its own."""
+    chosen = lab.fleet.take(count)
+    sent: dict[str, float] = {}
+    answered: dict[str, float] = {}
+    lab.world.batch.clear_calls()
+
+    async def terminate(name: str, job_id: str) -> None:
+        sent[job_id] = time.time()
+        await lab.kube.patch(name, _stated(f"runaway cost of {name}"))
+        answered[job_id] = time.time()
+
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    async with asyncio.TaskGroup() as patches:
+        for number, (name, job_id) in enumerate(chosen.items()):
+            await asyncio.sleep(begin + number * SPACING - loop.time())
+            patches.create_task(terminate(name, job_id))
+    arrived = await _arrivals(lab, chosen)
+    return Single(
+        count,
+        latency([arrived[job_id] - sent[job_id] for job_id in sent]),
+        latency([answered[job_id] - sent[job_id] for job_id in sent]),
+    )
+
+
+async def mass(lab: Lab, *, count: int, same_reason: bool) -> Mass:
+    chosen = lab.fleet.take(count)
+    lab.world.batch.clear_calls()
+    began = time.time()
+    stated = ((name, "budget is spent" if same_reason else f"budget of {name} is spent") for name in chosen)
+    await in_parallel(USERS, (partial(lab.kube.patch, name, _stated(reason)) for name, reason in stated))
+    patched = time.time()
+    arrived = await _arrivals(lab, chosen)
+    counts = lab.world.batch.counts()
+    calls = sum(counts.get(operation, 0) for operation in _TERMINATIONS)
+    return Mass(count, patched - began, max(arrived.values()) - began, calls)
+
+
+async def recovery(lab: Lab, contender: Contender, *, each: bool = False) -> float:
+    """From the start after a kill -9 to the TerminateJob of an object that was patched in between."""
+    contender.kill9()
+    chosen = lab.fleet.take(1)
+    for name in chosen:
+        await lab.kube.patch(name, _stated("stated while nobody watched"))
+    lab.world.batch.clear_calls()
+    began = time.time()
+    contender.launch()
+    arrived = await _arrivals(lab, chosen)
+    await settle(lab, each=each, seconds=1)
+    return max(arrived.values()) - began
+
+
+def _stated(reason: str) -> dict[str, Any]:
+    return {"spec": {"terminate": {"reason": reason}}}
+
+
+async def _arrivals(lab: Lab, chosen: dict[str, str]) -> dict[str, float]:
+    """When the first request for each of the jobs came to Batch, by job id."""
+    arrived: dict[str, float] = {}
+
+    def heard() -> bool:
+        arrived.clear()
+        for one in lab.world.batch.terminate_requests():
+            arrived.setdefault(one["job_id"], one["at"])
+        return arrived.keys() >= set(chosen.values())
+
+    await until(heard, lab.patience, lambda: f"{len(arrived)} of {len(chosen)} terminations", every=0.25)
+    return arrived
+
+
+def latency(seconds: Sequence[float]) -> Latency:
+    """Percentiles by nearest rank."""
+    ordered = sorted(1000 * one for one in seconds)
+
+    def rank(share: float) -> float:
+        return ordered[math.ceil(share * len(ordered)) - 1]
+
+    return Latency(rank(0.5), rank(0.99), ordered[-1])

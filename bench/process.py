@@ -1,0 +1,63 @@
+"""What a process costs, from /proc, and what machine this is."""
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_PACKAGES: Final = ("kopf", "aiohttp", "boto3")
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """MiB. `peak` is the greatest resident size so far; `proportional` counts shared pages by their share."""
+
+    resident: float
+    proportional: float
+    peak: float
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of all its threads."""
+    # The name of the program, in brackets, may hold blanks.
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def memory(pid: int) -> Memory:
+    sizes = _kilobytes(f"/proc/{pid}/smaps_rollup")
+    peak = _kilobytes(f"/proc/{pid}/status")["VmHWM"]
+    return Memory(sizes["Rss"] / 1024, sizes["Pss"] / 1024, peak / 1024)
+
+
+def _kilobytes(file: str) -> dict[str, int]:
+    lines = (line.split() for line in Path(file).read_text("utf-8").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}
+
+
+def machine() -> dict[str, str]:
+    """What decides the figures: the processor, Python and the libraries."""
+    processor = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
+    return {
+        "cores": str(len(os.sched_getaffinity(0))),
+        "processor": processor,
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "python": platform.python_version(),
+        "libraries": versions,
+    }
+
+
+def load() -> float:
+    """Runnable processes on average in the last minute, before the bench adds its own."""
+    return os.getloadavg()[0]

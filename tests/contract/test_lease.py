@@ -1,0 +1,158 @@
+"""The elector on an API server: what it writes is taken, kept and told apart as it relies on."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from awsbatch_operator.kube import credentials, times
+from awsbatch_operator.kube.client import ApiError, KubeClient
+from awsbatch_operator.kube.lease import Elector, Timing
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.world import World
+
+QUICK = Timing(lease=3, renew_deadline=2.4, retry=0.2)
+SOON = 10.0
+
+
+class Electorate:
+    """Electors of one Lease, `lock` in the namespace of `cluster`."""
+
+    def __init__(self, client: KubeClient, cluster: Cluster) -> None:
+        self.client, self.cluster = client, cluster
+        self.path = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.namespace}/leases/lock"
+
+    def elector(self, identity: str) -> Elector:
+        return Elector(self.client, self.cluster.namespace, "lock", identity, timing=QUICK)
+
+    @asynccontextmanager
+    async def running(self, identity: str) -> AsyncIterator[Elector]:
+        """Ends as by a crash: nothing is released."""
+        elector = self.elector(identity)
+        run = asyncio.ensure_future(elector.run(_nothing, lambda: None))
+        try:
+            yield elector
+        finally:
+            run.cancel()
+            await asyncio.wait([run])
+
+    async def record(self) -> dict[str, Any]:
+        spec: dict[str, Any] = (await self.client.get(self.path)).body["spec"]
+        return spec
+
+
+async def _nothing() -> None:
+    """Leads at once."""
+
+
+async def eventually(holds: Callable[[], bool | Awaitable[bool]]) -> float:
+    """Seconds until then."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with asyncio.timeout(SOON):
+        while True:
+            answer = holds()
+            if answer if isinstance(answer, bool) else await answer:
+                return loop.time() - began
+            await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def electorate(world: World, cluster: Cluster) -> AsyncIterator[Electorate]:
+    kubeconfig = str(world.control_plane.kubeconfig)
+    async with KubeClient(lambda: credentials.load({"KUBECONFIG": kubeconfig})) as client:
+        yield Electorate(client, cluster)
+
+
+async def test_the_api_server_takes_and_keeps_the_record(electorate: Electorate) -> None:
+    async with electorate.running("pod-1") as elector:
+        await eventually(lambda: elector.leading)
+        first = await electorate.record()
+        assert {key: first[key] for key in ("holderIdentity", "leaseDurationSeconds", "leaseTransitions")} == {
+            "holderIdentity": "pod-1",
+            "leaseDurationSeconds": 3,
+            "leaseTransitions": 0,
+        }
+        assert first["acquireTime"].endswith("000Z")
+        assert times.parse(first["acquireTime"]) is not None
+
+        async def renewed() -> bool:
+            return bool((await electorate.record())["renewTime"] > first["renewTime"])
+
+        await eventually(renewed)
+        later = await electorate.record()
+        assert later == {**first, "renewTime": later["renewTime"]}
+        table = await asyncio.to_thread(electorate.cluster.kubectl, "get", "lease", "lock", "--no-headers")
+        assert table.split()[:2] == ["lock", "pod-1"]
+
+
+async def test_of_many_that_begin_at_once_one_leads(electorate: Electorate) -> None:
+    async with (
+        electorate.running("a") as a,
+        electorate.running("b") as b,
+        electorate.running("c") as c,
+    ):
+        await eventually(lambda: a.leading or b.leading or c.leading)
+        await asyncio.sleep(5 * QUICK.retry)
+        assert [a.leading, b.leading, c.leading].count(True) == 1
+        assert (await electorate.record())["leaseTransitions"] == 0
+
+
+async def test_a_release_is_taken_over_at_once(electorate: Electorate) -> None:
+    async with electorate.running("a") as first:
+        await eventually(lambda: first.leading)
+    await first.release()
+    record = await electorate.record()
+    assert (record.get("holderIdentity", ""), record["leaseDurationSeconds"]) == ("", 1)
+    async with electorate.running("b") as second:
+        assert await eventually(lambda: second.leading) < QUICK.lease
+    record = await electorate.record()
+    assert (record["holderIdentity"], record["leaseTransitions"], record["leaseDurationSeconds"]) == ("b", 1, 3)
+
+
+async def test_after_a_crash_the_lease_is_taken_once_it_has_run_out(electorate: Electorate) -> None:
+    async with electorate.running("a") as first:
+        await eventually(lambda: first.leading)
+    async with electorate.running("b") as second:
+        assert await eventually(lambda: second.leading) >= QUICK.lease
+        assert not first.leading
+
+
+async def test_who_lost_the_lease_finds_out(electorate: Electorate) -> None:
+    async with electorate.running("a") as elector:
+        await eventually(lambda: elector.leading)
+        rival = '{"spec": {"holderIdentity": "rival", "leaseDurationSeconds": 1}}'
+        await asyncio.to_thread(electorate.cluster.kubectl, "patch", "lease", "lock", "--type=merge", "--patch", rival)
+        await eventually(lambda: not elector.leading)
+        await eventually(lambda: elector.leading)
+        assert (await electorate.record())["leaseTransitions"] == 1
+
+
+async def test_a_deleted_lease_is_made_anew(electorate: Electorate) -> None:
+    async with electorate.running("a") as elector:
+        await eventually(lambda: elector.leading)
+        await electorate.client.delete(electorate.path)
+
+        async def there() -> bool:
+            try:
+                return bool((await electorate.record())["holderIdentity"] == "a")
+            except ApiError:
+                return False
+
+        await eventually(there)
+        await eventually(lambda: elector.leading)
+
+
+async def test_a_namespace_that_is_missing_is_told(electorate: Electorate) -> None:
+    elector = Elector(electorate.client, "nowhere", "lock", "a", timing=QUICK)
+    await elector.check()
+    with capture_logs() as logs:
+        run = asyncio.ensure_future(elector.run(_nothing, lambda: None))
+        await eventually(lambda: bool(logs))
+        run.cancel()
+        await asyncio.wait([run])
+    assert [line["error"] for line in logs] == ['namespaces "nowhere" not found']
+    assert not elector.leading

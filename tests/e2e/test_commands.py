@@ -1,0 +1,153 @@
+"""`awsbatch-operator demo` and `awsbatch-operator sandbox`, as a newcomer runs them."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from awsbatch_sandbox import demo
+from awsbatch_sandbox.controlplane import ControlPlaneError, choose, listens
+from awsbatch_sandbox.processes import ProcessError, wait_for
+
+OPERATOR = (sys.executable, "-m", "awsbatch_operator")
+
+
+@pytest.fixture
+def control_plane(request: pytest.FixtureRequest) -> str:
+    asked: str = request.config.getoption("--control-plane")
+    if asked == "existing":
+        pytest.skip("these commands bring their own control plane")
+    return asked
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """With a directory of its own for temporary files, so that what stays behind can be seen."""
+    (tmp_path / "temporary").mkdir()
+    return os.environ | {"TMPDIR": str(tmp_path / "temporary")}
+
+
+def left_behind(environment: dict[str, str]) -> list[str]:
+    return [found.name for found in Path(environment["TMPDIR"]).iterdir()]
+
+
+def test_the_demo_tells_how_a_running_job_was_ended_and_leaves_nothing(
+    control_plane: str, environment: dict[str, str]
+) -> None:
+    began = time.monotonic()
+    told = subprocess.run(
+        [*OPERATOR, "demo", f"--control-plane={control_plane}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    assert time.monotonic() - began < 30
+    steps = (
+        *("$ kubectl get batchjobs", "$ kubectl patch batchjob train", "batchjob.awsbatch.dev/train patched"),
+        *("the API server shows the patch", "AWS Batch gets TerminateJob", "status: accepted"),
+        *("AWS Batch ends the job: FAILED", "status: Terminated=True", "$ kubectl get batchjobs"),
+        *("train      Terminated", "$ kubectl describe batchjob train", "TerminatedByRequest", "All stopped"),
+    )
+    places = [0]
+    for step in steps:
+        places.append(told.stdout.find(step, places[-1]))
+        assert places[-1] >= 0, f"{step!r} is not told, or too early, in\n{told.stdout}"
+    assert "\x1b" not in told.stdout
+    assert left_behind(environment) == []
+
+
+def test_a_demo_whose_operator_does_not_start_says_why() -> None:
+    with pytest.raises(ProcessError, match=r"(?s)operator ended with exit code 2:.*--look-running"):
+        demo.play("embedded", flags=["--look-running=soon"])
+
+
+def test_a_demo_that_does_not_get_on_says_what_is_missing_and_what_the_operator_said() -> None:
+    with pytest.raises(demo.StoryError, match=r"(?s)every BatchJob has a phase.*last words:.*operator starts"):
+        demo.play("embedded", flags=["--namespace=elsewhere"], timeout=0.5)
+
+
+def test_without_its_binaries_envtest_says_how_to_get_them(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "KUBEBUILDER_ASSETS"}
+    for variable in ({}, {"KUBEBUILDER_ASSETS": str(tmp_path)}):
+        told = subprocess.run(
+            [*OPERATOR, "demo", "--control-plane=envtest"],
+            env=environment | variable,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert told.returncode == 1
+        assert "KUBEBUILDER_ASSETS" in told.stderr
+        assert "setup-envtest" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
+def test_an_unknown_control_plane_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(ControlPlaneError, match="auto, embedded, envtest, existing"):
+        choose("minikube", tmp_path)
+
+
+@contextmanager
+def sandbox(control_plane: str, directory: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Up and running; killed at the end if it still is."""
+    argv = [*OPERATOR, "sandbox", f"--control-plane={control_plane}", f"--dir={directory}", "--jobs=3"]
+    with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for((directory / "env").exists, timeout=60, what="the sandbox writes its files")
+            yield process
+        finally:
+            process.kill()
+
+
+def shell(directory: Path, script: str) -> str:
+    """What a person gets in another terminal."""
+    program = f"PATH={Path(sys.executable).parent}:$PATH; source {directory}/env; {script}"
+    return subprocess.run(["bash", "-ec", program], capture_output=True, text=True, timeout=60, check=True).stdout
+
+
+def test_the_sandbox_can_be_joined_with_what_it_says_and_ends_at_ctrl_c(
+    control_plane: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "sandbox"
+    with sandbox(control_plane, directory, environment) as process:
+        assert "train" in shell(directory, "kubectl get batchjobs")
+        describe = "import boto3; print(len(boto3.client('batch').list_jobs(jobQueue='batch')['jobSummaryList']))"
+        assert int(shell(directory, f'{sys.executable} -c "{describe}"')) >= 1
+        shell(directory, """kubectl patch bj train --type=merge -p '{"spec":{"terminate":{"reason":"enough"}}}'""")
+        shell(directory, "kubectl wait bj/train --for=condition=Terminated --timeout=30s")
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    for words in (f"source {directory}/env", "kubectl patch batchjob train", "AWS_ENDPOINT_URL_BATCH", "Ctrl-C"):
+        assert words in told
+    if control_plane == "embedded":
+        assert "it is not Kubernetes" in told
+    assert not directory.exists()
+    assert left_behind(environment) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
+def test_a_killed_sandbox_takes_its_children_along(
+    control_plane: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "sandbox"
+    with sandbox(control_plane, directory, environment) as process:
+        files = (directory / "env").read_text(), (directory / "kubeconfig").read_text()
+        urls = [urlsplit(found) for text in files for found in re.findall(r"https?://127\.0\.0\.1:\d+", text)]
+        servers = [(url.hostname or "", url.port or 0) for url in urls]
+        assert [listens(*server) for server in servers] == [True, True]
+        process.kill()
+        process.wait()
+        wait_for(lambda: not any(listens(*one) for one in servers), timeout=10, what="the servers end")

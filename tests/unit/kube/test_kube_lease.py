@@ -1,0 +1,313 @@
+"""Of all replicas one leads, whatever happens to processes, clocks and network."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from awsbatch_operator.kube.client import ApiError
+from awsbatch_operator.kube.lease import Elector, LeaseError
+from unit.kube.replicas import DEAF, GOOD, HANGS, LATENCY, Replica, Trip, World
+from unit.kube.scripted_client import ScriptedClient
+
+A_MOMENT = 4 * LATENCY
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World() as world:
+        yield world
+
+
+def led(world: World) -> tuple[Replica, Replica]:
+    """Two replicas, of which the first leads."""
+    first = Replica(world, "first")
+    world.run_until_led_by(first, A_MOMENT)
+    return first, Replica(world, "second")
+
+
+def test_the_first_replica_creates_the_lease_and_leads(world: World) -> None:
+    replica = Replica(world, "pod-1_abcd", day=1)
+    world.run_until_led_by(replica, A_MOMENT)
+    assert world.record == {
+        "holderIdentity": "pod-1_abcd",
+        "leaseDurationSeconds": 15,
+        "acquireTime": "1970-01-02T00:00:00.020000Z",
+        "renewTime": "1970-01-02T00:00:00.020000Z",
+        "leaseTransitions": 0,
+    }
+    assert replica.told == [(world.now, "lead")]
+
+
+def test_the_leader_renews_and_tells_nothing_new(world: World) -> None:
+    leader, _ = led(world)
+    before = dict(world.record)
+    world.run(60)
+    assert world.record == {**before, "renewTime": world.record["renewTime"]}
+    assert world.record["renewTime"] >= "1970-01-01T00:00:58"
+    assert leader.story == ["lead"]
+    assert 30 <= len(leader.client.calls) <= 33, "one call each two seconds"
+
+
+def test_another_replica_waits_as_long_as_the_lease_is_renewed_whatever_the_calendars_say(world: World) -> None:
+    leader = Replica(world, "first", day=-400)
+    world.run_until_led_by(leader, A_MOMENT)
+    waiting = Replica(world, "second", day=400, skew=9_999)
+    world.run(300)
+    assert (leader.leading, waiting.told) == (True, [])
+
+
+@pytest.mark.parametrize("after", [0.0, 0.5, 1.0, 1.5, 1.97])
+@pytest.mark.parametrize("phase", [0.0, 0.7, 1.4])
+def test_after_a_crash_another_leads_within_17_seconds(world: World, after: float, phase: float) -> None:
+    leader = Replica(world, "first")
+    world.run_until_led_by(leader, A_MOMENT)
+    world.run(phase)
+    other = Replica(world, "second")
+    world.run(20 + after)
+    leader.freeze()
+    took = world.run_until_led_by(other, 20)
+    assert 13 < took <= 17 + A_MOMENT
+    assert (world.record["holderIdentity"], world.record["leaseTransitions"]) == ("second", 1)
+
+
+def test_after_a_graceful_end_another_leads_within_3_seconds(world: World) -> None:
+    leader, other = led(world)
+    world.run(20)
+    leader.stop()
+    world.run(A_MOMENT)
+    assert (world.record["holderIdentity"], world.record["leaseDurationSeconds"]) == ("", 1)
+    assert leader.story == ["lead", "follow"]
+    assert world.run_until_led_by(other, 3) <= 2 + A_MOMENT
+    assert (world.record["leaseTransitions"], world.record["leaseDurationSeconds"]) == (1, 15)
+
+
+@pytest.mark.parametrize("hang", [HANGS, DEAF])
+def test_a_hung_api_server_does_not_prolong_leadership(world: World, hang: Trip) -> None:
+    leader = Replica(world, "first")
+    leader.client.fares([GOOD, Trip(there=1, back=3)])
+    world.run_until_led_by(leader, 5)
+    started = leader.client.calls[-1][0]
+    world.trip = lambda: hang
+    world.run(30)
+    assert leader.story == ["lead", "follow"]
+    assert leader.told[1][0] == pytest.approx(started + 10, abs=1e-5)
+
+
+def test_a_hang_shorter_than_the_deadline_costs_nothing(world: World) -> None:
+    leader, _ = led(world)
+    leader.client.fares([HANGS])
+    world.run(60)
+    assert leader.story == ["lead"]
+
+
+def test_an_answer_that_got_lost_costs_nothing(world: World) -> None:
+    leader, other = led(world)
+    leader.client.fares([DEAF])
+    world.run(60)
+    assert leader.story == ["lead"]
+    assert other.told == []
+
+
+def test_who_finds_another_holder_follows_at_once(world: World) -> None:
+    leader, _ = led(world)
+    world.run(20)
+    world.edit(holderIdentity="somebody")
+    world.run(2 + A_MOMENT)
+    assert leader.story == ["lead", "follow"]
+    assert world.record["holderIdentity"] == "somebody"
+
+
+def test_what_others_write_beside_the_record_is_kept_and_costs_nothing(world: World) -> None:
+    leader, _ = led(world)
+    world.run(20)
+    world.edit(annotations={"team": "a"}, preferredHolder="pod-9")
+    world.run(20)
+    assert leader.story == ["lead"]
+    assert world.lease is not None
+    assert world.lease["metadata"]["annotations"] == {"team": "a"}
+    assert world.record["preferredHolder"] == "pod-9"
+
+
+def test_a_frozen_leader_finds_its_lead_over_before_it_does_anything(world: World) -> None:
+    leader, other = led(world)
+    world.run(20)
+    leader.freeze(30)
+    calls = len(leader.client.calls)
+    world.run(29.9)
+    assert leader.acts, "nobody told it yet"
+    assert not leader.leading, "the clock says so"
+    assert other.leading
+    world.run(0.1 + A_MOMENT)
+    assert leader.story == ["lead", "follow"]
+    assert [verb for _, verb in leader.client.calls[calls:]] == ["put", "get"], "it asked who leads, and let it be"
+
+
+def test_a_lead_that_lapsed_begins_anew_though_nobody_else_took_it(world: World) -> None:
+    leader = Replica(world, "first")
+    world.run_until_led_by(leader, A_MOMENT)
+    leader.freeze(12)
+    world.run(13)
+    assert leader.story == ["lead", "follow", "lead"]
+    assert world.record["leaseTransitions"] == 0
+
+
+def test_a_lead_that_lapsed_between_two_glances_of_the_loop_at_its_clock_begins_anew(world: World) -> None:
+    leader = Replica(world, "first")
+    world.run_until_led_by(leader, A_MOMENT)
+    leader.client.fares([Trip(status=500)] * 3)
+    world.run(7)
+    leader.client.freezes_for = 3
+    world.run(2)
+    assert leader.story == ["lead", "follow", "lead"]
+
+
+def test_of_those_who_try_at_the_same_moment_one_wins(world: World) -> None:
+    replicas = [Replica(world, name) for name in "abc"]
+    world.run(A_MOMENT)
+    assert world.leaders == ["a"]
+    world.run(10)
+    assert [len(replica.told) for replica in replicas] == [1, 0, 0]
+    replicas[0].freeze()
+    world.run(18)
+    assert sum(len(replica.told) for replica in replicas[1:]) == 1
+
+
+@pytest.mark.parametrize("when", [20.0, 20.4, 20.8, 21.2, 21.6])
+def test_a_lease_that_was_deleted_is_made_anew_by_its_holder(world: World, when: float) -> None:
+    leader = Replica(world, "first")
+    other = Replica(world, "second", jitter=0.0)
+    world.run(when)
+    world.lease = None
+    world.run(2 + A_MOMENT)
+    assert leader.story == ["lead", "follow", "lead"]
+    assert world.record["holderIdentity"] == "first"
+    assert other.told == []
+
+
+def test_a_lease_that_names_nobody_is_taken(world: World) -> None:
+    leader, other = led(world)
+    world.run(20)
+    leader.freeze()
+    world.run(11)
+    world.edit(holderIdentity=None)
+    world.run_until_led_by(other, 2 + A_MOMENT)
+
+
+def test_another_duration_in_the_record_counts(world: World) -> None:
+    leader, other = led(world)
+    world.run(20)
+    leader.freeze()
+    world.edit(leaseDurationSeconds=60)
+    assert 58 < world.run_until_led_by(other, 70) <= 62
+
+
+def test_a_beginning_lead_is_cut_short_when_it_is_lost(world: World) -> None:
+    leader = Replica(world, "first")
+    leader.lead_takes = 8
+    world.run_until_led_by(leader, A_MOMENT)
+    world.run(5)
+    world.edit(holderIdentity="somebody")
+    world.run(10)
+    assert leader.story == ["lead", "follow"]
+
+
+def test_renewals_go_on_while_a_lead_begins(world: World) -> None:
+    leader = Replica(world, "first")
+    leader.lead_takes = 30
+    world.run(40)
+    assert leader.story == ["lead", "lead"], "begun and done"
+
+
+def test_an_error_of_the_lead_ends_the_election_and_the_lead_lapses(world: World) -> None:
+    leader = Replica(world, "first")
+    leader.lead_fails = True
+    world.run(9)
+    assert isinstance(leader.run.exception(), ExceptionGroup)
+    assert leader.leading
+    world.run(2)
+    assert leader.story == ["lead", "follow"]
+
+
+def test_whoever_holds_nothing_releases_nothing(world: World) -> None:
+    leader, other = led(world)
+    world.run(20)
+    other.stop()
+    world.run(1)
+    assert [verb for _, verb in other.client.calls[-2:]] == ["get", "get"]
+    assert leader.story == ["lead"]
+
+
+def test_a_release_that_meets_an_edit_is_tried_again(world: World) -> None:
+    leader = Replica(world, "first")
+    world.run(21)
+    calls = len(leader.client.calls)
+    leader.stop()
+    world.later(2 * LATENCY, lambda: world.edit(annotations={"team": "a"}))
+    world.run(1)
+    assert [verb for _, verb in leader.client.calls[calls:]] == ["get", "put", "get", "put"]
+    assert world.record["holderIdentity"] == ""
+
+
+def test_an_api_server_that_is_away_holds_no_end_up(world: World) -> None:
+    leader, _ = led(world)
+    world.trip = lambda: HANGS
+    leader.stop()
+    with capture_logs() as logs:
+        world.run(1.1)
+    assert [line["event"] for line in logs] == ["leads no more", "the Lease is left to expire"]
+
+
+def test_trouble_is_told_when_it_begins_and_when_it_ends(world: World) -> None:
+    leader, _ = led(world)
+    leader.client.fares([Trip(status=500)] * 3)
+    with capture_logs() as logs:
+        world.run(20)
+    assert [line["event"] for line in logs] == ["the Lease can't be had", "the Lease can be had again"]
+    assert leader.leading
+
+
+async def test_a_lease_that_is_forbidden_is_told_with_its_remedy() -> None:
+    elector = Elector(ScriptedClient(lambda *_: ApiError(403, "no")), "ns", "lock", "me")
+    with pytest.raises(LeaseError, match=r"grant get, create and update on leases .* in namespace ns"):
+        await elector.check()
+    assert not elector.leading
+
+
+@pytest.mark.parametrize("status", [0, 404, 500])
+async def test_other_trouble_at_the_start_may_pass(status: int) -> None:
+    await Elector(ScriptedClient(lambda *_: ApiError(status, "no")), "ns", "lock", "me").check()
+
+
+TRIPS = st.one_of(
+    st.just(GOOD),
+    st.builds(Trip, there=st.sampled_from([0, 0.5, 4, 9, 14, 25]), back=st.sampled_from([0, 0.5, 4, 9, 14])),
+    st.sampled_from([HANGS, DEAF, Trip(status=500), Trip(status=429)]),
+)
+PAUSES = st.lists(st.tuples(st.floats(0, 20), st.sampled_from([0.5, 3, 9, 11, 14, 16, 40])), max_size=3)
+RATES = st.floats(0.9, 1.1)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(st.lists(TRIPS, max_size=20), PAUSES, RATES, st.floats(0, 1e6), st.floats(0, 1)),
+        min_size=2,
+        max_size=3,
+    )
+)
+def test_never_do_two_lead_at_once_and_in_the_end_one_does(
+    fortunes: list[tuple[list[Trip], list[tuple[float, float]], float, float, float]],
+) -> None:
+    with World() as world:
+        for number, (trips, pauses, rate, skew, jitter) in enumerate(fortunes):
+            replica = Replica(world, f"replica-{number}", rate=rate, skew=skew, jitter=jitter)
+            replica.client.fares(trips)
+            at = 0.0
+            for wait, length in pauses:
+                world.later(at + wait, lambda replica=replica, length=length: replica.freeze(length))  # type: ignore[misc]
+                at += wait + length
+        world.run(340)
+        assert len(world.leaders) == 1
