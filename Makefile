@@ -34,12 +34,15 @@ demo: $(READY) ## the main job, end to end, in the sandbox
 sandbox: $(READY) ## a world to play in; stays up until Ctrl-C
 	@$(BIN)/awsbatch-operator sandbox
 
+# Most of the time of the integration tests is waiting for a job to end: three workers share two cores well.
+PYTEST := -m pytest -n 3 --dist loadfile
+
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
-	@$(BIN)/python -m pytest
+	@$(BIN)/python $(PYTEST)
 
 coverage: $(READY) ## all tests with branch coverage of the operator, its own processes included
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run -m pytest -q
+	@$(BIN)/coverage run $(PYTEST) -q
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 

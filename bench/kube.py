@@ -25,6 +25,7 @@ _PAGE: Final = "1000"
 _JSON: Final = {"Content-Type": "application/json"}
 _MERGE_PATCH: Final = {"Content-Type": "application/merge-patch+json"}
 _MANAGER: Final = {"fieldManager": "bench"}
+_VERSION: Final = re.compile(rb'"resourceVersion": ?"(\d+)"')
 _NAME: Final = re.compile(rb'"name": ?"(bench-\d+)"')
 _HAS_STATUS: Final = re.compile(rb'"jobStatus": ?"')
 
@@ -69,18 +70,23 @@ class Kube:
     async def watch(self) -> AsyncIterator["Sightings"]:
         """What changes from here on, for as long as the block lasts."""
         now = json.loads(await self._send("GET", _COLLECTION, params={"limit": "1"}))
-        since = {"watch": "true", "resourceVersion": now["metadata"]["resourceVersion"]}
-        sightings = Sightings()
+        sightings = Sightings(now["metadata"]["resourceVersion"])
+        reading = asyncio.create_task(self._follow(sightings))
+        try:
+            yield sightings
+        finally:
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+
+    async def _follow(self, sightings: "Sightings") -> None:
         forever = aiohttp.ClientTimeout(total=None)
-        async with self._session.get(_COLLECTION, params=since, timeout=forever, ssl=self._tls or True) as stream:
-            stream.raise_for_status()
-            reading = asyncio.create_task(sightings.read(stream.content))
-            try:
-                yield sightings
-            finally:
-                reading.cancel()
-                with suppress(asyncio.CancelledError):
-                    await reading
+        while True:
+            # A server under load ends the watches that it finds slow: go on where the last one ended.
+            since = {"watch": "true", "resourceVersion": sightings.latest}
+            async with self._session.get(_COLLECTION, params=since, timeout=forever, ssl=self._tls or True) as stream:
+                stream.raise_for_status()
+                await sightings.read(stream.content)
 
     async def _send(
         self,
@@ -104,7 +110,8 @@ class Kube:
 class Sightings:
     """Versions of objects as a watch shows them. Times are seconds since the epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, latest: str) -> None:
+        self.latest = latest
         self.versions = 0
         self.deleted = 0
         self.status_at: dict[str, float] = {}
@@ -117,7 +124,6 @@ class Sightings:
             now = time.time()
             for line in lines:
                 self._note(line, now)
-        raise RuntimeError("the API server ended the watch")
 
     async def statuses(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (a bound of the measure itself)
         """Returns once so many objects were seen with a status. TimeoutError."""
@@ -128,9 +134,11 @@ class Sightings:
         await until(lambda: self.deleted >= count, timeout, lambda: f"{self.deleted} of {count} deletions")
 
     def _note(self, line: bytes, now: float) -> None:
-        """Read with two searches: to parse each version would cost the machine more than what is measured."""
-        if not line:
+        """Read with a few searches: to parse each version would cost the machine more than what is measured."""
+        version = _VERSION.search(line)
+        if version is None:
             return
+        self.latest = version[1].decode()
         self.versions += 1
         self.deleted += line.startswith(b'{"type":"DELETED"')
         name = _NAME.search(line)

@@ -89,7 +89,7 @@ def _of_the_sandbox(ctx: click.Context, name: str, arguments: tuple[str, ...]) -
     try:
         command: click.Command = getattr(importlib.import_module("awsbatch_sandbox.cli"), name)
     except ImportError as error:
-        raise click.ClickException(f"{name} needs the extra of its name ({error}): {_EXTRA}") from error
+        raise click.ClickException(f"{name} needs the extra 'sandbox' ({error}): {_EXTRA}") from error
     with command.make_context(name, list(arguments), parent=ctx.parent) as inner:
         return command.invoke(inner)
 
