@@ -69,8 +69,10 @@ def sandbox(directory: Path, control_plane: str, jobs: int, with_operator: bool)
 @contextmanager
 def _faults_in_one_message() -> Iterator[None]:
     """What goes wrong with the parts of a world is told without a traceback; SIGTERM and hang-up end it like Ctrl-C."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+    # SIGINT too: started in the background by a script, a process inherits it as ignored. A nohup stays a nohup.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         yield
     except (ControlPlaneError, ProcessError, KubectlError, TimeoutError) as fault:
