@@ -24,7 +24,7 @@ class Claim:
     message: str
 
 
-NOT_OBSERVED: Final = Claim(UNKNOWN, "NotObservedYet", "Batch has not been heard about this job yet")
+NOT_OBSERVED: Final = Claim(UNKNOWN, "NotObservedYet", "AWS Batch has not shown this job yet")
 OBSERVED: Final = Claim(TRUE, "Observed", "The status shows the job as Batch describes it")
 AWAITING: Final = Claim(
     TRUE, "AwaitingFirstObservation", "Batch does not know the job yet; a new one may take a moment to appear"
@@ -86,7 +86,8 @@ def success(job: Job, *, by_request: bool) -> Claim:
         return Claim(FALSE, "JobCancelled", _because("The job was cancelled", job.status_reason))
     if by_request:
         return Claim(FALSE, "JobTerminated", _because("The job was terminated", job.status_reason))
-    return Claim(FALSE, "JobFailed", _because("The job failed", job.container_reason or job.status_reason))
+    failed = "The job failed" if job.exit_code is None else f"The job failed with exit code {job.exit_code}"
+    return Claim(FALSE, "JobFailed", _because(failed, job.container_reason or job.status_reason))
 
 
 _TROUBLE: Final = {

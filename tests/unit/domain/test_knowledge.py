@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from awsbatch_operator.domain.cadence import MINUTE, SECOND, Cadence, call_backoff, look_backoff, terminating
+from awsbatch_operator.domain.conditions import success
 from awsbatch_operator.domain.errors import Fate
-from awsbatch_operator.domain.job import Array
+from awsbatch_operator.domain.job import Array, Job
 from awsbatch_operator.domain.observation import Request
 from awsbatch_operator.domain.record import Condition, Phase, Status, with_conditions
 from builders import DENIED, NOW, THROTTLED, WHY, JobBuilder, a_job, absent, an_object, seen
@@ -159,3 +160,21 @@ def test_a_pending_job_waits_on_dependencies_unless_its_children_are_at_work(job
 def test_children_that_an_array_does_not_tell_of_count_as_none() -> None:
     assert Array(status_summary=(("RUNNING", 2),)).count("RUNNING") == 2
     assert Array().count("RUNNING") == 0
+
+
+@pytest.mark.parametrize(
+    ("job", "words"),
+    [
+        (Job("FAILED"), "The job failed"),
+        (
+            Job("FAILED", exit_code=0, status_reason="Host terminated."),
+            "The job failed with exit code 0: Host terminated.",
+        ),
+        (
+            Job("FAILED", exit_code=137, container_reason="OutOfMemoryError", status_reason="exited"),
+            "The job failed with exit code 137: OutOfMemoryError",
+        ),
+    ],
+)
+def test_a_failed_job_tells_its_exit_code_and_the_nearest_reason(job: Job, words: str) -> None:
+    assert success(job, by_request=False).message == words

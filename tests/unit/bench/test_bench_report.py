@@ -1,0 +1,61 @@
+from dataclasses import replace
+
+from bench.course import Findings, Result
+from bench.measures import Latency, Mass, Single, Steady, Sync, latency
+from bench.process import Memory
+from bench.report import Row, rows_of, table
+
+LOOKS = Steady(seconds=30.0, cpu_percent=0.5, calls=30, looks=3000, writes=0, objects=1000)
+OURS = Findings(
+    syncs=[Sync(1.0, 6.0), Sync(1.0, 5.0), Sync(1.0, 7.0)],
+    short_rounds=LOOKS,
+    memory=Memory(100.0, 90.0, 110.0),
+    single=Single(200, Latency(12.0, 40.0, 60.0), Latency(6.0, 20.0, 30.0)),
+    same_reason=Mass(500, patches=2.0, arrival=2.5, calls=14),
+    recoveries=[2.0, 3.0, 4.0],
+    default_rounds=LOOKS,
+    different_reasons=Mass(500, patches=2.0, arrival=49.0, calls=500),
+)
+USUAL = replace(OURS, default_rounds=None, different_reasons=None, syncs=[Sync(1.0, 20.0)])
+RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.0)], OURS, USUAL)
+
+
+def row(figure: str, result: Result = RESULT) -> Row:
+    return next(one for one in rows_of(result) if one.figure == figure)
+
+
+def test_the_first_sync_is_told_as_a_multiple_of_the_bare_client() -> None:
+    assert row("first sync : bare client").cells()[1:] == ("5.00x", "1.50x", "<= 1.5x", "yes")
+
+
+def test_a_call_that_is_not_full_misses_the_target_of_a_round() -> None:
+    assert row("AWS calls a round, default looks").cells()[2:] == ("10.0", "<= 10", "yes")
+    wasteful = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=31)))
+    assert row("AWS calls a round, default looks", wasteful).cells()[2:] == ("10.3", "<= 10", "NO")
+
+
+def test_a_window_without_a_look_meets_nothing() -> None:
+    blind = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=0, looks=0)))
+    assert row("AWS calls a round, default looks", blind).cells()[2:] == ("nan", "<= 10", "NO")
+
+
+def test_what_was_not_measured_the_usual_way_is_a_dash() -> None:
+    assert row("CPU, steady, default looks, of a core").cells()[1] == "-"
+
+
+def test_ten_thousand_jobs_have_other_targets_than_a_thousand() -> None:
+    large = replace(RESULT, objects=10_000)
+    assert row("CPU, steady, default looks, of a core", large).limit == 5.0
+    assert row("patch to TerminateJob, p99", large).limit == 250.0
+    assert row("patch to TerminateJob, p50", large).limit is None
+
+
+def test_the_table_is_markdown_with_columns_of_one_width() -> None:
+    head, _, *lines = table([RESULT, replace(RESULT, usual=None)]).partition("\n\n")[2].splitlines()
+    first = [line for line in (head, *lines) if line.startswith("|")][: len(rows_of(RESULT)) + 2]
+    assert head.split() == ["|", "figure", "|", "usual", "way", "|", "ours", "|", "target", "|", "met?", "|"]
+    assert len({len(line) for line in first}) == 1
+
+
+def test_percentiles_are_values_that_were_measured() -> None:
+    assert latency([number / 1000 for number in range(200, 0, -1)]) == Latency(100.0, 198.0, 200.0)
