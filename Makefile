@@ -8,7 +8,7 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 py
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-CODE := operator tests tools
+CODE := operator tests tools bench
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ format: $(READY) ## mend what ruff can mend
 
 e2e: $(READY) ## tests/e2e on the control plane that is there: KUBEBUILDER_ASSETS, else the embedded one
 	@$(BIN)/python -m pytest tests/e2e --control-plane=$(if $(KUBEBUILDER_ASSETS),envtest,embedded)
+
+bench: $(READY) ## the figures of bench/README.md, anew: KUBEBUILDER_ASSETS, else the embedded control plane
+	@$(BIN)/python -m bench $(ARGS)
 
 docs: $(READY) ## regenerate what is generated
 	$(BIN)/python tools/api_docs.py > docs/api.md
