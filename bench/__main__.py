@@ -54,7 +54,7 @@ def main(sizes: list[int], control_plane: str, file: Path | None, usual_up_to: i
 
 
 def _course(size: int, control_plane: str, *, quick: bool) -> Course:
-    course = Course(size, control_plane, syncs=3 if size <= 1000 else 1)
+    course = Course(size, control_plane, syncs=3 if size <= 1000 else 2)
     return replace(course, windows=(30.0, 10.0), syncs=1, singles=50, recoveries=1) if quick else course
 
 

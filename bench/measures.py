@@ -22,8 +22,10 @@ from bench.process import cpu_seconds
 
 USERS: Final = 8
 """Patches under way at once when many objects are told to terminate."""
-SPACING: Final = 0.125
-"""Seconds between single patches: 8/s, so that the default budget of 10 terminations a second does not enter."""
+BRISK: Final = 0.05
+CALM: Final = 0.125
+"""Seconds between single patches: 20 a second, which is more than the default budget of 10 TerminateJob a second lets
+through, and 8 a second, which is less."""
 _TERMINATIONS: Final = ("TerminateJob", "TerminateJobs")
 
 
@@ -163,7 +165,7 @@ async def steady(lab: Lab, contender: Contender, *, seconds: float) -> Steady:
     return Steady(passed, 100 * cpu / passed, len(calls), looks, writes, lab.size)
 
 
-async def single(lab: Lab, *, count: int) -> Single:
+async def single(lab: Lab, *, count: int, spacing: float) -> Single:
     """Objects told to terminate one by one, whatever the answers take, each with a reason of its own."""
     chosen = lab.fleet.take(count)
     sent: dict[str, float] = {}
@@ -179,7 +181,7 @@ async def single(lab: Lab, *, count: int) -> Single:
     begin = loop.time()
     async with asyncio.TaskGroup() as patches:
         for number, (name, job_id) in enumerate(chosen.items()):
-            await asyncio.sleep(begin + number * SPACING - loop.time())
+            await asyncio.sleep(begin + number * spacing - loop.time())
             patches.create_task(terminate(name, job_id))
     arrived = await _arrivals(lab, chosen)
     return Single(
