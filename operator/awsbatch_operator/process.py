@@ -9,7 +9,7 @@ import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final, NoReturn, TypeVar
+from typing import Final, NoReturn
 
 import structlog
 
@@ -19,7 +19,7 @@ from awsbatch_operator.aws.clients import SettingsError, connect, default_region
 from awsbatch_operator.config import Settings, flag
 from awsbatch_operator.domain.record import Phase
 from awsbatch_operator.engine.engine import Engine, Ports
-from awsbatch_operator.handlers.watch import Watch, make_registry
+from awsbatch_operator.handlers.watch import Inbox, Watch, make_registry
 from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError
 from awsbatch_operator.kube.client import KubeClient
@@ -32,8 +32,6 @@ _HUNG_AFTER: Final = 30.0
 _BATCH_SILENT_AFTER: Final = 120.0
 _FINISH_WITHIN: Final = 6.0
 """Seconds after SIGTERM for calls under way and their writes; Kubernetes kills after 30, we promise 10."""
-
-_T = TypeVar("_T")
 
 log = structlog.get_logger(__name__)
 
@@ -113,7 +111,7 @@ async def _work(engine: Engine, elector: Elector | None, metrics: Metrics, setti
     stop: asyncio.Future[None] = loop.create_future()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _resolve, stop)
-    watch = Watch(make_registry(credentials.load, _on(loop, engine.seen), _on(loop, engine.gone)), settings.namespace)
+    watch = Watch(make_registry(credentials.load, Inbox(loop, engine)), settings.namespace)
     engine_ends, lag = asyncio.ensure_future(engine.run()), asyncio.ensure_future(metrics.sample_loop_lag())
     watch_ends, election = watch.start(), asyncio.ensure_future(_elect(elector, engine))
     parts = {engine_ends: "the engine", watch_ends: "the watch", election: "the election"}
@@ -155,11 +153,6 @@ async def _finish(engine: Engine, engine_ends: asyncio.Future[None]) -> bool:
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _on(loop: asyncio.AbstractEventLoop, told: Callable[[_T], None]) -> Callable[[_T], object]:
-    """The call, made on that loop from any thread."""
-    return lambda what: loop.call_soon_threadsafe(told, what)
 
 
 def _checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:

@@ -87,14 +87,14 @@ async def test_a_status_is_written_whole_then_in_parts_and_reads_back_the_same(
     client: KubeClient, jobs: BatchJobs
 ) -> None:
     made = await created(client)
-    first = await jobs.write_status(made.ref, RUNNING, made.shown, made.resource_version)
+    first = await jobs.write_status(made.ref, jobs.change(RUNNING, made.shown), made.resource_version)
     assert isinstance(first, Written)
-    assert not jobs.differs(RUNNING, first.shown)
+    assert not jobs.change(RUNNING, first.shown)
     assert RUNNING.job is not None
     later = replace(RUNNING, phase=None, job=replace(RUNNING.job, array=Array(3, None, (("SUCCEEDED", 3),))))
-    second = await jobs.write_status(made.ref, later, first.shown, first.resource_version)
+    second = await jobs.write_status(made.ref, jobs.change(later, first.shown), first.resource_version)
     assert isinstance(second, Written)
-    assert not jobs.differs(later, second.shown)
+    assert not jobs.change(later, second.shown)
     found = await jobs.read(made.ref)
     assert isinstance(found, Snapshot)
     assert (found.status, found.resource_version, found.generation) == (later, second.resource_version, 1)
@@ -105,7 +105,7 @@ async def test_of_the_object_only_the_status_is_ours(client: KubeClient, jobs: B
     body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": {"jobId": "j"}}
     made = json.loads(kubectl(kubeconfig, "create", "-o", "json", "-f", "-", stdin=json.dumps(body)))
     ref = ObjectRef("default", name, made["metadata"]["uid"])
-    await jobs.write_status(ref, RUNNING, {}, made["metadata"]["resourceVersion"])
+    await jobs.write_status(ref, jobs.change(RUNNING, {}), made["metadata"]["resourceVersion"])
     _, shown = await client.get(object_path(ref))
     ours = [entry for entry in shown["metadata"]["managedFields"] if entry["manager"] == names.FIELD_MANAGER]
     assert [(entry.get("subresource"), [*entry["fieldsV1"]]) for entry in ours] == [("status", ["f:status"])]
@@ -116,9 +116,12 @@ async def test_a_write_for_an_older_version_is_a_conflict_and_changes_nothing(
     client: KubeClient, jobs: BatchJobs
 ) -> None:
     made = await created(client)
-    newer = await jobs.write_status(made.ref, RUNNING, {}, made.resource_version)
+    newer = await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version)
     assert isinstance(newer, Written)
-    assert await jobs.write_status(made.ref, Status(phase=Phase.FAILED), {}, made.resource_version) == Conflict()
+    assert (
+        await jobs.write_status(made.ref, jobs.change(Status(phase=Phase.FAILED), {}), made.resource_version)
+        == Conflict()
+    )
     found = await jobs.read(made.ref)
     assert isinstance(found, Snapshot)
     assert found.status == RUNNING
@@ -127,7 +130,7 @@ async def test_a_write_for_an_older_version_is_a_conflict_and_changes_nothing(
 async def test_an_object_that_was_deleted_is_gone(client: KubeClient, jobs: BatchJobs) -> None:
     made = await created(client)
     await client.delete(object_path(made.ref))
-    assert await jobs.write_status(made.ref, RUNNING, {}, made.resource_version) == Gone()
+    assert await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version) == Gone()
     assert await jobs.read(made.ref) == Gone()
 
 
@@ -135,7 +138,7 @@ async def test_an_object_that_was_created_anew_is_another_one(client: KubeClient
     made = await created(client)
     await client.delete(object_path(made.ref))
     anew = await created(client, made.ref.name)
-    assert await jobs.write_status(made.ref, RUNNING, {}, made.resource_version) == Conflict()
+    assert await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version) == Conflict()
     assert await jobs.read(made.ref) == Gone()
     found = await jobs.read(anew.ref)
     assert isinstance(found, Snapshot)
@@ -144,7 +147,9 @@ async def test_an_object_that_was_created_anew_is_another_one(client: KubeClient
 
 async def test_a_status_that_the_schema_refuses_is_not_tried_again(client: KubeClient, jobs: BatchJobs) -> None:
     made = await created(client)
-    refused = await jobs.write_status(made.ref, Status(job=Job("RUNNING", attempts=-1)), {}, made.resource_version)
+    refused = await jobs.write_status(
+        made.ref, jobs.change(Status(job=Job("RUNNING", attempts=-1)), {}), made.resource_version
+    )
     assert isinstance(refused, NotWritten)
     assert not refused.again
     assert "status.attempts" in refused.message
@@ -206,10 +211,10 @@ async def test_a_cluster_that_has_all_is_taken(jobs: BatchJobs) -> None:
 async def test_an_api_server_in_trouble_is_worth_another_try(client: KubeClient, jobs: BatchJobs) -> None:
     made = await created(client)
     await client.post("/_sandbox/fault", {"method": "*", "path_regex": "batchjobs", "status": 503, "times": 3})
-    outcome = await jobs.write_status(made.ref, RUNNING, {}, made.resource_version)
+    outcome = await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version)
     assert isinstance(outcome, NotWritten)
     assert outcome.again
     assert isinstance(await jobs.read(made.ref), NotWritten)
     with pytest.raises(ListError):
         _ = [ref async for ref in jobs.refs()]
-    assert isinstance(await jobs.write_status(made.ref, RUNNING, {}, made.resource_version), Written)
+    assert isinstance(await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version), Written)

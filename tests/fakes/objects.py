@@ -64,8 +64,11 @@ class FakeObjects:
     def reasons(self, uid: str) -> list[str]:
         return [event.reason for told, event in self.events if told == uid]
 
+    def change(self, wanted: Status, shown: Status | Mapping[str, object]) -> Mapping[str, object]:
+        return diff(wanted, shown)
+
     async def write_status(
-        self, ref: ObjectRef, wanted: Status, shown: Mapping[str, object], resource_version: str
+        self, ref: ObjectRef, change: Mapping[str, object], resource_version: str
     ) -> Written | Conflict | Gone | NotWritten:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -80,15 +83,11 @@ class FakeObjects:
             return Gone()
         if body["metadata"]["resourceVersion"] != resource_version:
             return Conflict()
-        patch = diff(wanted, shown)
-        assert patch, "a write that changes nothing"
-        self.writes.append((asyncio.get_running_loop().time(), ref.uid, patch))
-        self.bodies[ref.uid] = {**body, "status": merge(body["status"], patch)}
+        assert change, "a write that changes nothing"
+        self.writes.append((asyncio.get_running_loop().time(), ref.uid, dict(change)))
+        self.bodies[ref.uid] = {**body, "status": merge(body["status"], dict(change))}
         self._changed(ref.uid)
         return Written(self.bodies[ref.uid]["metadata"]["resourceVersion"], self.bodies[ref.uid]["status"])
-
-    def differs(self, wanted: Status, shown: Mapping[str, object]) -> bool:
-        return bool(diff(wanted, shown))
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
         await asyncio.sleep(self.latency)

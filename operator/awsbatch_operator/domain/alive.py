@@ -22,7 +22,7 @@ def alive(record: Record, seen: Observation, job: Job, now: Millis, cadence: Cad
         phase = Phase.TERMINATING
     if termination is None and not record.asked:
         wait = min(waits.TERMINATING_MAX, cadence.running) if job.flagged else cadence.alive(running=job.running)
-        return Verdict(phase, job, say.OBSERVED, (seen.looked_at or now) + wait, succeeded=say.ACTIVE)
+        return Verdict(phase, job, say.OBSERVED, (seen.looked_at or now) + wait, wait, succeeded=say.ACTIVE)
     ending = _Ending(record, seen, job, termination, now, cadence)
     return Verdict(
         phase=phase,

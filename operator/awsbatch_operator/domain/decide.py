@@ -24,11 +24,16 @@ __all__ = ["Decision", "Record", "decide"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The status to show, the reason to send a TerminateJob with (None: no call), and when to look (None: never)."""
+    """The status to show, the reason to send a TerminateJob with (None: no call), and when to look (None: never).
+
+    `routine`: for as long as looks show the very same job and nothing else is heard, the decision stays as it is, and
+    each look is followed by the next after so many milliseconds. None: every look is worth a decision.
+    """
 
     status: Status
     terminate: str | None = None
     look_at: Millis | None = None
+    routine: Millis | None = None
 
 
 def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> Decision:
@@ -56,7 +61,7 @@ def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> 
     if edited_late:
         # Not answered yet: whoever comes next, in this process or after it, must still look.
         status = replace(status, observed_generation=record.status.observed_generation)
-    return Decision(status, verdict.terminate, look_at)
+    return Decision(status, verdict.terminate, look_at, verdict.routine if seen.fault is None else None)
 
 
 def _unheard(record: Record, seen: Observation) -> bool:

@@ -43,7 +43,18 @@ class Observation:
     calling: bool = False
 
     def saw(self, job: Job, now: Millis) -> Self:
-        return replace(self, job=job, seen_at=now, looked_at=now, absences=0, absent_since=None, fault=None, faults=0)
+        # By name, not by dataclasses.replace: this is what every look of every job comes to.
+        return type(self)(
+            job=job,
+            seen_at=now,
+            looked_at=now,
+            failed_at=self.failed_at,
+            request=self.request,
+            refusal=self.refusal,
+            refusals=self.refusals,
+            refused_at=self.refused_at,
+            calling=self.calling,
+        )
 
     def missed(self, now: Millis) -> Self:
         """A full answer lacked the job."""

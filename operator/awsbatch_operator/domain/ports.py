@@ -59,14 +59,14 @@ class NotWritten:
 class Objects(Protocol):
     """The Kubernetes API, as far as BatchJob objects go."""
 
-    async def write_status(
-        self, ref: ObjectRef, wanted: Status, shown: Mapping[str, object], resource_version: str
-    ) -> Written | Conflict | Gone | NotWritten:
-        """Merge-patch what differs between the two, provided that the object still has this version."""
+    def change(self, wanted: Status, shown: Status | Mapping[str, object]) -> Mapping[str, object]:
+        """The merge patch that turns the shown `.status` (raw, or as a Status shows) into the wanted; {}: none."""
         ...
 
-    def differs(self, wanted: Status, shown: Mapping[str, object]) -> bool:
-        """Whether a write would change anything."""
+    async def write_status(
+        self, ref: ObjectRef, change: Mapping[str, object], resource_version: str
+    ) -> Written | Conflict | Gone | NotWritten:
+        """Apply what `change` gave, provided that the object still has this version."""
         ...
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:

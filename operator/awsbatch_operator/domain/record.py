@@ -1,7 +1,7 @@
 """One BatchJob object: what it states, what its status says, and where the two stand."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -95,9 +95,15 @@ class Status:
 def with_conditions(previous: Iterable[Condition], wanted: Iterable[Condition]) -> tuple[Condition, ...]:
     """The wanted conditions, each keeping its lastTransitionTime for as long as its status stays the same."""
     before = {c.type: c for c in previous}
-    return tuple(
-        replace(c, since=before[c.type].since) if c.type in before and before[c.type].status == c.status else c
-        for c in wanted
+    return tuple(_continued(c, before.get(c.type)) for c in wanted)
+
+
+def _continued(wanted: Condition, before: Condition | None) -> Condition:
+    if before is None or before.status != wanted.status:
+        return wanted
+    # By name, not by dataclasses.replace: this runs for each condition of each object of each look.
+    return Condition(
+        wanted.type, wanted.status, wanted.reason, wanted.message, since=before.since, generation=wanted.generation
     )
 
 

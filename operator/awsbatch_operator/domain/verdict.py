@@ -27,12 +27,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A decision before faults are laid over it and conditions are stamped."""
+    """A decision before faults are laid over it and conditions are stamped. `routine` as in Decision."""
 
     phase: Phase
     job: Job | None
     ready: Claim
     look_at: Millis | None
+    routine: Millis | None = None
     termination: Termination | None = None
     reconciling: Claim | None = None
     stalled: Claim | None = None

@@ -122,7 +122,7 @@ class Engine:
         self._held.clear()
         self._silent_since = None
         for job in self.store:
-            job.look_at = job.early_at = None
+            job.look_at = job.early_at = job.routine = None
             job.seen = type(job.seen)(request=job.seen.request)
 
     def _acting(self) -> bool:
@@ -145,11 +145,18 @@ class Engine:
 
     # -- what the watch tells -----------------------------------------------------------------------------------------
 
+    def knows(self, uid: str, resource_version: str) -> bool:
+        """Note that the object is there; whether this version of it is known, so that nobody need read it."""
+        known = self.store.objects.get(uid)
+        if known is None or newer(resource_version, known.resource_version):
+            return False
+        known.listed_at = asyncio.get_running_loop().time()
+        return True
+
     def seen(self, snapshot: Snapshot) -> None:
         """One version of an object. Versions may come twice, late and in any order."""
         known = self.store.objects.get(snapshot.ref.uid)
-        if known is not None and not newer(snapshot.resource_version, known.resource_version):
-            known.listed_at = asyncio.get_running_loop().time()
+        if self.knows(snapshot.ref.uid, snapshot.resource_version):
             return
         if snapshot.spec is None:
             log.error("spec can't be read by this version of the operator; left alone", object=snapshot.ref)
@@ -161,7 +168,7 @@ class Engine:
             _recall(job, snapshot.status.termination)
         if self.leading:
             self._decide(job)
-            if known is not None and self._ports.objects.differs(tracked.record.status, tracked.shown):
+            if known is not None and self._ports.objects.change(tracked.record.status, tracked.shows):
                 # Somebody wrote over it. Not at once: two writers that disagree must not make a storm.
                 self._hold(tracked.ref.uid)
 
@@ -183,21 +190,12 @@ class Engine:
             changed_at=known.record.changed_at if known is not None and same else now,
             status=ours,
         )
+        heard_at = asyncio.get_running_loop().time()
         if known is None:
             key = JobKey(region, snapshot.spec.job_id)
-            return TrackedObject(
-                snapshot.ref,
-                key,
-                record,
-                snapshot.resource_version,
-                snapshot.shown,
-                ours,
-                asyncio.get_running_loop().time(),
-            )
-        known.record, known.resource_version, known.shown = record, snapshot.resource_version, snapshot.shown
-        known.listed_at = asyncio.get_running_loop().time()
-        if not self.leading:
-            known.told = ours
+            known = TrackedObject(snapshot.ref, key, record, snapshot.resource_version, ours, heard_at)
+        known.record, known.resource_version, known.listed_at = record, snapshot.resource_version, heard_at
+        known.compare(known.told if self.leading else ours, snapshot.shown, self._ports.objects.change)
         return known
 
     # -- what AWS tells -----------------------------------------------------------------------------------------------
@@ -215,6 +213,10 @@ class Engine:
             if job is None:
                 continue
             if isinstance(look, Job):
+                if job.routine is not None and look == job.seen.job:
+                    job.seen = job.seen.saw(job.seen.job, now)
+                    self._schedule(job, now + job.routine, now)
+                    continue
                 job.seen = job.seen.saw(look, now)
             elif isinstance(look, Absent):
                 job.seen = job.seen.missed(now)
@@ -247,6 +249,7 @@ class Engine:
         """Decide for every object that names the job; the soonest of their looks is the job's."""
         now = self._ports.now()
         look_at: Millis | None = None
+        routines: list[Millis] = []
         for tracked in job.objects.values():
             decision = decide(tracked.record, job.seen, now, self._cadence)
             if decision.terminate is not None:
@@ -255,6 +258,9 @@ class Engine:
             self._take_over(tracked, decision, held=job.seen.calling)
             if decision.look_at is not None:
                 look_at = decision.look_at if look_at is None else min(look_at, decision.look_at)
+            if decision.routine is not None:
+                routines.append(decision.routine)
+        job.routine = min(routines) if len(routines) == len(job.objects) else None
         if look_at is None:
             job.look_at = job.early_at = None
         elif not self._looks.under_way(job.key):

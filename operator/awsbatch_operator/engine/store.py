@@ -1,41 +1,58 @@
 """What is tracked: one slim entry an object, one a job. No task, thread or timer belongs to either."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from awsbatch_operator.domain.job import JobKey
+from awsbatch_operator.domain.job import JobKey, Millis
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.record import ObjectRef, Phase, Status
 from awsbatch_operator.domain.verdict import Record
 
+Shown = Status | Mapping[str, object]
+"""A status as the API server has it: raw, or the one whose rendering it is."""
+
 
 @dataclass(slots=True, eq=False)
 class TrackedObject:
-    """One BatchJob. `record.status` is what its status shall be, `shown` what the API server last showed.
+    """One BatchJob. `record.status` is what its status shall be, `shows` what the API server last showed.
 
-    `told` is the status of the last write (or of the first sight): Events tell the way from there. `listed_at` is
-    when it was last heard of (seconds, monotonic), so that a list that began earlier can't call it gone.
+    `told` is the status of the last write (or of the first sight): Events tell the way from there. `scribbled` is what
+    is shown where that is another; for all the others, keeping both would be half of an object's memory. `listed_at`
+    is when it was last heard of (seconds, monotonic), so that a list that began earlier can't call it gone.
     """
 
     ref: ObjectRef
     key: JobKey
     record: Record
     resource_version: str
-    shown: dict[str, object]
     told: Status
     listed_at: float
+    scribbled: Shown | None = None
+
+    @property
+    def shows(self) -> Shown:
+        return self.told if self.scribbled is None else self.scribbled
+
+    def compare(self, told: Status, shown: Shown, change: Callable[[Status, Shown], object]) -> None:
+        """Take over what was told, and of what is shown no more than what is not the same."""
+        self.told = told
+        self.scribbled = shown if change(told, shown) else None
 
 
 @dataclass(slots=True, eq=False)
 class TrackedJob:
-    """One Batch job and the objects that name it. `look_at` and `early_at` are loop times; None while not scheduled."""
+    """One Batch job and the objects that name it. `look_at` and `early_at` are loop times; None while not scheduled.
+
+    `routine` is the shortest of its objects' decisions; None as soon as one of them has none.
+    """
 
     key: JobKey
     seen: Observation = field(default_factory=Observation)
     objects: dict[str, TrackedObject] = field(default_factory=dict)
     look_at: float | None = None
     early_at: float | None = None
+    routine: Millis | None = None
 
 
 class Store:

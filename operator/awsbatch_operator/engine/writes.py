@@ -8,7 +8,7 @@ import structlog
 
 from awsbatch_operator.domain.events import Event, between
 from awsbatch_operator.domain.ports import Conflict, Gone, NotWritten, Objects, Telemetry, Written
-from awsbatch_operator.domain.record import ObjectRef, Snapshot
+from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
 from awsbatch_operator.engine.store import Store, TrackedObject
 
 WRITERS: Final = 16
@@ -93,16 +93,19 @@ class Writes:
     async def _write(self, uid: str) -> bool:
         """One try. True: try again."""
         tracked = self._store.objects.get(uid)
-        if tracked is None or not self._acting() or not self._objects.differs(tracked.record.status, tracked.shown):
+        if tracked is None or not self._acting():
             return False
         wanted = tracked.record.status
-        outcome = await self._objects.write_status(tracked.ref, wanted, tracked.shown, tracked.resource_version)
+        change = self._objects.change(wanted, tracked.shows)
+        if not change:
+            return False
+        outcome = await self._objects.write_status(tracked.ref, change, tracked.resource_version)
         self._telemetry.status_write(_RESULTS[type(outcome)])
         match outcome:
             case Written():
                 self._pause = 0.0
-                told, tracked.told = tracked.told, wanted
-                _note(tracked, outcome)
+                told = tracked.told
+                self._note(tracked, wanted, outcome)
                 for event in between(told, wanted):
                     _log(tracked, event)
                     await self._objects.post_event(tracked.ref, event)
@@ -114,6 +117,13 @@ class Writes:
                 return await self._read(tracked.ref)
             case NotWritten():
                 return self._failed(tracked, outcome)
+
+    def _note(self, tracked: TrackedObject, wanted: Status, written: Written) -> None:
+        """Take over what the write left, unless the watch has already told of something newer."""
+        shown = tracked.shows
+        if newer(written.resource_version, tracked.resource_version):
+            tracked.resource_version, shown = written.resource_version, written.shown
+        tracked.compare(wanted, shown, self._objects.change)
 
     async def _read(self, ref: ObjectRef) -> bool:
         """Somebody wrote first: learn what the object says now, which may decide anew, then write on top of it."""
@@ -147,12 +157,6 @@ def _log(tracked: TrackedObject, event: Event) -> None:
 
 
 _RESULTS: Final = {Written: "written", Conflict: "conflict", Gone: "gone", NotWritten: "failed"}
-
-
-def _note(tracked: TrackedObject, written: Written) -> None:
-    """Take over what the write left, unless the watch has already told of something newer."""
-    if newer(written.resource_version, tracked.resource_version):
-        tracked.resource_version, tracked.shown = written.resource_version, written.shown
 
 
 def newer(version: str, than: str) -> bool:

@@ -6,9 +6,10 @@ when it ends.
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Final, Protocol
 
 import kopf
 import structlog
@@ -17,14 +18,60 @@ from awsbatch_operator.domain.record import Snapshot
 from awsbatch_operator.handlers.settings import make_settings
 from awsbatch_operator.kube.credentials import Access
 from awsbatch_operator.kube.names import GROUP, PLURAL, VERSION
-from awsbatch_operator.kube.objects import parse_object
+from awsbatch_operator.kube.objects import parse_object, parse_ref, version_of
+
+_A_TURN: Final = 50
+"""Events handed on before others get their turn of the loop: a first list holds thousands."""
 
 log = structlog.get_logger(__name__)
 
 
-def make_registry(
-    login: Callable[[], Access], seen: Callable[[Snapshot], object], gone: Callable[[str], object]
-) -> kopf.OperatorRegistry:
+class Listener(Protocol):
+    """Who is told of objects, on one loop."""
+
+    def knows(self, uid: str, resource_version: str) -> bool: ...
+    def seen(self, snapshot: Snapshot) -> None: ...
+    def gone(self, uid: str) -> None: ...
+
+
+class Inbox:
+    """From Kopf's thread to the listener's loop, in order. A loop that is behind is not woken for each event anew.
+
+    To wake it is a system call, and each of them makes two threads wait for each other.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
+        self._loop, self._listener = loop, listener
+        self._events: deque[tuple[bool, Mapping[str, Any]]] = deque()
+        self._woken = False
+
+    def put(self, body: Mapping[str, Any], *, deleted: bool) -> None:
+        """For Kopf's thread."""
+        self._events.append((deleted, body))
+        if not self._woken:
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        # First of all: what is put from here on either wakes again or is still met below.
+        self._woken = False
+        for _ in range(_A_TURN):
+            if not self._events:
+                return
+            self._tell(*self._events.popleft())
+        self._woken = True
+        self._loop.call_soon(self._deliver)
+
+    def _tell(self, deleted: bool, body: Mapping[str, Any]) -> None:
+        ref = parse_ref(body.get("metadata") or {})
+        if deleted:
+            self._listener.gone(ref.uid)
+        elif not self._listener.knows(ref.uid, version_of(body)):
+            # Half of all events are the echo of our own writes: those need not even be read.
+            self._listener.seen(parse_object(body))
+
+
+def make_registry(login: Callable[[], Access], inbox: Inbox) -> kopf.OperatorRegistry:
     """The two handlers. Neither returns a value to Kopf's on.event or touches `patch`: either would be written."""
     registry = kopf.OperatorRegistry()
 
@@ -34,10 +81,7 @@ def make_registry(
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def tell(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - Kopf's keyword
-        if type == "DELETED":
-            gone(body.metadata.uid or "")
-        else:
-            seen(parse_object(_plain(body)))
+        inbox.put(_plain(body), deleted=type == "DELETED")
 
     return registry
 

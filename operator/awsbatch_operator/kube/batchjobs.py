@@ -10,7 +10,7 @@ from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
 from awsbatch_operator.kube import names
 from awsbatch_operator.kube.client import METADATA_LIST, ApiError, KubeClient
 from awsbatch_operator.kube.events import EventPoster
-from awsbatch_operator.kube.objects import parse_object, parse_ref
+from awsbatch_operator.kube.objects import parse_object, parse_ref, shown_of, version_of
 from awsbatch_operator.kube.status import diff
 
 _GROUP_PATH: Final = f"/apis/{names.API_VERSION}"
@@ -40,24 +40,20 @@ class BatchJobs:
         self._client, self._events = client, events
         self._namespaces: tuple[str | None, ...] = tuple(namespaces) or (None,)
 
+    def change(self, wanted: Status, shown: Status | Mapping[str, object]) -> Mapping[str, object]:
+        return diff(wanted, shown)
+
     async def write_status(
-        self, ref: ObjectRef, wanted: Status, shown: Mapping[str, object], resource_version: str
+        self, ref: ObjectRef, change: Mapping[str, object], resource_version: str
     ) -> Written | Conflict | Gone | NotWritten:
-        patch = diff(wanted, shown)
-        if not patch:
-            return Written(resource_version, dict(shown))
         # The version guards the object's identity too: one that was created anew under the name has another. A uid
         # would add nothing, for the API server ignores it in a write to /status.
-        guarded = {"metadata": {"resourceVersion": resource_version}, "status": patch}
+        guarded = {"metadata": {"resourceVersion": resource_version}, "status": change}
         try:
             _, body = await self._client.patch(f"{object_path(ref)}/status", guarded)
         except ApiError as error:
             return _not_written(error)
-        snapshot = parse_object(body)
-        return Written(snapshot.resource_version, snapshot.shown)
-
-    def differs(self, wanted: Status, shown: Mapping[str, object]) -> bool:
-        return bool(diff(wanted, shown))
+        return Written(version_of(body), shown_of(body))
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
         try:

@@ -20,7 +20,7 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
     `spec` is None as soon as it holds a field or a type that this version does not know: to act on the part that
     is understood could be to act in the wrong account, or too soon.
     """
-    metadata, shown = _mapping(body.get("metadata")), dict(_mapping(body.get("status")))
+    metadata, shown = _mapping(body.get("metadata")), shown_of(body)
     generation = metadata.get("generation")
     try:
         spec = _parse_spec(body.get("spec"))
@@ -29,7 +29,7 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
     return Snapshot(
         ref=parse_ref(metadata),
         generation=generation if isinstance(generation, int) else 0,
-        resource_version=_text(metadata.get("resourceVersion")),
+        resource_version=version_of(body),
         created_at=times.parse(metadata.get("creationTimestamp")) or 0,
         spec=spec,
         status=status.parse(shown),
@@ -39,6 +39,15 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
 
 def parse_ref(metadata: Mapping[str, Any]) -> ObjectRef:
     return ObjectRef(_text(metadata.get("namespace")), _text(metadata.get("name")), _text(metadata.get("uid")))
+
+
+def version_of(body: Mapping[str, Any]) -> str:
+    return _text(_mapping(body.get("metadata")).get("resourceVersion"))
+
+
+def shown_of(body: Mapping[str, Any]) -> dict[str, object]:
+    """The raw `.status`."""
+    return dict(_mapping(body.get("status")))
 
 
 def _parse_spec(raw: object) -> Spec:

@@ -1,6 +1,7 @@
 """The domain's Status and the object's `.status`: both directions, and the difference between two, in one place."""
 
 from collections.abc import Mapping
+from sys import intern
 from typing import Any, Final
 
 from awsbatch_operator.domain.job import Array, Job, Node
@@ -169,7 +170,8 @@ def _parse_condition(raw: Mapping[str, Any]) -> Condition | None:
     if not type_ or status not in _CONDITION_STATUSES or not reason or since is None:
         return None
     message, generation = _text(raw.get("message")), _int(raw.get("observedGeneration"))
-    return Condition(type_, status, reason, message or "", since, generation or 0)
+    # Thousands of objects say the same in the same words: kept once.
+    return Condition(intern(type_), intern(status), intern(reason), intern(message or ""), since, generation or 0)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -184,11 +186,15 @@ def _int(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def diff(wanted: Status, shown: Mapping[str, object]) -> Raw:
+def diff(wanted: Status, shown: Status | Mapping[str, object]) -> Raw:
     """JSON merge patch that turns the shown `.status` into the wanted one; empty when nothing is to be written.
 
     Top-level fields outside FIELDS are left alone; within a known field nothing is.
     """
+    if isinstance(shown, Status):
+        if shown == wanted:
+            return {}
+        shown = render(shown)
     rendered = render(wanted)
     patch: Raw = {}
     for field in FIELDS:

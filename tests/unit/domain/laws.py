@@ -1,7 +1,9 @@
 """What every decision must keep to, whatever has happened before."""
 
+from dataclasses import replace
+
 from awsbatch_operator.domain.cadence import SECOND
-from awsbatch_operator.domain.decide import Decision
+from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.job import Millis
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.record import FINAL_PHASES, Condition, Phase, Status
@@ -99,9 +101,20 @@ def the_parts_of_a_status_agree(status: Status) -> None:
         assert succeeded.reason in {"JobTerminated", "JobCancelled"}
 
 
+def a_routine_stays_as_it_is(record: Record, known: Observation, decision: Decision, now: Millis) -> None:
+    """What lets the engine pass over decide when a look shows what the last one showed."""
+    if decision.routine is None:
+        return
+    assert known.job is not None
+    later = now + decision.routine
+    again = decide(replace(record, status=decision.status), known.saw(known.job, later), later, CADENCE)
+    assert again == replace(decision, look_at=later + decision.routine)
+
+
 def decided_lawfully(record: Record, known: Observation, decision: Decision, now: Millis) -> None:
     the_generation_is_right(record, known, decision)
     the_next_look_is_sensible(record, known, decision, now)
+    a_routine_stays_as_it_is(record, known, decision, now)
     if decision.status is not record.status:
         conditions_are_well_formed(record, decision.status, now)
         the_parts_of_a_status_agree(decision.status)
