@@ -45,6 +45,11 @@ async def serve(settings: Settings) -> int:
     region = await _region(settings)
     async with AsyncExitStack() as parts:
         metrics = Metrics()
+        fence = _Fence()
+        batch = await parts.enter_async_context(_batch(settings, metrics, fence))
+        # A tenth of a second that may pass while the Kubernetes API is asked.
+        preparing = asyncio.create_task(batch.prepare(region))
+        parts.callback(preparing.cancel)
         client = await parts.enter_async_context(KubeClient())
         events = await parts.enter_async_context(EventPoster(client, platform.node()))
         objects = BatchJobs(client, events, settings.namespace)
@@ -52,10 +57,8 @@ async def serve(settings: Settings) -> int:
             await objects.preflight()
         except PreflightError as error:
             raise StartError(str(error)) from error
-        elector = await _elector(client, settings) if settings.leader_elect else None
-        acting = _acting(elector)
-        batch = await parts.enter_async_context(_batch(settings, metrics, acting))
-        engine = Engine(Ports(batch, objects, metrics, acting=acting), region=region, cadence=settings.cadence())
+        elector = fence.elector = await _elector(client, settings) if settings.leader_elect else None
+        engine = Engine(Ports(batch, objects, metrics, acting=fence), region=region, cadence=settings.cadence())
         metrics.ask(engine.store.census, lambda: _terminating(engine))
         app = http.make_app(metrics.registry, *_checks(engine))
         try:
@@ -88,8 +91,13 @@ async def _elector(client: KubeClient, settings: Settings) -> Elector:
     return elector
 
 
-def _acting(elector: Elector | None) -> Callable[[], bool]:
-    return lambda: elector is None or elector.leading
+class _Fence:
+    """Whether this process may act now."""
+
+    elector: Elector | None = None
+
+    def __call__(self) -> bool:
+        return self.elector is None or self.elector.leading
 
 
 @asynccontextmanager

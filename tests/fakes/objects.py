@@ -18,6 +18,7 @@ class FakeObjects:
     """Implements `domain.ports.Objects`. `tell` gets each new version, as the watch would."""
 
     latency: float = 0.005
+    answer_latency: float = 0.0
     tell: Callable[[Snapshot], None] = lambda _: None
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     writes: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
@@ -87,7 +88,9 @@ class FakeObjects:
         self.writes.append((asyncio.get_running_loop().time(), ref.uid, dict(change)))
         self.bodies[ref.uid] = {**body, "status": merge(body["status"], dict(change))}
         self._changed(ref.uid)
-        return Written(self.bodies[ref.uid]["metadata"]["resourceVersion"], self.bodies[ref.uid]["status"])
+        body = self.bodies[ref.uid]
+        await asyncio.sleep(self.answer_latency)
+        return Written(body["metadata"]["resourceVersion"], body["status"])
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
         await asyncio.sleep(self.latency)

@@ -69,6 +69,10 @@ class AwsBatch:
             depth=partial(telemetry.queue_depth, "terminate"),
         )
 
+    async def prepare(self, region: str) -> None:
+        """Make what first calls of the region would have to wait for. Asks AWS nothing."""
+        await asyncio.gather(self._looks.prepare(region), self._terminations.prepare(region))
+
     async def look_budget(self, region: str) -> None:
         await self._looks.budget(region)
 

@@ -33,6 +33,12 @@ class Caller:
         """Wait until one more call fits the region's rate."""
         await self._buckets[region].acquire()
 
+    async def prepare(self, region: str) -> None:
+        """Make the region's client, that the first call need not wait for it; which will also tell why it can't be."""
+        await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: self._attempt(region, lambda _client: None)
+        )
+
     async def call(
         self, operation: str, region: str, job_ids: Sequence[str], request: Callable[[BatchClient], T | Fault]
     ) -> T | Fault:

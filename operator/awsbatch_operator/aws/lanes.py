@@ -11,7 +11,7 @@ K = TypeVar("K", bound=Hashable)
 R = TypeVar("R")
 
 FIRST_PAUSE: Final = 0.02
-LONGEST_PAUSE: Final = 0.25
+LONGEST_PAUSE: Final = 0.35
 """Seconds from the start of one call of a busy group to the start of its next."""
 
 

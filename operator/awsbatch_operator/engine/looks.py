@@ -12,12 +12,20 @@ from awsbatch_operator.engine.store import TrackedJob
 IN_FLIGHT: Final = 4
 """DescribeJobs under way at once in a region: one that hangs must not blind the others."""
 
+FIRST_PAUSE: Final = 0.02
+LONGEST_PAUSE: Final = 0.25
+"""Seconds from the start of one call of a busy region to the start of its next, unless a whole call's worth waits."""
+
 _TICK: Final = 0.001
 """Seconds. A timer may fire a little before its time: what is due within a tick is due."""
 
 
 class Looks:
-    """Group commit: an idle region sends at once; what falls due while calls are in flight goes with the next one."""
+    """Group commit: an idle region sends at once; what falls due while calls are in flight goes with the next one.
+
+    Calls that follow closely are paced: the objects of a first list come one by one, and the budget of a start would be
+    spent on calls for a handful each.
+    """
 
     def __init__(
         self,
@@ -85,6 +93,7 @@ class _Region:
         self.idle.set()
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._wake = asyncio.Event()
+        self._pause, self._resume_at = FIRST_PAUSE, 0.0
 
     def set(self, job: TrackedJob, look_at: float, wait: float) -> None:
         self.schedule.set(job, look_at, wait)
@@ -94,6 +103,7 @@ class _Region:
         loop = asyncio.get_running_loop()
         while True:
             await self._until_due(loop)
+            await self._until_full(loop)
             await self._slots.acquire()
             await self._batch.look_budget(self._name)
             # Taken only now: what fell due while the budget was short shares this call.
@@ -117,6 +127,14 @@ class _Region:
             finally:
                 if timer is not None:
                     timer.cancel()
+
+    async def _until_full(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Until a whole call's worth is due, or the pause after the last call is over."""
+        busy = loop.time() < self._resume_at
+        while loop.time() < self._resume_at and self.schedule.depth(loop.time(), LOOKS_PER_CALL) < LOOKS_PER_CALL:  # noqa: ASYNC110 - what falls due by time sets no event
+            await asyncio.sleep(min(FIRST_PAUSE, self._resume_at - loop.time()))
+        self._pause = min(2 * self._pause, LONGEST_PAUSE) if busy else FIRST_PAUSE
+        self._resume_at = loop.time() + self._pause
 
     async def _look(self, keys: list[JobKey]) -> None:
         try:

@@ -5,6 +5,7 @@ region that fall due within the last fifth of their wait: N jobs of one cadence 
 """
 
 import heapq
+import math
 from collections.abc import Mapping
 from itertools import count
 
@@ -58,10 +59,10 @@ class Schedule:
                 taken.append(key)
         return taken
 
-    def depth(self, now: float) -> int:
-        """How many wait although they are due. Walks no more of the heap than that."""
+    def depth(self, now: float, enough: float = math.inf) -> int:
+        """How many wait although they are due, counted up to `enough`. Walks no more of the heap than that."""
         found, places = 0, [0]
-        while places:
+        while places and found < enough:
             place = places.pop()
             if place < len(self._due) and self._due[place][0] <= now:
                 look_at, _, key = self._due[place]

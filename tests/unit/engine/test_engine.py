@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.record import Phase
+from awsbatch_operator.domain.record import Phase, Snapshot
 from unit.engine.world import World
 
 pytestmark = pytest.mark.looptime(start=1_000)
@@ -99,6 +99,66 @@ async def test_a_thousand_objects_are_looked_at_in_ten_calls_a_round() -> None:
         calls = world.batch.looks[before:]
         assert {len(ids) for _, ids in calls} == {100}
         assert len(calls) == pytest.approx(100, abs=10)
+
+
+async def test_objects_of_a_first_list_that_come_one_by_one_share_their_first_looks() -> None:
+    async with World().running() as world:
+        for n in range(1_000):
+            world.an_object(world.a_job(f"j{n}"))
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.5)
+        assert world.batch.looks[0][1] == ("j0",), "the first one waits for nobody"
+        assert len({job_id for _, ids in world.batch.looks for job_id in ids}) == 1_000
+        assert len(world.batch.looks) <= 13
+
+
+async def test_what_another_wrote_into_a_status_is_written_over_also_when_it_wrote_the_former_one() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1", "RUNNABLE"))
+        await asyncio.sleep(1)
+        former = world.objects.bodies[uid]["status"]
+        world.a_job("j1")
+        await asyncio.sleep(70)
+        assert world.objects.status(uid).phase is Phase.RUNNING
+        world.objects.scribble(uid, former)
+        await asyncio.sleep(5)
+        assert world.objects.status(uid).phase is Phase.RUNNING
+        assert len(world.objects.writes) == 3
+
+
+async def test_a_former_status_that_comes_in_while_the_newer_is_being_written_is_written_over() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1", "RUNNABLE"))
+        await asyncio.sleep(1)
+        former = world.objects.bodies[uid]["status"]
+        world.a_job("j1")
+        world.objects.answer_latency = 0.5
+        loop = asyncio.get_running_loop()
+
+        def tell(snapshot: Snapshot) -> None:
+            # The watch is silent about the write whose answer is still under way, and tells of the version after it.
+            if snapshot.status.phase is Phase.RUNNING:
+                world.objects.tell = world.engine.seen
+                loop.call_later(0.1, world.objects.scribble, uid, former)
+
+        world.objects.tell = tell
+        await asyncio.sleep(70)
+        assert [len(world.objects.writes), world.objects.status(uid).phase] == [3, Phase.RUNNING]
+
+
+async def test_a_look_that_shows_the_same_job_is_no_decision_but_a_word_of_anybody_is() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        job = world.engine.store.jobs[world.engine.store.objects[uid].key]
+        shown = job.seen.job
+        await asyncio.sleep(65)
+        assert job.seen.job is shown, "the value that was there is kept"
+        assert job.routine == 30_000
+        world.objects.edit(uid, {"terminate": {"reason": "now"}})
+        assert job.routine is None
+        await asyncio.sleep(0.1)
+        assert len(world.batch.terminations) == 1
 
 
 async def test_a_crash_between_the_call_and_its_write_sends_no_second_call() -> None:
