@@ -59,7 +59,7 @@ async def serve(settings: Settings) -> int:
             raise StartError(str(error)) from error
         elector = fence.elector = await _elector(client, settings) if settings.leader_elect else None
         engine = Engine(Ports(batch, objects, metrics, acting=fence), region=region, cadence=settings.cadence())
-        metrics.ask(engine.store.census, lambda: _terminating(engine))
+        metrics.ask(engine.store.census, lambda: _terminating(engine), engine.depths)
         app = http.make_app(metrics.registry, *_checks(engine))
         try:
             await parts.enter_async_context(http.serve(app, *settings.http_address))

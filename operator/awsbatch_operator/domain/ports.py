@@ -86,7 +86,7 @@ class ListError(Exception):
 
 
 class Telemetry(Protocol):
-    """Where figures go. `lane` is `look`, `terminate` or `status`; `code` AWS's error code or OK."""
+    """Where figures go. `lane` is one that a room of AWS keeps; `code` AWS's error code or OK."""
 
     def aws_request(self, operation: str, code: str, seconds: float) -> None: ...
     def describe_batch(self, size: int) -> None: ...

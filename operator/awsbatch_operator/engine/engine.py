@@ -133,14 +133,17 @@ class Engine:
         """Seconds since looks began to bring no answer; 0 while they do, or while there is nothing to look at."""
         return 0.0 if self._silent_since is None else asyncio.get_running_loop().time() - self._silent_since
 
+    @property
+    def depths(self) -> Mapping[str, Callable[[], int]]:
+        """What counts those that wait, by lane. Not at each tick: of looks it walks over all that are due."""
+        return {"status": self._writes.depth, "look": self._looks.depth}
+
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self.beat_at = loop.time()
             while self._held and self._held[0][0] <= loop.time():
                 self._writes.submit(self._held.popleft()[1])
-            self._ports.telemetry.queue_depth("status", self._writes.depth)
-            self._ports.telemetry.queue_depth("look", self._looks.depth)
             await asyncio.sleep(_TICK)
 
     # -- what the watch tells -----------------------------------------------------------------------------------------

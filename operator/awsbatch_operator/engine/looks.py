@@ -48,7 +48,6 @@ class Looks:
         region = self._regions.get(key.region)
         return region is not None and key in region.asked
 
-    @property
     def depth(self) -> int:
         now = asyncio.get_running_loop().time()
         return sum(region.schedule.depth(now) for region in self._regions.values())

@@ -49,7 +49,6 @@ class Writes:
         self._waiting.clear()
         self._settle()
 
-    @property
     def depth(self) -> int:
         return len(self._waiting) + len(self._writing)
 

@@ -63,10 +63,14 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, text, labels, namespace=_PREFIX, registry=self.registry, buckets=buckets)
 
-    def ask(self, census: Census, terminations_in_progress: Callable[[], int]) -> None:
-        """Where to ask at each scrape, once there is somebody to ask."""
+    def ask(
+        self, census: Census, terminations_in_progress: Callable[[], int], depths: Mapping[str, Callable[[], int]]
+    ) -> None:
+        """Where to ask at each scrape, once there is somebody to ask. `depths` by lane."""
         self.registry.register(_Jobs(census))
         self._terminations.set_function(terminations_in_progress)
+        for lane, depth in depths.items():
+            self._queue.labels(lane).set_function(depth)
 
     def aws_request(self, operation: str, code: str, seconds: float) -> None:
         self._requests.labels(operation, code).inc()

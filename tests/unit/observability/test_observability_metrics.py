@@ -34,7 +34,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
-    metrics.ask(lambda: {("team-a", "Running"): 3}, lambda: 0)
+    metrics.ask(lambda: {("team-a", "Running"): 3}, lambda: 0, {"look": lambda: 0})
     page = generate_latest(metrics.registry).decode()
     families = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE awsbatch_operator_")}
     assert families == {f"awsbatch_operator_{name}" for name in CONTRACT | {"build_info"}}
@@ -52,7 +52,7 @@ def test_it_is_the_engines_port_and_each_figure_has_its_place(metrics: Metrics) 
     port.termination_completed(90)
     port.status_write("written")
     port.leading(yes=True)
-    port.queue_depth("look", 7)
+    port.queue_depth("terminate", 7)
     assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="OK") == 1
     assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="TooManyRequestsException") == 1
     assert value(metrics, "aws_request_seconds_sum", operation="DescribeJobs") == pytest.approx(0.3)
@@ -65,7 +65,7 @@ def test_it_is_the_engines_port_and_each_figure_has_its_place(metrics: Metrics) 
     assert value(metrics, "termination_completion_seconds_bucket", le="120.0") == 1
     assert value(metrics, "status_writes_total", result="written") == 1
     assert value(metrics, "leader") == 1
-    assert value(metrics, "queue_depth", lane="look") == 7
+    assert value(metrics, "queue_depth", lane="terminate") == 7
     port.leading(yes=False)
     assert value(metrics, "leader") == 0
 
@@ -79,11 +79,13 @@ def test_the_buckets_of_a_termination_reach_from_5_ms_to_60_s_and_from_1_s_to_1_
 def test_jobs_and_terminations_are_asked_at_each_scrape(metrics: Metrics) -> None:
     census = {("team-a", "Running"): 3}
     under_way = [1]
-    metrics.ask(lambda: census, lambda: under_way[0])
+    metrics.ask(lambda: census, lambda: under_way[0], {"look": lambda: 10 * under_way[0]})
     assert value(metrics, "jobs", namespace="team-a", phase="Running") == 3
     census.clear()
     census["team-b", "Failed"] = 1
+    assert value(metrics, "queue_depth", lane="look") == 10
     under_way[0] = 5
+    assert value(metrics, "queue_depth", lane="look") == 50
     assert value(metrics, "jobs", namespace="team-a", phase="Running") is None
     assert value(metrics, "jobs", namespace="team-b", phase="Failed") == 1
     assert value(metrics, "terminations_in_progress") == 5
