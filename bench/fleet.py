@@ -46,12 +46,13 @@ class Fleet:
     async def renew(self) -> None:
         """New jobs and objects in the place of those that ended; returns once they have a status."""
         ended, self._ended = self._ended, []
+        patience = 60 + len(ended) / 20
         async with self._kube.watch() as sightings:
             await in_parallel(CONNECTIONS, (partial(self._kube.delete, name) for name in ended))
-            await sightings.deletions(len(ended), timeout=60)
+            await sightings.deletions(len(ended), timeout=patience)
             sightings.status_at.clear()
             await self.grow(len(ended))
-            await sightings.statuses(len(ended), timeout=60)
+            await sightings.statuses(len(ended), timeout=patience)
 
     async def clear_statuses(self) -> None:
         await in_parallel(CONNECTIONS, (partial(self._kube.patch_status, name, None) for name in self.live))

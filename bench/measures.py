@@ -17,7 +17,7 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.world import World
 from bench.contenders import Contender, launched, status_writes
 from bench.fleet import Fleet
-from bench.kube import Kube, in_parallel, until
+from bench.kube import Kube, Sightings, in_parallel, until
 from bench.process import cpu_seconds
 
 USERS: Final = 8
@@ -75,6 +75,15 @@ class Steady:
     def round_seconds(self) -> float:
         return self.seconds * self.objects / self.looks if self.looks else math.nan
 
+    @property
+    def cpu_a_look(self) -> float:
+        """Seconds of CPU time for one look at one job."""
+        return self.cpu_percent / 100 * self.seconds / self.looks if self.looks else math.nan
+
+    @property
+    def calls_a_minute(self) -> float:
+        return 60 * self.calls / self.seconds
+
 
 @dataclass(frozen=True, slots=True)
 class Latency:
@@ -114,7 +123,7 @@ async def first_sync(lab: Lab, contender: Contender) -> Sync:
         began = time.time()
         with launched(contender):
             await sightings.statuses(lab.size, timeout=lab.patience)
-    return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
+    return sync_since(began, sightings)
 
 
 async def bare_sync(lab: Lab) -> Sync:
@@ -126,6 +135,11 @@ async def bare_sync(lab: Lab) -> Sync:
         patches = (partial(lab.kube.patch_status, name, status) for name, status in statuses.items())
         await in_parallel(WRITERS, patches)
         await sightings.statuses(lab.size, timeout=lab.patience)
+    return sync_since(began, sightings)
+
+
+def sync_since(began: float, sightings: Sightings) -> Sync:
+    """`began`: seconds since the epoch."""
     return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
 
 
