@@ -14,7 +14,7 @@ _HEAD: Final = (
     "live jobs",
     "CPU a look",
     "memory a job *",
-    "calls a min and 1,000",
+    "calls, 100 looks",
     "round",
     "sync a job",
     "sync : bare client",
@@ -67,7 +67,7 @@ def sheet(points: Sequence[Point], machine: Mapping[str, str], day: str) -> Shee
         usual = [(point.objects, value(point.usual)) for point in points if point.usual is not None]
         lines = (Line("usual", usual), Line("ours", [(point.objects, value(point.ours)) for point in points]))
         sizes = {point.objects for point in points}
-        return Panel(title, lines, [target for target in targets if target[0] in sizes])
+        return Panel(title, "live jobs", lines, [target for target in targets if target[0] in sizes])
 
     syncs = panel("First sync, seconds from the start", lambda cost: cost.sync.last)
     bare = Line("bare", [(point.objects, point.bare.last) for point in points])
@@ -80,9 +80,9 @@ def sheet(points: Sequence[Point], machine: Mapping[str, str], day: str) -> Shee
             panel("CPU, per cent of a core", lambda cost: cost.rounds.cpu_percent, _CPU_TARGETS),
             panel("Memory, resident, MiB", lambda cost: cost.memory.resident, _MEMORY_TARGETS),
             panel("AWS calls a minute", lambda cost: cost.rounds.calls_a_minute),
-            Panel(syncs.title, (bare, *syncs.lines)),
+            Panel(syncs.title, syncs.across, (bare, *syncs.lines)),
         ),
-        "awsbatch-operator: what one job costs (* beyond what the fewest jobs need)",
+        "awsbatch-operator: what a job costs (* each beyond the fewest; round: every job looked at once)",
         [_HEAD, *rows(points)],
     )
 
@@ -103,10 +103,10 @@ def _row(point: Point, least: Point) -> tuple[str, ...]:
         f"{point.objects:,}",
         _told(1e6 * ours.rounds.cpu_a_look, "µs"),
         _told(kilobytes, "KiB", 1),
-        _told(1000 * ours.rounds.calls_a_minute / point.objects, "", 1),
+        _told(100 * ours.rounds.calls_a_look, "", 2),
         _told(ours.rounds.round_seconds, "s"),
         _told(1000 * (ours.sync.last - ours.sync.first) / point.objects, "ms", 2),
-        _told(ours.sync.last / point.bare.last, "x", 2),
+        f"{ours.sync.last / point.bare.last:.2f}x",
     )
 
 

@@ -69,7 +69,7 @@ class Steady:
     @property
     def calls_a_round(self) -> float:
         """A round is as many looks as there are jobs."""
-        return self.calls * self.objects / self.looks if self.looks else math.nan
+        return self.calls_a_look * self.objects
 
     @property
     def round_seconds(self) -> float:
@@ -79,6 +79,10 @@ class Steady:
     def cpu_a_look(self) -> float:
         """Seconds of CPU time for one look at one job."""
         return self.cpu_percent / 100 * self.seconds / self.looks if self.looks else math.nan
+
+    @property
+    def calls_a_look(self) -> float:
+        return self.calls / self.looks if self.looks else math.nan
 
     @property
     def calls_a_minute(self) -> float:

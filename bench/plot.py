@@ -8,7 +8,7 @@ from typing import Final
 
 WIDTH: Final = 840
 _PANEL: Final = (420, 236)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 18, 44, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 26, 40, 48
 """What a panel leaves around its axes."""
 _HEAD: Final = 76
 _ROW: Final = 20
@@ -45,9 +45,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """`targets`: the greatest values that are allowed at some x."""
+    """`title` names the upright axis with its unit, `across` the other one. `targets`: the most allowed at some x."""
 
     title: str
+    across: str
     lines: Sequence[Line]
     targets: Sequence[Point] = ()
 
@@ -108,7 +109,7 @@ def _legend(legend: Sequence[tuple[str, str]]) -> list[str]:
 def _panel(panel: Panel) -> list[str]:
     xs = sorted({x for line in panel.lines for x, _ in line.points})
     ys = [y for line in panel.lines for _, y in line.shown] + [y for _, y in panel.targets]
-    ticks = steps(min(ys), max(ys))
+    ticks = steps(min(ys, default=1.0), max(ys, default=1.0))
     across = _Axis(xs[0], xs[-1], _LEFT, _PANEL[0] - _RIGHT)
     up = _Axis(ticks[0], ticks[-1], _PANEL[1] - _BOTTOM, _TOP)
     drawn = [_text(20, 26, panel.title, "panel")]
@@ -118,6 +119,7 @@ def _panel(panel: Panel) -> list[str]:
     for x in xs:
         drawn.append(f'<path class="grid" d="M{across.at(x)} {_TOP}V{_PANEL[1] - _BOTTOM}"/>')
         drawn.append(_text(across.at(x), _PANEL[1] - _BOTTOM + 16, f"{x:,.0f}", "small", "middle"))
+    drawn.append(_text((_LEFT + _PANEL[0] - _RIGHT) / 2, _PANEL[1] - 14, panel.across, "small", "middle"))
     drawn += [f'<path class="target" d="M{across.at(x) - 11} {up.at(y)}h22"/>' for x, y in panel.targets]
     for line in panel.lines:
         drawn += _line(line.kind, [(across.at(x), up.at(y)) for x, y in line.shown])
