@@ -192,7 +192,7 @@ async def single(lab: Lab, *, count: int, spacing: float) -> Single:
 
     async def terminate(name: str, job_id: str) -> None:
         sent[job_id] = time.time()
-        await lab.kube.patch(name, _stated(f"runaway cost of {name}"))
+        await lab.kube.patch(name, stated(f"runaway cost of {name}"))
         answered[job_id] = time.time()
 
     loop = asyncio.get_running_loop()
@@ -213,8 +213,8 @@ async def mass(lab: Lab, *, count: int, same_reason: bool) -> Mass:
     chosen = lab.fleet.take(count)
     lab.world.batch.clear_calls()
     began = time.time()
-    stated = ((name, "budget is spent" if same_reason else f"budget of {name} is spent") for name in chosen)
-    await in_parallel(USERS, (partial(lab.kube.patch, name, _stated(reason)) for name, reason in stated))
+    reasons = {name: "budget is spent" if same_reason else f"budget of {name} is spent" for name in chosen}
+    await in_parallel(USERS, (partial(lab.kube.patch, name, stated(reason)) for name, reason in reasons.items()))
     patched = time.time()
     arrived = await _arrivals(lab, chosen)
     counts = lab.world.batch.counts()
@@ -227,7 +227,7 @@ async def recovery(lab: Lab, contender: Contender, *, each: bool = False) -> flo
     contender.kill9()
     chosen = lab.fleet.take(1)
     for name in chosen:
-        await lab.kube.patch(name, _stated("stated while nobody watched"))
+        await lab.kube.patch(name, stated("stated while nobody watched"))
     lab.world.batch.clear_calls()
     began = time.time()
     contender.launch()
@@ -236,7 +236,7 @@ async def recovery(lab: Lab, contender: Contender, *, each: bool = False) -> flo
     return max(arrived.values()) - began
 
 
-def _stated(reason: str) -> dict[str, Any]:
+def stated(reason: str) -> dict[str, Any]:
     return {"spec": {"terminate": {"reason": reason}}}
 
 
