@@ -1,7 +1,7 @@
 """The N live jobs and the objects that name them."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Final
 
@@ -48,11 +48,9 @@ class Fleet:
         """The objects that live longest and are about to end: they count as live no more."""
         return {name: self.live.pop(name) for name in list(self.live)[:count]}
 
-    async def replace(self, ended: Mapping[str, str]) -> None:
-        """New jobs and objects in the place of these, which Batch forgets, as it does some time after the end."""
+    async def replace(self, ended: Collection[str]) -> None:
+        """New jobs and objects in the place of these."""
         await in_parallel(CONNECTIONS, (partial(self._kube.delete, name) for name in ended))
-        for job_id in ended.values():
-            self._batch.forget(job_id)
         await self.grow(len(ended))
 
     async def renew(self) -> None:

@@ -22,6 +22,8 @@ from bench.measures import Lab, settle, stated
 SAMPLE_EVERY: Final = 10.0
 LINGER: Final = 45.0
 """Seconds from the end of a job to the deletion of its object: by then the operator has looked (30 s, ±10 %)."""
+RETENTION: Final = 120.0
+"""Seconds after which Batch forgets a job that ended; a week, as in real life, would be a leak of the sandbox here."""
 
 
 @click.command()
@@ -82,6 +84,7 @@ class Churn:
 async def _soak(course: Course, minutes: float, rate: int, tell: Tell) -> list[Sample]:
     async with lab_of(course, tell) as (lab, _):
         operator = ours(lab.world)
+        lab.world.batch.settings(retention=RETENTION)
         lab.world.batch.clear_calls()
         with launched(operator):
             await settle(lab, seconds=5)
