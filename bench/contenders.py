@@ -62,7 +62,16 @@ def ours(world: World, flags: Sequence[str] = ()) -> OperatorProcess:
 
 def status_writes(operator: OperatorProcess) -> float:
     """How many writes of a status it made since it started, by its own count."""
-    return sum(value for _, value in operator.metrics().get("awsbatch_operator_status_writes_total", []))
+    return _sum(operator, "awsbatch_operator_status_writes_total")
+
+
+def tracked(operator: OperatorProcess) -> float:
+    """How many objects it knows, by its own count."""
+    return _sum(operator, "awsbatch_operator_jobs")
+
+
+def _sum(operator: OperatorProcess, metric: str) -> float:
+    return sum(value for _, value in operator.metrics().get(metric, []))
 
 
 @contextmanager

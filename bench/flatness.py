@@ -15,7 +15,10 @@ _FIRST_QUARTER: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One moment, `at` seconds after the start. MiB, and counts: `tracked` objects by the operator's own metrics."""
+    """One moment, `at` seconds after the start. MiB, and counts.
+
+    By the operator's own metrics: `tracked` objects, and `writes` of a status since it started. `ended` jobs so far.
+    """
 
     at: float
     resident: float
@@ -23,6 +26,8 @@ class Sample:
     files: int
     threads: int
     tracked: int
+    writes: int
+    ended: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,11 @@ def verdicts(samples: Sequence[Sample]) -> list[Verdict]:
         Verdict(figure, unit, *_line([sample.at for sample in later], [value(sample) for sample in later]))
         for figure, unit, value in _FIGURES
     ]
+
+
+def kept_up(last: Sample, *, lingering: float) -> bool:
+    """Whether both statuses of each object that is gone were written, alive and ended: who does nothing stays flat."""
+    return last.writes >= 2 * (last.ended - lingering)
 
 
 def _line(moments: Sequence[float], values: Sequence[float]) -> tuple[float, float]:

@@ -14,9 +14,9 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import ProcessError
 from bench import process
 from bench.command import control_plane_option, measured, teller
-from bench.contenders import launched, ours
+from bench.contenders import launched, ours, status_writes, tracked
 from bench.course import Course, Tell, lab_of
-from bench.flatness import Sample, verdicts
+from bench.flatness import Sample, kept_up, verdicts
 from bench.measures import Lab, settle, stated
 
 SAMPLE_EVERY: Final = 10.0
@@ -43,6 +43,9 @@ def main(minutes: float, objects: int, rate: int, control_plane: str, file: Path
         saved |= {"verdicts": [asdict(one) for one in found], "samples": [asdict(one) for one in samples]}
         file.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
     click.echo("\n".join(map(str, found)))
+    last = samples[-1]
+    if not kept_up(last, lingering=rate * LINGER):
+        raise click.ClickException(f"{last.writes:,} writes for {last.ended:,} jobs: it fell behind, nothing is shown")
     if not all(one.flat for one in found):
         raise SystemExit(1)
 
@@ -72,9 +75,8 @@ class Churn:
         kind = self.ended % 10
         self.ended += 1
         if kind == 0:
-            await self._lab.kube.patch(
-                name, stated(f"{name} is not needed" if self.ended % 20 > 1 else "budget is spent")
-            )
+            reason = "budget is spent" if self.ended % 20 == 1 else f"{name} is not needed"
+            await self._lab.kube.patch(name, stated(reason))
         elif kind == 1:
             batch.move(job_id, "FAILED", exit_code=137, container_reason="OutOfMemoryError: container killed")
         else:
@@ -98,28 +100,31 @@ async def _churned(lab: Lab, operator: OperatorProcess, churn: Churn, seconds: f
     while (passed := time.monotonic() - began) < seconds:
         await churn.step()
         if passed >= len(samples) * SAMPLE_EVERY:
-            samples.append(_sample(operator, passed))
+            samples.append(_sample(operator, passed, churn.ended))
             if len(samples) % round(60 / SAMPLE_EVERY) == 1:
                 lab.world.batch.clear_calls()  # its record of calls is for tests, and would grow for ever
-                tell(f"{churn.ended:,} jobs ended; {_words(samples[-1])}; {_others(operator)}")
+                tell(f"{_words(samples[-1])}; {_others(operator)}")
         step += 1
         await asyncio.sleep(began + step - time.monotonic())
-    samples.append(_sample(operator, seconds))
+    samples.append(_sample(operator, seconds, churn.ended))
     return samples
 
 
-def _sample(operator: OperatorProcess, at: float) -> Sample:
+def _sample(operator: OperatorProcess, at: float, ended: int) -> Sample:
     if not operator.running:
         raise ProcessError(f"the operator ended by itself:\n{operator.last_words()}")
-    memory, pid = process.memory(operator.pid), operator.pid
-    tracked = sum(value for _, value in operator.metrics().get("awsbatch_operator_jobs", []))
-    return Sample(at, memory.resident, memory.proportional, process.files(pid), process.threads(pid), round(tracked))
+    pid = operator.pid
+    memory = process.memory(pid)
+    files, threads = process.files(pid), process.threads(pid)
+    known, writes = round(tracked(operator)), round(status_writes(operator))
+    return Sample(at, memory.resident, memory.proportional, files, threads, known, writes, ended)
 
 
 def _words(sample: Sample) -> str:
     return (
-        f"{sample.resident:.1f} MiB resident, {sample.proportional:.1f} proportional, {sample.files} files, "
-        f"{sample.threads} threads, {sample.tracked:,} objects"
+        f"{sample.ended:,} jobs ended, {sample.writes:,} writes; {sample.resident:.1f} MiB resident, "
+        f"{sample.proportional:.1f} proportional, {sample.files} files, {sample.threads} threads, "
+        f"{sample.tracked:,} objects"
     )
 
 

@@ -1,7 +1,8 @@
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
-from bench.flatness import Sample, Verdict, verdicts
+from bench.flatness import Sample, Verdict, kept_up, verdicts
 
 MINUTES = 40
 
@@ -10,7 +11,7 @@ def samples(memory: Callable[[float], float], threads: Callable[[float], int] = 
     """One every 10 s; `memory` and `threads` by the part of the time that has passed."""
     moments = [10.0 * number for number in range(6 * MINUTES + 1)]
     parts = [(at, at / moments[-1]) for at in moments]
-    return [Sample(at, memory(part), 90.0, 20, threads(part), 2000) for at, part in parts]
+    return [Sample(at, memory(part), 90.0, 20, threads(part), 2000, 0, 0) for at, part in parts]
 
 
 def verdict(figure: str, found: list[Sample]) -> Verdict:
@@ -59,6 +60,12 @@ def test_what_shrinks_is_flat() -> None:
 def test_too_few_samples_prove_nothing() -> None:
     assert not any(one.flat for one in verdicts(samples(lambda _: 100.0)[:20]))
     assert not any(one.flat for one in verdicts([]))
+
+
+def test_an_operator_that_does_not_write_what_ended_shows_nothing() -> None:
+    last = replace(samples(lambda _: 100.0)[-1], ended=24_000)
+    assert kept_up(replace(last, writes=2000 + 2 * 23_550), lingering=450)
+    assert not kept_up(replace(last, writes=2000 + 23_550), lingering=450), "the first status of each alone"
 
 
 def test_a_verdict_is_told_in_one_line() -> None:

@@ -24,6 +24,12 @@ def test_threads_are_counted() -> None:
 
 def test_children_are_told_by_the_module_that_they_run() -> None:
     argv = [sys.executable, "-m", "code", "-q"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as child:
+    nowhere = subprocess.DEVNULL
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=nowhere) as child:
+        assert child.stdin
+        assert child.stdout
+        child.stdin.write(b"print('up')\n")
+        child.stdin.flush()
+        assert child.stdout.readline(), "until then it may not run its program yet"
         assert children()["code"] == child.pid
         child.kill()
