@@ -17,8 +17,10 @@ from bench.command import control_plane_option, measured, teller
 from bench.contenders import launched, ours, status_writes, tracked
 from bench.course import Course, Tell, lab_of
 from bench.flatness import Sample, kept_up, verdicts
-from bench.measures import Lab, settle, stated
+from bench.measures import Lab, mass, settle, stated
 
+STORM: Final = 50
+"""Terminations at once, each with a reason of its own."""
 SAMPLE_EVERY: Final = 10.0
 LINGER: Final = 45.0
 """Seconds from the end of a job to the deletion of its object: by then the operator has looked (30 s, ±10 %)."""
@@ -90,6 +92,9 @@ async def _soak(course: Course, minutes: float, rate: int, tell: Tell) -> list[S
         lab.world.batch.clear_calls()
         with launched(operator):
             await settle(lab, seconds=5)
+            # A storm first: pools of threads and connections fill up as they are needed, and that is no leak.
+            await mass(lab, count=STORM, same_reason=False)
+            await lab.fleet.renew()
             return await _churned(lab, operator, Churn(lab, rate), 60 * minutes, tell)
 
 
