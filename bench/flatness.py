@@ -48,9 +48,9 @@ class Verdict:
         return f"{found} - {'flat' if self.flat else 'NOT FLAT'}"
 
 
+# Proportional memory is told but not judged: it grows when a neighbour that shared pages ends.
 _FIGURES: Final[Sequence[tuple[str, str, Callable[[Sample], float]]]] = (
     ("memory, resident", " MiB", lambda sample: sample.resident),
-    ("memory, proportional", " MiB", lambda sample: sample.proportional),
     ("open files", "", lambda sample: sample.files),
     ("threads", "", lambda sample: sample.threads),
     ("objects tracked", "", lambda sample: sample.tracked),
