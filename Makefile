@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox test coverage lint format e2e bench locks docs clean
+.PHONY: help setup demo sandbox test coverage lint format e2e bench bench-cost soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -11,7 +11,7 @@ READY := $(VENV)/.ready
 CODE := operator tests tools bench
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## install everything into .venv (the other targets do it by themselves)
 
@@ -62,6 +62,12 @@ e2e: $(READY) ## tests/e2e on the control plane that is there: KUBEBUILDER_ASSET
 
 bench: $(READY) ## the figures of bench/README.md, anew: KUBEBUILDER_ASSETS, else the embedded control plane
 	@$(BIN)/python -m bench $(ARGS)
+
+bench-cost: $(READY) ## cost against the number of jobs, 100 to 30,000: draws bench/cost.svg anew
+	@$(BIN)/python -m bench.cost $(ARGS)
+
+soak: $(READY) ## 40 minutes of churn at 2,000 objects: memory, files and threads must stay flat
+	@$(BIN)/python -m bench.soak $(ARGS)
 
 docs: $(READY) ## regenerate what is generated
 	$(BIN)/python tools/api_docs.py > docs/api.md

@@ -25,11 +25,12 @@ class Contender(Protocol):
 
 
 class UsualWay:
-    """bench/usual_way.py under `kopf run`."""
+    """bench/usual_way.py under `kopf run`. `look_every`: seconds from one look at an object to the next."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, look_every: float = 10.0) -> None:
         argv = [sys.executable, "-m", "kopf", "run", "--all-namespaces", "--quiet", str(_USUAL_WAY)]
         environment = operator_environment(world.control_plane.kubeconfig, world.cache, world.batch.url)
+        environment["LOOK_EVERY"] = str(look_every)
         self._child = Child("usual way", argv, log=world.directory / "usual_way.log", environment=environment)
 
     @property
@@ -61,7 +62,16 @@ def ours(world: World, flags: Sequence[str] = ()) -> OperatorProcess:
 
 def status_writes(operator: OperatorProcess) -> float:
     """How many writes of a status it made since it started, by its own count."""
-    return sum(value for _, value in operator.metrics().get("awsbatch_operator_status_writes_total", []))
+    return _sum(operator, "awsbatch_operator_status_writes_total")
+
+
+def tracked(operator: OperatorProcess) -> float:
+    """How many objects it knows, by its own count."""
+    return _sum(operator, "awsbatch_operator_jobs")
+
+
+def _sum(operator: OperatorProcess, metric: str) -> float:
+    return sum(value for _, value in operator.metrics().get(metric, []))
 
 
 @contextmanager

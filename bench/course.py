@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL
@@ -18,9 +18,12 @@ from bench.process import Memory, load, memory
 
 GRACE: Final = 3.0
 """Seconds from TerminateJob to the end of a job."""
-MOST_TERMINATED: Final = 500
+AT_ONCE: Final = 500
+"""How many terminations the design's target speaks of, and what the default budget lets through in under a minute."""
+AMPLE_RATE: Final = 1000.0
+"""TerminateJob a second: more than anybody patches, so that the budget is no part of what is measured."""
 SHORT_ROUND: Final = 10.0
-_DEFAULT_DESCRIBE_RATE: Final = 5.0
+DEFAULT_DESCRIBE_RATE: Final = 5.0
 
 Tell = Callable[[str], None]
 
@@ -37,19 +40,26 @@ class Course:
     recoveries: int = 3
 
     @property
-    def terminated(self) -> int:
-        return min(MOST_TERMINATED, self.objects // 2)
+    def half(self) -> int:
+        return self.objects // 2
+
+    @property
+    def at_once(self) -> int:
+        return min(AT_ONCE, self.half)
 
     @property
     def describe_rate(self) -> float:
         """The default where it suffices for looks every 10 s, else twice what they need."""
         needed = self.objects / LOOKS_PER_CALL / SHORT_ROUND
-        return _DEFAULT_DESCRIBE_RATE if needed <= _DEFAULT_DESCRIBE_RATE / 2 else 2 * needed
+        return DEFAULT_DESCRIBE_RATE if needed <= DEFAULT_DESCRIBE_RATE / 2 else 2 * needed
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What one contender cost. None: not measured, for it would be the same as what stands beside it."""
+    """What one contender cost. None: not measured, for it would be the same as what stands beside it.
+
+    `same_reason` and `different_reasons` end 500 jobs at most, `half_*` half of all; `half_different` with AMPLE_RATE.
+    """
 
     syncs: list[Sync]
     short_rounds: Steady
@@ -60,6 +70,8 @@ class Findings:
     recoveries: list[float]
     default_rounds: Steady | None = None
     different_reasons: Mass | None = None
+    half_same: Mass | None = None
+    half_different: Mass | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +92,17 @@ async def run(course: Course, *, usual: bool, tell: Tell) -> Result:
     before, began = load(), time.monotonic()
     compared: Findings | None = None
     async with asyncio.timeout(900 + course.objects / 10):
-        async with _lab(course, tell) as (lab, version):
+        async with lab_of(course, tell) as (lab, version):
             bare, found = await _our_way(lab, course, tell)
         if usual:
-            async with _lab(course, tell) as (lab, _):
+            async with lab_of(course, tell) as (lab, _):
                 compared = await _usual_way(lab, course, tell)
     took = time.monotonic() - began
     return Result(course.objects, version, before, took, course.describe_rate, bare, found, compared)
 
 
 @asynccontextmanager
-async def _lab(course: Course, tell: Tell) -> AsyncIterator[tuple[Lab, str]]:
+async def lab_of(course: Course, tell: Tell) -> AsyncIterator[tuple[Lab, str]]:
     """A fresh world with the objects in it, and the version of its control plane."""
     with World(course.control_plane, grace=GRACE) as world:
         async with connected(world.control_plane.kubeconfig) as kube:
@@ -107,30 +119,59 @@ async def _our_way(lab: Lab, course: Course, tell: Tell) -> tuple[list[Sync], Fi
         syncs.append(await measures.first_sync(lab, ours(lab.world)))
         bare.append(await measures.bare_sync(lab))
         tell(f"ours: first sync {syncs[-1].last:.2f} s, bare client {bare[-1].last:.2f} s")
-    default_window, short_window = course.windows
-    flags = (f"--look-running={SHORT_ROUND:.0f}s", f"--describe-rate={course.describe_rate:g}")
-    hurried = ours(lab.world, flags)
-    lab.world.batch.clear_calls()
-    with launched(hurried):
-        await measures.settle(lab, seconds=SHORT_ROUND / 2)
-        short_rounds = await measures.steady(lab, hurried, seconds=short_window)
-    tell(f"ours: looks every 10 s take {short_rounds.cpu_percent:.2f} % of a core")
+    short_rounds = await _short_rounds(lab, course, tell)
     operator = ours(lab.world)
     lab.world.batch.clear_calls()
     with launched(operator):
+        default_window = course.windows[0]
         await measures.settle(lab, seconds=default_window / 4)
         default_rounds = await measures.steady(lab, operator, seconds=default_window)
         used = memory(operator.pid)
         tell(f"ours: default looks take {default_rounds.cpu_percent:.2f} % of a core, {used.resident:.0f} MiB")
         brisk, calm = await _singles(lab, course, tell, "ours")
-        same = await measures.mass(lab, count=course.terminated, same_reason=True)
-        tell(f"ours: {same.count} with one reason {same.arrival:.2f} s, {same.calls} calls")
-        await lab.fleet.renew()
-        different = await measures.mass(lab, count=course.terminated, same_reason=False)
-        tell(f"ours: {different.count} with different reasons {different.arrival:.2f} s, {different.calls} calls")
+        half_same, same, different = await _masses(lab, course, tell)
         recoveries = [await measures.recovery(lab, operator) for _ in range(course.recoveries)]
         tell(f"ours: recovery {', '.join(f'{one:.2f}' for one in recoveries)} s")
-    return bare, Findings(syncs, short_rounds, used, brisk, calm, same, recoveries, default_rounds, different)
+    half_different = await _half_different(lab, course, tell)
+    found = Findings(syncs, short_rounds, used, brisk, calm, same, recoveries, default_rounds, different)
+    return bare, replace(found, half_same=half_same, half_different=half_different)
+
+
+async def _short_rounds(lab: Lab, course: Course, tell: Tell) -> Steady:
+    operator = ours(lab.world, (f"--look-running={SHORT_ROUND:.0f}s", f"--describe-rate={course.describe_rate:g}"))
+    lab.world.batch.clear_calls()
+    with launched(operator):
+        await measures.settle(lab, seconds=SHORT_ROUND / 2)
+        rounds = await measures.steady(lab, operator, seconds=course.windows[1])
+    tell(f"ours: looks every 10 s take {rounds.cpu_percent:.2f} % of a core")
+    return rounds
+
+
+async def _masses(lab: Lab, course: Course, tell: Tell) -> tuple[Mass | None, Mass, Mass]:
+    """With the default budget: half with one reason, unless the next is as many; 500 with one; 500 with many."""
+    half: Mass | None = None
+    if course.half > course.at_once:
+        half = await _mass(lab, course.half, tell, same_reason=True)
+        await lab.fleet.renew()
+    same = await _mass(lab, course.at_once, tell, same_reason=True)
+    await lab.fleet.renew()
+    return half, same, await _mass(lab, course.at_once, tell, same_reason=False)
+
+
+async def _half_different(lab: Lab, course: Course, tell: Tell) -> Mass:
+    operator = ours(lab.world, (f"--terminate-rate={AMPLE_RATE:g}",))
+    lab.world.batch.clear_calls()
+    with launched(operator):
+        await lab.fleet.renew()
+        await measures.settle(lab, seconds=1)
+        return await _mass(lab, course.half, tell, same_reason=False)
+
+
+async def _mass(lab: Lab, count: int, tell: Tell, *, same_reason: bool, who: str = "ours") -> Mass:
+    found = await measures.mass(lab, count=count, same_reason=same_reason)
+    reasons = "one reason" if same_reason else "different reasons"
+    tell(f"{who}: {found.count} with {reasons} {found.arrival:.2f} s, {found.calls} calls")
+    return found
 
 
 async def _usual_way(lab: Lab, course: Course, tell: Tell) -> Findings:
@@ -144,8 +185,7 @@ async def _usual_way(lab: Lab, course: Course, tell: Tell) -> Findings:
         used = memory(operator.pid)
         tell(f"usual way: looks every 10 s take {rounds.cpu_percent:.1f} % of a core, {used.resident:.0f} MiB")
         brisk, calm = await _singles(lab, course, tell, "usual way")
-        same = await measures.mass(lab, count=course.terminated, same_reason=True)
-        tell(f"usual way: {same.count} with one reason {same.arrival:.2f} s, {same.calls} calls")
+        same = await _mass(lab, course.at_once, tell, same_reason=True, who="usual way")
         recoveries = [await measures.recovery(lab, operator, each=True)]
         tell(f"usual way: recovery {recoveries[0]:.2f} s")
     return Findings(syncs, rounds, used, brisk, calm, same, recoveries)

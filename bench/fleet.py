@@ -1,6 +1,7 @@
 """The N live jobs and the objects that name them."""
 
 import random
+from collections.abc import Collection
 from functools import partial
 from typing import Any, Final
 
@@ -43,15 +44,25 @@ class Fleet:
         self._ended += names
         return {name: self.live.pop(name) for name in names}
 
+    def oldest(self, count: int) -> dict[str, str]:
+        """The objects that live longest and are about to end: they count as live no more."""
+        return {name: self.live.pop(name) for name in list(self.live)[:count]}
+
+    async def replace(self, ended: Collection[str]) -> None:
+        """New jobs and objects in the place of these."""
+        await in_parallel(CONNECTIONS, (partial(self._kube.delete, name) for name in ended))
+        await self.grow(len(ended))
+
     async def renew(self) -> None:
         """New jobs and objects in the place of those that ended; returns once they have a status."""
         ended, self._ended = self._ended, []
+        patience = 60 + len(ended) / 20
         async with self._kube.watch() as sightings:
             await in_parallel(CONNECTIONS, (partial(self._kube.delete, name) for name in ended))
-            await sightings.deletions(len(ended), timeout=60)
+            await sightings.deletions(len(ended), timeout=patience)
             sightings.status_at.clear()
             await self.grow(len(ended))
-            await sightings.statuses(len(ended), timeout=60)
+            await sightings.statuses(len(ended), timeout=patience)
 
     async def clear_statuses(self) -> None:
         await in_parallel(CONNECTIONS, (partial(self._kube.patch_status, name, None) for name in self.live))

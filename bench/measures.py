@@ -17,7 +17,7 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.world import World
 from bench.contenders import Contender, launched, status_writes
 from bench.fleet import Fleet
-from bench.kube import Kube, in_parallel, until
+from bench.kube import Kube, Sightings, in_parallel, until
 from bench.process import cpu_seconds
 
 USERS: Final = 8
@@ -69,11 +69,24 @@ class Steady:
     @property
     def calls_a_round(self) -> float:
         """A round is as many looks as there are jobs."""
-        return self.calls * self.objects / self.looks if self.looks else math.nan
+        return self.calls_a_look * self.objects
 
     @property
     def round_seconds(self) -> float:
         return self.seconds * self.objects / self.looks if self.looks else math.nan
+
+    @property
+    def cpu_a_look(self) -> float:
+        """Seconds of CPU time for one look at one job."""
+        return self.cpu_percent / 100 * self.seconds / self.looks if self.looks else math.nan
+
+    @property
+    def calls_a_look(self) -> float:
+        return self.calls / self.looks if self.looks else math.nan
+
+    @property
+    def calls_a_minute(self) -> float:
+        return 60 * self.calls / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +127,7 @@ async def first_sync(lab: Lab, contender: Contender) -> Sync:
         began = time.time()
         with launched(contender):
             await sightings.statuses(lab.size, timeout=lab.patience)
-    return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
+    return sync_since(began, sightings)
 
 
 async def bare_sync(lab: Lab) -> Sync:
@@ -126,6 +139,11 @@ async def bare_sync(lab: Lab) -> Sync:
         patches = (partial(lab.kube.patch_status, name, status) for name, status in statuses.items())
         await in_parallel(WRITERS, patches)
         await sightings.statuses(lab.size, timeout=lab.patience)
+    return sync_since(began, sightings)
+
+
+def sync_since(began: float, sightings: Sightings) -> Sync:
+    """`began`: seconds since the epoch."""
     return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
 
 
@@ -174,7 +192,7 @@ async def single(lab: Lab, *, count: int, spacing: float) -> Single:
 
     async def terminate(name: str, job_id: str) -> None:
         sent[job_id] = time.time()
-        await lab.kube.patch(name, _stated(f"runaway cost of {name}"))
+        await lab.kube.patch(name, stated(f"runaway cost of {name}"))
         answered[job_id] = time.time()
 
     loop = asyncio.get_running_loop()
@@ -195,8 +213,8 @@ async def mass(lab: Lab, *, count: int, same_reason: bool) -> Mass:
     chosen = lab.fleet.take(count)
     lab.world.batch.clear_calls()
     began = time.time()
-    stated = ((name, "budget is spent" if same_reason else f"budget of {name} is spent") for name in chosen)
-    await in_parallel(USERS, (partial(lab.kube.patch, name, _stated(reason)) for name, reason in stated))
+    reasons = {name: "budget is spent" if same_reason else f"budget of {name} is spent" for name in chosen}
+    await in_parallel(USERS, (partial(lab.kube.patch, name, stated(reason)) for name, reason in reasons.items()))
     patched = time.time()
     arrived = await _arrivals(lab, chosen)
     counts = lab.world.batch.counts()
@@ -209,7 +227,7 @@ async def recovery(lab: Lab, contender: Contender, *, each: bool = False) -> flo
     contender.kill9()
     chosen = lab.fleet.take(1)
     for name in chosen:
-        await lab.kube.patch(name, _stated("stated while nobody watched"))
+        await lab.kube.patch(name, stated("stated while nobody watched"))
     lab.world.batch.clear_calls()
     began = time.time()
     contender.launch()
@@ -218,7 +236,7 @@ async def recovery(lab: Lab, contender: Contender, *, each: bool = False) -> flo
     return max(arrived.values()) - began
 
 
-def _stated(reason: str) -> dict[str, Any]:
+def stated(reason: str) -> dict[str, Any]:
     return {"spec": {"terminate": {"reason": reason}}}
 
 

@@ -33,6 +33,26 @@ def memory(pid: int) -> Memory:
     return Memory(sizes["Rss"] / 1024, sizes["Pss"] / 1024, peak / 1024)
 
 
+def files(pid: int) -> int:
+    """Open ones, sockets and pipes among them."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def threads(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/task").iterdir())
+
+
+def children() -> dict[str, int]:
+    """Process ids of this process's children, by the module or program that they run."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text("utf-8").split():
+            words = Path(f"/proc/{pid}/cmdline").read_text("utf-8").split("\0")
+            name = words[words.index("-m") + 1] if "-m" in words else Path(words[0]).name
+            found[name] = int(pid)
+    return found
+
+
 def _kilobytes(file: str) -> dict[str, int]:
     lines = (line.split() for line in Path(file).read_text("utf-8").splitlines())
     return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}

@@ -1,13 +1,13 @@
 """The table that people read. It is Markdown, so that it can stand in bench/README.md as it is."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL
-from bench.course import SHORT_ROUND, Findings, Result
+from bench.course import AMPLE_RATE, SHORT_ROUND, Findings, Result
 from bench.measures import BRISK, CALM, Mass, Single, Steady
 
 _HEAD: Final = ("figure", "usual way", "ours", "target", "met?")
@@ -44,6 +44,7 @@ class _Rows:
 
     def __init__(self, result: Result) -> None:
         self._result = result
+        self.ours = result.ours
         self.rows: list[Row] = []
 
     def add(
@@ -60,14 +61,18 @@ class _Rows:
 
 def table(results: Sequence[Result]) -> str:
     """All figures of all sizes."""
-    return "\n\n".join(f"{_title(result)}\n\n{_render(rows_of(result))}" for result in results)
+    return "\n\n".join(f"{_title(result)}\n\n{_rendered(result)}" for result in results)
+
+
+def _rendered(result: Result) -> str:
+    return markdown([_HEAD, *(row.cells() for row in rows_of(result))], numbers=(1, 2, 3))
 
 
 def rows_of(result: Result) -> list[Row]:
     found = _Rows(result)
     _add_syncs(found, result)
     _add_rounds(found, result.objects)
-    _add_terminations(found, result.objects, result.ours)
+    _add_terminations(found, result.objects)
     return found.rows
 
 
@@ -75,6 +80,7 @@ def _title(result: Result) -> str:
     rate = f"`--describe-rate={result.describe_rate:g}`"
     return (
         f"**{result.objects:,} live jobs**, Kubernetes {result.control_plane}; {_SHORT} with {rate}; "
+        f"ample budget: `--terminate-rate={AMPLE_RATE:g}`; "
         f"load of the machine before: {result.load:.2f}; took {result.took:.0f} s"
     )
 
@@ -107,21 +113,21 @@ def _add_round(
     calls = float(math.ceil(objects / LOOKS_PER_CALL))
     found.add(f"AWS calls a round, {looks}", of(lambda rounds: rounds.calls_a_round), "", calls)
     found.add(f"length of a round, {looks}", of(lambda rounds: rounds.round_seconds), " s")
+    found.add(f"AWS calls a minute, {looks}", of(lambda rounds: rounds.calls_a_minute))
     writes = f"Kubernetes writes a minute, {looks}"
     found.add(writes, of(lambda rounds: 60 * rounds.writes / rounds.seconds), "", 0.0)
 
 
-def _add_terminations(found: _Rows, objects: int, ours: Findings) -> None:
+def _add_terminations(found: _Rows, objects: int) -> None:
     small, large = objects <= 1000, objects <= 10_000
     limits = (20.0 if small else None, 100.0 if small else 250.0 if large else None)
     _add_single(found, f"{1 / CALM:.0f} patches/s to TerminateJob", lambda one: one.calm, limits)
     # More than the budget lets through: what waits here waits by design, so no target stands beside it.
     _add_single(found, f"{1 / BRISK:.0f} patches/s to TerminateJob", lambda one: one.brisk, (None, None))
-    same = f"terminate {ours.same_reason.count}, one reason"
-    _add_mass(found, same, lambda one: one.same_reason, 1.3, 20.0)
-    if ours.different_reasons is not None:
-        different = f"terminate {ours.different_reasons.count}, all different reasons"
-        _add_mass(found, different, lambda one: one.different_reasons, None, None)
+    _add_mass(found, "one reason", lambda one: one.same_reason, 1.3, 20.0)
+    _add_mass(found, "one reason", lambda one: one.half_same, None, None)
+    _add_mass(found, "all different reasons", lambda one: one.different_reasons, None, None)
+    _add_mass(found, "all different reasons, ample budget", lambda one: one.half_different, None, None)
     found.add("kill -9: start to what was stated meanwhile", lambda one: median(one.recoveries), " s", None, 2)
 
 
@@ -136,25 +142,32 @@ def _add_single(
 
 
 def _add_mass(
-    found: _Rows, what: str, mass: Callable[[Findings], Mass | None], ratio: float | None, calls: float | None
+    found: _Rows, how: str, mass: Callable[[Findings], Mass | None], ratio: float | None, calls: float | None
 ) -> None:
+    """No rows for what our way was not measured by."""
+    ours = mass(found.ours)
+    if ours is None:
+        return
+
     def of(value: Callable[[Mass], float]) -> Callable[[Findings], float | None]:
         return lambda one: None if (measured := mass(one)) is None else value(measured)
 
-    found.add(f"{what}: until the last call", of(lambda one: one.arrival), " s", None, 2)
+    found.add(f"terminate {ours.count:,}, {how}: until the last call", of(lambda one: one.arrival), " s", None, 2)
     found.add("... the patches alone", of(lambda one: one.patches), " s", None, 2)
     found.add("... last call : patches", of(lambda one: one.ratio), "x", ratio, 2)
     found.add("... calls", of(lambda one: one.calls), "", calls, 0)
 
 
-def _render(found: Sequence[Row]) -> str:
-    lines = [_HEAD, *(row.cells() for row in found)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
+def markdown(lines: Sequence[Sequence[str]], *, numbers: Container[int]) -> str:
+    """A table, its heading first; the columns that hold numbers are set to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
 
     def ruled(cells: Sequence[str]) -> str:
-        padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=True)]
-        padded[1:4] = [cell.rjust(width) for cell, width in zip(cells[1:4], widths[1:4], strict=True)]
+        padded = [
+            cell.rjust(width) if column in numbers else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * width if column in (0, 4) else "-" * (width - 1) + ":" for column, width in enumerate(widths)]
-    return "\n".join((ruled(_HEAD), ruled(rule), *(ruled(cells) for cells in lines[1:])))
+    rule = ["-" * (width - 1) + ":" if column in numbers else "-" * width for column, width in enumerate(widths)]
+    return "\n".join((ruled(lines[0]), ruled(rule), *(ruled(cells) for cells in lines[1:])))

@@ -5,6 +5,7 @@ Kopf's own retries, progress and finalizers, boto3 in Kopf's threads.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,8 @@ import boto3
 import kopf
 
 RESOURCE = ("awsbatch.dev", "v1alpha1", "batchjobs")
-LOOK_EVERY = 10.0
+LOOK_EVERY = float(os.environ.get("LOOK_EVERY", "10"))
+"""Seconds."""
 
 PHASES = {
     "SUBMITTED": "Pending",

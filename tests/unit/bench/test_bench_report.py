@@ -16,8 +16,9 @@ OURS = Findings(
     recoveries=[2.0, 3.0, 4.0],
     default_rounds=LOOKS,
     different_reasons=Mass(500, patches=2.0, arrival=49.0, calls=500),
+    half_different=Mass(500, patches=2.5, arrival=3.0, calls=500),
 )
-USUAL = replace(OURS, default_rounds=None, different_reasons=None, syncs=[Sync(1.0, 20.0)])
+USUAL = replace(OURS, default_rounds=None, different_reasons=None, half_different=None, syncs=[Sync(1.0, 20.0)])
 RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.0)], OURS, USUAL)
 
 
@@ -54,6 +55,24 @@ def test_ten_thousand_jobs_have_other_targets_than_a_thousand() -> None:
 def test_patches_faster_than_the_budget_of_terminations_stand_beside_no_target() -> None:
     assert row("20 patches/s to TerminateJob, p50").cells()[2:] == ("300.0 ms", "", "")
     assert row("8 patches/s to TerminateJob, p50").cells()[2:] == ("12.0 ms", "<= 20 ms", "yes")
+
+
+def test_calls_of_a_round_are_told_by_the_minute_too() -> None:
+    assert row("AWS calls a minute, default looks").cells()[2:] == ("60.0", "", "")
+
+
+def test_half_of_the_jobs_has_rows_of_its_own_where_it_is_more_than_five_hundred() -> None:
+    figures = [one.figure for one in rows_of(RESULT)]
+    assert figures.count("terminate 500, one reason: until the last call") == 1
+    half = Mass(5000, patches=40.0, arrival=44.0, calls=210)
+    large = replace(RESULT, objects=10_000, ours=replace(OURS, half_same=half))
+    assert row("terminate 5,000, one reason: until the last call", large).cells()[1:] == ("-", "44.00 s", "", "")
+
+
+def test_only_the_design_s_five_hundred_stand_beside_its_target() -> None:
+    large = replace(RESULT, objects=10_000, ours=replace(OURS, half_same=replace(OURS.same_reason, count=5000)))
+    limits = [one.limit for one in rows_of(large) if one.figure == "... last call : patches"]
+    assert limits == [1.3, None, None, None]
 
 
 def test_the_table_is_markdown_with_columns_of_one_width() -> None:

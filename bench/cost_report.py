@@ -1,0 +1,114 @@
+"""What cost against N looks like: the panels and the table of bench/cost.svg, the same table for the terminal."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from bench.measures import Steady, Sync
+from bench.plot import Line, Panel, Sheet
+from bench.process import Memory
+from bench.report import markdown
+
+_HEAD: Final = (
+    "live jobs",
+    "CPU a look",
+    "memory a job *",
+    "calls, 100 looks",
+    "round",
+    "sync a job",
+    "sync : bare client",
+)
+_LEGEND: Final = (
+    ("ours", "awsbatch-operator"),
+    ("usual", "the usual way: a Kopf timer for each object"),
+    ("bare", "a bare client"),
+    ("target", "target"),
+)
+_CPU_TARGETS: Final = ((1000.0, 1.0), (10_000.0, 5.0))
+_MEMORY_TARGETS: Final = ((10_000.0, 150.0),)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one contender, with looks every 30 s."""
+
+    sync: Sync
+    rounds: Steady
+    memory: Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One number of live jobs. `load`: of the machine before it; `took`: seconds in all. `bare`: of the bare client."""
+
+    objects: int
+    control_plane: str
+    load: float
+    took: float
+    bare: Sync
+    ours: Cost
+    usual: Cost | None
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Self:
+        """From what `asdict` made of it."""
+        usual = found["usual"]
+        sides = {"bare": Sync(**found["bare"]), "ours": _cost(found["ours"]), "usual": usual and _cost(usual)}
+        return cls(**{**found, **sides})
+
+
+def _cost(found: Mapping[str, Any]) -> Cost:
+    return Cost(Sync(**found["sync"]), Steady(**found["rounds"]), Memory(**found["memory"]))
+
+
+def sheet(points: Sequence[Point], machine: Mapping[str, str], day: str) -> Sheet:
+    def panel(title: str, value: Callable[[Cost], float], targets: Iterable[tuple[float, float]] = ()) -> Panel:
+        usual = [(point.objects, value(point.usual)) for point in points if point.usual is not None]
+        lines = (Line("usual", usual), Line("ours", [(point.objects, value(point.ours)) for point in points]))
+        sizes = {point.objects for point in points}
+        return Panel(title, "live jobs", lines, [target for target in targets if target[0] in sizes])
+
+    syncs = panel("First sync, seconds from the start", lambda cost: cost.sync.last)
+    bare = Line("bare", [(point.objects, point.bare.last) for point in points])
+    return Sheet(
+        "Cost against the number of live jobs",
+        f"{day}; {machine['cores']} cores, {machine['processor']}; Kubernetes {points[-1].control_plane}; "
+        "looks every 30 s, both axes logarithmic",
+        _LEGEND,
+        (
+            panel("CPU, per cent of a core", lambda cost: cost.rounds.cpu_percent, _CPU_TARGETS),
+            panel("Memory, resident, MiB", lambda cost: cost.memory.resident, _MEMORY_TARGETS),
+            panel("AWS calls a minute", lambda cost: cost.rounds.calls_a_minute),
+            Panel(syncs.title, syncs.across, (bare, *syncs.lines)),
+        ),
+        "awsbatch-operator: what a job costs (* each beyond the fewest; round: every job looked at once)",
+        [_HEAD, *rows(points)],
+    )
+
+
+def table(points: Sequence[Point]) -> str:
+    return markdown([_HEAD, *rows(points)], numbers=range(len(_HEAD)))
+
+
+def rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
+    """Cost of one job by number of jobs; flat is what does not grow from row to row."""
+    return [_row(point, points[0]) for point in points]
+
+
+def _row(point: Point, least: Point) -> tuple[str, ...]:
+    ours, more = point.ours, point.objects - least.objects
+    kilobytes = 1024 * (ours.memory.resident - least.ours.memory.resident) / more if more else math.nan
+    return (
+        f"{point.objects:,}",
+        _told(1e6 * ours.rounds.cpu_a_look, "µs"),
+        _told(kilobytes, "KiB", 1),
+        _told(100 * ours.rounds.calls_a_look, "", 2),
+        _told(ours.rounds.round_seconds, "s"),
+        _told(1000 * (ours.sync.last - ours.sync.first) / point.objects, "ms", 2),
+        f"{ours.sync.last / point.bare.last:.2f}x",
+    )
+
+
+def _told(value: float, unit: str, digits: int = 0) -> str:
+    return "-" if math.isnan(value) else f"{value:,.{digits}f} {unit}".rstrip()
