@@ -16,7 +16,7 @@ from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.finished import finished
 from awsbatch_operator.domain.job import Millis
 from awsbatch_operator.domain.observation import Observation
-from awsbatch_operator.domain.record import Condition, Status, with_conditions
+from awsbatch_operator.domain.record import Status, condition, with_conditions
 from awsbatch_operator.domain.verdict import Record, Verdict, retry_at
 
 __all__ = ["Decision", "Record", "decide"]
@@ -129,7 +129,7 @@ def _status(record: Record, verdict: Verdict, now: Millis) -> Status:
     # Kubernetes keeps lastTransitionTime in whole seconds; anything finer would differ from what is read back.
     since = now - now % waits.SECOND
     wanted = (
-        Condition(type_, claim.status, claim.reason, claim.message, since, record.generation)
+        condition(type_, claim.status, claim.reason, claim.message, since, record.generation)
         for type_, claim in claims
         if claim is not None
     )

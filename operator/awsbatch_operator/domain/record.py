@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from awsbatch_operator.domain.job import Job, Millis
@@ -50,6 +51,10 @@ class Condition:
     message: str
     since: Millis
     generation: int
+
+
+condition = lru_cache(maxsize=4096)(Condition)
+"""A Condition, the same one for the same words and second: of ten thousand objects most say the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +106,7 @@ def with_conditions(previous: Iterable[Condition], wanted: Iterable[Condition]) 
 def _continued(wanted: Condition, before: Condition | None) -> Condition:
     if before is None or before.status != wanted.status:
         return wanted
-    # By name, not by dataclasses.replace: this runs for each condition of each object of each look.
-    return Condition(
-        wanted.type, wanted.status, wanted.reason, wanted.message, since=before.since, generation=wanted.generation
-    )
+    return condition(wanted.type, wanted.status, wanted.reason, wanted.message, before.since, wanted.generation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,9 @@ def make_settings() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # one known resource: no watch on CRDs and namespaces, no right to list them
     settings.posting.enabled = False  # Events are ours: one per transition, aggregated
     settings.queueing.worker_limit = None  # a limit makes throughput limit/idle_timeout: minutes for 10,000 objects
-    settings.queueing.idle_timeout = 0.5  # seconds that two tasks linger after an object's last event
+    # Seconds that two tasks linger after an object's last event: at half a second a first list of 10,000 has most of
+    # its tasks alive at once, 8 MiB that never come back, and ends them no cheaper.
+    settings.queueing.idle_timeout = 0.05
     settings.queueing.exit_timeout = 1.0
     settings.watching.server_timeout = 300  # seconds; a watch ends in time for a fresh login
     settings.watching.client_timeout = 330

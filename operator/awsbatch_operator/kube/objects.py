@@ -1,6 +1,7 @@
 """A BatchJob body, as the API server shows it -> Snapshot."""
 
 from collections.abc import Mapping
+from sys import intern
 from typing import Any, Final
 
 from awsbatch_operator.domain.record import ObjectRef, Snapshot, Spec
@@ -38,7 +39,8 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
 
 
 def parse_ref(metadata: Mapping[str, Any]) -> ObjectRef:
-    return ObjectRef(_text(metadata.get("namespace")), _text(metadata.get("name")), _text(metadata.get("uid")))
+    # One namespace holds many objects: its name is kept once.
+    return ObjectRef(intern(_text(metadata.get("namespace"))), _text(metadata.get("name")), _text(metadata.get("uid")))
 
 
 def version_of(body: Mapping[str, Any]) -> str:

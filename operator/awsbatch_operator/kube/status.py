@@ -1,11 +1,10 @@
 """The domain's Status and the object's `.status`: both directions, and the difference between two, in one place."""
 
 from collections.abc import Mapping
-from sys import intern
 from typing import Any, Final
 
 from awsbatch_operator.domain.job import Array, Job, Node
-from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
+from awsbatch_operator.domain.record import Condition, Phase, Status, Termination, condition
 from awsbatch_operator.kube import times
 
 Raw = dict[str, Any]
@@ -170,8 +169,7 @@ def _parse_condition(raw: Mapping[str, Any]) -> Condition | None:
     if not type_ or status not in _CONDITION_STATUSES or not reason or since is None:
         return None
     message, generation = _text(raw.get("message")), _int(raw.get("observedGeneration"))
-    # Thousands of objects say the same in the same words: kept once.
-    return Condition(intern(type_), intern(status), intern(reason), intern(message or ""), since, generation or 0)
+    return condition(type_, status, reason, message or "", since, generation or 0)
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
