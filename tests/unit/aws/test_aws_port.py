@@ -164,8 +164,31 @@ async def test_a_throttle_is_the_answer_for_every_job_and_halves_the_rate() -> N
     assert set(looks.values()) == {Fault(Fate.THROTTLED, "Too Many Requests", "TooManyRequestsException")}
     assert world.client.count("DescribeJobs") == 1
     await world.batch.look_budget(HERE)
-    # 2/s now, of which 0.4/s comes back each second.
+    # 2/s now, and a little more with each moment.
     assert asyncio.get_running_loop().time() == pytest.approx(0.48, abs=0.06)
+    await world.batch.close()
+
+
+async def test_a_throttled_look_does_not_slow_terminations_down() -> None:
+    world = World(fast=1.0)
+    world.client.script["DescribeJobs"] = [THROTTLE]
+    await world.batch.describe(HERE, ids(3))
+    await asyncio.sleep(2)
+    before = asyncio.get_running_loop().time()
+    assert await world.terminate("a") == [None]
+    assert asyncio.get_running_loop().time() == before
+    await world.batch.close()
+
+
+async def test_a_throttled_termination_slows_looks_down_in_its_own_region_only() -> None:
+    world = World(fast=1.0)
+    world.client.script["TerminateJob"] = [THROTTLE]
+    assert fates(await world.terminate("a")) == [Fate.THROTTLED]
+    before = asyncio.get_running_loop().time()
+    await world.batch.look_budget("us-east-1")
+    assert asyncio.get_running_loop().time() == before
+    await world.batch.look_budget(HERE)
+    assert asyncio.get_running_loop().time() - before > 1.5
     await world.batch.close()
 
 
