@@ -142,6 +142,18 @@ async def test_a_request_that_an_earlier_process_wrote_down_is_not_sent_again() 
         assert termination.requests == 2
 
 
+async def test_a_single_throttled_look_at_many_objects_writes_nothing() -> None:
+    async with World().running() as world:
+        for number in range(100):
+            world.an_object(world.a_job(f"j{number}"))
+        await asyncio.sleep(1)
+        writes = len(world.objects.writes)
+        world.batch.look_faults = [THROTTLED]
+        await asyncio.sleep(90)
+        assert not world.batch.look_faults
+        assert len(world.objects.writes) == writes == 100
+
+
 async def test_throttled_looks_show_it_once_and_clear_it() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1"))
