@@ -208,6 +208,13 @@ CALLS: Final = {
         f"{stalled('AccessDenied')} Terminated=Unknown/TerminationInProgress {ACTIVE}",
         15 * SECOND,
     ),
+    "the resend denied and a look throttled: the refusal is told": Row(
+        ASKED,
+        SENT.saw(LIVING.job, NOW).refused(DENIED, NOW).failed(THROTTLED, NOW),
+        Phase.TERMINATING,
+        f"{stalled('AccessDenied')} Terminated=Unknown/TerminationInProgress {ACTIVE}",
+        SECOND,
+    ),
     "both lanes throttled: the earlier of both tries": Row(
         ASKED,
         SEEN.failed(THROTTLED, NOW).failed(THROTTLED, NOW).refused(UNAVAILABLE, NOW),
