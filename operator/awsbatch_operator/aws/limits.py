@@ -17,6 +17,9 @@ RECOVERY: Final = 30.0
 _TOGETHER: Final = 1.0
 """Seconds within which throttles count once: they answer calls that were made together."""
 
+_LULL: Final = 5.0
+"""Seconds without a termination, after which the next one is the first of a new crowd."""
+
 _GLANCE: Final = 1.0
 """Seconds after which a waiting caller reads the rate anew: it may have recovered meanwhile."""
 
@@ -81,7 +84,9 @@ class TokenBucket:
         now = self._count()
         if now - self._throttled_at < _TOGETHER:
             return
-        self.ceiling, self._throttled_at = max(self._rate, 2 * SLOWEST), now
+        # Earlier than the last time: less is left than then, and going back to here would be too much again.
+        found = self._rate if self._rate >= self.ceiling else 0.75 * self._rate
+        self.ceiling, self._throttled_at = max(found, 2 * SLOWEST), now
         self._tokens = min(self._tokens, 0.0)
         self._count()
 
@@ -130,8 +135,8 @@ class Budget:
     async def termination(self) -> None:
         """Wait until one more termination fits."""
         now = asyncio.get_running_loop().time()
-        if now - self._terminated_at > RECOVERY:
-            # The first for a while: what it does not know of the account's state, the looks know.
+        if now - self._terminated_at > _LULL:
+            # What a new crowd does not know of the account's state, the looks know.
             self._terminations.heed(self._looks)
         self._terminated_at = now
         self._waiting += 1

@@ -105,16 +105,30 @@ async def test_where_nothing_happens_the_rate_leaves_the_last_throttle_behind() 
         bucket.throttled()
         await asyncio.sleep(1)
     found = await rates(bucket, 33, 48, 63, 93)
-    assert found == pytest.approx([found[0], found[0] * 1.125, found[0] * 2, 40], rel=1e-6)
+    assert found == pytest.approx([found[0], found[0] * 1.125, found[0] * 2, found[0] * 9], rel=1e-6)
+    assert await rates(bucket, 120) == [40]
+
+
+async def test_a_throttle_before_the_rate_is_back_tells_that_less_is_left() -> None:
+    bucket = TokenBucket(40)
+    bucket.throttled()
+    await asyncio.sleep(15)
+    met = bucket.rate
+    bucket.throttled()
+    assert (met, bucket.ceiling, bucket.rate) == (37.5, 0.75 * met, 0.375 * met)
+    await asyncio.sleep(36)
+    met = bucket.rate
+    bucket.throttled()
+    assert bucket.ceiling == met > 0.75 * 37.5
 
 
 async def test_at_a_low_rate_the_recovery_takes_longer() -> None:
     bucket = TokenBucket(1)
     bucket.throttled()
     await asyncio.sleep(15)
-    ceiling = bucket.rate
     bucket.throttled()
-    early, at_last = await rates(bucket, 15 + 31, 15 + 33)
+    ceiling = bucket.ceiling
+    early, at_last = await rates(bucket, 15 + 42, 15 + 43)
     assert early < ceiling < at_last
 
 
