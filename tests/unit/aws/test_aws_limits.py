@@ -220,3 +220,27 @@ async def test_a_termination_that_is_given_up_holds_no_look_back() -> None:
     waiting.cancel()
     await look
     assert now() < 3
+
+
+async def test_while_budget_is_short_a_termination_is_paid_for_by_the_looks() -> None:
+    budget = Budget(describe_rate=5, terminate_rate=10)
+    budget.look_throttled()
+    await asyncio.sleep(10)
+    assert budget._looks.short
+    before = now()
+    await budget.termination()
+    assert now() == before
+    await budget.look()
+    assert now() - before == pytest.approx(1 / 4.3, abs=0.02)
+
+
+async def test_each_new_crowd_of_terminations_heeds_what_looks_have_found_a_crowd_under_way_does_not() -> None:
+    budget = Budget(describe_rate=5, terminate_rate=10)
+    await budget.termination()
+    await asyncio.sleep(4)
+    budget.look_throttled()
+    await budget.termination()
+    assert budget._terminations.rate == 10
+    await asyncio.sleep(6)
+    await budget.termination()
+    assert budget._terminations.rate < 5
