@@ -11,6 +11,9 @@ from typing import Final
 SLOWEST: Final = 0.1
 """Calls a second that are left after any number of throttles, and for looks beside any number of terminations."""
 
+TERMINATIONS_SLOWEST: Final = 1.0
+"""The same for terminations. Looks can wait; what cannot is a job that burns money, even if one call in ten is lost."""
+
 RECOVERY: Final = 30.0
 """Seconds from a throttle until the rate is back at where it came; up to twice as many for rates below 1 a second."""
 
@@ -39,8 +42,9 @@ class TokenBucket:
     is gone is forgotten within one to four minutes. Own code, as the ready-made limiters hold a fixed rate.
     """
 
-    def __init__(self, rate: float, burst: int = 10) -> None:
+    def __init__(self, rate: float, burst: int = 10, slowest: float = SLOWEST) -> None:
         self._full_rate = self._rate = rate
+        self._slowest = min(slowest, rate)
         self._burst = float(max(burst, 1))
         self._tokens = self._burst
         self._counted_at: float | None = None
@@ -67,7 +71,7 @@ class TokenBucket:
         """
         async with self._turn:
             now = self._count()
-            latest = now + 1 / min(SLOWEST, self._full_rate)
+            latest = now + 1 / min(SLOWEST, self._slowest)
             while (self._tokens < 1 or gives_way()) and now < latest - _HAIR:
                 wait = (1 - self._tokens) / self._rate if self._tokens < 1 else _GLANCE
                 await asyncio.sleep(min(wait, _GLANCE, latest - now))
@@ -86,7 +90,7 @@ class TokenBucket:
             return
         # Earlier than the last time: less is left than then, and going back to here would be too much again.
         found = self._rate if self._rate >= self.ceiling else 0.75 * self._rate
-        self.ceiling, self._throttled_at = max(found, 2 * SLOWEST), now
+        self.ceiling, self._throttled_at = max(found, self._slowest), now
         self._tokens = min(self._tokens, 0.0)
         self._count()
 
@@ -94,7 +98,7 @@ class TokenBucket:
         """Start a little below what another bucket has found, if that is a limit and this one is not slower."""
         now = self._count()
         if other.short and other.rate < self._rate:
-            self.ceiling = other.ceiling
+            self.ceiling = max(other.ceiling, self._slowest)
             self._throttled_at = now - self._recovery / 2
             self._count()
 
@@ -109,7 +113,8 @@ class TokenBucket:
         self._counted_at = now
         # -1 at the throttle, 0 where the rate is back at the ceiling.
         since = (now - self._throttled_at) / self._recovery - 1
-        self._rate = min(self.ceiling * (1 + since**3 * (0.5 if since < 0 else 1)), self._full_rate)
+        grown = self.ceiling * (1 + since**3 * (0.5 if since < 0 else 1))
+        self._rate = min(max(grown, self._slowest), self._full_rate)
         # Where budget is short, calls are spread: what was saved up in a rest would be thrown at an empty account.
         most = self._burst if self._rate == self._full_rate else 1.0
         self._tokens = min(self._tokens + passed * self._rate + _HAIR, most)
@@ -124,7 +129,8 @@ class Budget:
     """
 
     def __init__(self, describe_rate: float, terminate_rate: float) -> None:
-        self._looks, self._terminations = TokenBucket(describe_rate), TokenBucket(terminate_rate)
+        self._looks = TokenBucket(describe_rate)
+        self._terminations = TokenBucket(terminate_rate, slowest=TERMINATIONS_SLOWEST)
         self._waiting = 0
         self._terminated_at = float("-inf")
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from awsbatch_operator.aws.limits import SLOWEST, Budget, TokenBucket
+from awsbatch_operator.aws.limits import SLOWEST, TERMINATIONS_SLOWEST, Budget, TokenBucket
 
 pytestmark = pytest.mark.looptime(start=0)
 
@@ -211,15 +211,28 @@ async def test_looks_do_not_wait_for_terminations_while_nothing_is_throttled() -
 
 
 async def test_a_termination_that_is_given_up_holds_no_look_back() -> None:
-    budget = Budget(describe_rate=5, terminate_rate=1)
+    budget = Budget(describe_rate=5, terminate_rate=2)
     budget.termination_throttled()
     waiting = asyncio.create_task(budget.termination())
     look = asyncio.create_task(budget.look())
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.9)
     assert not look.done()
     waiting.cancel()
     await look
     assert now() < 3
+
+
+async def test_no_number_of_throttles_makes_terminations_as_slow_as_looks() -> None:
+    budget = Budget(describe_rate=5, terminate_rate=10)
+    for _ in range(20):
+        budget.termination_throttled()
+        await asyncio.sleep(1)
+    budget.termination_throttled()
+    assert budget._terminations.rate == TERMINATIONS_SLOWEST
+    assert budget._looks.rate < 0.2
+    await asyncio.sleep(6)
+    await budget.termination()
+    assert budget._terminations.rate >= TERMINATIONS_SLOWEST
 
 
 async def test_while_budget_is_short_a_termination_is_paid_for_by_the_looks() -> None:

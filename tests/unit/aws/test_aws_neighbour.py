@@ -16,7 +16,7 @@ pytestmark = pytest.mark.looptime(start=0)
 LIMIT = 5.0
 SETTLED = 60.0
 """Seconds from which on the promises hold."""
-LONG = 900.0
+LONG = 360.0
 
 
 def now() -> float:
@@ -157,6 +157,16 @@ async def test_terminations_go_first_while_the_account_is_short(start: float) ->
     assert 1 <= looks <= 3
     assert world.looks.rate(ends, ends + 60) > 1.5, "and then the looks have them back"
     assert world.looks.throttled_share(SETTLED) < 0.05
+
+
+@pytest.mark.parametrize(("calls", "every"), [(1, 1 / 4.5), (6, 2.0)], ids=["heavy", "bursts that empty the account"])
+async def test_terminations_get_through_where_next_to_nothing_is_left(calls: int, every: float) -> None:
+    world = World(Account(burst=5))
+    async with running(world.looks.endless(), world.disturb(calls, every)):
+        await asyncio.sleep(SETTLED)
+        ends = max(await asyncio.gather(*(world.termination() for _ in range(30))))
+    assert ends - SETTLED < 45
+    assert len(world.terminations.calls) < 40
 
 
 async def test_looks_go_on_slowly_beside_any_number_of_terminations() -> None:
