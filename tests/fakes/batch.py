@@ -20,10 +20,13 @@ class FakeBatch:
         self.look_faults: list[Fault] = []
         self.call_faults: list[Fault] = []
         self.shows_flag = True
+        self.looks_granted = asyncio.Event()
+        self.looks_granted.set()
         self.before_answer: Callable[[], None] = lambda: None
 
     async def look_budget(self, region: str) -> None:
         assert region
+        await self.looks_granted.wait()
 
     async def describe(self, region: str, job_ids: Sequence[str]) -> Mapping[str, Look]:
         assert len(set(job_ids)) == len(job_ids) <= 100

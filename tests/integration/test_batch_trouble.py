@@ -17,15 +17,17 @@ Told = tuple[str, str]
 
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 ATTEMPTS = 3
-"""Of one boto3 call, for answers that boto3 tries again by itself."""
+"""Of one boto3 call, for outages: boto3 tries again by itself."""
 THROTTLED, AWAY = ("Reconciling", "Throttled"), ("Reconciling", "AWSUnavailable")
 CREDENTIALS, DENIED = ("Stalled", "CredentialsUnavailable"), ("Stalled", "AccessDenied")
 
-TRIED_AGAIN_BY_BOTO3: Mapping[str, Told] = {
+THROTTLES: Mapping[str, Told] = {
     "throttle_429": THROTTLED,
     "throttle_400": THROTTLED,
     "bare_429": THROTTLED,
     "limit_429": THROTTLED,
+}
+OUTAGES: Mapping[str, Told] = {
     "server_500": AWAY,
     "authorizer_500": AWAY,
     "html_502": AWAY,
@@ -55,7 +57,7 @@ def names(kinds: Mapping[str, Told]) -> dict[str, tuple[str, str, Told]]:
 
 
 def test_looks_that_fail_are_told_and_heal(world: World, cluster: Cluster) -> None:
-    scenes = names({**TRIED_AGAIN_BY_BOTO3, **TAKEN_FOR_AN_ANSWER_BY_BOTO3, **REFUSALS})
+    scenes = names({**THROTTLES, **OUTAGES, **TAKEN_FOR_AN_ANSWER_BY_BOTO3, **REFUSALS})
     for kind, (name, region, _) in scenes.items():
         world.batch.fault("DescribeJobs", kind=kind, times=None, region=region)
         cluster.create(name, world.batch.seed(region=region), region=region)
@@ -77,7 +79,7 @@ def test_what_was_known_of_a_job_stays_while_looks_fail(world: World, cluster: C
 
 
 def test_terminations_that_fail_are_told_and_sent_again(world: World, cluster: Cluster) -> None:
-    scenes = names({**TRIED_AGAIN_BY_BOTO3, **REFUSALS})
+    scenes = names({**THROTTLES, **OUTAGES, **REFUSALS})
     ids = {}
     for name, region, _ in scenes.values():
         ids[name] = world.batch.seed(region=region)
@@ -112,7 +114,7 @@ def test_a_termination_that_got_lost_behind_an_empty_answer_is_sent_again(world:
 
 
 def test_a_termination_whose_answer_got_lost_still_ends_well(world: World, cluster: Cluster) -> None:
-    scenes = names(TRIED_AGAIN_BY_BOTO3)
+    scenes = names({**THROTTLES, **OUTAGES})
     for kind, (name, region, _) in scenes.items():
         world.batch.fault("TerminateJob", kind=kind, times=ATTEMPTS, act_then=True, region=region)
         cluster.create(name, world.batch.seed(region=region), region=region, terminate={"reason": kind})

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,7 @@ from awsbatch_operator.aws.clients import BatchClient, Clients, MakeClient, conn
 from awsbatch_operator.aws.errors import fault_of_code, lacks_operation
 from awsbatch_operator.aws.halving import ask_by_halves
 from awsbatch_operator.aws.lanes import Lane
+from awsbatch_operator.aws.limits import Budget
 from awsbatch_operator.aws.payload import looks_of
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import JobKey
@@ -56,13 +58,14 @@ class AwsBatch:
     ) -> None:
         self._telemetry, self._clock, self._batch_size = telemetry, clock, batch_size
         self._clients = Clients(connect)
-        self._looks = Caller("look", describe_rate, self._clients, telemetry)
-        self._terminations = Caller("terminate", terminate_rate, self._clients, telemetry)
+        self._budgets = defaultdict[Hashable, Budget](lambda: Budget(describe_rate, terminate_rate))
+        self._looks = Caller("look", self._clients, telemetry, lambda region: self._budget(region).look_throttled())
+        self._terminations = Caller("terminate", self._clients, telemetry, self._slow_down)
         self._malformed: dict[tuple[str, str], None] = {}
         self._without_bulk: set[str] = set()
         self._lane = Lane[_Group, str, Fault | None](
             self._terminate,
-            admit=lambda group: self._terminations.budget(group.region),
+            admit=lambda group: self._budget(group.region).termination(),
             place=lambda group: group.region,
             closed=_STOPPING,
             most=TERMINATIONS_PER_CALL,
@@ -74,7 +77,7 @@ class AwsBatch:
         await asyncio.gather(self._looks.prepare(region), self._terminations.prepare(region))
 
     async def look_budget(self, region: str) -> None:
-        await self._looks.budget(region)
+        await self._budget(region).look()
 
     async def describe(self, region: str, job_ids: Sequence[str]) -> Mapping[str, Look]:
         distinct = list(dict.fromkeys(job_ids))
@@ -94,6 +97,13 @@ class AwsBatch:
         self._looks.close()
         self._terminations.close()
         self._clients.close()
+
+    def _budget(self, region: str) -> Budget:
+        """That of the account and region which grant the calls."""
+        return self._budgets[region]
+
+    def _slow_down(self, region: str) -> None:
+        self._budget(region).termination_throttled()
 
     async def _describe(self, region: str, ids: Sequence[str]) -> Mapping[str, Look] | Fault:
         self._telemetry.describe_batch(len(ids))
@@ -116,7 +126,7 @@ class AwsBatch:
             del self._malformed[next(iter(self._malformed))]
 
     async def _terminate(self, group: _Group, ids: Sequence[str]) -> Mapping[str, Fault | None]:
-        budget = partial(self._terminations.budget, group.region)
+        budget = self._budget(group.region).termination
         answers = await ask_by_halves([ids], partial(self._terminate_some, group), budget)
         for job_id, fault in answers.items():
             if fault is None:
@@ -131,7 +141,7 @@ class AwsBatch:
             if not (isinstance(answer, Fault) and lacks_operation(answer)):
                 return answer
             _log.info("TerminateJobs is not available, using TerminateJob", region=group.region, jobId=ids[0])
-            await self._terminations.budget(group.region)
+            await self._budget(group.region).termination()
         return await self._terminate_each(group, ids)
 
     async def _terminate_one(self, group: _Group, job_id: str) -> Fault | None:
@@ -154,14 +164,14 @@ class AwsBatch:
 
         answer = await self._terminations.call("TerminateJobs", group.region, ids, request)
         if not isinstance(answer, Fault) and any(fault and fault.fate is Fate.THROTTLED for fault in answer.values()):
-            self._terminations.slow_down(group.region)
+            self._slow_down(group.region)
         return answer
 
     async def _terminate_each(self, group: _Group, ids: Sequence[str]) -> Mapping[str, Fault | None]:
         """One TerminateJob each, the first alone, the others side by side. The first one's budget is there already."""
 
         async def one(job_id: str) -> Fault | None:
-            await self._terminations.budget(group.region)
+            await self._budget(group.region).termination()
             return await self._terminate_one(group, job_id)
 
         first = await self._terminate_one(group, ids[0])

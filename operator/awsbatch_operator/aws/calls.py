@@ -1,8 +1,7 @@
-"""One lane's calls to AWS: in its own threads and connections, paced, measured and logged."""
+"""One lane's calls to AWS: in its own threads and connections, measured and logged."""
 
 import asyncio
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -11,7 +10,6 @@ import structlog
 
 from awsbatch_operator.aws.clients import THREADS, BatchClient, Clients
 from awsbatch_operator.aws.errors import AWS_ERRORS, fault_of, lacks_operation
-from awsbatch_operator.aws.limits import TokenBucket
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.ports import Telemetry
 
@@ -21,17 +19,12 @@ _log = structlog.get_logger(__name__)
 
 
 class Caller:
-    """`lane` is `look` or `terminate`; `rate` its calls a second in each region."""
+    """`lane` is `look` or `terminate`; `throttled` is told the region of each call that AWS throttles."""
 
-    def __init__(self, lane: str, rate: float, clients: Clients, telemetry: Telemetry) -> None:
-        self._lane, self._clients, self._telemetry = lane, clients, telemetry
-        self._buckets: defaultdict[str, TokenBucket] = defaultdict(lambda: TokenBucket(rate))
+    def __init__(self, lane: str, clients: Clients, telemetry: Telemetry, throttled: Callable[[str], None]) -> None:
+        self._lane, self._clients, self._telemetry, self._throttled = lane, clients, telemetry, throttled
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=lane)
         self._last: dict[tuple[str, str], Fault | None] = {}
-
-    async def budget(self, region: str) -> None:
-        """Wait until one more call fits the region's rate."""
-        await self._buckets[region].acquire()
 
     async def prepare(self, region: str) -> None:
         """Make the region's client, that the first call need not wait for it; which will also tell why it can't be."""
@@ -52,9 +45,6 @@ class Caller:
         self._note(operation, region, job_ids, fault)
         return answer
 
-    def slow_down(self, region: str) -> None:
-        self._buckets[region].throttled()
-
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -74,7 +64,7 @@ class Caller:
     def _note(self, operation: str, region: str, job_ids: Sequence[str], fault: Fault | None) -> None:
         """Log a fault when it begins and when it ends; while it lasts, only for those who debug."""
         if fault is not None and fault.fate is Fate.THROTTLED:
-            self.slow_down(region)
+            self._throttled(region)
         before = self._last.get((operation, region))
         self._last[operation, region] = fault
         if fault is None and before is None:

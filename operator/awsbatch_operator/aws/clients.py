@@ -10,10 +10,12 @@ from typing import Any, Final, Protocol, cast
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, InvalidEndpointConfigurationError
+from botocore.exceptions import BotoCoreError, ClientError, InvalidEndpointConfigurationError
+from botocore.model import OperationModel
 
 from awsbatch_operator import __version__
-from awsbatch_operator.aws.errors import NotActingError
+from awsbatch_operator.aws.errors import NotActingError, fault_of
+from awsbatch_operator.domain.errors import Fate
 
 THREADS: Final = 16
 """Calls at once of one lane; threads and connections exist only once they are needed."""
@@ -74,6 +76,7 @@ def connect(config: Config = CONFIG, acting: Callable[[], bool] = _always) -> Ma
             raise InvalidEndpointConfigurationError(msg=message) from error
         client.meta.events.register("before-send.batch", may_send)
         client.meta.events.register("before-parse.batch", read_body)
+        client.meta.events.register_first("needs-retry.batch", end_at_throttle)
         return cast("BatchClient", client)
 
     return make
@@ -97,6 +100,19 @@ def read_body(response_dict: dict[str, Any], customized_response_dict: dict[str,
     elif granted:
         customized_response_dict.update(answer)
         response_dict["body"] = b""
+
+
+def end_at_throttle(response: tuple[Any, Any] | None, operation: OperationModel, **_: Any) -> None:
+    """Let a throttle be the answer of its call: botocore would send it twice more within seconds, on a spent budget.
+
+    Raised in front of botocore's own handler, which goes on to hide a single 5xx or broken connection: an answer given
+    to it here would not keep it from its turn, in which throttles use up the retries that are meant for those.
+    """
+    if response is None or response[0].status_code < 300:
+        return
+    error = ClientError(response[1], operation.name)
+    if fault_of(error).fate is Fate.THROTTLED:
+        raise error
 
 
 class Clients:

@@ -88,6 +88,8 @@ def _with_faults(record: Record, verdict: Verdict, seen: Observation, now: Milli
     fault = refusal or (seen.fault if verdict.look_at is not None else None)
     if fault is None or (verdict.stalled is not None and fault.fate.passes):
         return replace(verdict, look_at=look_at)
+    if refusal is None and _made_good_soon(record, verdict, seen):
+        return replace(verdict, look_at=look_at)
     if fault is seen.fault and fault.fate is Fate.REJECTED and refusal is None:
         # An id that Batch took before cannot be malformed: treat the refusal as an outage of the answer.
         fault = Fault(Fate.UNAVAILABLE, fault.message, fault.code)
@@ -107,6 +109,20 @@ def _with_faults(record: Record, verdict: Verdict, seen: Observation, now: Milli
         stalled=stalled,
         terminated=terminated,
     )
+
+
+def _made_good_soon(record: Record, verdict: Verdict, seen: Observation) -> bool:
+    """Whether a look that failed once leaves the status as true as it was: the next comes within a second.
+
+    One throttled look is a hundred objects; to tell of it and take it back would be two hundred writes about nothing.
+    Who waits for the first sight of a job, or for a termination to be accepted, is told at once, and what a status
+    tells already (that of an earlier process, too) stays until a look has an answer.
+    """
+    waited_for = verdict.job is None or (record.asked and verdict.termination is None)
+    shown = record.status.condition(say.RECONCILING)
+    told = shown is not None and shown.reason in {fate.value for fate in Fate}
+    passes = seen.fault is not None and seen.fault.fate.passes
+    return passes and seen.faults == 1 and not waited_for and not told
 
 
 def _owed(verdict: Verdict) -> bool:

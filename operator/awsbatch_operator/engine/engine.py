@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from awsbatch_operator.domain.cadence import Cadence
+from awsbatch_operator.domain.cadence import Cadence, call_backoff
 from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Absent, Job, JobKey, Millis
@@ -238,12 +238,24 @@ class Engine:
         if fault is not None:
             if self.leading:
                 job.seen = job.seen.refused(fault, now)
+                self._try_again(job, fault)
         else:
             job.seen = job.seen.accepted(reason, requested_at, now)
             for tracked in job.objects.values():
                 if tracked.record.asked:
                     self._ports.telemetry.termination_accepted((now - tracked.record.changed_at) / 1000)
         if self.leading:
+            self._decide(job)
+
+    def _try_again(self, job: TrackedJob, fault: Fault) -> None:
+        """Decide anew when the refusal is over: looks that fall due then give way while AWS throttles."""
+        if fault.fate.passes:
+            wait = call_backoff(fault.fate, job.seen.refusals) / 1000 * self._ports.jitter(1.0, 1.1)
+            asyncio.get_running_loop().call_later(wait, self._reconsider, job.key)
+
+    def _reconsider(self, key: JobKey) -> None:
+        job = self.store.jobs.get(key)
+        if job is not None and self.leading and not self._stopping.is_set():
             self._decide(job)
 
     # -- decide and act -----------------------------------------------------------------------------------------------

@@ -92,6 +92,28 @@ async def test_to_look_at_nothing_costs_nothing(world: World) -> None:
     assert world.client.calls == []
 
 
+async def test_what_was_prepared_is_not_made_for_the_first_calls_and_asks_aws_nothing(world: World) -> None:
+    await world.batch.prepare(HERE)
+    assert (world.regions, world.client.calls) == ([HERE, HERE], []), "a client for each lane"
+    await world.batch.describe(HERE, ["a"])
+    await world.terminate("a")
+    assert world.regions == [HERE, HERE]
+
+
+async def test_what_cannot_be_prepared_is_told_by_the_first_call() -> None:
+    world = World()
+
+    def make(_region: str) -> FakeClient:
+        raise NoCredentialsError
+
+    world.batch = AwsBatch(telemetry=world.telemetry, connect=lambda: make)
+    await world.batch.prepare(HERE)
+    look = (await world.batch.describe(HERE, ["a"]))["a"]
+    assert isinstance(look, Fault)
+    assert look.fate is Fate.CREDENTIALS
+    await world.batch.close()
+
+
 async def test_a_smaller_batch_size_makes_more_calls() -> None:
     world = World(batch_size=40)
     assert len(await world.batch.describe(HERE, ids(100))) == 100
@@ -164,8 +186,31 @@ async def test_a_throttle_is_the_answer_for_every_job_and_halves_the_rate() -> N
     assert set(looks.values()) == {Fault(Fate.THROTTLED, "Too Many Requests", "TooManyRequestsException")}
     assert world.client.count("DescribeJobs") == 1
     await world.batch.look_budget(HERE)
-    # 2/s now, of which 0.4/s comes back each second.
+    # 2/s now, and a little more with each moment.
     assert asyncio.get_running_loop().time() == pytest.approx(0.48, abs=0.06)
+    await world.batch.close()
+
+
+async def test_a_throttled_look_does_not_slow_terminations_down() -> None:
+    world = World(fast=1.0)
+    world.client.script["DescribeJobs"] = [THROTTLE]
+    await world.batch.describe(HERE, ids(3))
+    await asyncio.sleep(2)
+    before = asyncio.get_running_loop().time()
+    assert await world.terminate("a") == [None]
+    assert asyncio.get_running_loop().time() == before
+    await world.batch.close()
+
+
+async def test_a_throttled_termination_slows_looks_down_in_its_own_region_only() -> None:
+    world = World(fast=1.0)
+    world.client.script["TerminateJob"] = [THROTTLE]
+    assert fates(await world.terminate("a")) == [Fate.THROTTLED]
+    before = asyncio.get_running_loop().time()
+    await world.batch.look_budget("us-east-1")
+    assert asyncio.get_running_loop().time() == before
+    await world.batch.look_budget(HERE)
+    assert asyncio.get_running_loop().time() - before > 1.5
     await world.batch.close()
 
 
@@ -224,13 +269,13 @@ async def test_errors_for_single_jobs_of_a_bulk_call_have_their_own_fates(world:
 
 
 async def test_a_throttle_for_a_single_job_of_a_bulk_call_slows_the_lane_down() -> None:
-    world = World(fast=1.0)
+    world = World(fast=2.0)
     error = {"job": "j000", "code": "ThrottlingException", "message": "Rate exceeded"}
     world.client.script["TerminateJobs"] = [{"successful": ["j001"], "errors": [error]}]
     await world.terminate(*ids(2))
     before = asyncio.get_running_loop().time()
     await world.terminate("later")
-    assert asyncio.get_running_loop().time() - before > 1.5
+    assert asyncio.get_running_loop().time() - before > 0.9
     await world.batch.close()
 
 

@@ -18,6 +18,7 @@ STALLS = {
     "TerminationRejected",
     "TerminationStuck",
 }
+TROUBLE = {"Throttled", "AWSUnavailable"}
 ALLOWED = {
     ("Ready", "True"): {"Observed", "Terminated", "AlreadyFinished"},
     ("Ready", "False"): {"Terminating"} | STALLS,
@@ -111,6 +112,20 @@ def a_routine_stays_as_it_is(record: Record, known: Observation, decision: Decis
     assert again == replace(decision, look_at=later + decision.routine)
 
 
+def trouble_is_told_when_it_makes_late(record: Record, known: Observation, decision: Decision) -> None:
+    """One failed look is no news; a second in a row is, and so is the first that keeps somebody waiting."""
+    status, fault = decision.status, known.fault
+    told = TROUBLE.intersection(condition.reason for condition in status.conditions)
+    before = TROUBLE.intersection(condition.reason for condition in record.status.conditions)
+    waited_for = status.job is None or (record.asked and status.termination is None)
+    if told and not before:
+        assert fault is not None or known.refusal is not None
+        refused = known.refusal is not None or (fault is not None and not fault.fate.passes)
+        assert known.faults > 1 or waited_for or refused
+    if fault is not None and fault.fate.passes and (known.faults > 1 or waited_for) and decision.look_at is not None:
+        assert told or status.condition("Stalled") is not None
+
+
 def decided_lawfully(record: Record, known: Observation, decision: Decision, now: Millis) -> None:
     the_generation_is_right(record, known, decision)
     the_next_look_is_sensible(record, known, decision, now)
@@ -118,3 +133,4 @@ def decided_lawfully(record: Record, known: Observation, decision: Decision, now
     if decision.status is not record.status:
         conditions_are_well_formed(record, decision.status, now)
         the_parts_of_a_status_agree(decision.status)
+        trouble_is_told_when_it_makes_late(record, known, decision)

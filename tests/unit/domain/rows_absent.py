@@ -197,11 +197,21 @@ UNHEARD: Final = {
         f"{NOT_FOUND} {UNDONE}",
         5 * MINUTE,
     ),
-    "a restart on a running job, the first look throttled: all else is kept": Row(
+    "a restart on a running job, the first look throttled: all is kept": Row(
+        KNOWN, seen().failed(THROTTLED, NOW), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", SECOND
+    ),
+    "a restart on a running job, two looks throttled: all else is kept": Row(
         KNOWN,
-        seen().failed(THROTTLED, NOW),
+        failing(2, THROTTLED),
         Phase.RUNNING,
         f"{OBSERVED} Reconciling=True/Throttled {ACTIVE}",
+        2 * SECOND,
+    ),
+    "a restart while a job is being ended, the first look throttled: all is kept": Row(
+        ASKED.settled(seen(LIVING).accepted(WHY, NOW, NOW)),
+        seen().failed(THROTTLED, NOW),
+        Phase.TERMINATING,
+        FOLLOWING,
         SECOND,
     ),
 }  # fmt: skip

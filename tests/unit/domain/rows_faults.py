@@ -27,8 +27,26 @@ def waits(reason: str, ready: str = OBSERVED) -> str:
 
 
 LOOKS: Final = {
-    "a look throttled": Row(
-        PLAIN, SEEN.failed(THROTTLED, NOW), Phase.RUNNING, f"{waits('Throttled')} {ACTIVE}", SECOND
+    "a look throttled: again in a second, and nothing is told of it": Row(
+        PLAIN, SEEN.failed(THROTTLED, NOW), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", SECOND
+    ),
+    "a second look throttled: told": Row(
+        PLAIN,
+        SEEN.failed(THROTTLED, NOW - SECOND).failed(THROTTLED, NOW),
+        Phase.RUNNING,
+        f"{waits('Throttled')} {ACTIVE}",
+        2 * SECOND,
+    ),
+    "a look throttled of which the status tells already, of another process: it stays": Row(
+        PLAIN.settled(SEEN.failed(THROTTLED, NOW).failed(THROTTLED, NOW)),
+        SEEN.failed(THROTTLED, NOW),
+        Phase.RUNNING,
+        f"{waits('Throttled')} {ACTIVE}",
+        SECOND,
+    ),
+    "a look throttled after one denied: the second in a row": Row(
+        PLAIN, SEEN.failed(DENIED, NOW).failed(THROTTLED, NOW), Phase.RUNNING, f"{waits('Throttled')} {ACTIVE}",
+        2 * SECOND,
     ),
     "a look throttled again and again: the wait doubles": Row(
         PLAIN,
@@ -37,8 +55,15 @@ LOOKS: Final = {
         f"{waits('Throttled')} {ACTIVE}",
         4 * SECOND,
     ),
-    "a look unavailable": Row(
-        PLAIN, SEEN.failed(UNAVAILABLE, NOW), Phase.RUNNING, f"{waits('AWSUnavailable')} {ACTIVE}", SECOND
+    "a look unavailable: again in a second, and nothing is told of it": Row(
+        PLAIN, SEEN.failed(UNAVAILABLE, NOW), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", SECOND
+    ),
+    "a second look unavailable: told": Row(
+        PLAIN,
+        SEEN.failed(THROTTLED, NOW - SECOND).failed(UNAVAILABLE, NOW),
+        Phase.RUNNING,
+        f"{waits('AWSUnavailable')} {ACTIVE}",
+        2 * SECOND,
     ),
     "a look denied: every five minutes": Row(
         PLAIN, SEEN.failed(DENIED, NOW), Phase.RUNNING, f"{stalled('AccessDenied')} {ACTIVE}", 5 * MINUTE
@@ -56,7 +81,7 @@ LOOKS: Final = {
         f"{OBSERVED} {ACTIVE}",
         30 * SECOND,
     ),
-    "looks fail, and yet a job seen alive is asked at once": Row(
+    "looks fail, and yet a job seen alive is asked at once, and its wait is told": Row(
         ASKED,
         SEEN.failed(THROTTLED, NOW),
         Phase.RUNNING,
@@ -64,12 +89,15 @@ LOOKS: Final = {
         SECOND,
         call=WHY,
     ),
-    "looks fail after the request: nothing is sent for want of a sign": Row(
+    "a look fails after the request: nothing is sent for want of a sign": Row(
+        ASKED, SENT.failed(UNAVAILABLE, NOW), Phase.TERMINATING, FOLLOWING, SECOND
+    ),
+    "looks fail after the request: nothing is sent, and it is told why": Row(
         ASKED,
-        SENT.failed(UNAVAILABLE, NOW),
+        SENT.failed(UNAVAILABLE, NOW).failed(UNAVAILABLE, NOW),
         Phase.TERMINATING,
         FOLLOWING.replace("Reconciling=True/TerminationInProgress", "Reconciling=True/AWSUnavailable"),
-        SECOND,
+        2 * SECOND,
     ),
     "stuck and throttled: stuck is what a person must know": Row(
         ASKED, OLDER.failed(THROTTLED, NOW), Phase.TERMINATING, STUCK, SECOND
@@ -179,6 +207,13 @@ CALLS: Final = {
         Phase.TERMINATING,
         f"{stalled('AccessDenied')} Terminated=Unknown/TerminationInProgress {ACTIVE}",
         15 * SECOND,
+    ),
+    "the resend denied and a look throttled: the refusal is told": Row(
+        ASKED,
+        SENT.saw(LIVING.job, NOW).refused(DENIED, NOW).failed(THROTTLED, NOW),
+        Phase.TERMINATING,
+        f"{stalled('AccessDenied')} Terminated=Unknown/TerminationInProgress {ACTIVE}",
+        SECOND,
     ),
     "both lanes throttled: the earlier of both tries": Row(
         ASKED,

@@ -93,8 +93,18 @@ TRANSITIONS: dict[str, tuple[Step | None, Step, list[str]]] = {
         [],
     ),
     "credentials are gone": ((PLAIN, ALIVE, NOW), (PLAIN, ALIVE.failed(CREDENTIALS, NOW), NOW), ["AccessDenied"]),
-    "looks are throttled": ((PLAIN, ALIVE, NOW), (PLAIN, ALIVE.failed(THROTTLED, NOW), NOW), ["Throttled"]),
-    "looks go unanswered": ((PLAIN, ALIVE, NOW), (PLAIN, ALIVE.failed(UNAVAILABLE, NOW), NOW), []),
+    "a look is throttled": ((PLAIN, ALIVE, NOW), (PLAIN, ALIVE.failed(THROTTLED, NOW), NOW), []),
+    "looks are throttled": (
+        (PLAIN, ALIVE, NOW),
+        (PLAIN, ALIVE.failed(THROTTLED, NOW).failed(THROTTLED, NOW), NOW),
+        ["Throttled"],
+    ),
+    "the call is throttled": ((ASKED, ALIVE, NOW), (ASKED, ALIVE.refused(THROTTLED, NOW), NOW), ["Throttled"]),
+    "looks go unanswered": (
+        (PLAIN, ALIVE, NOW),
+        (PLAIN, ALIVE.failed(UNAVAILABLE, NOW).failed(UNAVAILABLE, NOW), NOW),
+        [],
+    ),
     "trouble ends": ((PLAIN, ALIVE.failed(DENIED, NOW), NOW), (PLAIN, ALIVE, NOW), []),
     "a job is not found": ((PLAIN, absent(NOW), NOW), (PLAIN, GONE, NOW), ["JobNotFound"]),
     "a job vanishes": (

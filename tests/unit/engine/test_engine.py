@@ -202,6 +202,18 @@ async def test_a_request_that_an_earlier_process_wrote_down_is_not_sent_again() 
         assert termination.requests == 2
 
 
+async def test_a_single_throttled_look_at_many_objects_writes_nothing() -> None:
+    async with World().running() as world:
+        for number in range(100):
+            world.an_object(world.a_job(f"j{number}"))
+        await asyncio.sleep(1)
+        writes = len(world.objects.writes)
+        world.batch.look_faults = [THROTTLED]
+        await asyncio.sleep(90)
+        assert not world.batch.look_faults
+        assert len(world.objects.writes) == writes == 100
+
+
 async def test_throttled_looks_show_it_once_and_clear_it() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1"))
@@ -224,6 +236,34 @@ async def test_a_termination_refused_for_a_while_is_sent_as_soon_as_it_is_taken(
         await asyncio.sleep(60)
         assert len(world.batch.terminations) == 5
         assert world.objects.status(uid).phase is Phase.TERMINATING
+
+
+async def test_a_throttled_termination_is_sent_again_although_no_look_is_granted() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.looks_granted.clear()
+        world.batch.call_faults = [THROTTLED] * 2
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(3.5)
+        first, *later = (at for at, *_ in world.batch.terminations)
+        assert [at - first for at in later] == pytest.approx([1, 3], abs=0.1)
+        assert world.objects.status(uid).phase is Phase.TERMINATING
+
+
+@pytest.mark.parametrize("end", ["deleted", "stopped"])
+async def test_a_throttled_termination_is_left_alone_where_nobody_may_send_it_any_more(end: str) -> None:
+    errors: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: errors.append(context))
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.call_faults = [THROTTLED]
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(0.5)
+        {"deleted": lambda: world.engine.gone(uid), "stopped": world.engine.stop}[end]()
+        await asyncio.sleep(3)
+        assert (len(world.batch.terminations), errors) == (1, [])
 
 
 async def test_a_termination_does_not_wait_for_looks_that_fail() -> None:

@@ -1,0 +1,60 @@
+"""Another program that calls AWS Batch on the same account and region, and does not care who else does."""
+
+import http.client
+import json
+import random
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+from awsbatch_sandbox.operator_process import REGION, sandbox_aws
+
+ITS_JOB: Final = "00000000-0000-4000-8000-00000000feed"
+"""The job that it describes, and that nobody else asks for: so its calls are told from others in the record."""
+
+
+class Neighbour:
+    """Makes `at_once` DescribeJobs `rate / at_once` times a second, give or take a tenth, inside the `with` block.
+
+    OSError out of the block when Batch went away meanwhile.
+    """
+
+    def __init__(self, batch_url: str, *, rate: float, at_once: int = 1, region: str = REGION) -> None:
+        self._address = urlsplit(batch_url).netloc
+        key = sandbox_aws(batch_url)["AWS_ACCESS_KEY_ID"]
+        scope = f"Credential={key}/20260101/{region}/batch/aws4_request"
+        self._headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"}
+        self._at_once, self._every = at_once, at_once / rate
+        self._chance = random.Random(7)
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._live, name="neighbour")
+        self._failed: OSError | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._left.set()
+        self._thread.join()
+        if self._failed is not None and error is None:
+            raise self._failed
+
+    def _live(self) -> None:
+        connection = http.client.HTTPConnection(self._address, timeout=10)
+        try:
+            while not self._left.wait(self._every * self._chance.uniform(0.9, 1.1)):
+                for _ in range(self._at_once):
+                    connection.request("POST", "/v1/describejobs", json.dumps({"jobs": [ITS_JOB]}), self._headers)
+                    connection.getresponse().read()
+        except OSError as error:
+            self._failed = error
+        finally:
+            connection.close()
+
+
+def is_its(call: Mapping[str, Any]) -> bool:
+    """Whether a call of the simulator's record is the neighbour's."""
+    return bool(call["job_ids"] == [ITS_JOB])
