@@ -1,5 +1,6 @@
 """boto3 clients of AWS Batch: one for each lane and region, made on demand, made anew when credentials failed."""
 
+import io
 import json
 import logging
 import os
@@ -57,9 +58,12 @@ def connect(config: Config = CONFIG, acting: Callable[[], bool] = _always) -> Ma
     """A new boto3 session with the standard chain of credentials. `acting` is asked before each request is sent."""
 
     # Here and no earlier: a call may have waited for its budget, for a thread, or between two of botocore's attempts.
-    def may_send(**_: Any) -> None:
+    def may_send(request: Any, **_: Any) -> None:
         if not acting():
             raise NotActingError
+        # A connection has to be made, maybe, and the process may freeze at any line: asked again with the last byte.
+        if isinstance(request.body, bytes):
+            request.body = _LateBody(request.body, acting)
 
     # At DEBUG botocore logs signed requests, session token included.
     logging.getLogger("botocore").setLevel(logging.INFO)
@@ -77,6 +81,22 @@ def connect(config: Config = CONFIG, acting: Callable[[], bool] = _always) -> Ma
         return cast("BatchClient", client)
 
     return make
+
+
+class _LateBody(io.BytesIO):
+    """A body that is read when connection and headers are through. Without it the request is none: nobody acts on it.
+
+    What is left between the question and the system call is some ten microseconds.
+    """
+
+    def __init__(self, body: bytes, acting: Callable[[], bool]) -> None:
+        super().__init__(body)
+        self._acting = acting
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self._acting():
+            raise NotActingError
+        return super().read(size)
 
 
 def read_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
