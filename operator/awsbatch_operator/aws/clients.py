@@ -108,9 +108,12 @@ def read_body(response_dict: dict[str, Any], customized_response_dict: dict[str,
     granted = response_dict["status_code"] < 300
     try:
         answer = json.loads(response_dict["body"] or b"{}")
-    except (ValueError, RecursionError):
-        if granted:
-            response_dict["body"] = b""
+    except RecursionError:
+        response_dict["body"] = b""
+        return
+    except ValueError:
+        # botocore reads a refusal as UTF-8, come what may: a proxy's page in Latin-1 would end the operator.
+        response_dict["body"] = b"" if granted else response_dict["body"].decode(errors="replace").encode()
         return
     if not isinstance(answer, dict) or not isinstance(answer.get("__type", ""), str):
         response_dict["body"] = b""
