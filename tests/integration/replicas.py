@@ -30,7 +30,7 @@ CRASH_TAKEOVER = 20.0
 GRACEFUL_TAKEOVER = 3.0
 FENCED_AFTER = Timing().renew_deadline
 """Seconds after its last renewal from which on a replica must not call."""
-ON_ITS_WAY = 0.5
+ON_ITS_WAY = 1.0
 """Seconds that a call which was sent in time may take to be recorded on a busy machine."""
 _RETRY: Final = 0.2
 
