@@ -124,6 +124,8 @@ def record_of(snapshot: Snapshot) -> Record:
     return Record(spec, spec.region or REGION, snapshot.generation, snapshot.created_at, NOW, snapshot.status)
 
 
+@example({"metadata": {"generation": True}})
+@example({"metadata": {"generation": -1}})
 @given(BODIES)
 def test_any_body_makes_a_snapshot_of_the_promised_types(body: dict[str, Any]) -> None:
     snapshot = parse_object(json.loads(json.dumps(body)))

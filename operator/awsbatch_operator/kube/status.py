@@ -168,7 +168,7 @@ def _parse_condition(raw: Mapping[str, Any]) -> Condition | None:
     since = times.parse(raw.get("lastTransitionTime"))
     if not _is_word(type_) or status not in _CONDITION_STATUSES or not _is_word(reason) or since is None:
         return None
-    message, generation = _text(raw.get("message")), _int(raw.get("observedGeneration"))
+    message, generation = _text(raw.get("message")), count_of(raw.get("observedGeneration"))
     return Condition(type_, status, reason, message or "", since, generation or 0)
 
 
