@@ -26,6 +26,7 @@ _TERMINATION_TIMES: Final = (
     ("completedAt", "completed_at"),
 )
 _CONDITION_STATUSES: Final = frozenset({"True", "False", "Unknown"})
+_LONGEST_WORD: Final = 316
 _PHASES: Final = {phase.value: phase for phase in Phase}
 
 FIELDS: Final = (
@@ -174,7 +175,13 @@ def _parse_condition(raw: Mapping[str, Any]) -> Condition | None:
 
 def _is_word(text: str | None) -> TypeGuard[str]:
     """As each type and reason of ours is: the API server takes a little more."""
-    return text is not None and text.isascii() and text.isidentifier() and not text.startswith("_")
+    return (
+        text is not None
+        and len(text) <= _LONGEST_WORD
+        and text.isascii()
+        and text.isidentifier()
+        and not text.startswith("_")
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
