@@ -93,7 +93,10 @@ class Cluster:
         return True
 
     def watch(self, name: str) -> "Watch":
-        return Watch(self._objects, self.namespace, name)
+        return Watch(self._objects, (GROUP, VERSION, self.namespace, PLURAL), name)
+
+    def watch_lease(self, name: str) -> "Watch":
+        return Watch(self._objects, ("coordination.k8s.io", "v1", self.namespace, "leases"), name)
 
     def patch(self, name: str, change: Mapping[str, Any]) -> Body:
         """A merge patch."""
@@ -148,16 +151,15 @@ class Cluster:
 class Watch:
     """The versions of one object, the present one first; ends when it is stopped, or the API server goes away."""
 
-    def __init__(self, objects: client.CustomObjectsApi, namespace: str, name: str) -> None:
-        self._objects, self._namespace, self._name = objects, namespace, name
+    def __init__(self, objects: client.CustomObjectsApi, where: tuple[str, str, str, str], name: str) -> None:
+        self._objects, self._where, self._name = objects, where, name
         self._watch = watch.Watch("object")  # type: ignore[no-untyped-call]
 
     def __iter__(self) -> Iterator[Body]:
         listing = self._objects.list_namespaced_custom_object
-        where = (GROUP, VERSION, self._namespace, PLURAL)
         named = f"metadata.name={self._name}"
         with suppress(HTTPError):  # the connection was cut, by `stop` or by the server
-            for event in self._watch.stream(listing, *where, field_selector=named):  # type: ignore[no-untyped-call]
+            for event in self._watch.stream(listing, *self._where, field_selector=named):  # type: ignore[no-untyped-call]
                 yield event["raw_object"]
 
     def stop(self) -> None:

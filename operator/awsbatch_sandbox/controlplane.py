@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -61,11 +62,23 @@ class ControlPlane(ABC):
         time.sleep(max(back_at - time.monotonic(), 0))
         self._return()
 
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """It accepts connections and answers nobody during the block; afterwards it does what came meanwhile."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
     @abstractmethod
     def _vanish(self, seconds: float) -> None: ...
 
     @abstractmethod
     def _return(self) -> None: ...
+
+    @abstractmethod
+    def _signal(self, number: signal.Signals) -> None: ...
 
 
 class Embedded(ControlPlane):
@@ -105,6 +118,9 @@ class Embedded(ControlPlane):
     def _return(self) -> None:
         self._child.ready(self._listens, timeout=_START_TIMEOUT)
 
+    def _signal(self, number: signal.Signals) -> None:
+        self._child.signal(number)
+
     def _listens(self) -> bool:
         address = urlsplit(self._url)
         return listens(address.hostname or "", address.port or 0)
@@ -136,6 +152,9 @@ class Existing(ControlPlane):
 
     def _return(self) -> None:
         """It never left."""
+
+    def _signal(self, number: signal.Signals) -> None:
+        raise ControlPlaneError(f"an existing cluster gets no {number.name}: use embedded or envtest")
 
 
 def choose(name: str, directory: Path) -> ControlPlane:

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import signal
 import ssl
 import urllib.request
 from pathlib import Path
@@ -59,6 +60,9 @@ class Envtest(ControlPlane):
     def _return(self) -> None:
         self._apiserver.start()
         self.ready()
+
+    def _signal(self, number: signal.Signals) -> None:
+        self._apiserver.signal(number)
 
     def _answers(self) -> bool:
         context = ssl.create_default_context(cadata=self._authority.certificate.decode())

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import urllib.error
 from collections.abc import Mapping, Sequence
@@ -41,6 +42,9 @@ class OperatorProcess:
     def stop(self) -> int:
         """SIGTERM; its exit code."""
         return self._child.stop()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._child.signal(number)
 
     def kill9(self) -> None:
         self._child.kill()

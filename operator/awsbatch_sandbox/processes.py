@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -68,6 +69,9 @@ class Child:
     @property
     def exit_code(self) -> int | None:
         return self._started.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._started.send_signal(number)
 
     def kill(self) -> None:
         """SIGKILL; returns once it is gone."""

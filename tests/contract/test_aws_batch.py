@@ -149,6 +149,19 @@ async def test_an_empty_answer_to_a_single_termination_is_its_normal_one(world: 
     assert await world.terminate(job_id) == [None]
 
 
+async def test_a_request_whose_lease_runs_out_while_it_connects_does_not_arrive(world: World) -> None:
+    job_id = world.simulator.seed()
+    permits = iter([True])
+    replica = connect(ONE_ATTEMPT, acting=lambda: next(permits, False))
+    batch = AwsBatch(telemetry=world.telemetry, connect=lambda: replica)
+    fault = await batch.terminate(JobKey(HERE, job_id), "why")
+    await batch.close()
+    assert fault is not None
+    assert (fault.fate, "does not hold the Lease" in fault.message) == (Fate.UNAVAILABLE, True)
+    assert next(permits, "asked twice") == "asked twice"
+    assert world.simulator.calls() == []
+
+
 async def test_the_reason_arrives_exactly_as_it_was_written(world: World) -> None:
     reasons = ['INC-4711: "runaway"\n\tcost \\ 💸', "x" * 1024, "ü" * 512, " spaces "]
     for reason in reasons:

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Job, JobKey
 from awsbatch_operator.domain.ports import Look
+
+STOPPING = Fault(Fate.UNAVAILABLE, "the operator is stopping", "Stopping")
 
 
 class FakeBatch:
@@ -23,6 +25,9 @@ class FakeBatch:
         self.looks_granted = asyncio.Event()
         self.looks_granted.set()
         self.before_answer: Callable[[], None] = lambda: None
+        self.crowded = False
+        """Terminations wait for their turn, which never comes."""
+        self._stopped = asyncio.Event()
 
     async def look_budget(self, region: str) -> None:
         assert region
@@ -38,6 +43,9 @@ class FakeBatch:
         return {job_id: self.jobs.get(job_id, ABSENT) for job_id in job_ids}
 
     async def terminate(self, key: JobKey, reason: str) -> Fault | None:
+        if self.crowded:
+            await self._stopped.wait()
+            return STOPPING
         self.terminations.append((_now(), key.job_id, reason))
         await asyncio.sleep(self.latency)
         if self.call_faults:
@@ -47,6 +55,9 @@ class FakeBatch:
             self.jobs[key.job_id] = replace(job, is_terminated=True)
         self.before_answer()
         return None
+
+    def stop(self) -> None:
+        self._stopped.set()
 
     def end(self, job_id: str, status: str, reason: str | None = None, stopped_at: int | None = None) -> None:
         self.jobs[job_id] = replace(self.jobs[job_id], status=status, status_reason=reason, stopped_at=stopped_at)

@@ -91,6 +91,9 @@ class AwsBatch:
     async def terminate(self, key: JobKey, reason: str) -> Fault | None:
         return await self._lane.ask(_Group(key.region, reason), key.job_id)
 
+    def stop(self) -> None:
+        self._lane.stop()
+
     async def close(self, within: float = 5.0) -> None:
         """Send the terminations that wait, for at most so many seconds. No call may follow."""
         await self._lane.close(within)

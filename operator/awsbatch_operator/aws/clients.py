@@ -1,5 +1,6 @@
 """boto3 clients of AWS Batch: one for each lane and region, made on demand, made anew when credentials failed."""
 
+import io
 import json
 import logging
 import os
@@ -59,9 +60,12 @@ def connect(config: Config = CONFIG, acting: Callable[[], bool] = _always) -> Ma
     """A new boto3 session with the standard chain of credentials. `acting` is asked before each request is sent."""
 
     # Here and no earlier: a call may have waited for its budget, for a thread, or between two of botocore's attempts.
-    def may_send(**_: Any) -> None:
+    def may_send(request: Any, **_: Any) -> None:
         if not acting():
             raise NotActingError
+        # A connection has to be made, maybe, and the process may freeze at any line: asked again with the last byte.
+        if isinstance(request.body, bytes):
+            request.body = _LateBody(request.body, acting)
 
     # At DEBUG botocore logs signed requests, session token included.
     logging.getLogger("botocore").setLevel(logging.INFO)
@@ -82,6 +86,22 @@ def connect(config: Config = CONFIG, acting: Callable[[], bool] = _always) -> Ma
     return make
 
 
+class _LateBody(io.BytesIO):
+    """A body that is read when connection and headers are through. Without it the request is none: nobody acts on it.
+
+    What is left between the question and the system call is some ten microseconds.
+    """
+
+    def __init__(self, body: bytes, acting: Callable[[], bool]) -> None:
+        super().__init__(body)
+        self._acting = acting
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if not self._acting():
+            raise NotActingError
+        return super().read(size)
+
+
 def read_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
     """Take an answer's JSON as it is, instead of botocore's walk through every shape of the model.
 
@@ -91,9 +111,12 @@ def read_body(response_dict: dict[str, Any], customized_response_dict: dict[str,
     granted = response_dict["status_code"] < 300
     try:
         answer = json.loads(response_dict["body"] or b"{}")
-    except (ValueError, RecursionError):
-        if granted:
-            response_dict["body"] = b""
+    except RecursionError:
+        response_dict["body"] = b""
+        return
+    except ValueError:
+        # botocore reads a refusal as UTF-8, come what may: a proxy's page in Latin-1 would end the operator.
+        response_dict["body"] = b"" if granted else response_dict["body"].decode(errors="replace").encode()
         return
     if not isinstance(answer, dict) or not isinstance(answer.get("__type", ""), str):
         response_dict["body"] = b""

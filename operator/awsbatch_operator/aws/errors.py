@@ -21,6 +21,11 @@ AWS_ERRORS: Final = (sdk.ClientError, sdk.BotoCoreError, ResponseParserError, OS
 MOST_TEXT: Final = 1024
 """Characters of a message that are kept."""
 
+MOST_CODE: Final = 128
+"""Characters of a code that are kept: it is a label of a metric."""
+
+_MOST_SEARCHED: Final = 16 * 1024
+
 BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "TerminateJob", "TerminateJobs"})
 
 
@@ -140,6 +145,7 @@ def fault_of(error: Exception) -> Fault:
 
 def fault_of_code(code: str, status: int, message: str) -> Fault:
     """The fate of an error that AWS named; `status` 0 when it came inside a 200, as TerminateJobs answers per job."""
+    code = code[:MOST_CODE].encode("ascii", "replace").decode()
     fate = next((rule.fate for rule in _RULES if rule.holds(code, status, message)), Fate.UNAVAILABLE)
     return Fault(fate, _message(code, message, status), code)
 
@@ -163,6 +169,8 @@ def _of_reply(error: sdk.ClientError) -> Fault:
 
 def _message(code: str, text: str, status: int = 0) -> str:
     """AWS's words on one line, without what changes from call to call or must stay secret."""
+    # JSON may carry half a surrogate pair, which no UTF-8 can; and a megabyte would be searched by each pattern.
+    text = text[:_MOST_SEARCHED].encode("utf-8", "replace").decode()
     if "<html" in text.lower() or text.lstrip().startswith("<"):
         text = ""
     for pattern, instead in _CHANGING:

@@ -67,6 +67,17 @@ class Lane(Generic[G, K, R]):
                 queue.hurry.set()
         return await asyncio.shield(answer)
 
+    def stop(self) -> None:
+        """From now on nothing is sent: who waits is answered `closed`. Calls under way get their answer."""
+        self._closing = True
+        for queue in self._groups.values():
+            for future in queue.waiting.values():
+                if not future.done():
+                    future.set_result(self._closed)
+            self._count(-len(queue.waiting))
+            queue.waiting.clear()
+            queue.hurry.set()
+
     async def close(self, within: float) -> None:
         """Send what waits, for at most so many seconds; then everybody left is answered `closed`."""
         self._closing = True
@@ -100,6 +111,8 @@ class Lane(Generic[G, K, R]):
 
     async def _call(self, group: G, queue: _Group[K, R]) -> None:
         keys = list(islice(queue.waiting, self._most))
+        if not keys:
+            return
         queue.in_flight = {key: queue.waiting.pop(key) for key in keys}
         self._count(-len(keys))
         answers = await self._send(group, keys)

@@ -6,11 +6,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import ABSENT, Array, Job, Millis, Node
+from awsbatch_operator.domain.job import ABSENT, ACTIVE_CHILDREN, FINISHED, Array, Job, Millis, Node
 from awsbatch_operator.domain.ports import Look
 
 MOST_TEXT: Final = 1024
 """Characters of a text that are kept: a termination's reason, the longest text that AWS takes, stays whole."""
+
+MOST_STATUSES: Final = 32
+"""Statuses of an array's children that are kept. Batch has seven; these go into each status of the parent."""
+
+_LONGEST_STATUS: Final = 64
+_KNOWN: Final = frozenset({"SUBMITTED", "PENDING", *ACTIVE_CHILDREN, *FINISHED})
 
 UNKNOWN: Final = "UNKNOWN"
 """The status of a job that came without one."""
@@ -147,13 +153,25 @@ def _attempts(detail: Mapping[str, Any]) -> int | None:
 def _array(properties: Mapping[str, Any]) -> Array | None:
     if not properties:
         return None
-    counts = ((_shared(status), _count(number)) for status, number in _map(properties.get("statusSummary")).items())
     array = Array(
         size=_count(properties.get("size")),
         index=_count(properties.get("index")),
-        status_summary=tuple(sorted((status, number) for status, number in counts if status and number is not None)),
+        status_summary=_summary(_map(properties.get("statusSummary"))),
     )
     return array if array != Array() else None
+
+
+def _summary(raw: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Children by status, sorted. Of too many statuses, those that are known stay."""
+    named = ((_shared(status), _count(number)) for status, number in raw.items() if len(status) <= _LONGEST_STATUS)
+    counts = {status: number for status, number in named if status and number is not None}
+    if len(counts) > MOST_STATUSES:
+        counts = {status: counts[status] for status in sorted(counts, key=_last_if_unknown)[:MOST_STATUSES]}
+    return tuple(sorted(counts.items()))
+
+
+def _last_if_unknown(status: str) -> tuple[bool, str]:
+    return status not in _KNOWN, status
 
 
 def _node(properties: Mapping[str, Any], details: Mapping[str, Any]) -> Node | None:
@@ -184,11 +202,11 @@ def _end(value: Any, index: int) -> Any:
 def _text(value: Any) -> str | None:
     if not isinstance(value, str) or not value:
         return None
-    text: str = value
+    text: str = value if len(value) <= MOST_TEXT else value[: MOST_TEXT - 1] + "…"
     if not text.isascii():
         # JSON may carry half a surrogate pair, which no UTF-8 can: Kubernetes would refuse the whole status.
         text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
+    return text
 
 
 def _shared(value: Any) -> str | None:
@@ -199,7 +217,10 @@ def _shared(value: Any) -> str | None:
 
 def _whole(value: Any) -> int | None:
     """An int64, or None. A number that came as 137.0 counts, `true` does not."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    # isfinite makes a float of its argument, which an integer of four hundred digits can not become.
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     number = int(value)
     return number if -(2**63) <= number < 2**63 else None

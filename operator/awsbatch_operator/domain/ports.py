@@ -29,6 +29,9 @@ class Batch(Protocol):
         """Ask Batch to end the job with exactly this reason. None: Batch accepted. Shares calls with others."""
         ...
 
+    def stop(self) -> None:
+        """Send no more terminations: those that wait for their turn are answered at once. Calls under way go on."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:

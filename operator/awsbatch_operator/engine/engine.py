@@ -91,14 +91,18 @@ class Engine:
 
     def stop(self) -> None:
         self._stopping.set()
+        self._ports.batch.stop()
 
     async def _finish(self) -> None:
-        """Calls under way get their answer and the answer its status write; the caller bounds the time."""
+        """Calls under way get their answer, and what was accepted is written down; the caller bounds the time.
+
+        What else waits is left undone, however much it is: the next to act finds it in the specs, and waits for us.
+        """
         await self._looks.drained()
         while self._calls:
             await asyncio.wait(self._calls)
-        while self._held:
-            self._writes.submit(self._held.popleft()[1])
+        self._held.clear()
+        self._writes.keep(lambda tracked: tracked.record.status.termination != tracked.told.termination)
         await self._writes.drained()
 
     async def lead(self) -> None:
@@ -233,7 +237,7 @@ class Engine:
         requested_at = self._ports.now()
         fault = await self._ports.batch.terminate(key, reason)
         job, now = self.store.jobs.get(key), self._ports.now()
-        if job is None:
+        if job is None or (fault is not None and self._stopping.is_set()):
             return
         if fault is not None:
             if self.leading:

@@ -49,6 +49,12 @@ class Writes:
         self._waiting.clear()
         self._settle()
 
+    def keep(self, worth: Callable[[TrackedObject], bool]) -> None:
+        """Of what waits, drop the rest."""
+        objects = self._store.objects
+        self._waiting = {uid: None for uid in self._waiting if uid in objects and worth(objects[uid])}
+        self._settle()
+
     def depth(self) -> int:
         return len(self._waiting) + len(self._writing)
 

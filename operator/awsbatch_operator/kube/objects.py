@@ -22,14 +22,13 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
     is understood could be to act in the wrong account, or too soon.
     """
     metadata, shown = _mapping(body.get("metadata")), shown_of(body)
-    generation = metadata.get("generation")
     try:
         spec = _parse_spec(body.get("spec"))
     except _UnreadableSpecError:
         spec = None
     return Snapshot(
         ref=parse_ref(metadata),
-        generation=generation if isinstance(generation, int) else 0,
+        generation=status.count_of(metadata.get("generation")) or 0,
         resource_version=version_of(body),
         created_at=times.parse(metadata.get("creationTimestamp")) or 0,
         spec=spec,

@@ -1,7 +1,7 @@
 """The domain's Status and the object's `.status`: both directions, and the difference between two, in one place."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeGuard, cast
 
 from awsbatch_operator.domain.job import Array, Job, Node
 from awsbatch_operator.domain.record import Condition, Phase, Status, Termination, condition
@@ -26,6 +26,7 @@ _TERMINATION_TIMES: Final = (
     ("completedAt", "completed_at"),
 )
 _CONDITION_STATUSES: Final = frozenset({"True", "False", "Unknown"})
+_LONGEST_WORD: Final = 316
 _PHASES: Final = {phase.value: phase for phase in Phase}
 
 FIELDS: Final = (
@@ -108,7 +109,7 @@ def parse(raw: object) -> Status:
     raw = _mapping(raw)
     phase = _text(raw.get("phase"))
     return Status(
-        observed_generation=_int(raw.get("observedGeneration")),
+        observed_generation=count_of(raw.get("observedGeneration")),
         phase=None if phase is None else _PHASES.get(phase),
         region=_text(raw.get("region")),
         job=_parse_job(raw),
@@ -124,7 +125,7 @@ def _parse_job(raw: Mapping[str, Any]) -> Job | None:
     array, node = raw.get("array"), raw.get("node")
     values: Raw = {attribute: _text(raw.get(field)) for field, attribute in _JOB_TEXTS}
     values |= {attribute: times.parse(raw.get(field)) for field, attribute in _JOB_TIMES}
-    values |= {attribute: _int(raw.get(field)) for field, attribute in _JOB_COUNTS}
+    values |= {"exit_code": _int(raw.get("exitCode")), "attempts": count_of(raw.get("attempts"))}
     return Job(
         status=status,
         is_terminated=raw.get("isTerminated") is True,
@@ -150,7 +151,7 @@ def _parse_node(raw: Mapping[str, Any]) -> Node:
 def _parse_termination(raw: Mapping[str, Any]) -> Termination | None:
     reason = _text(raw.get("reason"))
     values = {attribute: times.parse(raw.get(field)) for field, attribute in _TERMINATION_TIMES}
-    requests = max(_int(raw.get("requests")) or 0, 0)
+    requests = count_of(raw.get("requests")) or 0
     if reason is None and not requests and not any(values.values()):
         return None
     # A lost reason does not undo the request: its times keep it from being sent again at once.
@@ -166,10 +167,21 @@ def _parse_conditions(raw: object) -> tuple[Condition, ...]:
 def _parse_condition(raw: Mapping[str, Any]) -> Condition | None:
     type_, status, reason = (_text(raw.get(field)) for field in ("type", "status", "reason"))
     since = times.parse(raw.get("lastTransitionTime"))
-    if not type_ or status not in _CONDITION_STATUSES or not reason or since is None:
+    if not _is_word(type_) or status not in _CONDITION_STATUSES or not _is_word(reason) or since is None:
         return None
-    message, generation = _text(raw.get("message")), _int(raw.get("observedGeneration"))
+    message, generation = _text(raw.get("message")), count_of(raw.get("observedGeneration"))
     return condition(type_, status, reason, message or "", since, generation or 0)
+
+
+def _is_word(text: str | None) -> TypeGuard[str]:
+    """As each type and reason of ours is: the API server takes a little more."""
+    return (
+        text is not None
+        and len(text) <= _LONGEST_WORD
+        and text.isascii()
+        and text.isidentifier()
+        and not text.startswith("_")
+    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -181,7 +193,15 @@ def _text(value: object) -> str | None:
 
 
 def _int(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """An int64, which is all that the schema takes."""
+    number = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return cast("int", value) if number else None
+
+
+def count_of(value: object) -> int | None:
+    """An int64 that counts something."""
+    number = _int(value)
+    return number if number is not None and number >= 0 else None
 
 
 def diff(wanted: Status, shown: Status | Mapping[str, object]) -> Raw:

@@ -23,10 +23,11 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, from the credential scope of the signature."""
+    """Who calls, from the credential of the signature. Several access keys may belong to one account."""
 
     account: str
     region: str
+    access_key: str = "sandbox"
 
 
 class Operations:

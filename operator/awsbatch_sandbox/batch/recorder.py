@@ -25,6 +25,7 @@ class Recorder:
             "operation": operation,
             "region": caller.region,
             "account": caller.account,
+            "access_key": caller.access_key,
             "job_ids": job_ids,
             "reason": reason,
             "http_status": None,
@@ -35,7 +36,7 @@ class Recorder:
         return call
 
     def accepted(self, call: dict[str, Any], job_ids: tuple[str, ...], statuses: dict[str, str | None]) -> None:
-        shared = {key: call[key] for key in ("reason", "at", "account", "region")}
+        shared = {key: call[key] for key in ("reason", "at", "account", "access_key", "region")}
         self.requests.extend({"job_id": one, "job_status_at_call": statuses.get(one)} | shared for one in job_ids)
 
     def counts(self) -> dict[str, int]:

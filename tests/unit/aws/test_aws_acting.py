@@ -40,7 +40,7 @@ class Server:
         return wired
 
     def _serve(self, request: Any, **_: Any) -> Any:
-        self.requests.append(request.body)
+        self.requests.append(request.body.read())
         self.arrived.set()
         return _Answer(500 if self.fails else 200)
 

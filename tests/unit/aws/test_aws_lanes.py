@@ -267,6 +267,21 @@ async def test_closing_is_bounded_and_answers_everybody() -> None:
     assert calls.depths[-1] == 0
 
 
+async def test_stopping_answers_who_waits_at_once_and_lets_calls_under_way_end() -> None:
+    calls = Calls(seconds=2.0, admission=1.0)
+    under_way = asyncio.create_task(calls.ask("a"))
+    await asyncio.sleep(1.5)
+    waiting = [asyncio.create_task(calls.ask("b", group=group)) for group in (HERE, ("eu-west-1", "other"))]
+    await asyncio.sleep(0.1)
+    calls.lane.stop()
+    assert await asyncio.gather(*waiting, calls.ask("c")) == [["closed"]] * 3
+    assert now() == pytest.approx(1.6, abs=SOON)
+    assert calls.depths[-1] == 0
+    assert await under_way == ["A"]
+    await calls.lane.close(5)
+    assert calls.keys == [("a",)]
+
+
 async def test_after_closing_nothing_is_sent() -> None:
     calls = Calls()
     await calls.lane.close(5)

@@ -6,7 +6,7 @@ import pytest
 
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.record import Phase, Snapshot
-from unit.engine.world import World
+from unit.engine.world import World, now
 
 pytestmark = pytest.mark.looptime(start=1_000)
 
@@ -375,6 +375,24 @@ async def test_stopping_finishes_the_call_and_its_write() -> None:
     termination = world.objects.status(uid).termination
     assert termination is not None
     assert termination.accepted_at is not None
+
+
+async def test_stopping_leaves_terminations_that_wait_for_their_turn_to_the_next_process() -> None:
+    world = World()
+    async with world.running():
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(5)
+        world.batch.crowded = True
+        before = world.objects.status(uid)
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(0.5)
+        began = now()
+    assert now() - began < 100
+    assert world.objects.status(uid) == before
+    world.batch.crowded = False
+    async with (await world.restarted()).running():
+        await asyncio.sleep(1)
+        assert [reason for _, _, reason in world.batch.terminations] == ["why"]
 
 
 async def test_an_object_of_a_future_schema_is_left_alone_and_stops_nothing() -> None:

@@ -1,5 +1,6 @@
 """Strategies: every Status that can occur, and rubbish that may stand in its place."""
 
+from string import ascii_letters
 from typing import Any
 
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from awsbatch_operator.domain.job import Array, Job, Node
 from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
 
 TEXTS = st.text(max_size=20)
+WORDS = st.text(ascii_letters, min_size=1, max_size=10)
 TIMES = st.integers(min_value=-62_135_596_800_000, max_value=253_402_300_799_999)
 INTS = st.integers(min_value=-(2**63), max_value=2**63 - 1)
 COUNTS = st.integers(min_value=0, max_value=2**63 - 1)
@@ -46,9 +48,9 @@ JOBS = st.builds(
 )
 CONDITIONS = st.builds(
     Condition,
-    type=st.text(min_size=1, max_size=10),
+    type=WORDS,
     status=st.sampled_from(["True", "False", "Unknown"]),
-    reason=st.text(min_size=1, max_size=10),
+    reason=WORDS,
     message=TEXTS,
     # lastTransitionTime has whole seconds.
     since=TIMES.map(lambda at: at // 1000 * 1000),

@@ -216,6 +216,7 @@ def test_every_call_is_recorded_in_order(wire: Wire) -> None:
         "operation": "TerminateJob",
         "region": "eu-west-1",
         "account": "123456789012",
+        "access_key": "sandbox",
         "job_ids": [job_id],
         "reason": "INC-4711",
         "http_status": 200,

@@ -68,6 +68,19 @@ async def test_a_call_without_signature_or_for_another_service_is_refused(sessio
         assert (answer.status, answer.headers["x-amzn-errortype"]) == (403, "InvalidSignatureException")
 
 
+async def test_calls_of_one_account_are_told_apart_by_their_access_key(
+    session: aiohttp.ClientSession, batch: BatchSimulator
+) -> None:
+    other = {"Authorization": BATCH["Authorization"].replace("Credential=sandbox/", "Credential=other/")}
+    for headers in (BATCH, other):
+        body = {"jobId": batch.seed(), "reason": "r"}
+        async with session.post("/v1/terminatejob", json=body, headers=headers) as answer:
+            assert answer.status == 200
+    for record in (batch.calls(), batch.terminate_requests()):
+        assert [one["access_key"] for one in record] == ["sandbox", "other"]
+        assert len({one["account"] for one in record}) == 1
+
+
 async def test_a_slow_call_takes_effect_before_or_after_its_delay(
     session: aiohttp.ClientSession, batch: BatchSimulator
 ) -> None:

@@ -1,0 +1,40 @@
+"""The CRD's schema, as strict as an API server, and what a status may weigh."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import jsonschema
+import yaml
+
+from awsbatch_operator.kube import names
+
+CRD: Final[dict[str, Any]] = yaml.safe_load((Path(__file__).parents[2] / names.CRD_FILE).read_text("utf-8"))
+SCHEMA: Final = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+SPEC: Final = {"jobId": "j:3", "region": "eu-west-1", "terminate": {"reason": "INC-4711"}}
+MOST_BYTES: Final = 64 * 1024
+"""Of a status. An object may have 1.5 MB in etcd, and ten thousand of them stand in the operator's memory."""
+
+_DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+_FORMATS: Final = jsonschema.FormatChecker(())
+
+
+@_FORMATS.checks("date-time")
+def _is_date_time(value: object) -> bool:
+    return not isinstance(value, str) or _DATE_TIME.fullmatch(value) is not None
+
+
+@_FORMATS.checks("int64")
+def _is_int64(value: object) -> bool:
+    return not isinstance(value, int) or -(2**63) <= value < 2**63
+
+
+_VALIDATOR: Final = jsonschema.Draft202012Validator(SCHEMA, format_checker=_FORMATS)
+
+
+def assert_valid(status: dict[str, Any], *, heavy: bool = False) -> None:
+    """A status that an API server takes and, unless it may be heavy, that is no burden to it."""
+    head = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "train-42"}}
+    _VALIDATOR.validate({**head, "spec": SPEC, "status": status})
+    assert heavy or len(json.dumps(status, ensure_ascii=False).encode()) <= MOST_BYTES

@@ -1,0 +1,143 @@
+"""Whatever DescribeJobs answers, the status stays valid, small and quiet, and nothing leaves that must not."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from awsbatch_operator.aws.payload import job_of, looks_of
+from awsbatch_operator.domain.decide import decide
+from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.events import between
+from awsbatch_operator.domain.job import Absent, Job
+from awsbatch_operator.domain.observation import Observation, Request
+from awsbatch_operator.domain.record import Status
+from awsbatch_operator.domain.verdict import Record
+from awsbatch_operator.kube.status import diff, parse, render
+from builders import CADENCE, JOB_ID, NOW, an_object, seen
+from contract.schema import MOST_BYTES, assert_valid
+from hostile import MANY, PLACES, PUBLIC, SECRET, details, of_shape, rubbish, whole
+
+LATER = NOW + 60_000
+DETAILS = details()
+
+
+SECRETIVE: dict[str, Any] = {
+    **whole(),
+    "status": "FAILED",
+    "statusReason": "a\ud83d",
+    "arrayProperties": {"statusSummary": {"RUNNING": 1, "PENDING": 2}},
+    # Nothing that may be shown, beside all that may not.
+    "container": {
+        name: value for name, value in whole()["container"].items() if name not in ("reason", "logStreamName")
+    },
+}
+TERMINATING = an_object().terminating().record
+
+
+def over_the_wire(value: Any) -> Any:
+    """As the JSON of an answer is read."""
+    return json.loads(json.dumps(value))
+
+
+def shown(status: Status) -> dict[str, Any]:
+    """As an API server keeps it."""
+    body: dict[str, Any] = json.loads(json.dumps(render(status), ensure_ascii=False).encode())
+    return body
+
+
+def records() -> st.SearchStrategy[Record]:
+    """Objects that ask for nothing, state a termination, or tell of one that was accepted."""
+    plain = an_object()
+    return st.sampled_from(
+        [
+            plain.record,
+            plain.terminating().record,
+            plain.sent(at=NOW - 5_000).record,
+            plain.terminating("💸" * 1024).record,
+        ]
+    )
+
+
+def recalled(told: Status) -> Observation:
+    """What a new process knows of the request that a status tells of."""
+    sent = told.termination
+    if sent is None or sent.requested_at is None or sent.accepted_at is None:
+        return Observation()
+    return Observation().recalled(Request(sent.reason, sent.requested_at, sent.accepted_at, sent.requests))
+
+
+@example(SECRETIVE, SECRETIVE, TERMINATING)
+@given(DETAILS, DETAILS, records())
+def test_the_status_is_valid_and_small_and_shows_no_secret(before: Any, after: Any, record: Record) -> None:
+    first = decide(record, seen().saw(job_of(over_the_wire(before)), NOW), NOW, CADENCE)
+    then = replace(record, status=first.status)
+    second = decide(then, seen().saw(job_of(over_the_wire(after)), LATER), LATER, CADENCE)
+    for status in (first.status, second.status):
+        assert_valid(shown(status))
+        assert SECRET not in json.dumps(shown(status))
+        assert SECRET not in repr(status)
+    for event in (*between(record.status, first.status), *between(first.status, second.status)):
+        assert SECRET not in repr(event)
+
+
+@example(SECRETIVE, TERMINATING)
+@given(DETAILS, records())
+def test_a_look_that_finds_the_same_writes_nothing_in_this_process_or_the_next(detail: Any, record: Record) -> None:
+    known = seen().saw(job_of(over_the_wire(detail)), NOW)
+    status = decide(record, known, NOW, CADENCE).status
+    stored = shown(status)
+    assert diff(status, stored) == {}
+    again = decide(replace(record, status=status), known.saw(job_of(over_the_wire(detail)), NOW), NOW, CADENCE)
+    assert again.status == status
+    restarted = replace(record, status=parse(stored))
+    anew = decide(restarted, recalled(restarted.status).saw(job_of(over_the_wire(detail)), NOW), NOW, CADENCE)
+    assert diff(anew.status, stored) == {}
+    assert restarted.status.job == status.job
+
+
+@given(st.lists(of_shape(PLACES[()], ()), max_size=3), rubbish(public=False))
+def test_an_answer_of_any_shape_gives_each_job_a_look_that_can_be_shown(entries: list[Any], other: Any) -> None:
+    for answer in ({"jobs": entries}, {"jobs": other}, {"somethingNew": other}):
+        looks = looks_of(over_the_wire(answer), [JOB_ID, "public"])
+        assert SECRET not in repr(looks)
+        if isinstance(looks, Fault):
+            continue
+        assert looks.keys() == {JOB_ID, "public"}
+        for look in looks.values():
+            assert isinstance(look, (Job, Absent, Fault))
+            if isinstance(look, Job):
+                assert_valid(shown(Status(job=look)))
+
+
+def test_every_text_of_a_job_detail_is_secret_unless_it_is_listed() -> None:
+    """The strategies above would prove nothing if the places in them were not those of botocore's model."""
+    assert {place for place in PUBLIC if place not in PLACES} == {
+        # Containers on EKS have no log stream.
+        (*("eksProperties", "podProperties", "containers", "*"), "logStreamName"),
+        (*("eksAttempts", "*", "containers", "*"), "logStreamName"),
+    }
+    assert json.dumps(whole()).count(SECRET) > 100
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"arrayProperties": {"size": MANY, "statusSummary": {f"STATUS-{n}": n for n in range(MANY)}}},
+        {"arrayProperties": {"statusSummary": {"x" * 1_000_000: 1}}},
+        {"attempts": [{"container": {"exitCode": n, "reason": "r" * 1025}} for n in range(MANY)], "container": None},
+        {
+            "container": None,
+            "ecsProperties": {"taskProperties": [{"containers": [{"reason": "💸" * 50}] * MANY}, "💸" * 100_000]},
+        },
+        {"container": {"exitCode": 10**400}, "createdAt": -(10**400), "attempts": [[]] * MANY},
+    ],
+    ids=["10,000 statuses", "a long status", "10,000 attempts", "10,000 containers", "numbers of 400 digits"],
+)
+def test_a_detail_of_a_huge_job_makes_a_small_status(broken: dict[str, Any]) -> None:
+    stored = shown(Status(job=job_of(over_the_wire({**whole(), **broken}))))
+    assert_valid(stored)
+    assert len(json.dumps(stored).encode()) < MOST_BYTES / 2
