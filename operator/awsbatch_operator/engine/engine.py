@@ -9,6 +9,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -30,6 +31,8 @@ from awsbatch_operator.engine.writes import Writes, newer
 HOLD: Final = 1.0
 """Seconds that a status write waits for the answer of the TerminateJob that it would announce (mostly the answer
 comes first, and one write tells both), and that repairing a status waits when another writes into it."""
+LOOKS_FINISH_WITHIN: Final = 1.0
+"""Seconds that looks under way get at the end."""
 _TICK: Final = 0.25
 _DECISIONS_A_TURN: Final = 200
 
@@ -98,7 +101,9 @@ class Engine:
 
         What else waits is left undone, however much it is: the next to act finds it in the specs, and waits for us.
         """
-        await self._looks.drained()
+        with suppress(TimeoutError):
+            # A look is only looked at: one that hangs must not hold the Lease, its answer is nobody's any more.
+            await asyncio.wait_for(self._looks.drained(), LOOKS_FINISH_WITHIN)
         while self._calls:
             await asyncio.wait(self._calls)
         self._held.clear()

@@ -377,6 +377,17 @@ async def test_stopping_finishes_the_call_and_its_write() -> None:
     assert termination.accepted_at is not None
 
 
+async def test_stopping_does_not_wait_for_a_look_that_hangs() -> None:
+    world = World()
+    async with world.running():
+        world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.latency = 300
+        await asyncio.sleep(40)
+        stopped_at = asyncio.get_running_loop().time()
+    assert asyncio.get_running_loop().time() - stopped_at < 2
+
+
 async def test_stopping_leaves_terminations_that_wait_for_their_turn_to_the_next_process() -> None:
     world = World()
     async with world.running():

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import kopf
 import pytest
 import structlog
 
@@ -72,7 +73,7 @@ def test_the_message_stands_in_front(stream: io.StringIO) -> None:
 
 def test_a_record_of_kopf_shows_its_object_and_nothing_else_of_its_extras(stream: io.StringIO) -> None:
     logging.getLogger("kopf.objects").warning(
-        "fell %s", "over", extra={"k8s_ref": SHOWN, "settings": object(), "k8s_skip": True}
+        "fell %s", "over", extra={"k8s_ref": SHOWN, "settings": kopf.OperatorSettings(), "k8s_skip": True}
     )
     (line,) = lines(stream)
     assert set(line) == {"timestamp", "level", "logger", "message", "object"}
