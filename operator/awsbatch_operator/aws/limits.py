@@ -15,7 +15,7 @@ TERMINATIONS_SLOWEST: Final = 1.0
 """The same for terminations. Looks can wait; what cannot is a job that burns money, even if one call in ten is lost."""
 
 RECOVERY: Final = 30.0
-"""Seconds from a throttle until the rate is back at where it came; up to twice as many for rates below 1 a second."""
+"""Seconds from a throttle until the rate is back where it came; half as many again for rates well below 1 a second."""
 
 _TOGETHER: Final = 1.0
 """Seconds within which throttles count once: they answer calls that were made together."""
@@ -105,7 +105,7 @@ class TokenBucket:
     @property
     def _recovery(self) -> float:
         # At a low rate a throttle in so many seconds would be one in too few calls.
-        return RECOVERY * min(max(1 / self.ceiling, 1), 2)
+        return RECOVERY * min(max(1 / self.ceiling, 1), 1.5)
 
     def _count(self) -> float:
         now = asyncio.get_running_loop().time()
