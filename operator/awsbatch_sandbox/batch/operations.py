@@ -23,10 +23,11 @@ Body = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, from the credential scope of the signature."""
+    """Who calls, from the credential scope of the signature; `key` is the access key id."""
 
     account: str
     region: str
+    key: str = ""
 
 
 class Operations:

@@ -71,7 +71,7 @@ def _wire(gateway: Gateway, operation: str) -> Handler:
             return _response(_MISSING)
         if scope[3] != "batch":
             return _response(_SCOPED_ELSEWHERE)
-        caller = Caller(account=gateway.account_of(scope[1]), region=scope[2])
+        caller = Caller(account=gateway.account_of(scope[1]), region=scope[2], key=scope[1])
         call = gateway.admit(operation, caller, raw, _path_values(request))
         if call.wait_before:
             await asyncio.sleep(call.wait_before)
