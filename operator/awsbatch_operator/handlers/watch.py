@@ -81,16 +81,22 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._registry,
-                    settings=make_settings(),
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=self._stop,
-                )
-            )
+            asyncio.run(self._operate())
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which ends the process with it
             self._ended.set_exception(error)
         else:
             self._ended.set_result(None)
+
+    async def _operate(self) -> None:
+        try:
+            await kopf.operator(
+                registry=self._registry,
+                settings=make_settings(),
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=self._stop,
+            )
+        finally:
+            # Kopf waits for the flag in a thread, and closing the loop waits for that thread: if Kopf ended by itself,
+            # on a 410 to its watch request, say, nobody would ever hear of it.
+            self._stop.set()
