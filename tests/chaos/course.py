@@ -16,11 +16,14 @@ from chaos.plan import Plan
 from chaos.player import Player
 from chaos.record import jobs_from_json
 from chaos.replicas import Replica
-from chaos.settled import CLEAN, unsettled
+from chaos.settled import CLEAN, ENDED, unsettled
 
 _START: Final = 60.0
 _SWEEP: Final = 330.0
 """Seconds in which a deletion that no watch told of is found: the operator lists every 300 s."""
+_PROMPT: Final = 45.0
+"""Seconds within which a termination that was refused is sent again when nothing is broken any more: 15 s between two
+tries, 17 to the next leader. Well below the minute after which one that was accepted is."""
 _LOOK_AGAIN: Final = 1.0
 
 
@@ -93,10 +96,19 @@ def _calm(world: World, player: Player, outcome: Outcome, patience: float, *, st
         waited = time.time() - began
         if not missing:
             return waited
+        if waited > _PROMPT and (late := [one for one in missing if _never_granted(outcome.tale, one)]):
+            outcome.violations += late
+            return waited
         orphans = strict and all(one.invariant == CLEAN for one in missing)
         if waited > (_SWEEP if orphans else patience):
             outcome.violations += missing
             return waited
+
+
+def _never_granted(tale: Tale, violation: Violation) -> bool:
+    """Whether nobody was told yet that the termination which is missing was accepted."""
+    calls = tale.terminations.get(violation.job_id, ())
+    return violation.invariant == ENDED and not any(call.granted(violation.job_id) for call in calls)
 
 
 def _left_over(player: Player, ledger: Ledger, objects: int, *, strict: bool) -> Iterator[Violation]:

@@ -48,9 +48,9 @@ class Link:
     async def close(self) -> None:
         await self.refuse()
         self._flows.set()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Not cancelled: what is written to them is gone already, and they end of that.
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

@@ -53,7 +53,7 @@ class Plan:
     storms: Sequence[Sequence[Step]]
 
 
-SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=75.0, deaf=False)
+SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, deaf=False)
 
 
 def long_shape(minutes: float) -> Shape:
@@ -152,6 +152,7 @@ _GUSTS: Final[tuple[_Card, ...]] = (
     ("gone_on_watch", "", (0, 0), {}),
     ("gone_on_page", "", (0, 0), {}),
     ("fault", "", (0, 0), {"operation": _ENDS, "kind": _REFUSALS, "times": _TIMES}),
+    ("fault", "", (0, 0), {"operation": "TerminateJob", "kind": _REFUSALS[:4], "times": 9}),
     ("fault", "", (0, 0), {"operation": "DescribeJobs", "kind": _REFUSALS, "times": _TIMES}),
     ("fault", "", (0, 0), {"operation": _ENDS, "kind": ("reset", "empty_504"), "times": _TIMES, "act_then": True}),
     ("fault", "", (0, 0), {"operation": _ENDS, "kind": _REFUSALS, "times": (1, 2, 3), "act_then": True}),

@@ -31,8 +31,9 @@ _SLACK: Final = 3.0
 """Seconds more, for a machine that is busy with other tests."""
 _BACK_OFF: Final = 0.5
 """Seconds between the end of a life and the next one."""
-_GONE: Final = 30.0
-"""Seconds in which a watch request meets the 410 that was ordered for it: Kopf ends on it, and the process too."""
+_GONE: Final = 150.0
+"""Seconds in which a watch request meets the 410 that was ordered for it (a frozen process, or one that is cut off, is
+late): Kopf ends on it, and the process too."""
 _EXPECTED: Final = "HTTP 410"
 _UNHANDLED: Final = re.compile(r"Task exception was never retrieved|Traceback \(most recent call last\)")
 
