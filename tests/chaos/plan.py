@@ -120,6 +120,9 @@ _BLOWS: Final = (
 
 
 def _gusts(dice: random.Random, storm: float, *, deaf: bool) -> Iterator[Step]:
+    # Early, while there is a leader, and more of it than boto3's own attempts can bear.
+    refusal = {"operation": "TerminateJob", "kind": dice.choice(_REFUSALS[:4]), "times": 30}
+    yield Step(at=dice.uniform(0.02, 0.06) * storm, kind="fault", detail=refusal)
     cards = (*_GUSTS, *_DEAFENING) if deaf else _GUSTS
     for kind, target, (least, most), detail in _shuffled(dice, cards, max(len(cards), int(storm / 1.5))):
         yield Step(
@@ -152,7 +155,6 @@ _GUSTS: Final[tuple[_Card, ...]] = (
     ("gone_on_watch", "", (0, 0), {}),
     ("gone_on_page", "", (0, 0), {}),
     ("fault", "", (0, 0), {"operation": _ENDS, "kind": _REFUSALS, "times": _TIMES}),
-    ("fault", "", (0, 0), {"operation": "TerminateJob", "kind": _REFUSALS[:4], "times": 9}),
     ("fault", "", (0, 0), {"operation": "DescribeJobs", "kind": _REFUSALS, "times": _TIMES}),
     ("fault", "", (0, 0), {"operation": _ENDS, "kind": ("reset", "empty_504"), "times": _TIMES, "act_then": True}),
     ("fault", "", (0, 0), {"operation": _ENDS, "kind": _REFUSALS, "times": (1, 2, 3), "act_then": True}),
