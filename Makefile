@@ -61,7 +61,7 @@ e2e: $(READY) ## tests/e2e on the control plane that is there: KUBEBUILDER_ASSET
 	@$(BIN)/python -m pytest tests/e2e --control-plane=$(if $(KUBEBUILDER_ASSETS),envtest,embedded)
 
 # ARGS="--seed 7 --minutes 30 --control-plane envtest"; what stands in ARGS wins.
-chaos: $(READY) ## half an hour of faults against two replicas; ARGS="--seed 7 --minutes 5" for another half hour
+chaos: $(READY) ## half an hour of faults against two replicas; ARGS="--seed 7 --minutes 5" for another
 	@$(BIN)/python -m pytest tests/chaos -s --minutes 30 $(ARGS)
 
 bench: $(READY) ## the figures of bench/README.md, anew: KUBEBUILDER_ASSETS, else the embedded control plane
