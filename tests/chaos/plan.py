@@ -89,7 +89,7 @@ def _storm(dice: random.Random, people: People, shape: Shape) -> list[Step]:
 
 
 def _blows(dice: random.Random, storm: float) -> Iterator[Step]:
-    """One in each 20 s, in the second half of its slot; a SIGTERM, which costs 2 s, in the first."""
+    """One in each 20 s, in the middle of its slot; a SIGTERM, which costs 2 s, before it."""
     slots = max(1, round(storm / 20))
     deck = _shuffled(dice, _BLOWS, slots)
     for number in range(slots):
@@ -97,7 +97,7 @@ def _blows(dice: random.Random, storm: float) -> Iterator[Step]:
         yield Step(at=begin + dice.uniform(0.05, 0.25) * length, kind="term", target=dice.choice((LEADER, OTHER)))
         blow, target, seconds = deck[number]
         yield Step(
-            at=begin + dice.uniform(0.5, 0.8) * length,
+            at=begin + dice.uniform(0.35, 0.6) * length,
             kind=blow,
             target=target,
             seconds=seconds * dice.uniform(1.0, 1.2),
@@ -111,7 +111,7 @@ _BLOWS: Final = (
     ("hang", LEADER, LONGER_THAN_THE_LEASE),
     ("kill", BOTH, 0.0),
     ("lost_in_call", LEADER, 12.0),
-    ("refuse", LEADER, 12.0),
+    ("refuse", LEADER, LONGER_THAN_THE_LEASE),
     ("term", BOTH, 0.0),
     ("freeze", BOTH, 12.0),
 )

@@ -33,19 +33,23 @@ class Player:
         self._later: list[tuple[float, int, Callable[[], object]]] = []
         self._order = itertools.count()
         self._known: dict[str, str] = {}
+        self._broken: dict[str, float] = {}
         self._script = Script(world, ledger)
         self._api = _address(world)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def play(self, steps: Sequence[Step], *, until: float) -> None:
-        """The steps at their times; returns `until` seconds after the begin, when all that was broken is healed."""
+        """The steps at their times; returns `until` seconds after the begin, or once all that was broken is healed."""
         began = time.time()
         for step in steps:
             self.rest(began + step.at)
             self._do(step)
         self.rest(began + until)
-        self.heal()
+        while self._later:
+            # To its end: a leader that is thawed before its Lease has run out has not lost anything.
+            self.rest(self._later[0][0])
+        self._heal()
 
     def rest(self, until: float) -> None:
         """Let time go by, but tend to the replicas and to what was to be done later."""
@@ -59,10 +63,8 @@ class Player:
                 return
             time.sleep(_TICK)
 
-    def heal(self) -> None:
-        """The storm is over: everything that was to be mended later is mended now."""
-        while self._later:
-            heapq.heappop(self._later)[2]()
+    def _heal(self) -> None:
+        """The storm is over: what has no end of its own ends now."""
         for replica in self.replicas:
             self._network.do(replica.link.open())
         self._world.batch.clear_faults()
@@ -137,9 +139,12 @@ class Player:
         for replica in self._chosen(step.target):
             replica.strike(step.kind, step.seconds)
             self._network.do(how(replica))
+            self._broken[replica.name] = max(self._broken.get(replica.name, 0.0), time.time() + step.seconds)
             self._in(step.seconds, partial(self._mend, replica, cut=cut))
 
     def _mend(self, replica: Replica, *, cut: bool) -> None:
+        if time.time() < self._broken[replica.name]:
+            return  # a longer break goes on
         if cut:
             self._network.do(replica.link.cut())
         self._network.do(replica.link.open())
