@@ -22,6 +22,9 @@ from chaos.replicas import Replica
 from chaos.script import Script
 
 _TICK: Final = 0.02
+_LOOK_AGAIN: Final = 0.25
+_LEADERLESS: Final = 3.0
+"""Seconds: a hand-over takes about two."""
 _BATCHJOBS: Final = "batchjobs$"
 
 
@@ -90,13 +93,22 @@ class Player:
             self.counts[f"{step.kind}:{step.detail['kind']}" if step.kind == "fault" else step.kind] += 1
 
     def _chosen(self, role: str) -> Sequence[Replica]:
-        """The leader is whom Batch heard last."""
         if role == BOTH:
             return self.replicas
+        leading = self._leading()
+        return [one for one in self.replicas if (one is leading) == (role == LEADER)]
+
+    def _leading(self) -> Replica:
+        """Waits a little for one that leads; when nobody does, it is whom Batch heard last."""
+        until = time.time() + _LEADERLESS
+        while time.time() < until:
+            for replica in self.replicas:
+                if replica.leads():
+                    return replica
+            self.rest(time.time() + _LOOK_AGAIN)
         self.read()
         key = self.calls[-1].key if self.calls else ""
-        leading = next((one for one in self.replicas if key.startswith(f"{one.name}-")), self.replicas[0])
-        return [one for one in self.replicas if (one is leading) == (role == LEADER)]
+        return next((one for one in self.replicas if key.startswith(f"{one.name}-")), self.replicas[0])
 
     def _kill(self, step: Step) -> None:
         for replica in self._chosen(step.target):

@@ -34,6 +34,7 @@ _BACK_OFF: Final = 0.5
 _GONE: Final = 150.0
 """Seconds in which a watch request meets the 410 that was ordered for it (a frozen process, or one that is cut off, is
 late): Kopf ends on it, and the process too."""
+_LEADS: Final = "\nawsbatch_operator_leader 1.0"
 _EXPECTED: Final = "HTTP 410"
 _UNHANDLED: Final = re.compile(r"Task exception was never retrieved|Traceback \(most recent call last\)")
 
@@ -84,6 +85,10 @@ class Replica:
 
     def ready(self) -> bool:
         return self.life.running and self.life.process.get("/readyz")[0] == 200
+
+    def leads(self) -> bool:
+        """By its own word; a frozen one is not asked, it would not answer."""
+        return self.life.running and not self.life.frozen and _LEADS in self.life.process.get("/metrics")[1]
 
     def kill(self) -> None:
         if self.life.running:
