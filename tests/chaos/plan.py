@@ -90,14 +90,14 @@ def _storm(dice: random.Random, people: People, shape: Shape) -> list[Step]:
 
 def _blows(dice: random.Random, storm: float) -> Iterator[Step]:
     """One in each 20 s, in the middle of its slot; a SIGTERM, which costs 2 s, before it."""
-    slots = max(1, round(storm / 20))
+    slots = max(1, round(storm / _SLOT))
     deck = _shuffled(dice, _BLOWS, slots)
     for number in range(slots):
         begin, length = number * storm / slots, storm / slots
         yield Step(at=begin + dice.uniform(0.05, 0.25) * length, kind="term", target=dice.choice((LEADER, OTHER)))
         blow, target, seconds = deck[number]
         yield Step(
-            at=begin + dice.uniform(0.35, 0.6) * length,
+            at=begin + dice.uniform(0.55, 0.7) * length,
             kind=blow,
             target=target,
             seconds=seconds * dice.uniform(1.0, 1.2),
@@ -125,8 +125,10 @@ def _gusts(dice: random.Random, storm: float, *, deaf: bool) -> Iterator[Step]:
     yield Step(at=dice.uniform(0.02, 0.06) * storm, kind="fault", detail=refusal)
     cards = (*_GUSTS, *_DEAFENING) if deaf else _GUSTS
     for kind, target, (least, most), detail in _shuffled(dice, cards, max(len(cards), int(storm / 1.5))):
+        # A short storm has room for one blow: what ends or cuts off replicas comes before it, that it finds a leader.
+        latest = 0.3 if kind in _CROWDING and storm < 2 * _SLOT else 0.98
         yield Step(
-            at=dice.uniform(0.02, 0.98) * storm,
+            at=dice.uniform(0.02, latest) * storm,
             kind=kind,
             target=target,
             seconds=dice.uniform(least, most),
@@ -135,6 +137,8 @@ def _gusts(dice: random.Random, storm: float, *, deaf: bool) -> Iterator[Step]:
 
 
 _REFUSALS: Final = ("throttle_429", "bare_429", "limit_429", "throttle_400", "server_500", "html_502", "empty_503")
+_SLOT: Final = 20.0
+_CROWDING: Final = frozenset({"kill", "freeze", "hang", "refuse", "restart", "gone_on_watch"})
 _TIMES: Final = (1, 2, 3, 4, 6, 9)
 _ENDS: Final = ("TerminateJob", "TerminateJobs", "*")
 _Card = tuple[str, str, tuple[float, float], Mapping[str, Any]]
