@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox test coverage lint format e2e bench bench-cost soak locks docs clean
+.PHONY: help setup demo sandbox test coverage lint format e2e chaos bench bench-cost soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -59,6 +59,10 @@ format: $(READY) ## mend what ruff can mend
 
 e2e: $(READY) ## tests/e2e on the control plane that is there: KUBEBUILDER_ASSETS, else the embedded one
 	@$(BIN)/python -m pytest tests/e2e --control-plane=$(if $(KUBEBUILDER_ASSETS),envtest,embedded)
+
+# ARGS="--seed 7 --minutes 30 --control-plane envtest"; what stands in ARGS wins.
+chaos: $(READY) ## half an hour of faults against two replicas; ARGS="--seed 7 --minutes 5" for another
+	@$(BIN)/python -m pytest tests/chaos -s --minutes 30 $(ARGS)
 
 bench: $(READY) ## the figures of bench/README.md, anew: KUBEBUILDER_ASSETS, else the embedded control plane
 	@$(BIN)/python -m bench $(ARGS)

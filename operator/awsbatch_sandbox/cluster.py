@@ -105,6 +105,13 @@ class Cluster:
         )
         return self._said(patched)
 
+    def patch_status(self, name: str, change: Mapping[str, Any]) -> Body:
+        """A merge patch of `.status`."""
+        patched = self._objects.patch_namespaced_custom_object_status(
+            GROUP, VERSION, self.namespace, PLURAL, name, {"status": dict(change)}, _content_type=_MERGE_PATCH
+        )
+        return self._said(patched)
+
     def terminate(self, name: str, reason: str) -> Body:
         return self.patch(name, {"spec": {"terminate": {"reason": reason}}})
 

@@ -54,6 +54,11 @@ class OperatorProcess:
         return self._child.running
 
     @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal that ended it."""
+        return self._child.exit_code
+
+    @property
     def pid(self) -> int:
         return self._child.pid
 

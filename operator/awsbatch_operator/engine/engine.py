@@ -157,6 +157,11 @@ class Engine:
 
     # -- what the watch tells -----------------------------------------------------------------------------------------
 
+    def listed(self, uid: str) -> None:
+        """The watch lists anew: of what was deleted since it broke off it says nothing, so look for that soon."""
+        if uid in self.store.objects:
+            self.sweep.soon()
+
     def knows(self, uid: str, resource_version: str) -> bool:
         """Note that the object is there; whether this version of it is known, so that nobody need read it."""
         known = self.store.objects.get(uid)

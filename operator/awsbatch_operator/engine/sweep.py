@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -11,6 +12,7 @@ from awsbatch_operator.domain.record import ObjectRef, Snapshot
 from awsbatch_operator.engine.store import Store
 
 EVERY: Final = 300.0
+SOON: Final = 2.0
 _AGAIN: Final = 5.0
 _PATIENCE: Final = 10.0
 """Seconds that the watch gets to tell of what the list shows, before the sweep reads it itself."""
@@ -25,10 +27,12 @@ class Sweep:
         self, store: Store, objects: Objects, *, seen: Callable[[Snapshot], None], gone: Callable[[str], None]
     ) -> None:
         self._store, self._objects, self._seen, self._gone = store, objects, seen, gone
+        self._asked = asyncio.Event()
         self.synced = asyncio.Event()
 
     async def run(self) -> None:
         while True:
+            self._asked.clear()
             try:
                 await self.once()
             except ListError as error:
@@ -36,7 +40,18 @@ class Sweep:
                 await asyncio.sleep(_AGAIN)
             else:
                 self.synced.set()
-                await asyncio.sleep(EVERY)
+                await self._rest()
+
+    def soon(self) -> None:
+        """Something may be gone without a word: don't wait for the turn."""
+        self._asked.set()
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EVERY):
+                await self._asked.wait()
+                # Who asks is told of object after object: one sweep will do for them all.
+                await asyncio.sleep(SOON)
 
     async def once(self) -> None:
         began = asyncio.get_running_loop().time()

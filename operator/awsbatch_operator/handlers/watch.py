@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 class Listener(Protocol):
     """Who is told of objects, on one loop."""
 
+    def listed(self, uid: str) -> None: ...
     def knows(self, uid: str, resource_version: str) -> bool: ...
     def seen(self, snapshot: Snapshot) -> None: ...
     def gone(self, uid: str) -> None: ...
@@ -42,12 +43,12 @@ class Inbox:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, listener: Listener) -> None:
         self._loop, self._listener = loop, listener
-        self._events: deque[tuple[bool, Mapping[str, Any]]] = deque()
+        self._events: deque[tuple[str | None, Mapping[str, Any]]] = deque()
         self._woken = False
 
-    def put(self, body: Mapping[str, Any], *, deleted: bool) -> None:
-        """For Kopf's thread."""
-        self._events.append((deleted, body))
+    def put(self, kind: str | None, body: Mapping[str, Any]) -> None:
+        """For Kopf's thread. `kind` is that of the watch; None: a list showed the object."""
+        self._events.append((kind, body))
         if not self._woken:
             self._woken = True
             self._loop.call_soon_threadsafe(self._deliver)
@@ -62,11 +63,14 @@ class Inbox:
         self._woken = True
         self._loop.call_soon(self._deliver)
 
-    def _tell(self, deleted: bool, body: Mapping[str, Any]) -> None:
+    def _tell(self, kind: str | None, body: Mapping[str, Any]) -> None:
         ref = parse_ref(body.get("metadata") or {})
-        if deleted:
+        if kind == "DELETED":
             self._listener.gone(ref.uid)
-        elif not self._listener.knows(ref.uid, version_of(body)):
+            return
+        if kind is None:
+            self._listener.listed(ref.uid)
+        if not self._listener.knows(ref.uid, version_of(body)):
             # Half of all events are the echo of our own writes: those need not even be read.
             self._listener.seen(parse_object(body))
 
@@ -81,7 +85,7 @@ def make_registry(login: Callable[[], Access], inbox: Inbox) -> kopf.OperatorReg
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def tell(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - Kopf's keyword
-        inbox.put(_plain(body), deleted=type == "DELETED")
+        inbox.put(type, _plain(body))
 
     return registry
 
@@ -125,16 +129,22 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            asyncio.run(
-                kopf.operator(
-                    registry=self._registry,
-                    settings=make_settings(),
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=self._stop,
-                )
-            )
+            asyncio.run(self._operate())
         except BaseException as error:  # noqa: BLE001 - handed to the main thread, which ends the process with it
             self._ended.set_exception(error)
         else:
             self._ended.set_result(None)
+
+    async def _operate(self) -> None:
+        try:
+            await kopf.operator(
+                registry=self._registry,
+                settings=make_settings(),
+                clusterwide=not self._namespaces,
+                namespaces=self._namespaces,
+                stop_flag=self._stop,
+            )
+        finally:
+            # Kopf waits for the flag in a thread, and closing the loop waits for that thread: if Kopf ended by itself,
+            # on a 410 to its watch request, say, nobody would ever hear of it.
+            self._stop.set()

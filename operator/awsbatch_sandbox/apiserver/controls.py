@@ -20,15 +20,21 @@ RequestKey = tuple[str, str, str, str, int]
 
 @dataclass(slots=True)
 class Fault:
-    """Answers `times` requests of `method` ("*" for any) whose path matches with `status`."""
+    """Answers `times` requests of `method` ("*" for any) whose path and query match with `status`."""
 
     method: str
     path: re.Pattern[str]
+    query: re.Pattern[str]
     status: int
     times: int
 
     def hits(self, request: web.Request) -> bool:
-        return self.times > 0 and self.method in {"*", request.method} and bool(self.path.search(request.path))
+        return (
+            self.times > 0
+            and self.method in {"*", request.method}
+            and bool(self.path.search(request.path))
+            and bool(self.query.search(request.query_string))
+        )
 
 
 class Controls:
@@ -75,7 +81,7 @@ class Controls:
             "away": lambda body: self._away(_seconds(body)),
             "hang": lambda body: self._hang(_seconds(body)),
             "expire": lambda _body: self._store.expire(),
-            "cut": lambda _body: self._store.cut(),
+            "cut": lambda body: self._store.cut(expired=body.get("expired") is True),
             "fault": self._add_fault,
         }
         if request.method != "POST" or action not in orders:
@@ -101,12 +107,13 @@ class Controls:
                 Fault(
                     method=str(body.get("method", "*")),
                     path=re.compile(body.get("path_regex", "")),
+                    query=re.compile(body.get("query_regex", "")),
                     status=int(body["status"]),
                     times=int(body.get("times", 1)),
                 )
             )
         except (KeyError, ValueError, TypeError, re.error) as error:
-            raise bad_request('a fault is {"method", "path_regex", "status", "times"}') from error
+            raise bad_request('a fault is {"method", "path_regex", "query_regex", "status", "times"}') from error
 
 
 def _seconds(body: dict[str, Any]) -> float:

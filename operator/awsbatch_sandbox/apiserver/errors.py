@@ -143,6 +143,11 @@ def expired(message: str) -> ApiError:
     return ApiError(410, "Expired", message)
 
 
+def too_old(version: int, oldest: int) -> ApiError:
+    """What a watch is told that asks for, or has come to lie, before the history."""
+    return expired(f"too old resource version: {version} ({oldest})")
+
+
 def method_not_allowed(message: str = "the server does not allow this method on the requested resource") -> ApiError:
     return ApiError(405, "MethodNotAllowed", message)
 

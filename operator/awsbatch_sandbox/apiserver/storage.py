@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from awsbatch_sandbox.apiserver.errors import expired
+from awsbatch_sandbox.apiserver.errors import ApiError, expired, too_old
 
 Body = dict[str, Any]
 Key = tuple[str, str]
@@ -60,13 +60,15 @@ class Watcher:
         self._wake = asyncio.Event()
         self._wake.set()
         self.closed = False
+        self.error: ApiError | None = None
 
     def push(self, change: Change) -> None:
         self._pending.append(change)
         self._wake.set()
 
-    def close(self) -> None:
-        self.closed = True
+    def close(self, error: ApiError | None = None) -> None:
+        """The watch ends, with `error` as its last event if there is one."""
+        self.closed, self.error = True, error
         self._wake.set()
 
     async def take(self) -> list[Change]:
@@ -107,10 +109,10 @@ class Store:
         for collection in self._collections.values():
             collection.expire()
 
-    def cut(self) -> None:
-        """End every open watch."""
+    def cut(self, *, expired: bool = False) -> None:
+        """End every open watch; `expired`: in the way of a watch that fell behind the history, by a 410 in it."""
         for collection in self._collections.values():
-            collection.cut()
+            collection.cut(expired=expired)
 
 
 class Collection:
@@ -172,7 +174,7 @@ class Collection:
         backlog: list[Change] = []
         if since is not None:
             if since < self._forgotten:
-                raise expired(f"too old resource version: {since} ({self._forgotten})")
+                raise too_old(since, self._forgotten)
             backlog = [change for change in self._history if change.version > since]
         watcher = Watcher(backlog)
         self._watchers.add(watcher)
@@ -201,6 +203,7 @@ class Collection:
         self._snapshots.clear()
         self._forgotten = self._store.next_version()
 
-    def cut(self) -> None:
+    def cut(self, *, expired: bool = False) -> None:
+        error = too_old(self._store.version, self._store.version) if expired else None
         for watcher in self._watchers:
-            watcher.close()
+            watcher.close(error)

@@ -82,6 +82,8 @@ class Watch:
                 lines = self._bookmark() if self._bookmarks else b""
             else:
                 lines = b"".join(map(self._change, changes))
+            if watcher.error is not None:
+                lines += _line(b"ERROR", dumps(watcher.error.body()))
             await gate()
             if lines:
                 await response.write(lines)

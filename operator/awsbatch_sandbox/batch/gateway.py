@@ -84,6 +84,8 @@ class Gateway:
         call.record["http_status"] = reply.status
         call.record["error"] = "reset" if reply is RESET or reply.status == 0 else reply.error_type
         call.record["effective"] = list(reply.effective)
+        call.record["fault"] = fault.kind if fault and call.refused is None else None
+        call.record["answered_at"] = self._clock.wall() + call.wait_after
         return reply
 
     def _act(self, call: Call, body: dict[str, Any]) -> Reply:

@@ -17,7 +17,10 @@ class Recorder:
     def arrived(
         self, operation: str, caller: Caller, job_ids: list[str], reason: str | None, at: float
     ) -> dict[str, Any]:
-        """A new call; `http_status`, `error` and `effective` are known once it is answered (status 0: reset)."""
+        """A new call; what stands from `http_status` on is known once it has taken effect (status 0: reset).
+
+        `fault` is the kind of the ordered fault that hit it. `answered_at` is when its answer leaves, epoch seconds.
+        """
         self._n += 1
         call: dict[str, Any] = {
             "n": self._n,
@@ -30,12 +33,16 @@ class Recorder:
             "reason": reason,
             "http_status": None,
             "error": None,
+            "accepted": [],
             "effective": [],
+            "fault": None,
+            "answered_at": None,
         }
         self.calls.append(call)
         return call
 
     def accepted(self, call: dict[str, Any], job_ids: tuple[str, ...], statuses: dict[str, str | None]) -> None:
+        call["accepted"] = list(job_ids)
         shared = {key: call[key] for key in ("reason", "at", "account", "access_key", "region")}
         self.requests.extend({"job_id": one, "job_status_at_call": statuses.get(one)} | shared for one in job_ids)
 

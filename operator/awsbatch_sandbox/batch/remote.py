@@ -72,8 +72,8 @@ class RemoteBatch:
     def limit(self, rate: float | None, burst: float | None = None) -> None:
         self._do("limit", {"rate": rate, "burst": burst})
 
-    def calls(self, operation: str | None = None) -> list[JSON]:
-        return cast("list[JSON]", self._do("calls", {"operation": operation}))
+    def calls(self, operation: str | None = None, since: int = 0) -> list[JSON]:
+        return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since}))
 
     def counts(self) -> dict[str, int]:
         return cast("dict[str, int]", self._do("counts", {}))

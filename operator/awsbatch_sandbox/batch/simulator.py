@@ -123,8 +123,10 @@ class BatchSimulator:
         """Throttle every account and region to `rate` calls/s with TooManyRequestsException; None lifts it."""
         self._limits.set(rate, burst)
 
-    def calls(self, operation: str | None = None) -> list[dict[str, Any]]:
-        return [call for call in self._recorder.calls if operation in (None, call["operation"])]
+    def calls(self, operation: str | None = None, since: int = 0) -> list[dict[str, Any]]:
+        """The calls of that operation, or of all, that came after the one with `n` = `since`."""
+        calls = self._recorder.calls
+        return [call for call in calls if call["n"] > since and operation in (None, call["operation"])]
 
     def counts(self) -> dict[str, int]:
         """Number of calls by operation."""

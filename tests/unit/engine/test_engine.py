@@ -339,6 +339,17 @@ async def test_an_object_that_is_gone_is_forgotten_by_word_by_write_and_by_sweep
         assert not world.engine.store.jobs
 
 
+async def test_what_was_deleted_while_the_watch_was_cut_is_forgotten_soon_after_it_lists_anew() -> None:
+    async with World().running() as world:
+        uids = [world.an_object(world.a_job(f"j{n}")) for n in range(3)]
+        await asyncio.sleep(30)
+        del world.objects.bodies[uids[0]]
+        for uid in uids[1:]:
+            world.engine.listed(uid)
+        await asyncio.sleep(3)
+        assert set(world.engine.store.objects) == set(uids[1:])
+
+
 async def test_the_sweep_finds_what_the_watch_did_not_tell() -> None:
     world = World()
     world.objects.tell = lambda _: None

@@ -15,6 +15,9 @@ class Listener:
         self.known: dict[str, str] = {}
         self.thread: int | None = None
 
+    def listed(self, uid: str) -> None:
+        self.told.append((uid, "listed"))
+
     def knows(self, uid: str, resource_version: str) -> bool:
         return self.known.get(uid) == resource_version
 
@@ -59,8 +62,8 @@ async def test_events_come_in_order_on_the_loop_of_the_listener() -> None:
 
     def kopf() -> None:
         for version in range(1_000):
-            inbox.put(body("u", version), deleted=False)
-        inbox.put(body("u", 1_000), deleted=True)
+            inbox.put("MODIFIED", body("u", version))
+        inbox.put("DELETED", body("u", 1_000))
 
     thread = threading.Thread(target=kopf)
     thread.start()
@@ -74,8 +77,8 @@ async def test_a_version_that_is_known_is_not_read() -> None:
     listener = Listener()
     listener.known["u"] = "7"
     inbox = Inbox(asyncio.get_running_loop(), listener)
-    inbox.put(body("u", 7), deleted=False)
-    inbox.put(body("u", 8), deleted=False)
+    inbox.put("MODIFIED", body("u", 7))
+    inbox.put("MODIFIED", body("u", 8))
     await until_delivered(listener, 1)
     assert listener.told == [("u", "8")]
 
@@ -85,10 +88,20 @@ async def test_a_loop_that_is_behind_is_woken_once_and_others_get_their_turn() -
     loop = CountingLoop(asyncio.get_running_loop())
     inbox = Inbox(loop, listener)  # type: ignore[arg-type]
     for version in range(500):
-        inbox.put(body("u", version), deleted=False)
+        inbox.put("MODIFIED", body("u", version))
     assert await until_delivered(listener, 500) > 5
     await asyncio.sleep(0)
     assert loop.woken == 1
-    inbox.put(body("u", 500), deleted=False)
+    inbox.put("MODIFIED", body("u", 500))
     await until_delivered(listener, 501)
     assert loop.woken == 2
+
+
+async def test_an_object_that_a_list_shows_is_told_apart_also_when_its_version_is_known() -> None:
+    listener = Listener()
+    listener.known["u"] = "7"
+    inbox = Inbox(asyncio.get_running_loop(), listener)
+    inbox.put(None, body("u", 7))
+    inbox.put(None, body("v", 8))
+    await until_delivered(listener, 3)
+    assert listener.told == [("u", "listed"), ("v", "listed"), ("v", "8")]

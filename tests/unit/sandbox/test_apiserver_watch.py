@@ -162,6 +162,30 @@ async def test_cut_ends_open_watches(api: Client) -> None:
         assert await stream.rest() == []
 
 
+async def test_cut_may_end_open_watches_by_a_410_in_the_stream(api: Client) -> None:
+    async with api.watch(f"resourceVersion={await latest(api)}") as stream:
+        await api.create(widget())
+        await api.order("cut", expired=True)
+        added, error = await stream.rest()
+    assert added["object"]["metadata"]["name"] == "w"
+    assert (error["type"], error["object"]["code"], error["object"]["reason"]) == ("ERROR", 410, "Expired")
+
+
+async def test_a_fault_may_hit_watches_only_or_later_pages_only(api: Client) -> None:
+    for name in ("a", "b"):
+        await api.create(widget(name))
+    await api.order("fault", method="GET", path_regex="widgets$", query_regex="watch=", status=410)
+    await api.order("fault", method="GET", path_regex="widgets$", query_regex="continue=", status=410)
+    first = await api.get(f"{WIDGETS}?limit=1")
+    token = first.body["metadata"]["continue"]
+    assert (await api.get(f"{WIDGETS}?limit=1&continue={token}")).status == 410
+    assert (await api.get(f"{WIDGETS}?limit=1&continue={token}")).status == 200
+    async with api.watch("") as stream:
+        assert stream.response.status == 410
+    async with api.watch("") as stream:
+        assert await stream.names(1) == [("ADDED", "a")]
+
+
 async def test_a_fault_hits_as_often_as_it_was_ordered(api: Client) -> None:
     await api.order("fault", method="GET", path_regex="widgets$", status=503, times=2)
     statuses = [(await api.get(WIDGETS)).status for _ in range(3)]

@@ -221,12 +221,33 @@ def test_every_call_is_recorded_in_order(wire: Wire) -> None:
         "reason": "INC-4711",
         "http_status": 200,
         "error": None,
+        "accepted": [job_id],
         "effective": [job_id],
+        "fault": None,
+        "answered_at": START,
     }
     assert (second["n"], second["operation"], wire.batch.calls("TerminateJob")) == (2, "DescribeJobs", [first])
     assert wire.batch.counts() == {"TerminateJob": 1, "DescribeJobs": 1}
+    assert wire.batch.calls(since=1) == [second]
     wire.batch.clear_calls()
     assert (wire.batch.calls(), wire.batch.terminate_requests()) == ([], [])
+
+
+def test_the_record_tells_who_called_and_which_fault_hit(wire: Wire) -> None:
+    job_id = wire.batch.seed()
+    wire.batch.fault("TerminateJob", kind="braces_200")
+    wire.batch.fault("TerminateJob", kind="slow", seconds=3.0, act_then=True)
+    there = Wire(wire.batch, Caller("123456789012", "eu-west-1", access_key="AKIAFIRST"))
+    for _ in range(2):
+        there.call("TerminateJob", jobId=job_id, reason="r")
+    lost, late = wire.batch.calls()
+    assert (lost["access_key"], lost["fault"], lost["accepted"], lost["answered_at"]) == (
+        "AKIAFIRST",
+        "braces_200",
+        [],
+        START,
+    )
+    assert (late["fault"], late["accepted"], late["answered_at"]) == ("slow", [job_id], START + 3.0)
 
 
 def test_accepted_terminations_are_listed_one_by_one_with_the_state_they_met(wire: Wire) -> None:

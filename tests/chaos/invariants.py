@@ -1,0 +1,171 @@
+"""What must hold of the whole history, judged from the simulator's record and the script's ledger alone.
+
+What is allowed as a race is defined here, and counted; docs/decisions/2026-11-25-chaos.md says why.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from chaos.ledger import Tale
+from chaos.record import Call
+
+RESEND_AFTER: Final = 60.0
+"""Seconds; what the operators run with."""
+STALE: Final = 30.0
+"""Seconds by which a leader may hear late that a statement was withdrawn: its freezes and hangs of less than the 10 s
+after which it leads no more, a watch that takes 4 s to try again, another's list."""
+KNOWN: Final = 2.0
+"""Seconds after which a process on a busy machine has drawn its conclusions from an answer."""
+QUEUED: Final = 15.0
+"""The same, while AWS throttles: a call may wait for its budget."""
+WRITTEN: Final = 10.0
+"""Seconds that the status write after an acceptance may take when nothing was broken."""
+HANDOVER: Final = 4.0
+"""Seconds between the last act of a leader that was not asked to give up and the first of the next: 15 of the Lease
+less 10 to its renewal make 5; the rest is for requests on their way."""
+FINISH: Final = 10.0
+"""Seconds that a leader may go on to act after SIGTERM."""
+_THROTTLES: Final = frozenset({"throttle_429", "bare_429", "limit_429", "throttle_400"})
+_MUTE: Final = ("kill", "freeze", "hang", "refuse", "cut", "restart")
+"""Strikes after which an acceptance may not have been written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """`invariant`: its letter and name. `job_id`: whose timeline tells more; "" for none."""
+
+    invariant: str
+    text: str
+    job_id: str = ""
+
+
+@dataclass(slots=True)
+class Judgement:
+    violations: list[Violation] = field(default_factory=list)
+    races: Counter[str] = field(default_factory=Counter)
+
+
+STATED: Final = "(b) nothing without a statement"
+FINISHED: Final = "(c) no call to a finished or unknown job"
+ONCE: Final = "(d) accepted once is asked once"
+ONE_LEADER: Final = "(g) one acts at a time"
+
+
+def judge(tale: Tale) -> Judgement:
+    judgement = Judgement()
+    for job_id, calls in tale.terminations.items():
+        for finding in (
+            *_without_statement(tale, job_id, calls),
+            *_without_look(tale, job_id, calls),
+            *_after_the_end(tale, job_id, calls),
+            *_twice(tale, job_id, calls),
+        ):
+            _enter(judgement, finding)
+    for violation in _two_leaders(tale):
+        _enter(judgement, violation)
+    return judgement
+
+
+def _enter(judgement: Judgement, finding: Violation | str) -> None:
+    if isinstance(finding, Violation):
+        judgement.violations.append(finding)
+    else:
+        judgement.races[finding] += 1
+
+
+def _without_statement(tale: Tale, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+    """A reason that an object of the job stated until STALE before, or one that Batch accepted before."""
+    sent: set[str] = set()
+    for call in calls:
+        reason, began = call.reason or "", tale.first_attempt(call, job_id).at
+        naming = tale.ledger.naming(job_id)
+        if any(one.stated_at(reason, began, began) for one in naming):
+            pass
+        elif any(one.stated_at(reason, began - STALE, began) for one in naming):
+            yield "called within 30 s of the withdrawal"
+        elif reason not in sent:
+            yield Violation(STATED, f"call {call.n} with {reason!r}, which nobody stated", job_id)
+        if call.granted(job_id):
+            sent.add(reason)
+
+
+def _without_look(tale: Tale, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+    """Each process sees a job alive before it asks for its end; Batch would say yes to anything."""
+    for call in calls:
+        began = tale.first_attempt(call, job_id).at
+        if tale.look(call.access_key, job_id, 0.0, began) is None:
+            yield Violation(FINISHED, f"call {call.n} by {call.access_key}, which had never seen the job", job_id)
+
+
+def _after_the_end(tale: Tale, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+    """No call by a process that had been shown, KNOWN before, that the job has ended or is asked to."""
+    job = tale.jobs.get(job_id)
+    if job is None:
+        yield Violation(FINISHED, "a job that Batch does not know was asked to end", job_id)
+        return
+    ended_at, flagged_at = tale.ledger.ended_at(job), _flagged_at(tale, job_id)
+    for call in calls:
+        began = tale.first_attempt(call, job_id).at
+        for what, since, law in (("ended", ended_at, FINISHED), ("was asked to end", flagged_at, ONCE)):
+            if call.at <= since:
+                continue
+            look = tale.look(call.access_key, job_id, since, began - _conclusion(tale, call, began))
+            if look is not None and not tale.ledger.struck(("freeze",), call.access_key, look.at, call.at):
+                text = f"call {call.n} by {call.access_key}, though its look {look.n} had shown that the job {what}"
+                yield Violation(law, text, job_id)
+            elif what == "ended":
+                yield "called after an end not yet seen"
+
+
+def _conclusion(tale: Tale, call: Call, began: float) -> float:
+    throttled = any(
+        one.access_key == call.access_key and (one.fault in _THROTTLES or one.http_status == 429)
+        for one in tale.between(began - QUEUED, began)
+    )
+    return QUEUED if throttled else KNOWN
+
+
+def _flagged_at(tale: Tale, job_id: str) -> float:
+    """From when on DescribeJobs shows the flag of a termination."""
+    effects = (one.answered_at or one.at for one in tale.terminations[job_id] if job_id in one.effective)
+    return min((*effects, tale.ledger.rivals.get(job_id, float("inf"))))
+
+
+def _twice(tale: Tale, job_id: str, calls: Sequence[Call]) -> Iterator[Violation | str]:
+    flagged_at = _flagged_at(tale, job_id)
+    for number, call in enumerate(calls):
+        for later in calls[number + 1 :]:
+            if later.at > call.left_at + RESEND_AFTER:
+                break
+            if later.at < call.left_at and later.access_key == call.access_key:
+                yield Violation(ONCE, f"call {later.n} while call {call.n} was under way", job_id)
+            elif call.granted(job_id) and tale.first_attempt(later, job_id).at > call.left_at:
+                yield _repeated(tale, job_id, call, later, flagged_at)
+
+
+def _repeated(tale: Tale, job_id: str, call: Call, later: Call, flagged_at: float) -> Violation | str:
+    """A call within a minute of one that its caller knows to be accepted.
+
+    Allowed for another process when the first could not write it down, and Batch showed no sign of it either.
+    """
+    unwritten = tale.ledger.struck(_MUTE, call.access_key, call.at, min(later.at, call.left_at + WRITTEN))
+    if later.access_key != call.access_key and unwritten and later.at < flagged_at:
+        return "repeated by another: neither written down nor flagged"
+    seconds = later.at - call.left_at
+    return Violation(
+        ONCE, f"call {later.n} by {later.access_key} {seconds:.1f} s after call {call.n} was granted", job_id
+    )
+
+
+def _two_leaders(tale: Tale) -> Iterator[Violation]:
+    """A leader acts for 10 s after its last renewal at the most, another takes over 15 s after it at the soonest."""
+    last: Call | None = None
+    for call in tale.calls:
+        if last is not None and call.access_key != last.access_key:
+            gap = call.at - last.at
+            if gap < HANDOVER and not tale.ledger.struck(("term", "ended"), last.access_key, last.at - FINISH, call.at):
+                text = f"{call.access_key} acted (call {call.n}) {gap:.2f} s after {last.access_key} (call {last.n})"
+                yield Violation(ONE_LEADER, text, call.job_ids[0] if call.job_ids else "")
+        last = call

@@ -1,0 +1,183 @@
+"""The plan: who does what, and when. Drawn from a seed alone, so that the same seed gives the same plan."""
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from chaos.people import People
+
+T = TypeVar("T")
+
+BOTH: Final = "both"
+LEADER: Final = "leader"
+OTHER: Final = "other"
+LONGER_THAN_THE_LEASE: Final = 17.0
+"""Seconds; and than the 10 in which a leader must renew it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """`at`: seconds from the begin of its storm. `target`: a replica's role, or the name of an object."""
+
+    at: float
+    kind: str
+    target: str = ""
+    seconds: float = 0.0
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        parts = (self.target, f"{self.seconds:.1f} s" if self.seconds else "", str(dict(self.detail) or ""))
+        return " ".join((f"{self.at:6.2f}", self.kind, *filter(None, parts)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How big it all is. Seconds; `pace` is what people do in a second, `patience` how long a calm may take."""
+
+    objects: int
+    storms: int
+    storm: float
+    pace: float
+    patience: float
+    deaf: bool
+    """Whether some jobs let their first termination get lost: it takes a minute to be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    seed: int
+    shape: Shape
+    opening: Sequence[Step]
+    """The objects that are there before the first storm."""
+    storms: Sequence[Sequence[Step]]
+
+
+SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, deaf=False)
+
+
+def long_shape(minutes: float) -> Shape:
+    """Storms of 100 s, each with a calm of about 50 s after it, and time for a sweep at the end."""
+    storms = max(1, int((minutes * 60 - 60) // 150))
+    return Shape(objects=520, storms=storms, storm=100.0, pace=6.0, patience=150.0, deaf=True)
+
+
+def make_plan(seed: int, shape: Shape) -> Plan:
+    dice = random.Random(seed)
+    people = People(dice, deaf=shape.deaf)
+    opening = [
+        Step(at=0.0, kind=kind, target=name, detail=detail) for kind, name, detail in people.arrive(shape.objects)
+    ]
+    storms = [_storm(dice, people, shape) for _ in range(shape.storms)]
+    return Plan(seed, shape, opening, storms)
+
+
+def _storm(dice: random.Random, people: People, shape: Shape) -> list[Step]:
+    deeds = [deed for _ in range(int(shape.storm * shape.pace)) for deed in people.deed(shape.objects)]
+    # What people do has an order: an object is created before it is patched.
+    times = sorted(dice.uniform(0, shape.storm) for _ in deeds)
+    steps = [
+        Step(at=at, kind=kind, target=name, detail=detail)
+        for at, (kind, name, detail) in zip(times, deeds, strict=True)
+    ]
+    steps += _blows(dice, shape.storm)
+    steps += _gusts(dice, shape.storm, deaf=shape.deaf)
+    return sorted(steps, key=lambda step: step.at)
+
+
+# -- blows: what costs a leader its Lease. One at a time, since after most of them nobody acts for 15 s ----------------
+
+
+def _blows(dice: random.Random, storm: float) -> Iterator[Step]:
+    """One in each 20 s, in the middle of its slot; a SIGTERM, which costs 2 s, before it."""
+    slots = max(1, round(storm / _SLOT))
+    deck = _shuffled(dice, _BLOWS, slots)
+    for number in range(slots):
+        begin, length = number * storm / slots, storm / slots
+        yield Step(at=begin + dice.uniform(0.05, 0.25) * length, kind="term", target=dice.choice((LEADER, OTHER)))
+        blow, target, seconds = deck[number]
+        yield Step(
+            at=begin + dice.uniform(0.55, 0.7) * length,
+            kind=blow,
+            target=target,
+            seconds=seconds * dice.uniform(1.0, 1.2),
+        )
+
+
+_BLOWS: Final = (
+    ("kill", LEADER, 0.0),
+    ("freeze", LEADER, LONGER_THAN_THE_LEASE),
+    ("crash_in_call", LEADER, 0.0),
+    ("hang", LEADER, LONGER_THAN_THE_LEASE),
+    ("kill", BOTH, 0.0),
+    ("lost_in_call", LEADER, 12.0),
+    ("refuse", LEADER, LONGER_THAN_THE_LEASE),
+    ("term", BOTH, 0.0),
+    ("freeze", BOTH, 12.0),
+)
+
+# -- gusts: what a leader should bear ----------------------------------------------------------------------------------
+
+
+def _gusts(dice: random.Random, storm: float, *, deaf: bool) -> Iterator[Step]:
+    # Early, while there is a leader, and more of it than boto3's own attempts can bear.
+    refusal = {"operation": "TerminateJob", "kind": dice.choice(_REFUSALS[:4]), "times": 30}
+    yield Step(at=dice.uniform(0.02, 0.06) * storm, kind="fault", detail=refusal)
+    cards = (*_GUSTS, *_DEAFENING) if deaf else _GUSTS
+    for kind, target, (least, most), detail in _shuffled(dice, cards, max(len(cards), int(storm / 1.5))):
+        # A short storm has room for one blow: what ends or cuts off replicas comes before it, that it finds a leader.
+        latest = 0.3 if kind in _CROWDING and storm < 2 * _SLOT else 0.98
+        yield Step(
+            at=dice.uniform(0.02, latest) * storm,
+            kind=kind,
+            target=target,
+            seconds=dice.uniform(least, most),
+            detail={key: dice.choice(value) if isinstance(value, tuple) else value for key, value in detail.items()},
+        )
+
+
+_REFUSALS: Final = ("throttle_429", "bare_429", "limit_429", "throttle_400", "server_500", "html_502", "empty_503")
+_SLOT: Final = 20.0
+_CROWDING: Final = frozenset({"kill", "freeze", "hang", "refuse", "restart", "gone_on_watch"})
+_TIMES: Final = (1, 2, 3, 4, 6, 9)
+_ENDS: Final = ("TerminateJob", "TerminateJobs", "*")
+_Card = tuple[str, str, tuple[float, float], Mapping[str, Any]]
+"""Kind, target, between how many seconds, details; a tuple among these is a choice."""
+_GUSTS: Final[tuple[_Card, ...]] = (
+    ("kill", OTHER, (0, 0), {}),
+    ("freeze", LEADER, (1, 5), {}),
+    ("freeze", OTHER, (2, 10), {}),
+    ("restart", "", (0.3, 2), {}),
+    ("hang", BOTH, (1, 4), {"cut": (True, False)}),
+    ("hang", OTHER, (2, 10), {"cut": (True, False)}),
+    ("refuse", OTHER, (2, 8), {}),
+    ("refuse", LEADER, (0.5, 4), {}),
+    ("cut", BOTH, (0, 0), {}),
+    ("cut", LEADER, (0, 0), {}),
+    ("watches_cut", "", (0, 0), {}),
+    ("gone_in_stream", "", (0, 0), {}),
+    ("gone_on_watch", "", (0, 0), {}),
+    ("gone_on_page", "", (0, 0), {}),
+    ("fault", "", (0, 0), {"operation": _ENDS, "kind": _REFUSALS, "times": _TIMES}),
+    ("fault", "", (0, 0), {"operation": "DescribeJobs", "kind": _REFUSALS, "times": _TIMES}),
+    ("fault", "", (0, 0), {"operation": _ENDS, "kind": ("reset", "empty_504"), "times": _TIMES, "act_then": True}),
+    ("fault", "", (0, 0), {"operation": _ENDS, "kind": _REFUSALS, "times": (1, 2, 3), "act_then": True}),
+    ("fault", "", (0, 0), {"operation": "DescribeJobs", "kind": ("cut_200", "empty_200", "reset"), "times": _TIMES}),
+    ("fault", "", (0, 0), {"operation": "*", "kind": "slow", "times": _TIMES, "seconds": (0.3, 1.0, 2.5)}),
+    ("fault", "", (0, 0), {"operation": _ENDS, "kind": "slow", "times": 2, "seconds": (1.0, 4.0), "act_then": True}),
+    ("fault", "", (0, 0), {"operation": _ENDS, "kind": "slow", "times": 1, "seconds": 11.0, "act_then": (True, False)}),
+    ("limit", "", (1, 5), {"rate": (1, 3, 5)}),
+    ("jump", "", (1, 30), {}),
+)
+_DEAFENING: Final[tuple[_Card, ...]] = (
+    # Taken for an acceptance, since TerminateJob's answer is empty anyway; only time shows that nothing came of it.
+    ("fault", "", (0, 0), {"operation": "TerminateJob", "kind": ("cut_200", "empty_200"), "times": 1}),
+)
+
+
+def _shuffled(dice: random.Random, cards: Sequence[T], count: int) -> list[T]:
+    """`count` cards, each once before any comes again."""
+    dealt: list[T] = []
+    while len(dealt) < count:
+        dealt += dice.sample(cards, len(cards))
+    return dealt[:count]

@@ -1,0 +1,219 @@
+"""Plays a plan in a world: strikes replicas, network, API server and Batch; does what people do; keeps the ledger."""
+
+import heapq
+import itertools
+import json
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from typing import Any, Final
+
+import yaml
+
+from awsbatch_sandbox.controlplane import direct
+from awsbatch_sandbox.world import World
+from chaos.ledger import Ledger, Strike
+from chaos.links import Network
+from chaos.plan import BOTH, LEADER, Step
+from chaos.record import Call
+from chaos.replicas import Replica
+from chaos.script import Script
+
+_TICK: Final = 0.02
+_LOOK_AGAIN: Final = 0.25
+_LEADERLESS: Final = 3.0
+"""Seconds: a hand-over takes about two."""
+_BATCHJOBS: Final = "batchjobs$"
+
+
+class Player:
+    def __init__(self, world: World, network: Network, replicas: Sequence[Replica], ledger: Ledger) -> None:
+        self._world, self._network, self.replicas, self._ledger = world, network, replicas, ledger
+        self.calls: list[Call] = []
+        self.counts: Counter[str] = Counter()
+        self._later: list[tuple[float, int, Callable[[], object]]] = []
+        self._order = itertools.count()
+        self._known: dict[str, str] = {}
+        self._broken: dict[str, float] = {}
+        self._script = Script(world, ledger)
+        self._api = _address(world)
+
+    # -- time ----------------------------------------------------------------------------------------------------------
+
+    def play(self, steps: Sequence[Step], *, until: float) -> None:
+        """The steps at their times; returns `until` seconds after the begin, or once all that was broken is healed."""
+        began = time.time()
+        for step in steps:
+            self.rest(began + step.at)
+            self._do(step)
+        self.rest(began + until)
+        while self._later:
+            # To its end: a leader that is thawed before its Lease has run out has not lost anything.
+            self.rest(self._later[0][0])
+        self._heal()
+
+    def rest(self, until: float) -> None:
+        """Let time go by, but tend to the replicas and to what was to be done later."""
+        while True:
+            now = time.time()
+            while self._later and self._later[0][0] <= now:
+                heapq.heappop(self._later)[2]()
+            for replica in self.replicas:
+                replica.tend(now)
+            if now >= until:
+                return
+            time.sleep(_TICK)
+
+    def _heal(self) -> None:
+        """The storm is over: what has no end of its own ends now."""
+        for replica in self.replicas:
+            self._network.do(replica.link.open())
+        self._world.batch.clear_faults()
+        self._world.batch.limit(None)
+
+    def read(self) -> None:
+        """Take over what the simulator has recorded since the last time."""
+        # A call that had no answer when it was read has to be read again.
+        open_since = next((place for place, call in enumerate(self.calls) if call.answered_at is None), None)
+        if open_since is not None:
+            del self.calls[open_since:]
+        since = self.calls[-1].n if self.calls else 0
+        self.calls += [Call.from_json(raw, self._known) for raw in self._world.batch.calls(since=since)]
+
+    def _in(self, seconds: float, deed: Callable[[], object]) -> None:
+        heapq.heappush(self._later, (time.time() + seconds, next(self._order), deed))
+
+    # -- steps ---------------------------------------------------------------------------------------------------------
+
+    def _do(self, step: Step) -> None:
+        deed = self._script.deeds.get(step.kind) or getattr(self, f"_{step.kind}")
+        if deed(step) is not False:
+            self.counts[f"{step.kind}:{step.detail['kind']}" if step.kind == "fault" else step.kind] += 1
+
+    def _chosen(self, role: str) -> Sequence[Replica]:
+        if role == BOTH:
+            return self.replicas
+        leading = self._leading()
+        return [one for one in self.replicas if (one is leading) == (role == LEADER)]
+
+    def _leading(self) -> Replica:
+        """Waits a little for one that leads; when nobody does, it is whom Batch heard last."""
+        until = time.time() + _LEADERLESS
+        while time.time() < until:
+            for replica in self.replicas:
+                if replica.leads():
+                    return replica
+            self.rest(time.time() + _LOOK_AGAIN)
+        self.read()
+        key = self.calls[-1].access_key if self.calls else ""
+        return next((one for one in self.replicas if key.startswith(f"{one.name}-")), self.replicas[0])
+
+    def _kill(self, step: Step) -> None:
+        for replica in self._chosen(step.target):
+            replica.kill()
+
+    def _term(self, step: Step) -> None:
+        for replica in self._chosen(step.target):
+            replica.terminate()
+
+    def _freeze(self, step: Step) -> None:
+        for replica in self._chosen(step.target):
+            life = replica.freeze(step.seconds)
+            if life is not None:
+                self._in(step.seconds, partial(replica.thaw, life))
+
+    def _crash_in_call(self, _step: Step) -> None:
+        """The leader dies between Batch's yes and its own note of it."""
+        self._world.batch.fault("*", kind="slow", seconds=1.0, act_then=True, times=2)
+        self._in(0.5, lambda: self._kill(Step(at=0, kind="kill", target=LEADER)))
+
+    def _lost_in_call(self, step: Step) -> None:
+        """The leader can't write down what Batch says yes to."""
+        self._world.batch.fault("*", kind="slow", seconds=1.0, act_then=True, times=2)
+        self._in(0.5, lambda: self._refuse(Step(at=0, kind="refuse", target=LEADER, seconds=step.seconds)))
+
+    # -- the way to the API server, and the API server -----------------------------------------------------------------
+
+    def _hang(self, step: Step) -> None:
+        self._break(step, lambda replica: replica.link.hang(), cut=step.detail.get("cut", True))
+
+    def _refuse(self, step: Step) -> None:
+        self._break(step, lambda replica: replica.link.refuse(), cut=False)
+
+    def _cut(self, step: Step) -> None:
+        for replica in self._chosen(step.target):
+            replica.strike("cut", 0.0)
+            self._network.do(replica.link.cut())
+
+    def _break(self, step: Step, how: Callable[[Replica], Coroutine[Any, Any, None]], *, cut: bool) -> None:
+        for replica in self._chosen(step.target):
+            replica.strike(step.kind, step.seconds)
+            self._network.do(how(replica))
+            self._broken[replica.name] = max(self._broken.get(replica.name, 0.0), time.time() + step.seconds)
+            self._in(step.seconds, partial(self._mend, replica, cut=cut))
+
+    def _mend(self, replica: Replica, *, cut: bool) -> None:
+        if time.time() < self._broken[replica.name]:
+            return  # a longer break goes on
+        if cut:
+            self._network.do(replica.link.cut())
+        self._network.do(replica.link.open())
+
+    def _restart(self, step: Step) -> None:
+        self._note("restart", step.seconds)
+        with self._world.api_server_away(step.seconds):
+            pass
+        self._note("restart", 0.0)
+
+    def _watches_cut(self, _step: Step) -> bool:
+        return self._order_api("cut", {})
+
+    def _gone_in_stream(self, _step: Step) -> bool:
+        return self._order_api("cut", {"expired": True})
+
+    def _gone_on_watch(self, _step: Step) -> bool:
+        fault = {"method": "GET", "path_regex": _BATCHJOBS, "status": 410, "times": 2}
+        self._note("gone", 0.0)
+        return (
+            self._order_api("fault", fault | {"query_regex": "watch="})
+            and self._order_api("expire", {})
+            and self._order_api("cut", {})
+        )
+
+    def _gone_on_page(self, _step: Step) -> bool:
+        fault = {"method": "GET", "path_regex": _BATCHJOBS, "query_regex": "continue=", "status": 410, "times": 1}
+        return self._order_api("fault", fault)
+
+    def _order_api(self, order: str, body: dict[str, Any]) -> bool:
+        """False: this control plane takes no orders."""
+        if not self._api.startswith("http://"):
+            return False
+        self._note("cut", 0.0)
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self._api}/_sandbox/{order}", json.dumps(body).encode(), headers)
+        direct.open(request, timeout=10).close()
+        return True
+
+    def _note(self, kind: str, seconds: float) -> None:
+        now = time.time()
+        self._ledger.strikes.append(Strike(kind, "", now, now + seconds))
+
+    # -- Batch ---------------------------------------------------------------------------------------------------------
+
+    def _fault(self, step: Step) -> None:
+        self._world.batch.fault(**step.detail)
+
+    def _limit(self, step: Step) -> None:
+        self._world.batch.limit(step.detail["rate"], burst=2)
+        self._in(step.seconds, lambda: self._world.batch.limit(None))
+
+    def _jump(self, step: Step) -> None:
+        self._world.batch.advance(step.seconds)
+        self._ledger.jumps.append((time.time(), step.seconds))
+
+
+def _address(world: World) -> str:
+    settings = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
+    return str(settings["clusters"][0]["cluster"]["server"])

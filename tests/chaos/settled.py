@@ -1,0 +1,106 @@
+"""What must have come true once the storm is over, judged from the objects and the simulator's jobs.
+
+Each function gives what is not true yet. A calm waits until nothing is left of it, or its patience has run out.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from awsbatch_sandbox.cluster import condition
+from chaos.invariants import Violation
+from chaos.ledger import History, Tale
+from chaos.record import Call, Job
+
+ENDED: Final = "(a) each stated termination was called for"
+TRUE_STATUS: Final = "(e) status agrees with Batch"
+CLEAN: Final = "(f) nothing is left over"
+
+Body = Mapping[str, Any]
+_SUCCEEDED: Final = {"Succeeded": "True", "Failed": "False", "Terminated": "False"}
+_TYPES: Final = ("Ready", "Reconciling", "Stalled", "Succeeded", "Terminated")
+
+
+def unsettled(tale: Tale, objects: Mapping[str, Body]) -> Iterator[Violation]:
+    for name, history in tale.ledger.objects.items():
+        body, job = objects.get(name), tale.jobs.get(history.job_id)
+        if history.exists != (body is not None):
+            yield Violation(CLEAN, f"{name}: the script and the API server differ on whether it exists", history.job_id)
+        if body is None or not history.exists:
+            continue
+        calls = tale.terminations.get(history.job_id, ())
+        if job is not None and history.stated is not None and not (job.finished or job.flagged):
+            yield Violation(ENDED, f"{name} states {history.stated!r}; the job is {job.status}", history.job_id)
+        for fault in status_faults(body, history, job, calls):
+            yield Violation(TRUE_STATUS, f"{name}: {fault}", history.job_id)
+
+
+def status_faults(body: Body, history: History, job: Job | None, calls: Sequence[Call]) -> Iterator[str]:
+    """Where `.status` says something else than Batch, or contradicts itself."""
+    status = body.get("status", {})
+    expected = _expected(status, job)
+    for field, value in expected.items():
+        if status.get(field) != value:
+            yield f"{field} is {status.get(field)!r}, not {value!r}"
+    generation = body["metadata"]["generation"]
+    if status.get("observedGeneration") != generation:
+        yield f"observedGeneration is {status.get('observedGeneration')}, not {generation}"
+    yield from _termination_faults(status, history, job, calls)
+    yield from _condition_faults(status, history, generation)
+
+
+def _expected(status: Body, job: Job | None) -> dict[str, object]:
+    if job is None:
+        return {"phase": "Missing"}
+    asked = job.flagged or "termination" in status
+    if job.status == "SUCCEEDED":
+        phase = "Succeeded"
+    elif job.status == "FAILED":
+        ours = job.status_reason == status.get("termination", {}).get("reason")
+        phase = "Terminated" if job.flagged or ours else "Failed"
+    else:
+        phase = "Terminating" if asked else "Running" if job.runs else "Pending"
+    mirrored = {"jobStatus": job.status, "statusReason": job.status_reason}
+    return {"phase": phase, **mirrored, "isTerminated": job.is_terminated, "isCancelled": job.is_cancelled}
+
+
+def _termination_faults(status: Body, history: History, job: Job | None, calls: Sequence[Call]) -> Iterator[str]:
+    said = status.get("termination")
+    if said is None:
+        return
+    sent = {call.reason for call in calls}
+    if said["reason"] not in sent:
+        yield f"termination.reason is {said['reason']!r}, which was never sent"
+    effective = [call.reason for call in calls if history.job_id in call.effective]
+    if effective and job is not None and job.status == "FAILED" and job.status_reason == effective[0]:
+        granted = [call.reason for call in calls if call.granted(history.job_id)]
+        if said["reason"] not in (effective[0], *granted[:1]):
+            yield f"termination.reason is {said['reason']!r}, but the job ended by {effective[0]!r}"
+    finished = job is not None and job.finished
+    if finished != ("completedAt" in said):
+        yield f"termination {said} of a job that is {job.status if job else 'unknown'}"
+
+
+def _condition_faults(status: Body, history: History, generation: int) -> Iterator[str]:
+    conditions = status.get("conditions", [])
+    types = [one["type"] for one in conditions]
+    if len(set(types)) != len(types) or "Ready" not in types:
+        yield f"conditions are {types}"
+    if stale := [one["type"] for one in conditions if one.get("observedGeneration") != generation]:
+        yield f"conditions {stale} are of an earlier generation"
+    yield from _claim_faults(status, asked=history.stated is not None or "termination" in status)
+
+
+def _claim_faults(status: Body, *, asked: bool) -> Iterator[str]:
+    phase = str(status.get("phase"))
+    claims = {type_: condition(status, type_).get("status") for type_ in _TYPES}
+    ending = phase == "Terminating" and asked
+    stuck = condition(status, "Stalled").get("reason") == "TerminationStuck"  # half an hour after its request
+    expected = {
+        "Ready": "False" if ending or phase == "Missing" else "True",
+        "Reconciling": "True" if ending and not stuck else None,
+        "Stalled": "True" if phase == "Missing" or (ending and stuck) else None,
+        "Succeeded": claims["Succeeded"] if phase == "Missing" else _SUCCEEDED.get(phase, "Unknown"),
+        "Terminated": None if not asked else "Unknown" if ending else claims["Terminated"] or "True or False",
+    }
+    if claims != expected:
+        yield f"phase {phase} with {claims}, not {expected}"

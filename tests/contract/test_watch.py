@@ -1,0 +1,96 @@
+"""Kopf's watch, on an API server with the project's CRD."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from awsbatch_operator.domain.record import Snapshot
+from awsbatch_operator.handlers.watch import Inbox, Watch, make_registry
+from awsbatch_operator.kube import names
+from awsbatch_operator.kube.credentials import Access
+from awsbatch_sandbox.apiserver import ApiServer, serve
+from awsbatch_sandbox.apiserver.server import load_definitions
+from awsbatch_sandbox.cluster import batch_job
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    async with serve(ApiServer(load_definitions([ROOT / names.CRD_FILE]))) as url:
+        yield url
+
+
+async def order(url: str, verb: str, **body: object) -> None:
+    async with aiohttp.ClientSession() as session, session.post(f"{url}/_sandbox/{verb}", json=body) as response:
+        assert response.status == 200
+
+
+async def create(url: str, name: str) -> None:
+    path = f"{url}/apis/{names.API_VERSION}/namespaces/default/{names.PLURAL}"
+    async with aiohttp.ClientSession() as session, session.post(path, json=batch_job(name, "job-1")) as response:
+        assert response.status == 201
+
+
+@pytest.fixture
+async def heard() -> asyncio.Queue[str]:
+    """The names of the objects that the watch told of."""
+    return asyncio.Queue()
+
+
+class Listener:
+    def __init__(self, heard: asyncio.Queue[str]) -> None:
+        self._heard = heard
+
+    def listed(self, uid: str) -> None:
+        """What follows says it all."""
+
+    def knows(self, uid: str, resource_version: str) -> bool:
+        return False
+
+    def seen(self, snapshot: Snapshot) -> None:
+        self._heard.put_nowait(snapshot.ref.name)
+
+    def gone(self, uid: str) -> None:
+        """No test deletes anything."""
+
+
+@pytest.fixture
+async def watch(url: str, heard: asyncio.Queue[str]) -> AsyncIterator[Watch]:
+    watch = Watch(make_registry(lambda: Access(url), Inbox(asyncio.get_running_loop(), Listener(heard))), ("default",))
+    yield watch
+    watch.stop()
+
+
+async def until_heard(heard: asyncio.Queue[str], name: str) -> None:
+    async with asyncio.timeout(10):
+        while await heard.get() != name:
+            pass
+
+
+@pytest.mark.parametrize("expired", [True, False], ids=["a 410 in the stream", "a cut"])
+async def test_a_watch_goes_on_after(url: str, watch: Watch, heard: asyncio.Queue[str], expired: bool) -> None:
+    ended = watch.start()
+    await create(url, "before")
+    await until_heard(heard, "before")
+    await order(url, "cut", expired=expired)
+    await create(url, "after")
+    await until_heard(heard, "after")
+    watch.stop()
+    await asyncio.wait_for(ended, 10)
+
+
+async def test_a_watch_that_is_refused_as_too_old_ends_and_says_so(
+    url: str, watch: Watch, heard: asyncio.Queue[str]
+) -> None:
+    ended = watch.start()
+    await create(url, "before")
+    await until_heard(heard, "before")
+    await order(url, "fault", method="GET", query_regex="watch=", status=410)
+    await order(url, "cut")
+    # A watch that ended without a word would leave a leader that hears of nothing and holds its Lease.
+    with pytest.raises(Exception, match="410"):
+        await asyncio.wait_for(ended, 10)

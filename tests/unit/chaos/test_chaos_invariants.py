@@ -1,0 +1,193 @@
+"""The checker of the chaos suite: it lets good histories and defined races pass, and each bad one turns it red."""
+
+import pytest
+
+from chaos.invariants import FINISHED, ONCE, ONE_LEADER, STATED, judge
+from chaos.ledger import History, Ledger, Statement, Strike, Tale
+from chaos.record import Call
+from unit.chaos.histories import FIRST, JOB, REASON, SECOND, call, look, refused, stating, tale
+
+STATES = ((None, 100.0), (REASON, 110.0))
+"""The object is created at 100 and states its termination at 110."""
+
+
+def red(told: Tale) -> set[str]:
+    """The invariants that are violated."""
+    return {violation.invariant for violation in judge(told).violations}
+
+
+def races(told: Tale) -> dict[str, int]:
+    """What is let pass, when nothing is violated."""
+    judgement = judge(told)
+    assert judgement.violations == []
+    return dict(judgement.races)
+
+
+def test_a_termination_that_is_stated_seen_and_called_is_fine() -> None:
+    told = tale(stating(*STATES), look(1, 101), call(2, 110.02), look(3, 111), status="FAILED", stopped_at=111.0)
+    assert races(told) == {}
+
+
+# -- (b) nothing without a statement -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "ledger",
+    [
+        stating((None, 100.0)),
+        stating((None, 100.0), (REASON, 111.0)),
+        stating((None, 100.0), ("another reason", 109.0)),
+        stating((None, 100.0), (REASON, 101.0), job_id="job-b"),
+    ],
+    ids=["never stated", "stated later", "another reason", "stated for another job"],
+)
+def test_a_call_without_a_statement_is_red(ledger: Ledger) -> None:
+    assert STATED in red(tale(ledger, look(1, 101), call(2, 110.02)))
+
+
+@pytest.mark.parametrize("end", [{"statements": (*STATES, (None, 120.0))}, {"statements": STATES, "deleted": 120.0}])
+def test_a_withdrawal_may_be_heard_late_but_not_for_ever(end: dict[str, tuple[tuple[str | None, float], ...]]) -> None:
+    ledger = stating(*end["statements"], deleted=end.get("deleted"))  # type: ignore[arg-type]
+    assert races(tale(ledger, look(1, 101), call(2, 140.0))) == {"called within 30 s of the withdrawal": 1}
+    assert red(tale(ledger, look(1, 101), call(2, 151.0))) == {STATED}
+
+
+def test_a_call_is_judged_by_its_first_attempt() -> None:
+    ledger = stating((None, 100.0), (REASON, 110.0), (None, 112.0))
+    attempts = [refused(2, 141.9), refused(3, 142.5), call(4, 144.0)]
+    assert STATED not in red(tale(ledger, look(1, 101), *attempts))
+    assert STATED in red(tale(ledger, look(1, 101), refused(2, 137.0), call(3, 144.0)))
+
+
+def test_what_was_accepted_may_be_sent_again_although_it_was_withdrawn() -> None:
+    ledger = stating(*STATES, (None, 120.0))
+    deaf = call(2, 110.02, effective=False)
+    assert races(tale(ledger, look(1, 101), deaf, look(3, 170), call(4, 171.0))) == {}
+
+
+# -- (c) no call to a finished or unknown job, none by a process that has not seen it ----------------------------------
+
+
+def test_a_call_to_a_job_that_batch_does_not_know_is_red() -> None:
+    assert FINISHED in red(tale(stating(*STATES), look(1, 101), call(2, 110.02), unknown=True))
+
+
+def test_a_call_by_a_process_that_never_saw_the_job_is_red() -> None:
+    assert red(tale(stating(*STATES), call(1, 110.02))) == {FINISHED}
+    assert red(tale(stating(*STATES), look(1, 101, SECOND), call(2, 110.02))) >= {FINISHED}
+    assert red(tale(stating(*STATES), look(1, 101, http_status=503), call(2, 110.02))) == {FINISHED}
+    assert red(tale(stating(*STATES), look(1, 101, fault="cut_200"), call(2, 110.02))) == {FINISHED}
+
+
+def test_a_job_may_end_between_look_and_call_but_not_after_a_look_that_told_so() -> None:
+    ended = {"status": "SUCCEEDED", "stopped_at": 105.0}
+    late = call(9, 110.02, effective=False)
+    assert races(tale(stating(*STATES), look(1, 101), late, **ended)) == {"called after an end not yet seen": 1}
+    assert races(tale(stating(*STATES), look(1, 101), look(2, 109.5), late, **ended)) == {
+        "called after an end not yet seen": 1
+    }
+    assert red(tale(stating(*STATES), look(1, 101), look(2, 106), late, **ended)) == {FINISHED}
+
+
+def test_while_aws_throttles_a_call_may_have_waited_for_its_budget() -> None:
+    ended = {"status": "SUCCEEDED", "stopped_at": 105.0}
+    throttled = look(2, 105.5, http_status=429)
+    late = call(9, 110.02, effective=False)
+    assert FINISHED not in red(tale(stating(*STATES), look(1, 101), throttled, look(3, 106), late, **ended))
+
+
+def test_a_process_that_was_frozen_draws_its_conclusions_late() -> None:
+    ledger = stating(*STATES)
+    ledger.strikes.append(Strike("freeze", FIRST, 106.5, 110.0))
+    ended = {"status": "SUCCEEDED", "stopped_at": 105.0}
+    assert FINISHED not in red(tale(ledger, look(1, 101), look(2, 106), call(9, 110.02, effective=False), **ended))
+
+
+def test_the_end_of_a_job_is_placed_on_the_clock_of_the_wall() -> None:
+    ledger = stating(*STATES)
+    ledger.jumps.append((104.0, 1000.0))
+    ended = {"status": "SUCCEEDED", "stopped_at": 1105.0}
+    late = call(9, 110.02, effective=False)
+    assert red(tale(ledger, look(1, 101), look(2, 106), late, **ended)) == {FINISHED}
+    assert FINISHED not in red(tale(ledger, look(1, 101), look(2, 104.5), late, **ended))
+
+
+# -- (d) accepted once is asked once -----------------------------------------------------------------------------------
+
+
+def test_a_second_call_within_a_minute_of_an_accepted_one_is_red() -> None:
+    deaf = call(2, 110.02, effective=False)
+    assert ONCE in red(tale(stating(*STATES), look(1, 101), deaf, call(3, 169.0)))
+    assert red(tale(stating(*STATES), look(1, 101), deaf, call(3, 170.1))) == set()
+
+
+def test_two_calls_at_once_are_red() -> None:
+    slow = call(2, 110.02, answered_at=112.0, fault="slow")
+    assert ONCE in red(tale(stating(*STATES), look(1, 101), slow, call(3, 110.03, effective=False)))
+
+
+def test_an_answer_that_never_came_may_be_asked_for_again() -> None:
+    lost = call(2, 110.02, http_status=0, fault="reset")
+    again = call(3, 110.5, effective=False)
+    assert red(tale(stating(*STATES), look(1, 101), lost, again)) == set()
+    timed_out = call(2, 110.02, answered_at=121.1, fault="slow")
+    assert red(tale(stating(*STATES), look(1, 101), timed_out, call(3, 120.5, effective=False))) == set()
+
+
+def test_an_empty_answer_of_terminate_job_counts_as_accepted() -> None:
+    empty = call(2, 110.02, fault="empty_200", accepted=(), effective=False)
+    assert ONCE in red(tale(stating(*STATES), look(1, 101), empty, call(3, 115.0)))
+
+
+def test_in_bulk_only_the_jobs_that_the_answer_names_are_accepted() -> None:
+    bulk = {"operation": "TerminateJobs", "fault": "refused_in_bulk", "accepted": (), "effective": ()}
+    some = Call(2, 110.02, access_key=FIRST, job_ids=(JOB, "b"), reason=REASON, answered_at=110.03, **bulk)  # type: ignore[arg-type]
+    assert ONCE not in red(tale(stating(*STATES), look(1, 101), some, call(3, 112.0)))
+
+
+def test_another_process_asks_again_only_if_the_first_could_not_write_it_down_and_no_flag_shows() -> None:
+    deaf, flagged = call(2, 110.02, effective=False), call(2, 110.02)
+    look_first = (look(1, 101), look(3, 127, SECOND))
+    again = call(4, 127.5, SECOND)
+    killed = stating(*STATES)
+    killed.strikes.append(Strike("kill", FIRST, 110.05, 110.05))
+    assert races(tale(killed, look_first[0], deaf, look_first[1], again)) == {
+        "repeated by another: neither written down nor flagged": 1
+    }
+    assert ONCE in red(tale(stating(*STATES), look_first[0], deaf, look_first[1], again))
+    assert ONCE in red(tale(killed, look_first[0], flagged, look_first[1], call(4, 127.5, SECOND, effective=False)))
+
+
+def test_a_call_by_a_process_that_was_shown_the_flag_is_red() -> None:
+    rival = stating(*STATES)
+    rival.rivals[JOB] = 105.0
+    assert ONCE in red(tale(rival, look(1, 101), look(2, 106), call(3, 110.02, effective=False)))
+    assert red(tale(rival, look(1, 101), look(2, 109.9), call(3, 110.02, effective=False))) == set()
+
+
+# -- (g) one acts at a time --------------------------------------------------------------------------------------------
+
+
+def test_a_replica_that_acts_while_the_other_leads_is_red() -> None:
+    assert red(tale(stating(*STATES), look(1, 101), look(2, 101.5, SECOND))) == {ONE_LEADER}
+    assert red(tale(stating(*STATES), look(1, 101), look(2, 107, SECOND))) == set()
+
+
+def test_a_leader_that_was_asked_to_end_hands_over_at_once_but_does_not_come_back() -> None:
+    ledger = stating(*STATES)
+    ledger.strikes.append(Strike("term", FIRST, 100.5, 110.5))
+    assert red(tale(ledger, look(1, 101), look(2, 101.5, SECOND))) == set()
+    assert red(tale(ledger, look(1, 101), look(2, 101.5, SECOND), look(3, 102.0))) == {ONE_LEADER}
+
+
+# -- the ledger --------------------------------------------------------------------------------------------------------
+
+
+def test_a_statement_counts_from_its_begin_to_the_certainty_of_the_next() -> None:
+    history = History("a", JOB, [Statement(None, 1, 2), Statement("x", 5, 6), Statement("y", 8, 9)])
+    assert [history.stated_at("x", at, at) for at in (4.9, 5, 8.9, 9.1)] == [False, True, True, False]
+    assert history.stated == "y"
+    history.deletion = Statement(None, 20, 21)
+    assert [history.stated_at("y", at, at) for at in (20.5, 21.5)] == [True, False]
+    assert not history.exists
+    assert history.stated is None

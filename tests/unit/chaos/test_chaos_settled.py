@@ -1,0 +1,104 @@
+"""What the chaos suite asks of objects once the storm is over: an object that agrees passes, each lie is found."""
+
+from typing import Any
+
+import pytest
+
+from chaos.ledger import Ledger
+from chaos.settled import CLEAN, ENDED, TRUE_STATUS, unsettled
+from unit.chaos.histories import JOB, REASON, call, look, stating, tale
+
+STATES = ((None, 100.0), (REASON, 110.0))
+ENDED_JOB = {"status": "FAILED", "status_reason": REASON, "is_terminated": True, "stopped_at": 111.0}
+
+
+def condition(type_: str, status: str, reason: str = "Any") -> dict[str, Any]:
+    return {"type": type_, "status": status, "reason": reason, "observedGeneration": 2}
+
+
+def body(**status: Any) -> dict[str, Any]:
+    """The object after its termination; a field that is None is absent."""
+    shown = {
+        "observedGeneration": 2,
+        "phase": "Terminated",
+        "jobStatus": "FAILED",
+        "statusReason": REASON,
+        "isTerminated": True,
+        "isCancelled": False,
+        "termination": {"reason": REASON, "requests": 1, "completedAt": "2026-01-01T00:00:00Z"},
+        "conditions": [condition("Ready", "True"), condition("Terminated", "True"), condition("Succeeded", "False")],
+    }
+    known = {field: value for field, value in (shown | status).items() if value is not None}
+    return {"metadata": {"name": "a", "generation": 2}, "status": known}
+
+
+def missing(ledger: Ledger, shown: dict[str, Any] | None, **job: Any) -> set[str]:
+    told = tale(ledger, look(1, 101), call(2, 110.02), **(ENDED_JOB | job))
+    return {one.invariant for one in unsettled(told, {} if shown is None else {"a": shown})}
+
+
+def test_an_object_that_agrees_with_its_job_is_settled() -> None:
+    assert missing(stating(*STATES), body()) == set()
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"phase": "Failed"},
+        {"jobStatus": "RUNNING"},
+        {"statusReason": "Essential container in task exited"},
+        {"isTerminated": False},
+        {"observedGeneration": 1},
+        {"termination": {"reason": "another", "requests": 1, "completedAt": "2026-01-01T00:00:00Z"}},
+        {"termination": {"reason": REASON, "requests": 1}},
+        {"conditions": []},
+        {"conditions": [condition("Ready", "True"), condition("Terminated", "True")]},
+        {"conditions": [condition("Ready", "False"), condition("Terminated", "True"), condition("Succeeded", "False")]},
+        {"conditions": [condition("Ready", "True"), condition("Succeeded", "False")]},
+        {"conditions": [*body()["status"]["conditions"], condition("Reconciling", "True")]},
+        {"conditions": [*body()["status"]["conditions"], condition("Stalled", "True")]},
+        {"conditions": [*body()["status"]["conditions"], condition("Ready", "True")]},
+        {"conditions": [one | {"observedGeneration": 1} for one in body()["status"]["conditions"]]},
+    ],
+)
+def test_each_lie_of_a_status_is_found(lie: dict[str, Any]) -> None:
+    assert missing(stating(*STATES), body(**lie)) == {TRUE_STATUS}
+
+
+def test_a_living_job_whose_end_is_stated_must_have_been_asked_to_end() -> None:
+    alive = {"status": "RUNNING", "status_reason": None, "is_terminated": False, "stopped_at": None}
+    assert ENDED in missing(stating(*STATES), body(), **alive)
+    assert ENDED not in missing(stating(*STATES), body(), **(alive | {"is_terminated": True}))
+    assert ENDED not in missing(stating(*STATES, (None, 120.0)), body(), **alive)
+
+
+def test_a_running_job_under_termination_is_told_as_such() -> None:
+    job = {"status": "RUNNING", "status_reason": None, "stopped_at": None}
+    status = {"phase": "Terminating", "jobStatus": "RUNNING", "statusReason": None}
+    under_way = [condition("Ready", "False"), condition("Terminated", "Unknown"), condition("Succeeded", "Unknown")]
+    told = {"reason": REASON, "requests": 1}
+    reconciling = [*under_way, condition("Reconciling", "True")]
+    assert missing(stating(*STATES), body(**status, termination=told, conditions=reconciling), **job) == set()
+    stuck = [*under_way, condition("Stalled", "True", "TerminationStuck")]
+    assert missing(stating(*STATES), body(**status, termination=told, conditions=stuck), **job) == set()
+    assert missing(stating(*STATES), body(**status, termination=told, conditions=under_way), **job) == {TRUE_STATUS}
+
+
+def test_a_job_that_batch_does_not_know_is_missing() -> None:
+    gone: dict[str, Any] = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "phase": "Missing"}}
+    gone["status"]["conditions"] = [condition("Ready", "False"), condition("Stalled", "True")]
+    told = tale(stating((None, 100.0)), unknown=True)
+    assert list(unsettled(told, {"a": gone})) == []
+    gone["status"]["phase"] = "Unknown"
+    assert {one.invariant for one in unsettled(told, {"a": gone})} == {TRUE_STATUS}
+
+
+def test_the_script_and_the_api_server_must_agree_on_what_exists() -> None:
+    assert missing(stating(*STATES), None) == {CLEAN}
+    assert missing(stating(*STATES, deleted=120.0), body()) == {CLEAN}
+    assert missing(stating(*STATES, deleted=120.0), None) == set()
+
+
+def test_a_violation_names_the_job_whose_timeline_tells_more() -> None:
+    told = tale(stating(*STATES), status="RUNNING")
+    assert {one.job_id for one in unsettled(told, {"a": body()})} == {JOB}
