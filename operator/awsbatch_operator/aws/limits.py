@@ -17,6 +17,9 @@ TERMINATIONS_SLOWEST: Final = 1.0
 RECOVERY: Final = 30.0
 """Seconds from a throttle until the rate is back where it came; half as many again for rates well below 1 a second."""
 
+TERMINATIONS_RECOVERY: Final = 10.0
+"""The same for terminations: a hundred that piled up in a bad minute must not take three good ones."""
+
 _TOGETHER: Final = 1.0
 """Seconds within which throttles count once: they answer calls that were made together."""
 
@@ -42,8 +45,9 @@ class TokenBucket:
     is gone is forgotten within one to four minutes. Own code, as the ready-made limiters hold a fixed rate.
     """
 
-    def __init__(self, rate: float, burst: int = 10, slowest: float = SLOWEST) -> None:
+    def __init__(self, rate: float, burst: int = 10, *, slowest: float = SLOWEST, recovery: float = RECOVERY) -> None:
         self._full_rate = self._rate = rate
+        self._shortest_recovery = recovery
         self._slowest = min(slowest, rate)
         self._burst = float(max(burst, 1))
         self._tokens = self._burst
@@ -105,7 +109,7 @@ class TokenBucket:
     @property
     def _recovery(self) -> float:
         # At a low rate a throttle in so many seconds would be one in too few calls.
-        return RECOVERY * min(max(1 / self.ceiling, 1), 1.5)
+        return self._shortest_recovery * min(max(1 / self.ceiling, 1), 1.5)
 
     def _count(self) -> float:
         now = asyncio.get_running_loop().time()
@@ -130,7 +134,7 @@ class Budget:
 
     def __init__(self, describe_rate: float, terminate_rate: float) -> None:
         self._looks = TokenBucket(describe_rate)
-        self._terminations = TokenBucket(terminate_rate, slowest=TERMINATIONS_SLOWEST)
+        self._terminations = TokenBucket(terminate_rate, slowest=TERMINATIONS_SLOWEST, recovery=TERMINATIONS_RECOVERY)
         self._waiting = 0
         self._terminated_at = float("-inf")
 

@@ -235,6 +235,18 @@ async def test_no_number_of_throttles_makes_terminations_as_slow_as_looks() -> N
     assert budget._terminations.rate >= TERMINATIONS_SLOWEST
 
 
+async def test_a_crowd_of_terminations_that_a_bad_minute_left_is_gone_within_the_next() -> None:
+    budget = Budget(5, 10)
+    for _ in range(20):
+        budget.termination_throttled()
+        await asyncio.sleep(3)
+    began = now()
+    for _ in range(200):
+        await budget.termination()
+    assert now() - began < 45
+    assert now() - began > 20, "it feels its way back"
+
+
 async def test_while_budget_is_short_a_termination_is_paid_for_by_the_looks() -> None:
     budget = Budget(describe_rate=5, terminate_rate=10)
     budget.look_throttled()
