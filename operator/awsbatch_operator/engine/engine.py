@@ -119,6 +119,9 @@ class Engine:
                 for tracked in job.objects.values():
                     # What an earlier lead decided and did not come to write is forgotten, or it would seem written.
                     tracked.record = replace(tracked.record, status=tracked.told)
+                    if tracked.scribbled is not None:
+                        # Nor did it come to mend what another wrote over it.
+                        self._hold(tracked.ref.uid)
                 self._decide(job)
             if turn % _DECISIONS_A_TURN == 0:
                 await asyncio.sleep(0)

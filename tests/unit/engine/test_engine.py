@@ -126,6 +126,22 @@ async def test_what_another_wrote_into_a_status_is_written_over_also_when_it_wro
         assert len(world.objects.writes) == 3
 
 
+async def test_what_a_lead_did_not_come_to_mend_is_mended_by_the_next_one_of_the_same_process() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.objects.away = True
+        world.objects.scribble(uid, {**world.objects.bodies[uid]["status"], "observedGeneration": 99})
+        await asyncio.sleep(5)
+        world.engine.follow()
+        world.objects.away = False
+        await asyncio.sleep(20)
+        assert world.objects.status(uid).observed_generation == 99
+        await world.engine.lead()
+        await asyncio.sleep(10)
+        assert world.objects.status(uid).observed_generation == 1
+
+
 async def test_a_former_status_that_comes_in_while_the_newer_is_being_written_is_written_over() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1", "RUNNABLE"))
