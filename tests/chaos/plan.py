@@ -59,7 +59,7 @@ SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, 
 def long_shape(minutes: float) -> Shape:
     """Storms of 100 s, each with a calm of about 50 s after it, and time for a sweep at the end."""
     storms = max(1, int((minutes * 60 - 60) // 150))
-    # A job may be deaf to one call and a 200 without effect may follow: it is asked again after 60 s, and after 120 more.
+    # A job may be deaf to one call, and a 200 without effect may follow: asked again after 60 s, and after 120 more.
     return Shape(objects=520, storms=storms, storm=100.0, pace=6.0, patience=240.0, deaf=True)
 
 
