@@ -31,6 +31,8 @@ from awsbatch_operator.observability.metrics import Metrics
 
 _HUNG_AFTER: Final = 30.0
 _BATCH_SILENT_AFTER: Final = 120.0
+_PREPARED_WITHIN: Final = 1.0
+"""Seconds that credentials may take to be found before the watch starts without them."""
 _FINISH_WITHIN: Final = 6.0
 """Seconds after SIGTERM for calls under way and their writes; Kubernetes kills after 30, we promise 10."""
 
@@ -48,7 +50,7 @@ async def serve(settings: Settings) -> int:
         metrics = Metrics()
         fence = _Fence()
         batch = await parts.enter_async_context(_batch(settings, metrics, fence))
-        # A tenth of a second that may pass while the Kubernetes API is asked.
+        # A tenth of a second that passes while the Kubernetes API is asked; beside a first list it would be three.
         preparing = asyncio.create_task(batch.prepare(region))
         parts.callback(preparing.cancel)
         client = await parts.enter_async_context(KubeClient())
@@ -66,6 +68,7 @@ async def serve(settings: Settings) -> int:
             await parts.enter_async_context(http.serve(app, *settings.http_address))
         except http.ListenError as error:
             raise StartError(str(error)) from error
+        await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)
         log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
         return await _work(engine, elector, metrics, settings)
 
