@@ -45,13 +45,14 @@ def run(plan: Plan, control_plane: str) -> Outcome:
         player.play(plan.opening, until=0.0)
         _await_ready(player)
         outcome = Outcome(ledger, Tale(ledger, [], {}))
+        over_at = time.time() + plan.shape.lasts
         for number, storm in enumerate(plan.storms, start=1):
             player.play(storm, until=plan.shape.storm)
-            last = number == len(plan.storms)
+            last = number == len(plan.storms) or time.time() >= over_at
             outcome.calms.append(_calm(world, player, outcome, plan.shape.patience, strict=last and plan.shape.deaf))
             _judge(outcome, player)
             print(f"storm {number}: settled after {outcome.calms[-1]:.1f} s, {len(outcome.violations)} violations")
-            if outcome.violations:
+            if outcome.violations or last:
                 break
         outcome.counts = player.counts
         outcome.logs = {replica.name: replica.output() for replica in player.replicas}

@@ -1,5 +1,6 @@
 """The plan: who does what, and when. Drawn from a seed alone, so that the same seed gives the same plan."""
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class Shape:
     patience: float
     deaf: bool
     """Whether some jobs let their first termination get lost: it takes a minute to be sent again."""
+    lasts: float = math.inf
+    """Seconds after which no new storm begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +60,10 @@ SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, 
 
 
 def long_shape(minutes: float) -> Shape:
-    """Storms of 100 s, each with a calm of about 50 s after it, and time for a sweep at the end."""
-    storms = max(1, int((minutes * 60 - 60) // 150))
+    """Storms of 100 s, as many as begin within that time: the calm after each takes from 5 to 90 s."""
+    storms = max(1, math.ceil(minutes * 60 / 100))
     # A job may be deaf to one call, and a 200 without effect may follow: asked again after 60 s, and after 120 more.
-    return Shape(objects=520, storms=storms, storm=100.0, pace=6.0, patience=240.0, deaf=True)
+    return Shape(objects=520, storms=storms, storm=100.0, pace=6.0, patience=240.0, deaf=True, lasts=minutes * 60)
 
 
 def make_plan(seed: int, shape: Shape) -> Plan:

@@ -30,7 +30,7 @@ def test_a_short_plan_holds_every_kind_of_gust_and_fits_its_time() -> None:
 
 def test_a_long_plan_holds_every_deed_and_keeps_its_population() -> None:
     plan = make_plan(7, long_shape(minutes=6))
-    assert len(plan.storms) == 2
+    assert len(plan.storms) == 4
     assert {step.kind for step in steps(plan)} >= DEEDS | {"rival", "hide", "end", "crash_in_call"}
     born = sum(step.kind in ("create", "twin") for step in (*plan.opening, *steps(plan)))
     gone = sum(step.kind == "delete" for step in steps(plan))
