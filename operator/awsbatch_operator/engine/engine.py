@@ -31,6 +31,8 @@ from awsbatch_operator.engine.writes import Writes, newer
 HOLD: Final = 1.0
 """Seconds that a status write waits for the answer of the TerminateJob that it would announce (mostly the answer
 comes first, and one write tells both), and that repairing a status waits when another writes into it."""
+URGENT: Final = 3_600.0
+"""Seconds by which a look goes ahead of all others that are due."""
 LOOKS_FINISH_WITHIN: Final = 1.0
 """Seconds that looks under way get at the end."""
 _TICK: Final = 0.25
@@ -114,7 +116,7 @@ class Engine:
         """Start to act, on what the watch has told so far."""
         self.leading = True
         self._ports.telemetry.leading(yes=True)
-        for turn, job in enumerate(list(self.store)):
+        for turn, job in enumerate(sorted(self.store, key=lambda job: not job.asked)):
             if job.key in self.store.jobs:
                 for tracked in job.objects.values():
                     # What an earlier lead decided and did not come to write is forgotten, or it would seem written.
@@ -324,7 +326,9 @@ class Engine:
         # A look that confirms or retries must not come too early, or it would decide nothing and be one more.
         early = 0.9 if job.seen.fault is None and job.seen.refusal is None and not job.seen.absences else 1.0
         wait *= self._ports.jitter(early, 1.1)
-        self._looks.set(job, asyncio.get_running_loop().time() + wait, wait)
+        at = asyncio.get_running_loop().time() + wait
+        # After a restart every job is due at once: those that a termination waits for come first.
+        self._looks.set(job, at - URGENT if job.seen.job is None and job.asked else at, wait)
 
     def _spawn(self, call: Coroutine[None, None, None]) -> None:
         assert self._tasks is not None

@@ -54,6 +54,10 @@ class TrackedJob:
     early_at: float | None = None
     routine: Millis | None = None
 
+    @property
+    def asked(self) -> bool:
+        return any(tracked.record.asked for tracked in self.objects.values())
+
 
 class Store:
     """Objects by uid, jobs by key."""

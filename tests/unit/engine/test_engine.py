@@ -112,6 +112,19 @@ async def test_objects_of_a_first_list_that_come_one_by_one_share_their_first_lo
         assert len(world.batch.looks) <= 13
 
 
+async def test_after_a_restart_a_job_whose_termination_is_stated_is_looked_at_before_all_others() -> None:
+    world = World()
+    for n in range(1_000):
+        world.an_object(world.a_job(f"j{n}"))
+    uid = world.an_object(world.a_job("last"), "now")
+    again = await world.restarted()
+    async with again.running():
+        await asyncio.sleep(0.1)
+    assert "last" in world.batch.looks[0][1]
+    assert [call[1] for call in world.batch.terminations] == ["last"]
+    assert world.objects.status(uid).phase is Phase.TERMINATING
+
+
 async def test_what_another_wrote_into_a_status_is_written_over_also_when_it_wrote_the_former_one() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1", "RUNNABLE"))
