@@ -328,7 +328,8 @@ class Engine:
         wait *= self._ports.jitter(early, 1.1)
         at = asyncio.get_running_loop().time() + wait
         # After a restart every job is due at once: those that a termination waits for come first.
-        self._looks.set(job, at - URGENT if job.seen.job is None and job.asked else at, wait)
+        urgent = wait == 0 and job.seen.job is None and job.asked
+        self._looks.set(job, at - URGENT if urgent else at, wait)
 
     def _spawn(self, call: Coroutine[None, None, None]) -> None:
         assert self._tasks is not None

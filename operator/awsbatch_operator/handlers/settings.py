@@ -62,6 +62,9 @@ def make_settings() -> kopf.OperatorSettings:
     settings.queueing.exit_timeout = 1.0
     settings.watching.server_timeout = 300  # seconds; a watch ends in time for a fresh login
     settings.watching.client_timeout = 330
+    # A list in pages: 10,000 objects at once are 60 MiB that never come back. A page that has expired (410) ends Kopf,
+    # and so the process, which starts anew; but a page lives for five minutes, and the whole list takes seconds.
+    settings.watching.chunk_size = 500
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 60
     settings.networking.connect_timeout = 10

@@ -125,6 +125,14 @@ async def test_after_a_restart_a_job_whose_termination_is_stated_is_looked_at_be
     assert world.objects.status(uid).phase is Phase.TERMINATING
 
 
+async def test_a_termination_stated_for_a_job_that_is_not_there_costs_no_more_looks_than_others() -> None:
+    async with World().running() as world:
+        world.an_object("nowhere", "why")
+        await asyncio.sleep(600)
+        assert len(world.batch.looks) < 10
+        assert not world.batch.terminations
+
+
 async def test_what_another_wrote_into_a_status_is_written_over_also_when_it_wrote_the_former_one() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1", "RUNNABLE"))
