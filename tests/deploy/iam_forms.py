@@ -39,6 +39,24 @@ class Wish:
 
 AS_IT_STANDS = Wish()
 TAG = ("managed-by", "awsbatch-operator")
+WISHES = {
+    "as the files stand": Wish(),
+    "tag": Wish(tag=TAG),
+    "IRSA": Wish(trust="IRSA"),
+    "IRSA, tag": Wish(trust="IRSA", tag=("team/owner", "a b=c")),
+    "China": Wish(
+        trust="IRSA",
+        partition="aws-cn",
+        account="444455556666",
+        region="cn-north-1",
+        regions=("cn-north-1", "cn-northwest-1"),
+        oidc_provider="oidc.eks.cn-north-1.amazonaws.com.cn/id/EXAMPLE",
+    ),
+    "GovCloud": Wish(partition="aws-us-gov", region="us-gov-west-1", regions=("us-gov-west-1",), cluster="c2", tag=TAG),
+    "regions": Wish(regions=("eu-west-1", "us-east-1"), tag=TAG),
+    "another ServiceAccount": Wish(namespace="batch", service_account="ender"),
+    "another ServiceAccount, IRSA": Wish(trust="IRSA", namespace="batch", service_account="ender"),
+}
 
 
 class Documents(NamedTuple):
