@@ -52,6 +52,7 @@ lint: $(READY) ## everything that can be said without running it
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/api_docs.py --check
+	$(BIN)/cfn-lint deploy/iam/template.yaml
 
 format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format $(CODE)

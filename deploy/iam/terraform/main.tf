@@ -1,0 +1,103 @@
+data "aws_caller_identity" "current" {}
+
+data "aws_partition" "current" {}
+
+locals {
+  account   = data.aws_caller_identity.current.account_id
+  partition = data.aws_partition.current.partition
+
+  trust_irsa = {
+    Version = "2012-10-17"
+    Statement = [{
+      Sid    = "OneServiceAccount"
+      Effect = "Allow"
+      Principal = {
+        Federated = "arn:${local.partition}:iam::${local.account}:oidc-provider/${var.oidc_provider}"
+      }
+      Action = "sts:AssumeRoleWithWebIdentity"
+      Condition = {
+        StringEquals = {
+          "${var.oidc_provider}:aud" = "sts.amazonaws.com"
+          "${var.oidc_provider}:sub" = "system:serviceaccount:${var.namespace}:${var.service_account}"
+        }
+      }
+    }]
+  }
+
+  trust_pod_identity = {
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "OneServiceAccount"
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+      Condition = {
+        StringEquals = {
+          "aws:RequestTag/eks-cluster-arn"            = var.cluster_arn
+          "aws:RequestTag/kubernetes-namespace"       = var.namespace
+          "aws:RequestTag/kubernetes-service-account" = var.service_account
+        }
+      }
+    }]
+  }
+
+  tag_condition = var.job_tag == null ? {} : { "aws:ResourceTag/${var.job_tag.key}" = var.job_tag.value }
+
+  policy = {
+    Version = "2012-10-17"
+    Statement = [
+      {
+        Sid      = "LookAtJobs"
+        Effect   = "Allow"
+        Action   = "batch:DescribeJobs"
+        Resource = "*" # no other is possible
+        Condition = {
+          StringEquals = { "aws:RequestedRegion" = var.regions }
+        }
+      },
+      {
+        Sid      = "EndJobs"
+        Effect   = "Allow"
+        Action   = "batch:TerminateJob" # TerminateJobs asks for the same one
+        Resource = "arn:${local.partition}:batch:*:${local.account}:job/*"
+        Condition = {
+          StringEquals = merge({ "aws:RequestedRegion" = var.regions }, local.tag_condition)
+        }
+      },
+    ]
+  }
+}
+
+resource "aws_iam_role" "operator" {
+  name                 = var.role_name
+  description          = "awsbatch-operator sees the jobs of AWS Batch and ends those whose BatchJob object says so."
+  assume_role_policy   = var.trust == "IRSA" ? jsonencode(local.trust_irsa) : jsonencode(local.trust_pod_identity)
+  permissions_boundary = var.permissions_boundary
+  tags                 = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = var.trust != "IRSA" || var.oidc_provider != ""
+      error_message = "trust = IRSA needs oidc_provider."
+    }
+    precondition {
+      condition     = var.trust != "PodIdentity" || var.cluster_arn != ""
+      error_message = "trust = PodIdentity needs cluster_arn."
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "operator" {
+  name   = "awsbatch-operator"
+  role   = aws_iam_role.operator.id
+  policy = jsonencode(local.policy)
+}
+
+resource "aws_eks_pod_identity_association" "operator" {
+  count = var.trust == "PodIdentity" && var.create_association ? 1 : 0
+
+  cluster_name    = split("/", var.cluster_arn)[1]
+  namespace       = var.namespace
+  service_account = var.service_account
+  role_arn        = aws_iam_role.operator.arn
+}

@@ -1,0 +1,63 @@
+"""How IAM decides: as much of it as the documents of deploy/iam use. An operator that is not known here raises."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """`context` holds condition keys, such as aws:RequestedRegion or aws:ResourceTag/managed-by."""
+
+    action: str
+    resource: str = "*"
+    context: Mapping[str, str] = field(default_factory=dict)
+    principal: tuple[str, str] | None = None
+    """For a trust policy: its kind and name, such as ("Service", "pods.eks.amazonaws.com")."""
+
+
+def allows(document: Document, request: Request) -> bool:
+    """What a statement does not allow is denied, and a Deny wins."""
+    effects = {one["Effect"] for one in listed(document["Statement"]) if _applies(one, request)}
+    return effects == {"Allow"}
+
+
+def listed(value: Any) -> list[Any]:
+    """IAM takes one value for a list of one."""
+    return value if isinstance(value, list) else [value]
+
+
+def _applies(statement: Mapping[str, Any], request: Request) -> bool:
+    known = {"Sid", "Effect", "Action", "Resource", "Principal", "Condition"}
+    assert set(statement) <= known, f"not read here: {set(statement) - known}"
+    return (
+        any(fnmatchcase(request.action.lower(), one.lower()) for one in listed(statement["Action"]))
+        and any(_names(one, request.resource) for one in listed(statement.get("Resource", "*")))
+        and _trusts(statement.get("Principal"), request)
+        and all(_holds(operator, keys, request) for operator, keys in statement.get("Condition", {}).items())
+    )
+
+
+def _names(pattern: str, resource: str) -> bool:
+    """A wildcard stays inside its part of an ARN: the account can't be taken for a piece of the region."""
+    if pattern == "*":
+        return True
+    parts, asked = pattern.split(":", 5), resource.split(":", 5)
+    return len(parts) == len(asked) and all(map(fnmatchcase, asked, parts))
+
+
+def _trusts(principal: Mapping[str, Any] | None, request: Request) -> bool:
+    if principal is None or request.principal is None:
+        # A policy of a role has no principal, a trust policy always has one.
+        return (principal is None) is (request.principal is None)
+    kind, name = request.principal
+    return name in listed(principal.get(kind, []))
+
+
+def _holds(operator: str, keys: Mapping[str, Any], request: Request) -> bool:
+    assert operator == "StringEquals", f"not read here: {operator}"
+    # Each key must be there: a condition on a tag that the job lacks does not hold.
+    return all(request.context.get(key) in listed(values) for key, values in keys.items())
