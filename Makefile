@@ -59,8 +59,8 @@ format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-e2e: $(READY) ## tests/e2e on the control plane that is there: KUBEBUILDER_ASSETS, else the embedded one
-	@$(BIN)/python -m pytest tests/e2e --control-plane=$(if $(KUBEBUILDER_ASSETS),envtest,embedded)
+e2e: $(READY) ## tests/e2e on the embedded control plane; with KUBEBUILDER_ASSETS on that one, and tests/deploy too
+	@$(BIN)/python -m pytest tests/e2e $(if $(KUBEBUILDER_ASSETS),tests/deploy --control-plane=envtest,--control-plane=embedded)
 
 # ARGS="--seed 7 --minutes 30 --control-plane envtest"; what stands in ARGS wins.
 chaos: $(READY) ## half an hour of faults against two replicas; ARGS="--seed 7 --minutes 5" for another
