@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import helm_python as helm
 import yaml
-from chart import CHART
+from helm_chart import CHART
 
 Object = dict[str, Any]
 Values = dict[str, Any]

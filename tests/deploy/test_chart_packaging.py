@@ -11,7 +11,7 @@ from typing import Any, Final
 import helm_python as helm
 import pytest
 import yaml
-from chart import CHART, ROOT
+from helm_chart import CHART, ROOT
 
 from awsbatch_operator.kube.names import CRD_FILE, CRD_NAME
 from awsbatch_sandbox.cluster import kubectl_program

@@ -8,7 +8,7 @@ from typing import Any, Final
 import jsonschema
 import pytest
 import yaml
-from chart import CHART
+from helm_chart import CHART
 
 from contract.schema import SCHEMA
 from deploy.charts import ROLE, Values, objects, of_kind, only, render

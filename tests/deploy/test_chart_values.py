@@ -12,7 +12,7 @@ from typing import Any, Final
 import helm_python as helm
 import pytest
 import yaml
-from chart import CHART, ROOT, leaves, readme, table
+from helm_chart import CHART, ROOT, leaves, readme, table
 
 from awsbatch_operator import config
 from deploy.charts import DIGEST, ROLE, Values, loaded, merged, render
@@ -108,7 +108,7 @@ def test_values_schema_and_examples_name_the_same_values_in_one_order() -> None:
 
 def test_the_readme_s_table_holds_each_of_them() -> None:
     assert re.findall(r"^\| `([\w.]+)` \|", table(), re.MULTILINE) == NAMES
-    assert readme() == (CHART / "README.md").read_text("utf-8"), "run: python tools/chart.py readme"
+    assert readme() == (CHART / "README.md").read_text("utf-8"), "run: python tools/helm_chart.py readme"
 
 
 def test_the_comment_of_a_value_is_its_description() -> None:
@@ -192,7 +192,7 @@ def test_the_chart_is_of_the_operator_s_version() -> None:
 
 
 def test_helm_s_linter_finds_nothing() -> None:
-    check = [sys.executable, str(ROOT / "tools/chart.py"), "lint"]
+    check = [sys.executable, str(ROOT / "tools/helm_chart.py"), "lint"]
     done = subprocess.run(check, capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
 
