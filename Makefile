@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox test coverage lint format e2e chaos bench bench-cost soak locks docs clean
+.PHONY: help setup demo sandbox test alerts coverage lint format e2e chaos bench bench-cost soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -39,6 +39,12 @@ PYTEST := -m pytest -n 3 --dist loadfile
 
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
 	@$(BIN)/python $(PYTEST)
+
+PROMTOOL ?= promtool
+alerts: ## unit tests of the alerts in deploy/monitoring, by promtool
+	@command -v $(PROMTOOL) >/dev/null || { \
+	  echo "promtool is missing: apt-get install prometheus, or make PROMTOOL=/path/to/promtool alerts"; exit 1; }
+	@cd deploy/monitoring && $(PROMTOOL) check rules alerts.yaml && $(PROMTOOL) test rules alerts_test.yaml
 
 coverage: $(READY) ## all tests with branch coverage of the operator, its own processes included
 	@rm -f .coverage .coverage.*
