@@ -67,7 +67,7 @@ FACTORS: Final[Mapping[str, Sequence[Values]]] = {
         },
         {"serviceAccount": {"create": False, "name": "batch"}},
     ),
-    "rights": ({}, {"userRoles": {"aggregate": "all"}}, {"userRoles": {"create": False}, "rbac": {"create": False}}),
+    "rights": ({}, {"userRoles": {"aggregate": "view"}}, {"userRoles": {"create": False}, "rbac": {"create": False}}),
     "names": ({}, {"fullnameOverride": "batch"}, {"nameOverride": "n" * 60}),
     "placement": ({}, _PLACEMENT),
     "settings": ({}, _SETTINGS),

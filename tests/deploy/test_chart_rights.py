@@ -81,13 +81,13 @@ def _aggregated(values: Values) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("roles", "joins"),
     [
-        ({}, ({"view"}, set())),
+        ({}, ({"view"}, {"edit", "admin"})),
         ({"aggregate": "view"}, ({"view"}, set())),
         ({"aggregate": "none"}, (set(), set())),
         ({"aggregate": "all"}, ({"view"}, {"edit", "admin"})),
     ],
 )
-def test_who_may_edit_a_namespace_may_end_jobs_only_where_that_was_chosen(roles: Values, joins: Any) -> None:
+def test_who_may_edit_a_namespace_may_end_jobs_unless_that_was_not_wanted(roles: Values, joins: Any) -> None:
     assert _aggregated({"userRoles": roles}) == dict(zip(USERS, joins, strict=True))
 
 

@@ -14,6 +14,8 @@ from contract.schema import SCHEMA
 from deploy.charts import ROLE, Values, objects, of_kind, only, render
 
 ON: Final[Values] = {name: {"enabled": True} for name in ("serviceMonitor", "prometheusRule", "grafanaDashboard")}
+KNOWN: Final[Values] = {"aws": {"region": "eu-west-1", "roleArn": ROLE}}
+NARROW: Final[Values] = {"userRoles": {"aggregate": "view"}}
 
 
 def test_nothing_of_it_is_there_unless_it_is_asked_for() -> None:
@@ -77,15 +79,12 @@ def test_the_notes_end_a_job_by_a_patch_that_the_api_server_takes() -> None:
 @pytest.mark.parametrize(
     ("values", "warnings"),
     [
-        ({}, ["no region", "no AWS role"]),
-        ({"aws": {"region": "eu-west-1"}}, ["no AWS role"]),
-        ({"extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}]}, ["no AWS role"]),
-        ({"aws": {"region": "eu-west-1", "roleArn": ROLE}}, []),
-        ({"aws": {"region": "eu-west-1", "roleArn": ROLE}, "rbac": {"create": False}}, ["rbac.create is false"]),
-        (
-            {"aws": {"region": "eu-west-1", "roleArn": ROLE}, "userRoles": {"aggregate": "all"}},
-            ["everybody who may edit"],
-        ),
+        ({}, ["no region", "no AWS role", "everybody who may edit"]),
+        ({"aws": {"region": "eu-west-1"}, **NARROW}, ["no AWS role"]),
+        ({"extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}], **NARROW}, ["no AWS role"]),
+        ({**KNOWN, **NARROW}, []),
+        ({**KNOWN, **NARROW, "rbac": {"create": False}}, ["rbac.create is false"]),
+        (KNOWN, ["everybody who may edit"]),
     ],
 )
 def test_the_notes_warn_of_what_is_missing_and_of_what_is_dangerous(values: Values, warnings: list[str]) -> None:

@@ -52,7 +52,7 @@ OTHER: Final[dict[str, Any]] = {
     "serviceAccount.annotations": _LABELS,
     "rbac.create": False,
     "userRoles.create": False,
-    "userRoles.aggregate": "all",
+    "userRoles.aggregate": "view",
     "resources": {"requests": {"memory": "1Gi"}},
     "terminationGracePeriodSeconds": 10,
     "podDisruptionBudget.enabled": False,
