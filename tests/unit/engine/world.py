@@ -8,7 +8,8 @@ from typing import Any
 
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.job import Job
-from awsbatch_operator.engine.engine import Engine, Ports
+from awsbatch_operator.engine.engine import Engine
+from awsbatch_operator.engine.outside import Ports
 from fakes.batch import FakeBatch
 from fakes.objects import FakeObjects
 from fakes.telemetry import FakeTelemetry
