@@ -18,7 +18,8 @@ from awsbatch_operator import __version__
 from awsbatch_operator.aws.batch import AwsBatch
 from awsbatch_operator.aws.clients import SettingsError, connect, default_region
 from awsbatch_operator.config import Settings, flag
-from awsbatch_operator.engine.engine import Engine, Ports
+from awsbatch_operator.engine.engine import Engine
+from awsbatch_operator.engine.outside import Ports
 from awsbatch_operator.handlers.watch import Inbox, Watch, make_registry
 from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError

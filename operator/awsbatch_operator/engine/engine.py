@@ -5,60 +5,33 @@ only while leading does the engine look, call or write.
 """
 
 import asyncio
-import random
-import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from awsbatch_operator.domain.cadence import Cadence, call_backoff
+from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Absent, Job, JobKey, Millis
-from awsbatch_operator.domain.observation import Request
-from awsbatch_operator.domain.ports import Batch, Look, Objects, Telemetry
-from awsbatch_operator.domain.record import Snapshot, Status, Termination
+from awsbatch_operator.domain.ports import Look
+from awsbatch_operator.domain.record import Snapshot
 from awsbatch_operator.domain.verdict import Record
 from awsbatch_operator.engine.looks import Looks
+from awsbatch_operator.engine.outside import Ports
 from awsbatch_operator.engine.store import Store, TrackedJob, TrackedObject
 from awsbatch_operator.engine.sweep import Sweep
+from awsbatch_operator.engine.terminations import Terminations, recall
 from awsbatch_operator.engine.writes import Writes, newer
 
-HOLD: Final = 1.0
-"""Seconds that a status write waits for the answer of the TerminateJob that it would announce (mostly the answer
-comes first, and one write tells both), and that repairing a status waits when another writes into it."""
-URGENT: Final = 3_600.0
-"""Seconds by which a look goes ahead of all others that are due."""
 LOOKS_FINISH_WITHIN: Final = 1.0
 """Seconds that looks under way get at the end."""
 _TICK: Final = 0.25
 _DECISIONS_A_TURN: Final = 200
 
 log = structlog.get_logger(__name__)
-
-
-def _wall_clock() -> Millis:
-    return time.time_ns() // 1_000_000
-
-
-def _always() -> bool:
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The world outside. `acting` is the elector's clock: it says no even before `follow` was told."""
-
-    batch: Batch
-    objects: Objects
-    telemetry: Telemetry
-    now: Callable[[], Millis] = _wall_clock
-    jitter: Callable[[float, float], float] = random.uniform
-    acting: Callable[[], bool] = _always
 
 
 class Engine:
@@ -68,11 +41,11 @@ class Engine:
         self._writes = Writes(
             self.store, ports.objects, ports.telemetry, seen=self.seen, gone=self.gone, acting=self._acting
         )
-        self._looks = Looks(self.store.jobs, ports.batch, learn=self._learn, acting=self._acting)
+        self._looks = Looks(self.store.jobs, ports.batch, learn=self._learn, acting=self._acting, jitter=ports.jitter)
+        self._terminations = Terminations(
+            self.store.jobs, ports, decide=self._decide, leading=lambda: self.leading, acting=self._acting
+        )
         self.sweep = Sweep(self.store, ports.objects, seen=self.seen, gone=self.gone)
-        self._held: deque[tuple[float, str]] = deque()
-        self._calls: set[asyncio.Task[None]] = set()
-        self._tasks: asyncio.TaskGroup | None = None
         self._stopping = asyncio.Event()
         self.leading = False
         self.beat_at: float | None = None
@@ -83,7 +56,7 @@ class Engine:
     async def run(self) -> None:
         """Work until `stop`, then finish what is under way. An error in any part ends the whole."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
+            self._terminations.start(tasks)
             background = [
                 tasks.create_task(part)
                 for part in (self._writes.run(), self._looks.run(), self.sweep.run(), self._tick())
@@ -96,7 +69,7 @@ class Engine:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._ports.batch.stop()
+        self._terminations.stop()
 
     async def _finish(self) -> None:
         """Calls under way get their answer, and what was accepted is written down; the caller bounds the time.
@@ -106,9 +79,7 @@ class Engine:
         with suppress(TimeoutError):
             # A look is only looked at: one that hangs must not hold the Lease, its answer is nobody's any more.
             await asyncio.wait_for(self._looks.drained(), LOOKS_FINISH_WITHIN)
-        while self._calls:
-            await asyncio.wait(self._calls)
-        self._held.clear()
+        await self._terminations.drained()
         self._writes.keep(lambda tracked: tracked.record.status.termination != tracked.told.termination)
         await self._writes.drained()
 
@@ -123,7 +94,7 @@ class Engine:
                     tracked.record = replace(tracked.record, status=tracked.told)
                     if tracked.scribbled is not None:
                         # Nor did it come to mend what another wrote over it.
-                        self._hold(tracked.ref.uid)
+                        self._writes.hold(tracked.ref.uid)
                 self._decide(job)
             if turn % _DECISIONS_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -133,7 +104,6 @@ class Engine:
         self.leading = False
         self._ports.telemetry.leading(yes=False)
         self._writes.clear()
-        self._held.clear()
         self._silent_since = None
         for job in self.store:
             job.look_at = job.early_at = job.routine = None
@@ -153,11 +123,9 @@ class Engine:
         return {"status": self._writes.depth, "look": self._looks.depth}
 
     async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
         while True:
-            self.beat_at = loop.time()
-            while self._held and self._held[0][0] <= loop.time():
-                self._writes.submit(self._held.popleft()[1])
+            self.beat_at = asyncio.get_running_loop().time()
+            self._writes.release()
             await asyncio.sleep(_TICK)
 
     # -- what the watch tells -----------------------------------------------------------------------------------------
@@ -187,12 +155,12 @@ class Engine:
         tracked = self._renewed(known, snapshot, snapshot.spec.region or self._region)
         job = self.store.bind(tracked)
         if known is None or not self.leading:
-            _recall(job, snapshot.status.termination)
+            recall(job, snapshot.status.termination)
         if self.leading:
             self._decide(job)
             if known is not None and self._ports.objects.change(tracked.record.status, tracked.shows):
                 # Somebody wrote over it. Not at once: two writers that disagree must not make a storm.
-                self._hold(tracked.ref.uid)
+                self._writes.hold(tracked.ref.uid)
 
     def gone(self, uid: str) -> None:
         """The object was deleted. Its job goes on as it is: deleting the object states nothing."""
@@ -237,44 +205,13 @@ class Engine:
             if isinstance(look, Job):
                 if job.routine is not None and look == job.seen.job:
                     job.seen = job.seen.saw(job.seen.job, now)
-                    self._schedule(job, now + job.routine, now)
+                    self._looks.set(job, job.routine)
                     continue
                 job.seen = job.seen.saw(look, now)
             elif isinstance(look, Absent):
                 job.seen = job.seen.missed(now)
             else:
                 job.seen = job.seen.failed(look, now)
-            self._decide(job)
-
-    async def _terminate(self, key: JobKey, reason: str) -> None:
-        if not self._acting():
-            return
-        requested_at = self._ports.now()
-        fault = await self._ports.batch.terminate(key, reason)
-        job, now = self.store.jobs.get(key), self._ports.now()
-        if job is None or (fault is not None and self._stopping.is_set()):
-            return
-        if fault is not None:
-            if self.leading:
-                job.seen = job.seen.refused(fault, now)
-                self._try_again(job, fault)
-        else:
-            job.seen = job.seen.accepted(reason, requested_at, now)
-            for tracked in job.objects.values():
-                if tracked.record.asked:
-                    self._ports.telemetry.termination_accepted((now - tracked.record.changed_at) / 1000)
-        if self.leading:
-            self._decide(job)
-
-    def _try_again(self, job: TrackedJob, fault: Fault) -> None:
-        """Decide anew when the refusal is over: looks that fall due then give way while AWS throttles."""
-        if fault.fate.passes:
-            wait = call_backoff(fault.fate, job.seen.refusals) / 1000 * self._ports.jitter(1.0, 1.1)
-            asyncio.get_running_loop().call_later(wait, self._reconsider, job.key)
-
-    def _reconsider(self, key: JobKey) -> None:
-        job = self.store.jobs.get(key)
-        if job is not None and self.leading and not self._stopping.is_set():
             self._decide(job)
 
     # -- decide and act -----------------------------------------------------------------------------------------------
@@ -287,8 +224,7 @@ class Engine:
         for tracked in job.objects.values():
             decision = decide(tracked.record, job.seen, now, self._cadence)
             if decision.terminate is not None:
-                job.seen = job.seen.called()
-                self._spawn(self._terminate(job.key, decision.terminate))
+                self._terminations.send(job, decision.terminate)
             self._take_over(tracked, decision, held=job.seen.calling)
             if decision.look_at is not None:
                 look_at = decision.look_at if look_at is None else min(look_at, decision.look_at)
@@ -298,48 +234,15 @@ class Engine:
         if look_at is None:
             job.look_at = job.early_at = None
         elif not self._looks.under_way(job.key):
-            self._schedule(job, look_at, now)
+            self._looks.set(job, max(look_at - now, 0))
 
     def _take_over(self, tracked: TrackedObject, decision: Decision, *, held: bool) -> None:
         before = tracked.record.status
         if decision.status == before:
             return
         tracked.record = replace(tracked.record, status=decision.status)
-        self._measure(before, decision.status)
+        self._terminations.measure(before, decision.status)
         if held:
-            self._hold(tracked.ref.uid)
+            self._writes.hold(tracked.ref.uid)
         else:
             self._writes.submit(tracked.ref.uid)
-
-    def _hold(self, uid: str) -> None:
-        self._held.append((asyncio.get_running_loop().time() + HOLD, uid))
-
-    def _measure(self, before: Status, after: Status) -> None:
-        ended = after.termination
-        if ended is None or ended.completed_at is None or ended.accepted_at is None:
-            return
-        if before.termination is None or before.termination.completed_at is None:
-            self._ports.telemetry.termination_completed(max(ended.completed_at - ended.accepted_at, 0) / 1000)
-
-    def _schedule(self, job: TrackedJob, look_at: Millis, now: Millis) -> None:
-        wait = max(look_at - now, 0) / 1000
-        # A look that confirms or retries must not come too early, or it would decide nothing and be one more.
-        early = 0.9 if job.seen.fault is None and job.seen.refusal is None and not job.seen.absences else 1.0
-        wait *= self._ports.jitter(early, 1.1)
-        at = asyncio.get_running_loop().time() + wait
-        # After a restart every job is due at once: those that a termination waits for come first.
-        urgent = wait == 0 and job.seen.job is None and job.asked
-        self._looks.set(job, at - URGENT if urgent else at, wait)
-
-    def _spawn(self, call: Coroutine[None, None, None]) -> None:
-        assert self._tasks is not None
-        task = self._tasks.create_task(call)
-        self._calls.add(task)
-        task.add_done_callback(self._calls.discard)
-
-
-def _recall(job: TrackedJob, told: Termination | None) -> None:
-    """A request that the status tells of, sent by an earlier process."""
-    if told is not None and told.accepted_at is not None:
-        requested_at = told.requested_at if told.requested_at is not None else told.accepted_at
-        job.seen = job.seen.recalled(Request(told.reason, requested_at, told.accepted_at, told.requests))

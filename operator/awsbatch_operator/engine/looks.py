@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from awsbatch_operator.domain.job import JobKey
+from awsbatch_operator.domain.job import JobKey, Millis
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL, Batch, Look
 from awsbatch_operator.engine.schedule import Schedule
 from awsbatch_operator.engine.store import TrackedJob
+
+URGENT: Final = 3_600.0
+"""Seconds by which a look goes ahead of all others that are due."""
 
 IN_FLIGHT: Final = 4
 """DescribeJobs under way at once in a region: one that hangs must not blind the others."""
@@ -34,15 +37,24 @@ class Looks:
         *,
         learn: Callable[[str, Mapping[str, Look]], None],
         acting: Callable[[], bool],
+        jitter: Callable[[float, float], float],
     ) -> None:
         self._jobs, self._batch, self._learn, self._acting = jobs, batch, learn, acting
+        self._jitter = jitter
         self._regions: dict[str, _Region] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._dispatchers: list[asyncio.Task[None]] = []
         self._stopped = asyncio.Event()
 
-    def set(self, job: TrackedJob, look_at: float, wait: float) -> None:
-        self._region(job.key.region).set(job, look_at, wait)
+    def set(self, job: TrackedJob, after: Millis) -> None:
+        """Look at the job after so long, give or take a tenth."""
+        # A look that confirms or retries must not come too early, or it would decide nothing and be one more.
+        early = 0.9 if job.seen.fault is None and job.seen.refusal is None and not job.seen.absences else 1.0
+        wait = after / 1000 * self._jitter(early, 1.1)
+        at = asyncio.get_running_loop().time() + wait
+        # After a restart every job is due at once: those that a termination waits for come first.
+        urgent = wait == 0 and job.seen.job is None and job.asked
+        self._region(job.key.region).set(job, at - URGENT if urgent else at, wait)
 
     def under_way(self, key: JobKey) -> bool:
         region = self._regions.get(key.region)

@@ -1,6 +1,7 @@
 """Status writes: latest wins for each object, a bounded number at once; an API server that is away loses nothing."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -12,6 +13,9 @@ from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
 from awsbatch_operator.engine.store import Store, TrackedObject
 
 WRITERS: Final = 16
+HOLD: Final = 1.0
+"""Seconds that a write waits for the answer of the TerminateJob that it would announce (mostly the answer comes
+first, and one write tells both), and that repairing a status waits when another writes into it."""
 _PAUSE_MIN, _PAUSE_MAX = 0.2, 5.0
 
 log = structlog.get_logger(__name__)
@@ -33,6 +37,7 @@ class Writes:
         self._store, self._objects, self._telemetry = store, objects, telemetry
         self._seen, self._gone, self._acting = seen, gone, acting
         self._waiting: dict[str, None] = {}
+        self._held: deque[tuple[float, str]] = deque()
         self._writing: set[str] = set()
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -44,13 +49,25 @@ class Writes:
         self._idle.clear()
         self._wake.set()
 
+    def hold(self, uid: str) -> None:
+        """Submit it at the first `release` after HOLD seconds."""
+        self._held.append((asyncio.get_running_loop().time() + HOLD, uid))
+
+    def release(self) -> None:
+        """Submit what was held long enough."""
+        now = asyncio.get_running_loop().time()
+        while self._held and self._held[0][0] <= now:
+            self.submit(self._held.popleft()[1])
+
     def clear(self) -> None:
-        """Drop what waits: somebody else decides now."""
+        """Drop what waits and what is held: somebody else decides now."""
+        self._held.clear()
         self._waiting.clear()
         self._settle()
 
     def keep(self, worth: Callable[[TrackedObject], bool]) -> None:
-        """Of what waits, drop the rest."""
+        """Of what waits, drop the rest, and all that is held."""
+        self._held.clear()
         objects = self._store.objects
         self._waiting = {uid: None for uid in self._waiting if uid in objects and worth(objects[uid])}
         self._settle()

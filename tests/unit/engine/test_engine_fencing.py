@@ -8,7 +8,8 @@ import pytest
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.record import Phase
-from awsbatch_operator.engine.engine import Engine, Ports
+from awsbatch_operator.engine.engine import Engine
+from awsbatch_operator.engine.outside import Ports
 from unit.engine.world import REGION, World, now
 
 pytestmark = pytest.mark.looptime(start=1_000)

@@ -1,14 +1,15 @@
 """An engine between fakes, on virtual time."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.job import Job
-from awsbatch_operator.engine.engine import Engine, Ports
+from awsbatch_operator.engine.engine import Engine
+from awsbatch_operator.engine.outside import Ports
 from fakes.batch import FakeBatch
 from fakes.objects import FakeObjects
 from fakes.telemetry import FakeTelemetry
@@ -21,11 +22,12 @@ class World:
     batch: FakeBatch = field(default_factory=FakeBatch)
     objects: FakeObjects = field(default_factory=FakeObjects)
     telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
+    jitter: Callable[[float, float], float] = lambda _low, _high: 1.0
     engine: Engine = field(init=False)
     killed: bool = False
 
     def __post_init__(self) -> None:
-        ports = Ports(self.batch, self.objects, self.telemetry, now=now, jitter=lambda _low, _high: 1.0)
+        ports = Ports(self.batch, self.objects, self.telemetry, now=now, jitter=self.jitter)
         self.engine = Engine(ports, region=REGION, cadence=Cadence())
         self.objects.tell = self.engine.seen
 

@@ -1,0 +1,110 @@
+"""The terminations: each is sent as decided, and what Batch answers becomes part of what is known of the job."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from awsbatch_operator.domain.cadence import call_backoff
+from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.job import JobKey, Millis
+from awsbatch_operator.domain.observation import Request
+from awsbatch_operator.domain.record import Status, Termination
+from awsbatch_operator.engine.outside import Ports
+from awsbatch_operator.engine.store import TrackedJob
+
+
+class Terminations:
+    """Calls under way, and refusals that pass. One call of a job at a time: none is decided while `seen.calling`.
+
+    `decide` is told of each job of which an answer, or the end of a refusal, makes more known.
+    """
+
+    def __init__(
+        self,
+        jobs: Mapping[JobKey, TrackedJob],
+        ports: Ports,
+        *,
+        decide: Callable[[TrackedJob], None],
+        leading: Callable[[], bool],
+        acting: Callable[[], bool],
+    ) -> None:
+        self._jobs, self._ports = jobs, ports
+        self._decide, self._leading, self._acting = decide, leading, acting
+        self._calls: set[asyncio.Task[None]] = set()
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopped = False
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Calls are tasks of this group: an error in one of them ends the whole."""
+        self._tasks = tasks
+
+    def send(self, job: TrackedJob, reason: str) -> None:
+        """Ask Batch to end the job, with exactly this reason."""
+        assert self._tasks is not None
+        job.seen = job.seen.called()
+        call = self._tasks.create_task(self._call(job.key, reason))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+
+    def stop(self) -> None:
+        """No new calls, and no refusal is tried again; calls under way go on."""
+        self._stopped = True
+        self._ports.batch.stop()
+
+    async def drained(self) -> None:
+        while self._calls:
+            await asyncio.wait(self._calls)
+
+    def measure(self, before: Status, after: Status) -> None:
+        """Count the time that a termination took, once the status tells of its end."""
+        ended = after.termination
+        if ended is None or ended.completed_at is None or ended.accepted_at is None:
+            return
+        if before.termination is None or before.termination.completed_at is None:
+            self._ports.telemetry.termination_completed(max(ended.completed_at - ended.accepted_at, 0) / 1000)
+
+    async def _call(self, key: JobKey, reason: str) -> None:
+        # The one place at which it is asked whether this call may go out. It may still wait for its turn behind the
+        # port, where each of its requests is asked for the Lease once more.
+        if not self._acting():
+            return
+        requested_at = self._ports.now()
+        fault = await self._ports.batch.terminate(key, reason)
+        job = self._jobs.get(key)
+        if job is None:
+            return
+        if fault is None:
+            self._accepted(job, reason, requested_at)
+        elif self._tries_again():
+            self._refused(job, fault)
+
+    def _accepted(self, job: TrackedJob, reason: str, requested_at: Millis) -> None:
+        now = self._ports.now()
+        job.seen = job.seen.accepted(reason, requested_at, now)
+        for tracked in job.objects.values():
+            if tracked.record.asked:
+                self._ports.telemetry.termination_accepted((now - tracked.record.changed_at) / 1000)
+        if self._leading():
+            self._decide(job)
+
+    def _refused(self, job: TrackedJob, fault: Fault) -> None:
+        job.seen = job.seen.refused(fault, self._ports.now())
+        if fault.fate.passes:
+            # By a timer, not with the look that falls due then: looks give way while AWS throttles.
+            wait = call_backoff(fault.fate, job.seen.refusals) / 1000 * self._ports.jitter(1.0, 1.1)
+            asyncio.get_running_loop().call_later(wait, self._reconsider, job.key)
+        self._decide(job)
+
+    def _reconsider(self, key: JobKey) -> None:
+        job = self._jobs.get(key)
+        if job is not None and self._tries_again():
+            self._decide(job)
+
+    def _tries_again(self) -> bool:
+        return self._leading() and not self._stopped
+
+
+def recall(job: TrackedJob, told: Termination | None) -> None:
+    """A request that the status tells of, sent by an earlier process."""
+    if told is not None and told.accepted_at is not None:
+        requested_at = told.requested_at if told.requested_at is not None else told.accepted_at
+        job.seen = job.seen.recalled(Request(told.reason, requested_at, told.accepted_at, told.requests))
