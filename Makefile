@@ -15,7 +15,7 @@ help: ## what there is
 
 setup: $(READY) ## install everything into .venv (the other targets do it by themselves)
 
-$(READY): locks/dev.txt pyproject.toml
+$(READY): locks/dev.txt locks/schemas.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@echo "Setting up .venv with $$($(PYTHON) --version), about half a minute, once:"
@@ -24,6 +24,7 @@ $(READY): locks/dev.txt pyproject.toml
 	  | awk '/^Collecting/ {n++; if (n % 10 == 0) {printf "  %d packages fetched\n", n; fflush()}} \
 	         /^Installing/ {print "  installing"; fflush()} \
 	         /rror/ {print}'
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --require-hashes --upgrade --target $(VENV)/schemas -r locks/schemas.txt
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	@touch $@
 	@echo "  ready"
@@ -91,6 +92,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 locks: $(READY) ## resolve the dependencies anew
 	$(UV_COMPILE) pyproject.toml -o locks/operator.txt
 	$(UV_COMPILE) --extra sandbox --group dev pyproject.toml -o locks/dev.txt
+	$(UV_COMPILE) --no-deps --group schemas -o locks/schemas.txt
 
 clean: ## forget .venv and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .sandbox .coverage*

@@ -1,12 +1,17 @@
 """Kubernetes' own schemas, as the package kubernetes-validate brings them, kept once they are read."""
 
 import functools
+import json
 import re
-from typing import Any
+import sys
+from pathlib import Path
+from typing import Any, Final
 
 import jsonschema
-from kubernetes_validate.utils import schema_contents
 from referencing import Registry, Resource
+
+_FILES: Final = Path(sys.prefix) / "schemas/kubernetes_validate/kubernetes-json-schema"
+"""Where `make setup` puts them."""
 
 
 def validate(body: dict[str, Any], version: str) -> None:
@@ -28,4 +33,4 @@ def _definitions(version: str) -> Registry[Any]:
 
 
 def _read(name: str, version: str) -> Any:
-    return schema_contents(f"kubernetes-json-schema/v{version}.0-local-strict/{name}", version)
+    return json.loads((_FILES / f"v{version}.0-local-strict/{name}").read_text(encoding="utf-8"))
