@@ -202,10 +202,10 @@ def test_each_panel_is_explained_and_has_a_place_of_its_own() -> None:
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="no promtool: apt-get install prometheus, or set PROMTOOL to its path")
-@pytest.mark.parametrize("command", [("check", "rules", "alerts.yaml"), ("test", "rules", "alerts_test.yaml")])
-def test_promtool_is_content(command: tuple[str, ...]) -> None:
-    told = subprocess.run([str(PROMTOOL), *command], cwd=MONITORING, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+def test_promtool_is_content() -> None:
+    for command in (("check", "rules", "alerts.yaml"), ("test", "rules", "alerts_test.yaml")):
+        told = subprocess.run([str(PROMTOOL), *command], cwd=MONITORING, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stdout + told.stderr
 
 
 def test_each_alert_is_tested_ringing_and_silent() -> None:
