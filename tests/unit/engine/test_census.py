@@ -47,6 +47,26 @@ async def test_who_needs_a_person_is_counted_by_the_reason_for_as_long_as_it_hol
         assert world.engine.store.census() == {Standing("ns", REGION, Phase.TERMINATING): 1}
 
 
+async def test_a_termination_is_stuck_after_30_minutes_unless_it_waits_on_dependencies_or_is_another_s() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("hangs"), "why")
+        world.an_object(world.a_job("waits", "PENDING"), "why")
+        world.an_object(world.a_job("of-another", is_terminated=True))
+        await asyncio.sleep(29 * MINUTE / 1000)
+        assert world.engine.store.census() == {Standing("ns", REGION, Phase.TERMINATING): 3}
+        await asyncio.sleep(2 * MINUTE / 1000)
+        assert world.engine.store.census() == {
+            Standing("ns", REGION, Phase.TERMINATING): 2,
+            Standing("ns", REGION, Phase.TERMINATING, "TerminationStuck"): 1,
+        }
+        world.batch.end("hangs", "FAILED", "why", now())
+        await asyncio.sleep(60)
+        assert world.engine.store.census() == {
+            Standing("ns", REGION, Phase.TERMINATING): 2,
+            Standing("ns", REGION, Phase.TERMINATED): 1,
+        }
+
+
 async def test_a_replica_that_does_not_lead_counts_what_the_statuses_say_but_no_reason_that_it_does_not_know() -> None:
     async with World().running(lead=False) as world:
         for name, (status, reason) in enumerate(product(("True", "False"), ("TerminationStuck", "x" * 300))):
