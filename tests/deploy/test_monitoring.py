@@ -16,7 +16,7 @@ import yaml
 from awsbatch_operator.aws.errors import _RULES
 from awsbatch_operator.domain.conditions import REASONS_OF_STALLED
 from awsbatch_operator.domain.errors import Fate
-from awsbatch_operator.domain.record import FINAL_PHASES, Phase, Standing
+from awsbatch_operator.domain.record import Phase, Standing
 from awsbatch_operator.engine.writes import _RESULTS
 from awsbatch_operator.observability.metrics import Metrics
 from deploy.promql import ExpressionError, Shown, selectors
@@ -152,11 +152,6 @@ def matched(label: str) -> set[str]:
 def test_throttled_is_what_the_operator_takes_for_throttling() -> None:
     (codes,) = (rule.codes for rule in _RULES if rule.fate is Fate.THROTTLED)
     assert matched("code") == {"|".join(sorted({"429", *codes}))}
-
-
-def test_live_is_every_phase_that_is_looked_at_every_minute() -> None:
-    live = [phase.value for phase in Phase if phase not in FINAL_PHASES and phase is not Phase.MISSING]
-    assert matched("phase") == {"|".join(live)}
 
 
 def test_reasons_and_results_are_the_operators_own() -> None:

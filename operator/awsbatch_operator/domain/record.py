@@ -21,6 +21,7 @@ class Phase(StrEnum):
 
 
 FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED})
+LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
-from awsbatch_operator.domain.record import Phase, Standing
+from awsbatch_operator.domain.record import LIVE_PHASES, Phase, Standing
 
 Census = Callable[[], Mapping[Standing, int]]
 """How many objects there are of each standing, asked once at each scrape."""
@@ -116,22 +116,24 @@ def _sizes(most: int) -> tuple[float, ...]:
 
 
 class _Objects(Collector):
-    """The three figures that one walk over all objects gives."""
+    """The four figures that one walk over all objects gives."""
 
     def __init__(self, census: Census) -> None:
         self._census = census
 
     def collect(self) -> Iterable[Metric]:
-        jobs, stalled, terminating = Tally[tuple[str, ...]](), Tally[tuple[str, ...]](), 0
+        tallies = jobs, live, stalled, terminating = tuple(Tally[tuple[str, ...]]() for _ in self.describe())
+        terminating[()] = 0
         for standing, count in self._census().items():
-            jobs[standing.namespace, standing.phase, standing.region] += count
+            jobs[standing.namespace, standing.phase] += count
+            # A region in which all have ended shows a 0: it is there, and need not be looked at.
+            live[standing.region,] += count if standing.phase in LIVE_PHASES else 0
             if standing.stalled:
                 stalled[standing.namespace, standing.stalled] += count
             if standing.phase is Phase.TERMINATING:
-                terminating += count
-        by_jobs, by_reason, in_progress = families = self.describe()
-        in_progress.add_metric((), terminating)
-        for family, counts in ((by_jobs, jobs), (by_reason, stalled)):
+                terminating[()] += count
+        families = self.describe()
+        for family, counts in zip(families, tallies, strict=True):
             for labels, count in counts.items():
                 family.add_metric(labels, count)
         return families
@@ -139,7 +141,8 @@ class _Objects(Collector):
     def describe(self) -> tuple[GaugeMetricFamily, ...]:
         # Asked for when registering: a census would come before there is anything to count.
         return (
-            _family("jobs", "BatchJob objects.", "namespace", "phase", "region"),
+            _family("jobs", "BatchJob objects.", "namespace", "phase"),
+            _family("live_jobs", "BatchJob objects whose job has not ended, by region.", "region"),
             _family("stalled", "BatchJob objects that need a person, by reason.", "namespace", "reason"),
             _family("terminations_in_progress", "Accepted by AWS, job still alive."),
         )

@@ -12,6 +12,7 @@ from awsbatch_operator.observability.metrics import Metrics
 
 CONTRACT = {
     "jobs",
+    "live_jobs",
     "stalled",
     "aws_requests_total",
     "aws_request_seconds",
@@ -85,15 +86,16 @@ def test_objects_and_queues_are_counted_at_each_scrape(metrics: Metrics) -> None
     census = {RUNNING: 3}
     due = [10]
     metrics.ask(lambda: census, {"look": lambda: due[0]})
-    assert value(metrics, "jobs", namespace="team-a", phase="Running", region="eu-west-1") == 3
+    assert value(metrics, "jobs", namespace="team-a", phase="Running") == 3
     assert value(metrics, "queue_depth", lane="look") == 10
     assert value(metrics, "terminations_in_progress") == 0
     census.clear()
     census[Standing("team-b", "us-east-1", Phase.FAILED)] = 1
     due[0] = 50
     assert value(metrics, "queue_depth", lane="look") == 50
-    assert value(metrics, "jobs", namespace="team-a", phase="Running", region="eu-west-1") is None
-    assert value(metrics, "jobs", namespace="team-b", phase="Failed", region="us-east-1") == 1
+    assert value(metrics, "jobs", namespace="team-a", phase="Running") is None
+    assert value(metrics, "jobs", namespace="team-b", phase="Failed") == 1
+    assert value(metrics, "live_jobs", region="us-east-1") == 0
 
 
 def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metrics: Metrics) -> None:
@@ -104,6 +106,7 @@ def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metri
         RUNNING._replace(phase=Phase.TERMINATING): 5,
         RUNNING._replace(phase=Phase.TERMINATING, stalled="TerminationStuck"): 1,
         RUNNING._replace(region="us-east-1", stalled="AccessDenied"): 4,
+        RUNNING._replace(region="sa-east-1", phase=Phase.MISSING): 2,
     }
 
     def taken() -> Mapping[Standing, int]:
@@ -118,9 +121,11 @@ def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metri
         for sample in family.samples
     }
     assert len(censuses) == 1
-    assert shown["jobs", "team-a", "Running", "eu-west-1"] == 5
-    assert shown["jobs", "team-a", "Running", "us-east-1"] == 4
-    assert shown["jobs", "team-a", "Terminating", "eu-west-1"] == 6
+    assert shown["jobs", "team-a", "Running"] == 9
+    assert shown["jobs", "team-a", "Terminating"] == 6
+    assert shown["live_jobs", "eu-west-1"] == 11
+    assert shown["live_jobs", "us-east-1"] == 4
+    assert shown["live_jobs", "sa-east-1"] == 0
     assert shown[("terminations_in_progress",)] == 6
     assert {key[1:]: count for key, count in shown.items() if key[0] == "stalled"} == {
         ("team-a", "AccessDenied"): 6,
