@@ -132,6 +132,15 @@ def test_a_valid_example_is_accepted_and_stored_as_written(kubectl: Kubectl, exa
     assert stored["status"] == last.get("status", {"observedGeneration": 0})
 
 
+def test_the_status_of_a_new_object_says_that_nobody_saw_it_and_belongs_to_nobody(kubectl: Kubectl) -> None:
+    plain = CRDS / "examples" / "valid" / "plain.yaml"
+    assert [answer.stderr for answer in send(kubectl, plain) if answer.returncode] == []
+    name = yaml.safe_load(plain.read_text(encoding="utf-8"))["metadata"]["name"]
+    stored = json.loads(kubectl.must("get", "batchjob", name, "-o", "json", "--show-managed-fields"))
+    assert stored["status"] == {"observedGeneration": 0}
+    assert [entry for entry in stored["metadata"]["managedFields"] if "f:status" in entry["fieldsV1"]] == []
+
+
 @pytest.mark.parametrize("example", INVALID, ids=lambda path: path.stem)
 def test_an_invalid_example_is_refused_with_a_message_that_says_what_to_do(kubectl: Kubectl, example: Path) -> None:
     *before, last = send(kubectl, example)

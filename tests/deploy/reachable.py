@@ -17,6 +17,7 @@ from awsbatch_operator.domain.ports import Look
 from awsbatch_operator.kube import names
 from awsbatch_operator.kube.status import render
 from builders import DENIED, REJECTED, THROTTLED, WHY
+from contract.schema import SCHEMA
 from unit.domain.small_world import SmallWorld
 
 Move = Callable[[SmallWorld], None]
@@ -52,7 +53,7 @@ def reachable() -> tuple[Object, ...]:
 
 def current() -> list[Object]:
     """Those whose status answers the spec that stands there."""
-    return [body for body in reachable() if body["status"]["observedGeneration"] == body["metadata"]["generation"]]
+    return [body for body in reachable() if body["status"].get("observedGeneration") == body["metadata"]["generation"]]
 
 
 def _fork(world: SmallWorld) -> SmallWorld:
@@ -63,18 +64,31 @@ def _fork(world: SmallWorld) -> SmallWorld:
 
 
 def _of_people(world: SmallWorld) -> Iterator[Move]:
-    asked = world.records[0].asked
-    yield lambda w: w.state(0, None if asked else WHY)
-    batch = world.batch
-    if batch.alive:
+    yield partial(SmallWorld.state, index=0, reason=None if world.records[0].asked else WHY)
+    if world.batch.alive:
         for status in ("PENDING", "RUNNING"):
-            yield lambda w, s=status: w.batch.move(s, 0)
+            yield partial(_move, status=status)
         for status in ("SUCCEEDED", "FAILED"):
-            yield lambda w, s=status: w.batch.end(s, w.now)
-        for cancel in (False, True):
-            yield lambda w, c=cancel: w.batch.interfere(cancel=c)
-    elif not batch.forgotten:
-        yield lambda w: setattr(w.batch, "forgotten", True)
+            yield partial(_end, status=status)
+        yield _interfere
+    elif not world.batch.forgotten:
+        yield _forget
+
+
+def _move(world: SmallWorld, status: str) -> None:
+    world.batch.move(status, 0)
+
+
+def _end(world: SmallWorld, status: str) -> None:
+    world.batch.end(status, world.now)
+
+
+def _interfere(world: SmallWorld) -> None:
+    world.batch.interfere(cancel=False)
+
+
+def _forget(world: SmallWorld) -> None:
+    world.batch.forgotten = True
 
 
 def _of_aws(world: SmallWorld) -> Iterator[Move]:
@@ -87,9 +101,9 @@ def _of_aws(world: SmallWorld) -> Iterator[Move]:
             yield partial(_looks, looks=[fault])
     if world.call is not None:
         for effect in (True, False):
-            yield lambda w, e=effect: w.answer(None, effect=e)
+            yield partial(SmallWorld.answer, fault=None, effect=effect)
         for fault in FAULTS:
-            yield lambda w, f=fault: w.answer(f, effect=False)
+            yield partial(SmallWorld.answer, fault=fault, effect=False)
 
 
 def _looks(world: SmallWorld, looks: list[Look]) -> None:
@@ -116,7 +130,7 @@ def _restart(world: SmallWorld) -> None:
 
 def _all_that_counts(world: SmallWorld) -> Hashable:
     known, record, job = world.known, world.records[0], world.batch.job
-    asked_at = known.request and known.request.requested_at
+    asked_at = None if known.request is None else known.request.requested_at
     return (
         (job.finished and job.status, job.flagged and job.status, world.batch.end_reason == WHY),
         (record.asked, record.status.phase, known.calling, known.request is None, known.absences > 0),
@@ -140,5 +154,5 @@ def _object(world: SmallWorld) -> Object:
         "metadata": {"name": "train-42", "generation": record.generation},
         "spec": {"jobId": record.spec.job_id, **stated},
         # As the API server fills it in where the operator has written nothing yet.
-        "status": render(record.status) or {"observedGeneration": 0},
+        "status": render(record.status) or SCHEMA["properties"]["status"].get("default", {}),
     }

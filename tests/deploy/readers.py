@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import celpy
 import yaml
+from celpy.adapter import json_to_cel
 from lupa.lua51 import LuaRuntime
 
 Object = dict[str, Any]
@@ -60,6 +61,6 @@ class Flux:
         }
 
     def __call__(self, body: Object) -> str:
-        fields = {name: celpy.json_to_cel(value) for name, value in body.items()}
+        fields = {name: json_to_cel(value) for name, value in body.items()}
         verdicts = (verdict for verdict, program in self._programs.items() if program.evaluate(fields))
         return next(verdicts, "InProgress")

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import pytest
 
-from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.cluster import Cluster, KubectlError
 from awsbatch_sandbox.controlplane import ASSETS
 from awsbatch_sandbox.world import World
 
 pytestmark = pytest.mark.skipif(
-    ASSETS not in os.environ, reason=f"needs a real API server: set {ASSETS}, see setup-envtest"
+    ASSETS not in os.environ, reason=f"{ASSETS} names no kube-apiserver and etcd; setup-envtest brings them"
 )
 
 BY_HAND: Final = '{"spec": {"terminate": {"reason": "by hand"}}}'
@@ -25,8 +25,8 @@ ONCALL: Final = "--field-manager=oncall"
 
 @pytest.fixture(scope="module")
 def control_plane() -> Iterator[Cluster]:
-    """Without an operator: what is looked at is what the API server keeps."""
-    with World("envtest", operator=False) as world:
+    """No operator is launched: what is looked at is what the API server keeps."""
+    with World("envtest", grace=0) as world:
         yield world.cluster
 
 
@@ -100,11 +100,18 @@ def test_what_git_states_wins_and_what_it_states_no_more_goes(control_plane: Clu
     assert git.reason() is None
 
 
-def test_null_in_git_takes_a_patch_back(control_plane: Cluster) -> None:
-    git = Git(control_plane, "null", *CLIENT_SIDE, terminate="null")
+def test_null_that_comes_to_git_later_takes_a_patch_back(control_plane: Cluster) -> None:
+    git = Git(control_plane, "null-later", *CLIENT_SIDE)
     git.patch_by_hand()
+    git.terminate = "null"
     git.sync()
     assert git.reason() is None
+
+
+@pytest.mark.parametrize("apply", [ARGO_CD, FLUX], ids=["argo-cd", "flux"])
+def test_null_is_refused_by_server_side_apply(control_plane: Cluster, apply: tuple[str, ...]) -> None:
+    with pytest.raises(KubectlError, match=r"spec.terminate in body must be of type object"):
+        Git(control_plane, "null-refused", *apply, terminate="null")
 
 
 def test_replace_takes_a_patch_back(control_plane: Cluster) -> None:

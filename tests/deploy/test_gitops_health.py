@@ -32,7 +32,7 @@ def meant(body: Object) -> str:
     """By the words of the conditions, not by their types: what the design says of each reason."""
     said = conditions(body)
     reasons = {said[type_]["reason"] for type_ in ("Ready", "Reconciling", "Stalled") if type_ in said}
-    if not said or body["status"]["observedGeneration"] != body["metadata"]["generation"]:
+    if not said or body["status"].get("observedGeneration") != body["metadata"]["generation"]:
         return "InProgress"
     if reasons & STALLS:
         return "Failed"
@@ -89,7 +89,7 @@ def test_what_was_edited_or_is_being_deleted_is_never_settled(flux: Flux) -> Non
 
 
 def test_an_object_that_waits_for_its_job_differs_only_where_it_would_be_healthy(flux: Flux) -> None:
-    for body in reachable():
+    for body in current():
         job, ready = conditions(body).get("Succeeded", {}), conditions(body).get("Ready", {})
         wanted = meant(body)
         if wanted == "Current" and job["status"] == "Unknown":
