@@ -117,6 +117,14 @@ def test_an_object_without_a_status_is_in_progress_for_argo_cd() -> None:
     assert argo_cd(body) == ("Progressing", "Waiting for the operator to see this object")
 
 
+@pytest.mark.parametrize("ready", ["False", "Unknown"])
+def test_an_object_that_is_not_ready_is_in_progress_whatever_else_is_not_said(flux: Flux, ready: str) -> None:
+    """As another version of the operator may leave it."""
+    said = [{"type": "Ready", "status": ready, "reason": "Later", "message": "later"}]
+    body = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": said}}
+    assert (kstatus(body), argo_cd(body), flux(body)) == ("InProgress", ("Progressing", "later"), "InProgress")
+
+
 # -- Argo CD's own layout: health_test.yaml and testdata/ --------------------------------------------------------------
 
 
