@@ -38,3 +38,12 @@ def assert_valid(status: dict[str, Any], *, heavy: bool = False) -> None:
     head = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "train-42"}}
     _VALIDATOR.validate({**head, "spec": SPEC, "status": status})
     assert heavy or len(json.dumps(status, ensure_ascii=False).encode()) <= MOST_BYTES
+
+
+def assert_valid_object(body: dict[str, Any]) -> None:
+    """A BatchJob as users write it: of our group and kind, by the schema, and without a field that it does not have."""
+    assert (body["apiVersion"], body["kind"]) == (names.API_VERSION, names.KIND)
+    _VALIDATOR.validate(body)
+    assert set(body["spec"]) <= set(SCHEMA["properties"]["spec"]["properties"])
+    terminate = SCHEMA["properties"]["spec"]["properties"]["terminate"]["properties"]
+    assert set(body["spec"].get("terminate", {})) <= set(terminate)

@@ -127,9 +127,12 @@ def test_a_valid_example_is_accepted_and_stored_as_written(kubectl: Kubectl, exa
     answers = list(send(kubectl, example))
     assert [answer.stderr for answer in answers if answer.returncode] == []
     *_, last = yaml.safe_load_all(example.read_text(encoding="utf-8"))
-    stored = json.loads(kubectl.must("get", "batchjob", last["metadata"]["name"], "-o", "json"))
+    name = last["metadata"]["name"]
+    stored = json.loads(kubectl.must("get", "batchjob", name, "-o", "json", "--show-managed-fields"))
     assert stored["spec"] == {field: value for field, value in last["spec"].items() if value is not None}
-    assert stored.get("status", {}) == last.get("status", {})
+    assert stored["status"] == last.get("status", {"observedGeneration": 0})
+    owned = any("f:status" in entry["fieldsV1"] for entry in stored["metadata"]["managedFields"])
+    assert owned == ("status" in last), "the status that a new object has by default belongs to nobody"
 
 
 @pytest.mark.parametrize("example", INVALID, ids=lambda path: path.stem)

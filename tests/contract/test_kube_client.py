@@ -142,7 +142,7 @@ async def test_an_object_that_was_created_anew_is_another_one(client: KubeClient
     assert await jobs.read(made.ref) == Gone()
     found = await jobs.read(anew.ref)
     assert isinstance(found, Snapshot)
-    assert found.shown == {}
+    assert found.shown == {"observedGeneration": 0}
 
 
 async def test_a_status_that_the_schema_refuses_is_not_tried_again(client: KubeClient, jobs: BatchJobs) -> None:

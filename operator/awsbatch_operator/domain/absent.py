@@ -70,14 +70,19 @@ def _kept(record: Record, seen: Observation, job: Job, look_at: Millis) -> Verdi
     before, wanted = record.status, _wanted(record, seen)
     scribbled = before.phase in FINAL_PHASES and not before.finished
     alive = say.NOT_READY_TERMINATING if wanted else say.OBSERVED
+    termination = latched(record, seen) or before.termination
+    said = _own(record, say.TERMINATED) if termination is not None else None
+    at_work = None
+    if wanted and not job.finished:
+        at_work = _own(record, say.RECONCILING) or (say.OUT_OF_SIGHT if termination is None else say.FOLLOWING)
     return Verdict(
         phase=Phase.UNKNOWN if scribbled else before.phase or Phase.UNKNOWN,
         job=job,
-        termination=latched(record, seen) or before.termination,
+        termination=termination,
         ready=(_own(record, say.READY) or say.OBSERVED) if job.finished else alive,
-        reconciling=_own(record, say.RECONCILING) if wanted else None,
+        reconciling=at_work,
         stalled=_own(record, say.STALLED),
-        terminated=_fate_so_far(record, seen),
+        terminated=_fate_so_far(record, seen) or said,
         succeeded=_own(record, say.SUCCEEDED),
         look_at=look_at,
     )

@@ -58,6 +58,9 @@ FAILED_BEFORE: Final = Claim(
 )
 
 SENDING: Final = Claim(TRUE, "TerminationInProgress", "TerminateJob is being sent")
+OUT_OF_SIGHT: Final = Claim(
+    TRUE, "TerminationInProgress", "The latest look did not show the job; TerminateJob waits for one that does"
+)
 FOLLOWING: Final = Claim(TRUE, "TerminationInProgress", "Batch accepted the termination; waiting for the job to end")
 DELAYED: Final = Claim(
     TRUE,

@@ -15,6 +15,7 @@ from awsbatch_sandbox.apiserver.decoding import Write, decoded
 from awsbatch_sandbox.apiserver.errors import FieldError
 from awsbatch_sandbox.apiserver.naming import annotation_faults, label_faults, name_faults
 from awsbatch_sandbox.apiserver.resources import Resource
+from awsbatch_sandbox.apiserver.schema import with_defaults
 from awsbatch_sandbox.apiserver.storage import Body, Collection, Entry, Key, Store
 
 _GENERATED: Final = "bcdfghjklmnpqrstvwxz2456789"
@@ -74,6 +75,7 @@ class Objects:
             metadata.pop(key, None)
         if resource.has_status:
             body.pop("status", None)
+            body = with_defaults(body, resource.schema)
         if resource.has_generation:
             metadata["generation"] = 1
         body = resource.prepare(body, None)
@@ -122,7 +124,9 @@ class Objects:
 
     def _store(self, resource: Resource, key: Key, body: Body, old: Body | None, write: Write) -> Entry:
         now = timestamp(self._now())
-        before, after = resource.to_wire(old) if old else None, resource.to_wire(body)
+        after = resource.to_wire(body)
+        # A status that a default made, at an object's creation, belongs to nobody.
+        before = resource.to_wire(old) if old else _only(after, "status") if resource.has_status else None
         fields = managedfields.updated(before, after, resource.schema, write, now)
         body = body | {"metadata": body["metadata"] | {"managedFields": fields}}
         if write.dry_run:

@@ -32,6 +32,8 @@ DONE_BY_US = ASKED.settled(after(seen(TERMINATED)))
 LATE = DONE.generation(2, NOW + 10 * MINUTE).terminating()
 """A finished object for which a termination is stated ten minutes later."""
 LATER = NOW + 10 * MINUTE
+FOUND_OUT = ASKED.settled(seen(TERMINATED))
+"""Ended by a request that an earlier process sent and did not live to write down."""
 
 UNASKED: Final = {
     "succeeded": Row(PLAIN, seen(SUCCEEDED), Phase.SUCCEEDED, f"{OBSERVED} {SUCCESS}", None),
@@ -97,6 +99,14 @@ NOTHING_SENT: Final = {
         seen().failed(THROTTLED, LATER),
         Phase.SUCCEEDED,
         f"{OBSERVED} Reconciling=True/Throttled Terminated=Unknown/TerminationRequested {SUCCESS}",
+        SECOND,
+        at=LATER,
+    ),
+    "a request found out afterwards and then withdrawn, the look throttled: its fate stays": Row(
+        FOUND_OUT.generation(2, LATER).terminating(None),
+        seen().failed(THROTTLED, LATER),
+        Phase.TERMINATED,
+        BY_REQUEST,
         SECOND,
         at=LATER,
     ),

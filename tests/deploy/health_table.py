@@ -1,0 +1,71 @@
+"""The table of docs/gitops.md: every state that an object can show, and how it is read.
+
+`python tests/deploy/health_table.py` (with tests/ on PYTHONPATH) writes it anew into the page.
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.reachable import current
+from deploy.readers import Flux, Object, argo_cd, kstatus
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "gitops.md"
+BEGIN: Final = "<!-- the table begins; tests/deploy/health_table.py writes it -->\n"
+END: Final = "<!-- the table ends -->\n"
+HEAD: Final = (
+    "| Ready | Reconciling or Stalled | Succeeded | phase | kstatus, Flux | Argo CD | with `wait-for: job` |\n"
+    "|---|---|---|---|---|---|---|\n"
+)
+WAITING: Final = {"awsbatch.dev/wait-for": "job"}
+ALSO: Final = {
+    "Throttled": "Throttled or AWSUnavailable",
+    "AccessDenied": "AccessDenied or CredentialsUnavailable",
+    "JobTerminated": "JobTerminated or JobCancelled",
+}
+"""Reasons that are read alike; the walk looks at one of them."""
+
+
+def waiting(body: Object) -> Object:
+    return body | {"metadata": body["metadata"] | {"annotations": WAITING}}
+
+
+def reason(body: Object, type_: str) -> str:
+    """As `True, Observed`; of the conditions that are there only when they hold, just the reason."""
+    for condition in body["status"].get("conditions", []):
+        if condition["type"] == type_:
+            word = condition["reason"].replace("AWSUnavailable", "Throttled")
+            return f"{type_}, {word}" if type_ in ("Reconciling", "Stalled") else f"{condition['status']}, {word}"
+    return ""
+
+
+def table() -> str:
+    flux = Flux()
+    rows: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for body in current():
+        ready, at_work = reason(body, "Ready"), reason(body, "Reconciling") or reason(body, "Stalled")
+        final = reason(body, "Succeeded") if ready.startswith("True") and not at_work else ""
+        read = (kstatus(body), argo_cd(body)[0], f"{argo_cd(waiting(body))[0]}, {flux(waiting(body))}")
+        row = rows[ready, at_work, final, *read]
+        row["phase"].add(body["status"]["phase"])
+    return HEAD + "".join(sorted(_line(key, row["phase"]) for key, row in rows.items()))
+
+
+def _line(key: tuple[str, ...], phases: set[str]) -> str:
+    ready, at_work, final, *read = key
+    for word, both in ALSO.items():
+        ready, at_work, final = (text.replace(word, both) for text in (ready, at_work, final))
+    return f"| {' | '.join((ready, at_work, final, ', '.join(sorted(phases)), *read))} |\n"
+
+
+def page_with(table_: str, page: str) -> str:
+    before, rest = page.split(BEGIN)
+    return before + BEGIN + table_ + END + rest.split(END)[1]
+
+
+def main() -> Any:
+    PAGE.write_text(page_with(table(), PAGE.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

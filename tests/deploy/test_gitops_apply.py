@@ -1,0 +1,141 @@
+"""What becomes of a `spec.terminate` that a person patched, when Git is applied again: on a real control plane.
+
+The commands are those that Argo CD and Flux amount to: client-side apply, server-side apply by a manager of its own,
+replace, and Flux's habit of taking over what `kubectl` wrote before it applies.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import Any, Final
+
+import pytest
+
+from awsbatch_sandbox.cluster import Cluster, KubectlError
+from awsbatch_sandbox.controlplane import ASSETS
+from awsbatch_sandbox.world import World
+
+pytestmark = pytest.mark.skipif(
+    ASSETS not in os.environ, reason=f"{ASSETS} names no kube-apiserver and etcd; setup-envtest brings them"
+)
+
+BY_HAND: Final = '{"spec": {"terminate": {"reason": "by hand"}}}'
+ONCALL: Final = "--field-manager=oncall"
+
+
+@pytest.fixture(scope="module")
+def control_plane() -> Iterator[Cluster]:
+    """No operator is launched: what is looked at is what the API server keeps."""
+    with World("envtest", grace=0) as world:
+        yield world.cluster
+
+
+class Git:
+    """One BatchJob in Git, applied in one of the ways; `terminate` as its manifest says, left out by default."""
+
+    def __init__(self, cluster: Cluster, name: str, *apply: str, terminate: str = "") -> None:
+        self._cluster, self._name, self._apply = cluster, name, apply
+        self.terminate = terminate
+        self.sync()
+
+    def sync(self) -> None:
+        self._cluster.kubectl(*self._apply, "-f", "-", stdin=self._manifest)
+
+    @property
+    def _manifest(self) -> str:
+        spec = f"{{jobId: job-1{self.terminate and f', terminate: {self.terminate}'}}}"
+        return f"apiVersion: awsbatch.dev/v1alpha1\nkind: BatchJob\nmetadata: {{name: {self._name}}}\nspec: {spec}\n"
+
+    def patch_by_hand(self, *arguments: str) -> None:
+        self._cluster.kubectl("patch", "batchjob", self._name, "--type=merge", f"--patch={BY_HAND}", *arguments)
+
+    def reason(self) -> str | None:
+        found: dict[str, Any] = self._cluster.get(self._name)["spec"].get("terminate", {})
+        return found.get("reason")
+
+    def differs(self) -> bool:
+        """What `kubectl diff` shows, and Argo CD as OutOfSync."""
+        command = ["diff", *self._apply[1:], "-f", "-"]
+        with self._cluster.kubectl_process(*command) as diff:
+            diff.communicate(self._manifest, 30)
+            assert diff.returncode in (0, 1)
+            return diff.returncode == 1
+
+    def take_over_from_kubectl(self) -> None:
+        """As Flux does, unless the object says `ssa: Merge`: what managers named kubectl... own becomes its own."""
+        fields = self._cluster.get(self._name)["metadata"]["managedFields"]
+        flux = [entry for entry in fields if entry["manager"] == "kustomize-controller"]
+        others = [entry for entry in fields if entry["manager"].startswith("kubectl")]
+        for entry in others:
+            flux[0]["fieldsV1"]["f:spec"] |= entry["fieldsV1"]["f:spec"]
+        kept = [entry for entry in fields if entry not in others]
+        change = json.dumps([{"op": "replace", "path": "/metadata/managedFields", "value": kept}])
+        arguments = ("--type=json", "--field-manager=kustomize-controller", f"--patch={change}")
+        self._cluster.kubectl("patch", "batchjob", self._name, *arguments)
+
+
+CLIENT_SIDE: Final = ("apply",)
+ARGO_CD: Final = ("apply", "--server-side", "--force-conflicts", "--field-manager=argocd-controller")
+FLUX: Final = ("apply", "--server-side", "--force-conflicts", "--field-manager=kustomize-controller")
+
+
+@pytest.mark.parametrize("apply", [CLIENT_SIDE, ARGO_CD], ids=["client-side", "server-side"])
+def test_what_is_not_in_git_stays_and_is_no_difference(control_plane: Cluster, apply: tuple[str, ...]) -> None:
+    git = Git(control_plane, f"stays-{len(apply)}", *apply)
+    git.patch_by_hand()
+    assert not git.differs()
+    git.sync()
+    assert git.reason() == "by hand"
+
+
+@pytest.mark.parametrize("apply", [CLIENT_SIDE, ARGO_CD, FLUX], ids=["client-side", "argo-cd", "flux"])
+def test_what_git_states_wins_and_what_it_states_no_more_goes(control_plane: Cluster, apply: tuple[str, ...]) -> None:
+    git = Git(control_plane, f"wins-{apply[-1][-6:]}", *apply, terminate="{reason: from Git}")
+    git.patch_by_hand(ONCALL)
+    assert git.differs()
+    git.sync()
+    assert git.reason() == "from Git"
+    git.terminate = ""
+    git.sync()
+    assert git.reason() is None
+
+
+def test_null_that_comes_to_git_later_takes_a_patch_back(control_plane: Cluster) -> None:
+    git = Git(control_plane, "null-later", *CLIENT_SIDE)
+    git.patch_by_hand()
+    git.terminate = "null"
+    git.sync()
+    assert git.reason() is None
+
+
+@pytest.mark.parametrize("apply", [ARGO_CD, FLUX], ids=["argo-cd", "flux"])
+def test_null_is_refused_by_server_side_apply(control_plane: Cluster, apply: tuple[str, ...]) -> None:
+    with pytest.raises(KubectlError, match=r"spec.terminate in body must be of type object"):
+        Git(control_plane, "null-refused", *apply, terminate="null")
+
+
+def test_replace_takes_a_patch_back(control_plane: Cluster) -> None:
+    git = Git(control_plane, "replaced", *CLIENT_SIDE)
+    git.patch_by_hand()
+    Git(control_plane, "replaced", "replace")
+    assert git.reason() is None
+
+
+def test_flux_takes_a_patch_by_kubectl_back(control_plane: Cluster) -> None:
+    git = Git(control_plane, "taken-over", *FLUX)
+    git.patch_by_hand()
+    git.take_over_from_kubectl()
+    git.sync()
+    assert git.reason() is None
+
+
+def test_flux_leaves_a_patch_by_another_manager_and_with_merge_one_by_kubectl(control_plane: Cluster) -> None:
+    git = Git(control_plane, "oncall", *FLUX)
+    git.patch_by_hand(ONCALL)
+    git.take_over_from_kubectl()
+    git.sync()
+    assert git.reason() == "by hand"
+    merged = Git(control_plane, "merged", *FLUX)
+    merged.patch_by_hand()
+    merged.sync()
+    assert merged.reason() == "by hand"

@@ -1,0 +1,168 @@
+"""Every status that an object can show is read as it is meant, by kstatus, by Argo CD and by Flux."""
+
+import re
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from awsbatch_operator.domain.record import Phase
+from contract.schema import assert_valid
+from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
+from deploy.reachable import current, reachable
+from deploy.readers import GITOPS, HEALTH_LUA, Flux, Object, argo_cd, kstatus
+from unit.domain.laws import ALLOWED, STALLS, TROUBLE
+
+ARGO: Final = GITOPS / "argocd"
+AGREED: Final = {"InProgress": "Progressing", "Current": "Healthy", "Failed": "Degraded", "Terminating": "Progressing"}
+FATES: Final = {"AccessDenied": "CredentialsUnavailable", "Throttled": "AWSUnavailable"}
+"""Two reasons each that a decision treats alike, but for the word: the walk looks at one of them."""
+
+
+@pytest.fixture(scope="module")
+def flux() -> Flux:
+    return Flux()
+
+
+def conditions(body: Object) -> dict[str, dict[str, Any]]:
+    return {condition["type"]: condition for condition in body["status"].get("conditions", [])}
+
+
+def meant(body: Object) -> str:
+    """By the words of the conditions, not by their types: what the design says of each reason."""
+    said = conditions(body)
+    reasons = {said[type_]["reason"] for type_ in ("Ready", "Reconciling", "Stalled") if type_ in said}
+    if not said or body["status"].get("observedGeneration") != body["metadata"]["generation"]:
+        return "InProgress"
+    if reasons & STALLS:
+        return "Failed"
+    return "Current" if reasons <= {"Observed", "Terminated", "AlreadyFinished"} else "InProgress"
+
+
+def with_the_other_word(body: Object) -> Object:
+    said = [c | {"reason": FATES.get(c["reason"], c["reason"])} for c in body["status"].get("conditions", [])]
+    return body | {"status": body["status"] | {"conditions": said}} if said else body
+
+
+def test_the_walk_comes_to_every_phase_and_every_word_of_the_conditions() -> None:
+    assert {body["status"].get("phase") for body in current()} == {*Phase}
+    said = {(c["type"], c["status"], c["reason"]) for body in current() for c in body["status"]["conditions"]}
+    all_words = {(*what, reason) for what, reasons in ALLOWED.items() for reason in reasons}
+    assert said <= all_words
+    # One word stands for two where the decision does not tell them apart, and a cancelled job for a terminated one.
+    assert {reason for _, _, reason in all_words - said} == {"CredentialsUnavailable", "JobCancelled"}
+
+
+def test_every_status_is_read_as_it_is_meant_and_by_all_alike(flux: Flux) -> None:
+    others = [with_the_other_word(body) for body in current()]
+    for body in (*reachable(), *(other for other in others if other not in reachable())):
+        assert kstatus(body) == flux(body) == meant(body), body
+        assert argo_cd(body)[0] == AGREED[meant(body)], body
+
+
+def test_the_conditions_of_kstatus_are_there_only_when_they_hold_and_never_both() -> None:
+    for body in reachable():
+        said = conditions(body)
+        abnormal = [said[type_] for type_ in ("Reconciling", "Stalled") if type_ in said]
+        assert [condition["status"] for condition in abnormal] == ["True"] * len(abnormal)
+        assert len(abnormal) <= 1
+        # Whoever reads these two alone, as kstatus once did, is told the same.
+        if said and said["Ready"]["status"] != "True":
+            assert abnormal, body
+        for condition in said.values():
+            assert re.fullmatch(r"([A-Z]+[a-z]+)+", condition["reason"])
+        assert_valid(body["status"])
+
+
+def test_trouble_on_a_running_job_is_in_progress_and_not_failed() -> None:
+    late = [body for body in current() if {c["reason"] for c in conditions(body).values()} & TROUBLE]
+    assert {body["status"]["phase"] for body in late} >= {"Unknown", "Pending", "Running", "Terminating"}
+    assert {kstatus(body) for body in late} == {"InProgress"}
+
+
+def test_what_was_edited_or_is_being_deleted_is_never_settled(flux: Flux) -> None:
+    for body in current():
+        edited = body | {"metadata": body["metadata"] | {"generation": body["metadata"]["generation"] + 1}}
+        deleted = body | {"metadata": body["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+        assert (kstatus(edited), argo_cd(edited)[0], flux(edited)) == ("InProgress", "Progressing", "InProgress")
+        assert (kstatus(deleted), argo_cd(deleted)[0], flux(deleted)) == ("Terminating", "Progressing", "InProgress")
+
+
+def test_an_object_that_waits_for_its_job_differs_only_where_it_would_be_healthy(flux: Flux) -> None:
+    for body in current():
+        job, ready = conditions(body).get("Succeeded", {}), conditions(body).get("Ready", {})
+        wanted = meant(body)
+        if wanted == "Current" and job["status"] == "Unknown":
+            wanted = "InProgress"
+        elif wanted == "Current" and job["status"] == "False" and ready["reason"] == "Observed":
+            wanted = "Failed"
+        assert flux(waiting(body)) == wanted
+        assert argo_cd(waiting(body))[0] == AGREED[wanted]
+        other = body | {"metadata": body["metadata"] | {"annotations": dict.fromkeys(WAITING, "nothing")}}
+        assert flux(other) == meant(body)
+        assert argo_cd(other)[0] == AGREED[meant(body)]
+
+
+def test_argo_cd_says_what_the_conditions_say() -> None:
+    for body in current():
+        said, (health, message) = conditions(body), argo_cd(body)
+        speaker = {"Degraded": "Stalled", "Progressing": "Reconciling"}.get(health, "Succeeded")
+        if health == "Healthy" and said["Succeeded"]["status"] == "Unknown":
+            speaker = "Ready"
+        assert message == said[speaker]["message"]
+
+
+def test_an_object_without_a_status_is_in_progress_for_argo_cd() -> None:
+    body = {"metadata": {"generation": 1}, "spec": {"jobId": "j"}}
+    assert argo_cd(body) == ("Progressing", "Waiting for the operator to see this object")
+
+
+@pytest.mark.parametrize("ready", ["False", "Unknown"])
+def test_an_object_that_is_not_ready_is_in_progress_whatever_else_is_not_said(flux: Flux, ready: str) -> None:
+    """As another version of the operator may leave it."""
+    said = [{"type": "Ready", "status": ready, "reason": "Later", "message": "later"}]
+    body = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": said}}
+    assert (kstatus(body), argo_cd(body), flux(body)) == ("InProgress", ("Progressing", "later"), "InProgress")
+
+
+# -- Argo CD's own layout: health_test.yaml and testdata/ --------------------------------------------------------------
+
+
+def cases() -> list[tuple[str, dict[str, str], Object]]:
+    tests = yaml.safe_load((ARGO / "health_test.yaml").read_text("utf-8"))["tests"]
+    return [
+        (test["inputPath"], test["healthStatus"], yaml.safe_load((ARGO / test["inputPath"]).read_text("utf-8")))
+        for test in tests
+    ]
+
+
+@pytest.mark.parametrize(("path", "wanted", "body"), cases(), ids=[path for path, _, _ in cases()])
+def test_an_example_has_the_health_that_is_written_down(path: str, wanted: dict[str, str], body: Object) -> None:
+    assert argo_cd(body) == (wanted["status"], wanted["message"])
+    assert_valid(body.get("status", {}))
+
+
+def test_the_examples_cover_every_phase_and_are_all_used() -> None:
+    assert {body.get("status", {}).get("phase") for _, _, body in cases()} >= {*Phase}
+    assert {path for path, _, _ in cases()} == {f"testdata/{file.name}" for file in (ARGO / "testdata").iterdir()}
+
+
+def test_every_example_shows_what_the_operator_can_show() -> None:
+    def says(body: Object) -> object:
+        return body["status"].get("phase"), {(type_, c["status"], c["reason"]) for type_, c in conditions(body).items()}
+
+    known = [says(body) for body in reachable()]
+    for path, _, body in cases():
+        assert says(body) in known, path
+
+
+def test_the_config_map_holds_the_script_word_for_word() -> None:
+    data = yaml.safe_load((ARGO / "argocd-cm.yaml").read_text("utf-8"))["data"]
+    assert data == {"resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8")}
+
+
+def test_the_table_of_the_page_is_what_the_scripts_say() -> None:
+    page = PAGE.read_text("utf-8")
+    assert BEGIN in page
+    assert END in page
+    assert page == page_with(table(), page), "run: PYTHONPATH=tests python tests/deploy/health_table.py"
