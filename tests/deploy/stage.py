@@ -1,0 +1,109 @@
+"""Where the operator shows what it asks of Kubernetes: a control plane that keeps a record, with the chart installed."""
+
+import os
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import helm_python as helm
+import yaml
+
+from awsbatch_sandbox.controlplane import ASSETS
+from awsbatch_sandbox.envtest import Envtest, write_private
+from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
+from awsbatch_sandbox.processes import wait_for
+from awsbatch_sandbox.world import World
+from deploy.chart import CHART, RELEASE, flags, rendered
+from deploy.record import AUDIT_POLICY, AuditLog, Record, RequestLog
+
+Values = Mapping[str, Any]
+QUICK: Final[Values] = {"lookRunning": "500ms", "lookPending": "500ms", "absenceGrace": "600ms"}
+ACCOUNT: Final = f"system:serviceaccount:{RELEASE}:{RELEASE}"
+
+
+class Stage(ABC):
+    def __init__(self, world: World, record: Record) -> None:
+        self.world, self.record = world, record
+
+    @contextmanager
+    def operator(self, values: Values) -> Iterator[OperatorProcess]:
+        """The one of the chart with these values, its flags and its rights, in a process here; not started yet."""
+        with ExitStack() as ends:
+            kubeconfig = ends.enter_context(self._installed(values))
+            directory = Path(ends.enter_context(tempfile.TemporaryDirectory()))
+            environment = operator_environment(kubeconfig, self.world.cache, self.world.batch.url)
+            operator = OperatorProcess(environment, directory, flags(rendered(values)))
+            ends.callback(lambda: operator.running and operator.kill9())
+            self.record.clear()
+            yield operator
+
+    @abstractmethod
+    def _installed(self, values: Values) -> "contextmanager[Path]":
+        """The release is there inside of the block; gives the kubeconfig of its service account."""
+
+
+class EmbeddedStage(Stage):
+    """The embedded API server asks nobody for rights, and so takes no RBAC objects: there is nothing to install."""
+
+    def __init__(self, world: World) -> None:
+        if world.operator.running:
+            world.operator.stop()
+        super().__init__(world, RequestLog(world.control_plane.kubeconfig))
+
+    @contextmanager
+    def _installed(self, values: Values) -> Iterator[Path]:
+        namespace = self.world.cluster.within(RELEASE)
+        namespace.create_namespace()
+        try:
+            yield self.world.control_plane.kubeconfig
+        finally:
+            namespace.delete_namespace()
+            namespace.close()
+
+
+class RealStage(Stage):
+    """kube-apiserver, with RBAC and an audit log, and Helm."""
+
+    def __init__(self, plane: Envtest, world: World, audit_log: Path) -> None:
+        super().__init__(world, AuditLog(audit_log, ACCOUNT))
+        self.plane = plane
+
+    @contextmanager
+    def _installed(self, values: Values) -> Iterator[Path]:
+        with helm.Config(kubeconfig_path=self.plane.kubeconfig, namespace=RELEASE) as release:
+            release.install(CHART, RELEASE, dict(values), create_namespace=True)
+            try:
+                # Helm brings the CRD too, when it is not there; it is not served at once.
+                wait_for(self.world.cluster.serves, timeout=30, what="the API server serves BatchJobs")
+                yield self.kubeconfig_of(RELEASE)
+            finally:
+                release.uninstall(RELEASE)
+                # The operator made it, so Helm knows nothing of it.
+                self.world.cluster.kubectl("delete", "leases", "--all", f"--namespace={RELEASE}")
+
+    def kubeconfig_of(self, account: str, namespace: str = RELEASE) -> Path:
+        """A login as that service account, by a token as a pod gets one."""
+        token = self.world.cluster.kubectl("create", "token", account, f"--namespace={namespace}").strip()
+        config = yaml.safe_load(self.plane.kubeconfig.read_text("utf-8"))
+        config["users"][0]["user"] = {"token": token}
+        path = self.world.directory / f"{namespace}-{account}.kubeconfig"
+        write_private(path, yaml.safe_dump(config).encode())
+        return path
+
+
+@contextmanager
+def real_stage(directory: Path, *, grace: float) -> Iterator[RealStage]:
+    policy, audit_log = directory / "audit-policy.yaml", directory / "audit.log"
+    policy.write_text(yaml.safe_dump(AUDIT_POLICY), "utf-8")
+    plane = Envtest(
+        directory, os.environ.get(ASSETS), [f"--audit-policy-file={policy}", f"--audit-log-path={audit_log}"]
+    )
+    with ExitStack() as ends:
+        ends.callback(plane.stop)
+        plane.knows_batch_jobs = True  # from the first install on
+        plane.launch()
+        world = ends.enter_context(World(plane, grace=grace))
+        yield RealStage(plane, world, audit_log)
