@@ -52,6 +52,8 @@ lint: $(READY) ## everything that can be said without running it
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/api_docs.py --check
+	$(BIN)/python tools/chart.py lint
+	$(BIN)/python tools/install_yaml.py --check
 
 format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format $(CODE)
@@ -75,6 +77,8 @@ soak: $(READY) ## 40 minutes of churn at 2,000 objects: memory, files and thread
 
 docs: $(READY) ## regenerate what is generated
 	$(BIN)/python tools/api_docs.py > docs/api.md
+	$(BIN)/python tools/chart.py readme
+	$(BIN)/python tools/install_yaml.py > deploy/install.yaml
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 locks: $(READY) ## resolve the dependencies anew

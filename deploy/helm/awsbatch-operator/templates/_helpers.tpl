@@ -46,7 +46,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* What the operator does with BatchJobs and Events, and nothing else: in a ClusterRole or in a Role a namespace. */ -}}
+{{- /* All that the operator does with BatchJobs and Events: for a ClusterRole, or a Role in each namespace. */ -}}
 {{- define "awsbatch-operator.rules" -}}
 # The watch, the sweep for objects that vanished, and one object anew after a conflict.
 - apiGroups: [awsbatch.dev]
