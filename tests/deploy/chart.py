@@ -17,7 +17,8 @@ def rendered(values: Mapping[str, Any]) -> list[Body]:
     """The objects of the release, without the CRD."""
     with helm.Chart.load(CHART) as chart:
         manifests = chart.render(dict(values), name=RELEASE, namespace=RELEASE)
-    return [body for text in manifests.values() for body in yaml.safe_load_all(text) if body]
+    texts = [text for path, text in manifests.items() if path.endswith(".yaml")]
+    return [body for text in texts for body in yaml.safe_load_all(text) if body]
 
 
 def flags(objects: list[Body]) -> list[str]:

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -31,14 +31,21 @@ class Stage(ABC):
     @contextmanager
     def operator(self, values: Values) -> Iterator[OperatorProcess]:
         """The one of the chart with these values, its flags and its rights, in a process here; not started yet."""
-        with ExitStack() as ends:
-            kubeconfig = ends.enter_context(self._installed(values))
-            directory = Path(ends.enter_context(tempfile.TemporaryDirectory()))
-            environment = operator_environment(kubeconfig, self.world.cache, self.world.batch.url)
-            operator = OperatorProcess(environment, directory, flags(rendered(values)))
-            ends.callback(lambda: operator.running and operator.kill9())
+        with self._installed(values) as kubeconfig, self.process(kubeconfig, flags(rendered(values))) as operator:
             self.record.clear()
             yield operator
+
+    @contextmanager
+    def process(self, kubeconfig: Path, flags: Sequence[str]) -> Iterator[OperatorProcess]:
+        """One that is not started yet, and ended with the block."""
+        with tempfile.TemporaryDirectory() as directory:
+            environment = operator_environment(kubeconfig, self.world.cache, self.world.batch.url)
+            operator = OperatorProcess(environment, Path(directory), flags)
+            try:
+                yield operator
+            finally:
+                if operator.running:
+                    operator.kill9()
 
     @abstractmethod
     def _installed(self, values: Values) -> "contextmanager[Path]":

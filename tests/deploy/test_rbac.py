@@ -57,6 +57,7 @@ def test_no_right_could_be_spared(told: Told) -> None:
     assert spare(told.rights, told.calls) == set()
 
 
+@pytest.mark.real
 def test_no_call_was_refused_and_none_is_complained_of(told: Told) -> None:
     assert [call for call, codes in told.calls.items() if codes & {401, 403}] == []
     assert [line for line in told.log.splitlines() if "forbid" in line.lower()] == []
