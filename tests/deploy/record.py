@@ -33,12 +33,12 @@ class Record(ABC):
     def clear(self) -> None: ...
 
     @abstractmethod
-    def _requests(self) -> Iterator[tuple[Call, int]]: ...
+    def requests(self) -> Iterator[tuple[Call, int]]:
+        """Since `clear`, with the HTTP codes that answered them. One that came several times may be told of once."""
 
     def calls(self) -> Calls:
-        """Since `clear`."""
         found: dict[Call, frozenset[int]] = {}
-        for call, code in self._requests():
+        for call, code in self.requests():
             found[call] = found.get(call, frozenset()) | {code}
         return found
 
@@ -53,7 +53,7 @@ class RequestLog(Record):
     def clear(self) -> None:
         direct.open(urllib.request.Request(self._url, method="DELETE"), timeout=10).close()
 
-    def _requests(self) -> Iterator[tuple[Call, int]]:
+    def requests(self) -> Iterator[tuple[Call, int]]:
         with direct.open(self._url, timeout=10) as answer:
             entries = json.load(answer)["items"]
         for entry in entries:
@@ -81,7 +81,7 @@ class AuditLog(Record):
     def clear(self) -> None:
         self._from = self._path.stat().st_size
 
-    def _requests(self) -> Iterator[tuple[Call, int]]:
+    def requests(self) -> Iterator[tuple[Call, int]]:
         with self._path.open(encoding="utf-8") as lines:
             lines.seek(self._from)
             for line in lines:

@@ -76,7 +76,7 @@ class RealStage(Stage):
 
     def __init__(self, plane: Envtest, world: World, audit_log: Path) -> None:
         super().__init__(world, AuditLog(audit_log, ACCOUNT))
-        self.plane = plane
+        self.plane, self.audit_log = plane, audit_log
 
     @contextmanager
     def _installed(self, values: Values) -> Iterator[Path]:
