@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox test coverage lint format e2e chaos bench bench-cost soak locks docs clean
+.PHONY: help setup demo sandbox test alerts coverage lint format e2e chaos bench bench-cost soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -40,6 +40,12 @@ PYTEST := -m pytest -n 3 --dist loadfile
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
 	@$(BIN)/python $(PYTEST)
 
+PROMTOOL ?= promtool
+alerts: ## unit tests of the alerts in deploy/monitoring, by promtool
+	@command -v $(PROMTOOL) >/dev/null || { \
+	  echo "promtool is missing: apt-get install prometheus, or make PROMTOOL=/path/to/promtool alerts"; exit 1; }
+	@cd deploy/monitoring && $(PROMTOOL) check rules alerts.yaml && $(PROMTOOL) test rules alerts_test.yaml
+
 coverage: $(READY) ## all tests with branch coverage of the operator, its own processes included
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run $(PYTEST) -q
@@ -52,15 +58,15 @@ lint: $(READY) ## everything that can be said without running it
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/api_docs.py --check
-	$(BIN)/python tools/chart.py lint
+	$(BIN)/python tools/helm_chart.py lint
 	$(BIN)/python tools/install_yaml.py --check
 
 format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-e2e: $(READY) ## tests/e2e on the control plane that is there: KUBEBUILDER_ASSETS, else the embedded one
-	@$(BIN)/python -m pytest tests/e2e --control-plane=$(if $(KUBEBUILDER_ASSETS),envtest,embedded)
+e2e: $(READY) ## tests/e2e on the embedded control plane; with KUBEBUILDER_ASSETS on that one, and tests/deploy too
+	@$(BIN)/python -m pytest tests/e2e $(if $(KUBEBUILDER_ASSETS),tests/deploy --control-plane=envtest,--control-plane=embedded)
 
 # ARGS="--seed 7 --minutes 30 --control-plane envtest"; what stands in ARGS wins.
 chaos: $(READY) ## half an hour of faults against two replicas; ARGS="--seed 7 --minutes 5" for another
@@ -77,7 +83,7 @@ soak: $(READY) ## 40 minutes of churn at 2,000 objects: memory, files and thread
 
 docs: $(READY) ## regenerate what is generated
 	$(BIN)/python tools/api_docs.py > docs/api.md
-	$(BIN)/python tools/chart.py readme
+	$(BIN)/python tools/helm_chart.py readme
 	$(BIN)/python tools/install_yaml.py > deploy/install.yaml
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header

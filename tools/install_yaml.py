@@ -9,7 +9,7 @@ from typing import Final
 
 import helm_python as helm
 import yaml
-from chart import CHART, ROOT, unlinked
+from helm_chart import CHART, ROOT, unlinked
 
 INSTALL: Final = ROOT / "deploy/install.yaml"
 NAME: Final = "awsbatch-operator"

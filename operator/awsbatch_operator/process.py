@@ -18,7 +18,6 @@ from awsbatch_operator import __version__
 from awsbatch_operator.aws.batch import AwsBatch
 from awsbatch_operator.aws.clients import SettingsError, connect, default_region
 from awsbatch_operator.config import Settings, flag
-from awsbatch_operator.domain.record import Phase
 from awsbatch_operator.engine.engine import Engine, Ports
 from awsbatch_operator.handlers.watch import Inbox, Watch, make_registry
 from awsbatch_operator.kube import credentials
@@ -63,7 +62,7 @@ async def serve(settings: Settings) -> int:
             raise StartError(str(error)) from error
         elector = fence.elector = await _elector(client, settings) if settings.leader_elect else None
         engine = Engine(Ports(batch, objects, metrics, acting=fence), region=region, cadence=settings.cadence())
-        metrics.ask(engine.store.census, lambda: _terminating(engine), engine.depths)
+        metrics.ask(engine.store.census, engine.depths)
         app = http.make_app(metrics.registry, *_checks(engine))
         try:
             await parts.enter_async_context(http.serve(app, *settings.http_address))
@@ -182,10 +181,6 @@ def _checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http
 
     live = {"engine": http.fresh(lambda: engine.beat_at, _HUNG_AFTER)}
     return live, {"synced": synced, "batch": batch_answers}
-
-
-def _terminating(engine: Engine) -> int:
-    return sum(count for (_, phase), count in engine.store.census().items() if phase == Phase.TERMINATING)
 
 
 def run(settings: Settings) -> NoReturn:

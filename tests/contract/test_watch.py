@@ -1,8 +1,10 @@
 """Kopf's watch, on an API server with the project's CRD."""
 
 import asyncio
+import pwd
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NoReturn
 
 import aiohttp
 import pytest
@@ -69,6 +71,21 @@ async def until_heard(heard: asyncio.Queue[str], name: str) -> None:
     async with asyncio.timeout(10):
         while await heard.get() != name:
             pass
+
+
+async def test_it_watches_under_a_uid_that_has_no_name(
+    url: str, watch: Watch, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_name(uid: int) -> NoReturn:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", no_name)
+    await create(url, "train-42")
+    ended = watch.start()
+    await until_heard(heard, "train-42")
+    assert not ended.done()
 
 
 @pytest.mark.parametrize("expired", [True, False], ids=["a 410 in the stream", "a cut"])

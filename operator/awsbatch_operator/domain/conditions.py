@@ -14,6 +14,14 @@ READY, RECONCILING, STALLED, TERMINATED, SUCCEEDED = "Ready", "Reconciling", "St
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
+REASONS_OF_STALLED: Final = frozenset(
+    {
+        *("JobNotFound", "JobVanished", "TerminationStuck"),
+        *(Fate.DENIED.value, Fate.CREDENTIALS.value, Fate.REJECTED.value),
+    }
+)
+"""Every reason for which a person must act. Alerts are made of them: a status may hold others, written by others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from awsbatch_operator.domain.job import Job, Millis
 
@@ -124,3 +124,12 @@ class Snapshot:
     spec: Spec | None
     status: Status
     shown: dict[str, object]
+
+
+class Standing(NamedTuple):
+    """What objects are counted by. `stalled` is the reason for which a person must act, empty when nobody must."""
+
+    namespace: str
+    region: str
+    phase: Phase
+    stalled: str = ""

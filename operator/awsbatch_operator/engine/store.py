@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+from awsbatch_operator.domain import conditions as say
 from awsbatch_operator.domain.job import JobKey, Millis
 from awsbatch_operator.domain.observation import Observation
-from awsbatch_operator.domain.record import ObjectRef, Phase, Status
+from awsbatch_operator.domain.record import ObjectRef, Phase, Standing, Status
 from awsbatch_operator.domain.verdict import Record
 
 Shown = Status | Mapping[str, object]
@@ -84,11 +85,23 @@ class Store:
     def job_of(self, tracked: TrackedObject) -> TrackedJob:
         return self.jobs[tracked.key]
 
-    def census(self) -> Counter[tuple[str, str]]:
-        """How many objects there are by namespace and phase."""
-        return Counter(
-            (tracked.ref.namespace, tracked.record.status.phase or Phase.UNKNOWN) for tracked in self.objects.values()
-        )
+    def census(self) -> Counter[Standing]:
+        """How many objects there are of each standing."""
+        counts = Counter(map(_standing, self.objects.values()))
+        return Counter({Standing(*standing): count for standing, count in counts.items()})
 
     def __iter__(self) -> Iterator[TrackedJob]:
         return iter(self.jobs.values())
+
+
+def _standing(tracked: TrackedObject) -> tuple[str, str, Phase, str]:
+    # Plain, as this is asked of ten thousand objects while nothing else runs.
+    status = tracked.record.status
+    return tracked.ref.namespace, tracked.key.region, status.phase or Phase.UNKNOWN, _stalled(status)
+
+
+def _stalled(status: Status) -> str:
+    for said in status.conditions:
+        if said.type == say.STALLED and said.status == say.TRUE and said.reason in say.REASONS_OF_STALLED:
+            return said.reason
+    return ""

@@ -142,6 +142,8 @@ class Watch:
                 settings=make_settings(),
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
+                # Only peering reads it. Kopf's own holds the user's name, and a uid that a platform chose has none.
+                identity="",  # type: ignore[arg-type]
                 stop_flag=self._stop,
             )
         finally:

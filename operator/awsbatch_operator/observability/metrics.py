@@ -2,6 +2,7 @@
 
 import asyncio
 import platform
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
@@ -12,9 +13,10 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
+from awsbatch_operator.domain.record import Phase, Standing
 
-Census = Callable[[], Mapping[tuple[str, str], int]]
-"""Count of objects by (namespace, phase), asked at each scrape."""
+Census = Callable[[], Mapping[Standing, int]]
+"""How many objects there are of each standing, asked once at each scrape."""
 
 _PREFIX: Final = "awsbatch_operator"
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -22,6 +24,7 @@ _REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _COMPLETION_SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 _LAG_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_SAMPLE_SECONDS: Final = 1.0
+_WRITE_RESULTS: Final = ("written", "conflict", "gone", "failed")
 
 
 class Metrics:
@@ -45,8 +48,10 @@ class Metrics:
         self._completion_seconds = self._histogram(
             "termination_completion_seconds", "From accepted by AWS to the end of the job.", _COMPLETION_SECONDS
         )
-        self._terminations = self._gauge("terminations_in_progress", "Accepted by AWS, job still alive.")
         self._writes = self._counter("status_writes", "Writes of an object's status.", "result")
+        for result in _WRITE_RESULTS:
+            # From 0 on: a failure that is the first of its kind would be no increase to Prometheus.
+            self._writes.labels(result)
         self._looked = self._gauge(
             "last_successful_look_timestamp_seconds", "When AWS Batch last answered in full, Unix time.", "region"
         )
@@ -63,12 +68,9 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, text, labels, namespace=_PREFIX, registry=self.registry, buckets=buckets)
 
-    def ask(
-        self, census: Census, terminations_in_progress: Callable[[], int], depths: Mapping[str, Callable[[], int]]
-    ) -> None:
+    def ask(self, census: Census, depths: Mapping[str, Callable[[], int]]) -> None:
         """Where to ask at each scrape, once there is somebody to ask. `depths` by lane."""
-        self.registry.register(_Jobs(census))
-        self._terminations.set_function(terminations_in_progress)
+        self.registry.register(_Objects(census))
         for lane, depth in depths.items():
             self._queue.labels(lane).set_function(depth)
 
@@ -113,16 +115,35 @@ def _sizes(most: int) -> tuple[float, ...]:
     return tuple(size for size in (1, 2, 5, 10, 20, 50, 100) if size <= most)
 
 
-class _Jobs(Collector):
+class _Objects(Collector):
+    """The three figures that one walk over all objects gives."""
+
     def __init__(self, census: Census) -> None:
         self._census = census
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(f"{_PREFIX}_jobs", "BatchJob objects.", labels=("namespace", "phase"))
-        for labels, count in self._census().items():
-            family.add_metric(labels, count)
-        return (family,)
+        jobs, stalled, terminating = Tally[tuple[str, ...]](), Tally[tuple[str, ...]](), 0
+        for standing, count in self._census().items():
+            jobs[standing.namespace, standing.phase, standing.region] += count
+            if standing.stalled:
+                stalled[standing.namespace, standing.stalled] += count
+            if standing.phase is Phase.TERMINATING:
+                terminating += count
+        by_jobs, by_reason, in_progress = families = self.describe()
+        in_progress.add_metric((), terminating)
+        for family, counts in ((by_jobs, jobs), (by_reason, stalled)):
+            for labels, count in counts.items():
+                family.add_metric(labels, count)
+        return families
 
-    def describe(self) -> Iterable[Metric]:
-        # Without it, registering would take a census before there is anything to count.
-        return (GaugeMetricFamily(f"{_PREFIX}_jobs", "BatchJob objects."),)
+    def describe(self) -> tuple[GaugeMetricFamily, ...]:
+        # Asked for when registering: a census would come before there is anything to count.
+        return (
+            _family("jobs", "BatchJob objects.", "namespace", "phase", "region"),
+            _family("stalled", "BatchJob objects that need a person, by reason.", "namespace", "reason"),
+            _family("terminations_in_progress", "Accepted by AWS, job still alive."),
+        )
+
+
+def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"{_PREFIX}_{name}", text, labels=labels)

@@ -1,14 +1,18 @@
 import asyncio
+from collections.abc import Mapping
 
 import pytest
 from prometheus_client import generate_latest
 
 from awsbatch_operator import __version__
 from awsbatch_operator.domain.ports import Telemetry
+from awsbatch_operator.domain.record import Phase, Standing
+from awsbatch_operator.engine.writes import _RESULTS
 from awsbatch_operator.observability.metrics import Metrics
 
 CONTRACT = {
     "jobs",
+    "stalled",
     "aws_requests_total",
     "aws_request_seconds",
     "describe_batch_size",
@@ -22,6 +26,7 @@ CONTRACT = {
     "queue_depth",
     "event_loop_lag_seconds",
 }
+RUNNING = Standing("team-a", "eu-west-1", Phase.RUNNING)
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 
 def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
-    metrics.ask(lambda: {("team-a", "Running"): 3}, lambda: 0, {"look": lambda: 0})
+    metrics.ask(lambda: {RUNNING: 3}, {"look": lambda: 0})
     page = generate_latest(metrics.registry).decode()
     families = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE awsbatch_operator_")}
     assert families == {f"awsbatch_operator_{name}" for name in CONTRACT | {"build_info"}}
@@ -76,25 +81,64 @@ def test_the_buckets_of_a_termination_reach_from_5_ms_to_60_s_and_from_1_s_to_1_
         assert value(metrics, f"termination_{name}_seconds_bucket", le=most) == 0
 
 
-def test_jobs_and_terminations_are_asked_at_each_scrape(metrics: Metrics) -> None:
-    census = {("team-a", "Running"): 3}
-    under_way = [1]
-    metrics.ask(lambda: census, lambda: under_way[0], {"look": lambda: 10 * under_way[0]})
-    assert value(metrics, "jobs", namespace="team-a", phase="Running") == 3
-    census.clear()
-    census["team-b", "Failed"] = 1
+def test_objects_and_queues_are_counted_at_each_scrape(metrics: Metrics) -> None:
+    census = {RUNNING: 3}
+    due = [10]
+    metrics.ask(lambda: census, {"look": lambda: due[0]})
+    assert value(metrics, "jobs", namespace="team-a", phase="Running", region="eu-west-1") == 3
     assert value(metrics, "queue_depth", lane="look") == 10
-    under_way[0] = 5
+    assert value(metrics, "terminations_in_progress") == 0
+    census.clear()
+    census[Standing("team-b", "us-east-1", Phase.FAILED)] = 1
+    due[0] = 50
     assert value(metrics, "queue_depth", lane="look") == 50
-    assert value(metrics, "jobs", namespace="team-a", phase="Running") is None
-    assert value(metrics, "jobs", namespace="team-b", phase="Failed") == 1
-    assert value(metrics, "terminations_in_progress") == 5
+    assert value(metrics, "jobs", namespace="team-a", phase="Running", region="eu-west-1") is None
+    assert value(metrics, "jobs", namespace="team-b", phase="Failed", region="us-east-1") == 1
+
+
+def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metrics: Metrics) -> None:
+    censuses = []
+    census = {
+        RUNNING: 3,
+        RUNNING._replace(stalled="AccessDenied"): 2,
+        RUNNING._replace(phase=Phase.TERMINATING): 5,
+        RUNNING._replace(phase=Phase.TERMINATING, stalled="TerminationStuck"): 1,
+        RUNNING._replace(region="us-east-1", stalled="AccessDenied"): 4,
+    }
+
+    def taken() -> Mapping[Standing, int]:
+        censuses.append(1)
+        return census
+
+    metrics.ask(taken, {})
+    assert not censuses
+    shown = {
+        (sample.name.removeprefix("awsbatch_operator_"), *sample.labels.values()): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+    }
+    assert len(censuses) == 1
+    assert shown["jobs", "team-a", "Running", "eu-west-1"] == 5
+    assert shown["jobs", "team-a", "Running", "us-east-1"] == 4
+    assert shown["jobs", "team-a", "Terminating", "eu-west-1"] == 6
+    assert shown[("terminations_in_progress",)] == 6
+    assert {key[1:]: count for key, count in shown.items() if key[0] == "stalled"} == {
+        ("team-a", "AccessDenied"): 6,
+        ("team-a", "TerminationStuck"): 1,
+    }
+
+
+def test_writes_are_counted_from_0_on(metrics: Metrics) -> None:
+    outcomes = {result: value(metrics, "status_writes_total", result=result) for result in _RESULTS.values()}
+    assert set(outcomes.values()) == {0}
+    page = generate_latest(metrics.registry).decode()
+    assert page.count("awsbatch_operator_status_writes_total{") == len(outcomes)
 
 
 def test_two_of_them_do_not_meet() -> None:
     first, second = Metrics(), Metrics()
     first.status_write("written")
-    assert value(second, "status_writes_total", result="written") is None
+    assert value(second, "status_writes_total", result="written") == 0
 
 
 def test_the_process_and_the_build_are_shown_too(metrics: Metrics) -> None:

@@ -16,7 +16,7 @@ import yaml
 ROOT: Final = Path(__file__).parents[1]
 CHART: Final = ROOT / "deploy/helm/awsbatch-operator"
 
-_BEGIN: Final = "<!-- made from values.schema.json and values.yaml by tools/chart.py -->\n"
+_BEGIN: Final = "<!-- made from values.schema.json and values.yaml by tools/helm_chart.py -->\n"
 _END: Final = "<!-- end of it -->"
 _WARNING: Final = 2
 
@@ -73,7 +73,7 @@ def faults() -> list[str]:
         report = helm.lint(folder, {}, strict=True)
     said = [f"{one['path']}: {one['error']}" for one in report["messages"] if one["severity"] >= _WARNING]
     if readme() != (CHART / "README.md").read_text(encoding="utf-8"):
-        said.append("README.md: its table is out of date; run: python tools/chart.py readme")
+        said.append("README.md: its table is out of date; run: python tools/helm_chart.py readme")
     return [*said, *(error for error in report["errors"] if error not in said)]
 
 

@@ -1,0 +1,156 @@
+"""The operator's pods as the chart makes them: Pod Security "restricted", and flags that `run` knows."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import click
+import pytest
+
+from awsbatch_operator import cli, config
+from awsbatch_operator.config import Settings
+from deploy.charts import NAME, Object, Values, container_of, matrix, objects, pod_of
+
+_VOLUMES: Final = frozenset(
+    ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
+)
+_UNCONFINED: Final = ("RuntimeDefault", "Localhost")
+
+RESTRICTED: Final[Mapping[str, Callable[[Object, Object], bool]]] = {
+    "no host namespaces": lambda pod, _: not any(pod.get(f"host{name}") for name in ("Network", "PID", "IPC")),
+    "no host ports": lambda _, one: not any(port.get("hostPort") for port in one.get("ports", [])),
+    "no host process": lambda pod, one: not any("windowsOptions" in _security(each) for each in (pod, one)),
+    "only volumes of the pod's own": lambda pod, _: all(set(v) - {"name"} <= _VOLUMES for v in pod.get("volumes", [])),
+    "not privileged": lambda _, one: not _security(one).get("privileged"),
+    "no more privileges later": lambda _, one: _security(one).get("allowPrivilegeEscalation") is False,
+    "not as root": lambda pod, one: _either(pod, one, "runAsNonRoot") is True and _either(pod, one, "runAsUser") != 0,
+    "seccomp": lambda pod, one: (_either(pod, one, "seccompProfile") or {}).get("type") in _UNCONFINED,
+    "no capabilities": lambda _, one: _security(one).get("capabilities") == {"drop": ["ALL"]},
+    "no sysctls": lambda pod, _: "sysctls" not in _security(pod),
+    "no SELinux or AppArmor of its own": lambda pod, one: (
+        not any({"seLinuxOptions", "appArmorProfile"} & set(_security(each)) for each in (pod, one))
+    ),
+    "/proc as it comes": lambda _, one: "procMount" not in _security(one),
+    "probes of its own host": lambda _, one: (
+        not any("host" in one[f"{k}Probe"]["httpGet"] for k in ("liveness", "readiness"))
+    ),
+}
+"""The Pod Security Standard "restricted", control by control: of a pod's spec and one container."""
+
+
+def _security(body: Object) -> Object:
+    return dict(body.get("securityContext") or {})
+
+
+def _either(pod: Object, container: Object, field: str) -> Any:
+    return _security(container).get(field, _security(pod).get(field))
+
+
+@pytest.mark.parametrize("control", RESTRICTED)
+def test_pods_pass_pod_security_restricted(control: str) -> None:
+    for _, all_objects in matrix():
+        assert RESTRICTED[control](pod_of(all_objects)["spec"], container_of(all_objects)), control
+
+
+def test_the_container_can_write_nowhere_and_is_nobody() -> None:
+    for _, all_objects in matrix():
+        pod, container = pod_of(all_objects)["spec"], container_of(all_objects)
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (65532, 65532)
+        assert "initContainers" not in pod
+
+
+def test_the_token_is_mounted_in_these_pods_alone() -> None:
+    for values, all_objects in matrix():
+        account, pod = values.get("serviceAccount", {}).get("name", values.get("fullnameOverride")), pod_of(all_objects)
+        made = [body for body in all_objects if body["kind"] == "ServiceAccount"]
+        assert pod["spec"]["automountServiceAccountToken"] is True
+        assert pod["spec"]["enableServiceLinks"] is False
+        assert all(body["automountServiceAccountToken"] is False for body in made)
+        assert pod["spec"]["serviceAccountName"] in (account, *(body["metadata"]["name"] for body in made))
+
+
+def test_the_role_for_irsa_is_an_annotation_of_the_account_beside_others() -> None:
+    values: Values = {
+        "aws": {"roleArn": "arn:aws:iam::111122223333:role/x"},
+        "serviceAccount": {"annotations": {"a": "b"}},
+    }
+    (account,) = [body for body in objects(values) if body["kind"] == "ServiceAccount"]
+    expected = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/x", "a": "b"}
+    assert account["metadata"]["annotations"] == expected
+    (plain,) = [body for body in objects() if body["kind"] == "ServiceAccount"]
+    assert "annotations" not in plain["metadata"], "Pod Identity needs none"
+
+
+def settings_of(all_objects: Any) -> Settings:
+    """What `awsbatch-operator run` makes of the container's arguments. Raises config.SettingsError."""
+    command, *flags = container_of(all_objects)["args"]
+    assert command == "run"
+    context = click.Context(cli.run, allow_extra_args=True, ignore_unknown_options=True)
+    cli.run.parse_args(context, list(flags))
+    return config.load(context.params, context.args)
+
+
+def test_every_flag_is_one_that_run_knows_and_takes() -> None:
+    for values, all_objects in matrix():
+        settings = settings_of(all_objects)
+        assert settings.namespace == tuple(values.get("watchNamespaces", ()))
+        assert settings.leader_elect is True, "with one replica too: during a roll-out there are two"
+        assert settings.lease_namespace is None
+        assert settings.http_address == ("", 8080), "IPv4 and IPv6"
+
+
+def test_a_value_arrives_as_the_setting_of_its_name_and_none_as_the_operator_s_default() -> None:
+    times = {"lookRunning": "45s", "lookPending": "2m", "absenceGrace": "1h", "resendAfter": "1500ms"}
+    rates = {"describeRate": 0.25, "terminateRate": 1000, "logFormat": "console", "logLevel": "debug"}
+    given = settings_of(objects(times | rates | {"aws": {"region": "us-gov-west-1"}, "lease": {"name": "other"}}))
+    assert (given.look_running, given.look_pending, given.absence_grace, given.resend_after) == (
+        45_000,
+        120_000,
+        3_600_000,
+        1500,
+    )
+    assert (given.describe_rate, given.terminate_rate, given.log_format, given.log_level) == (
+        0.25,
+        1000,
+        "console",
+        "debug",
+    )
+    assert (given.region, given.lease_name) == ("us-gov-west-1", "other")
+    assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
+
+
+def test_pods_are_spread_by_zone_and_host_and_never_kept_waiting_for_it() -> None:
+    spread = pod_of(objects())["spec"]["topologySpreadConstraints"]
+    keys = {(one["topologyKey"], one["whenUnsatisfiable"], one["maxSkew"]) for one in spread}
+    assert keys == {
+        (f"{key}", "ScheduleAnyway", 1) for key in ("topology.kubernetes.io/zone", "kubernetes.io/hostname")
+    }
+    own = {
+        "maxSkew": 2,
+        "topologyKey": "rack",
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {"a": "b"}},
+    }
+    assert pod_of(objects({"topologySpreadConstraints": [own]}))["spec"]["topologySpreadConstraints"] == [own]
+
+
+def test_labels_of_pods_can_be_added_but_not_those_that_select_them() -> None:
+    labels = pod_of(objects({"podLabels": {"team": "batch", "app.kubernetes.io/instance": "x"}}))["metadata"]["labels"]
+    assert (labels["team"], labels["app.kubernetes.io/instance"]) == ("batch", NAME)
+
+
+def test_the_probes_give_a_slow_start_a_minute_and_a_hung_engine_no_more_than_one() -> None:
+    container = container_of(objects())
+    startup, live = container["startupProbe"], container["livenessProbe"]
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 60
+    # /livez fails 30 s after the engine stood still (process.py); so long do three answers take at most.
+    assert live["periodSeconds"] * live["failureThreshold"] <= 30
+    assert all(
+        container[f"{name}Probe"]["timeoutSeconds"] <= container[f"{name}Probe"]["periodSeconds"]
+        for name in ("startup", "liveness", "readiness")
+    )
+
+
+def test_memory_is_limited_well_above_the_measured_peak_and_cpu_is_not() -> None:
+    resources = container_of(objects())["resources"]
+    assert resources == {"requests": {"cpu": "50m", "memory": "160Mi"}, "limits": {"memory": "512Mi"}}

@@ -1,0 +1,96 @@
+"""What tells people of the operator: ServiceMonitor, PrometheusRule, dashboard, and the notes after an install."""
+
+import json
+import re
+import shlex
+from typing import Any, Final
+
+import jsonschema
+import pytest
+import yaml
+from helm_chart import CHART
+
+from contract.schema import SCHEMA
+from deploy.charts import ROLE, Values, objects, of_kind, only, render
+
+ON: Final[Values] = {name: {"enabled": True} for name in ("serviceMonitor", "prometheusRule", "grafanaDashboard")}
+
+
+def test_nothing_of_it_is_there_unless_it_is_asked_for() -> None:
+    assert not of_kind(objects(), "ServiceMonitor", "PrometheusRule", "ConfigMap")
+
+
+def test_the_servicemonitor_scrapes_every_pod_and_keeps_the_operator_s_namespace() -> None:
+    monitor = only(objects({"serviceMonitor": {"enabled": True, "labels": {"release": "kps"}}}), "ServiceMonitor")
+    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+    assert monitor["metadata"]["labels"]["release"] == "kps"
+    # Alerts and dashboard read the objects' namespace as exported_namespace.
+    assert monitor["spec"]["endpoints"] == [
+        {"port": "http", "path": "/metrics", "interval": "30s", "honorLabels": False}
+    ]
+    service = only(objects(), "Service")["spec"]
+    assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
+
+
+def test_the_prometheusrule_is_the_file_of_alerts_word_for_word() -> None:
+    rule = only(objects(ON), "PrometheusRule")
+    assert rule["apiVersion"] == "monitoring.coreos.com/v1"
+    groups = yaml.safe_load((CHART / "files/alerts.yaml").read_text("utf-8"))["groups"]
+    assert rule["spec"] == {"groups": groups}
+    assert "{{ $labels" in json.dumps(groups), "Prometheus's templates are none of Helm's"
+
+
+def test_labels_for_routes_are_put_on_every_alert_beside_its_own() -> None:
+    values = {"prometheusRule": {"enabled": True, "labels": {"release": "kps"}, "alertLabels": {"team": "batch"}}}
+    rule = only(objects(values), "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "kps"
+    alerts = [one for group in rule["spec"]["groups"] for one in group["rules"] if "alert" in one]
+    assert alerts
+    for alert in alerts:
+        assert alert["labels"]["team"] == "batch"
+        assert alert["labels"]["severity"]
+
+
+def test_the_dashboard_is_the_file_and_found_by_grafana_s_sidecar() -> None:
+    config = only(objects(ON), "ConfigMap")
+    assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
+    (text,) = config["data"].values()
+    assert text.strip() == (CHART / "files/dashboard.json").read_text("utf-8").strip()
+    assert json.loads(text)["panels"]
+
+
+def notes(values: Values | None = None) -> str:
+    return render(values)["NOTES.txt"]
+
+
+def test_the_notes_end_a_job_by_a_patch_that_the_api_server_takes() -> None:
+    (line,) = re.findall(r"^  (kubectl patch .*)$", notes({"watchNamespaces": ["team-a"]}), re.MULTILINE)
+    words = shlex.split(line)
+    assert words[:6] == ["kubectl", "patch", "batchjob", "train-42", "-n", "team-a"]
+    patch = json.loads(words[words.index("-p") + 1])
+    (body,) = re.findall(r"<<'EOF'\n(.*?)\n  EOF", notes(), re.DOTALL)
+    created: dict[str, Any] = yaml.safe_load(body)
+    assert (created["metadata"]["name"], set(patch)) == (words[3], {"spec"})
+    jsonschema.validate({**created, "spec": created["spec"] | patch["spec"]}, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("values", "warnings"),
+    [
+        ({}, ["no region", "no AWS role"]),
+        ({"aws": {"region": "eu-west-1"}}, ["no AWS role"]),
+        ({"extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}]}, ["no AWS role"]),
+        ({"aws": {"region": "eu-west-1", "roleArn": ROLE}}, []),
+        ({"aws": {"region": "eu-west-1", "roleArn": ROLE}, "rbac": {"create": False}}, ["rbac.create is false"]),
+        (
+            {"aws": {"region": "eu-west-1", "roleArn": ROLE}, "userRoles": {"aggregate": "all"}},
+            ["everybody who may edit"],
+        ),
+    ],
+)
+def test_the_notes_warn_of_what_is_missing_and_of_what_is_dangerous(values: Values, warnings: list[str]) -> None:
+    told = re.findall(r"^WARNING: (.*)$", notes(values), re.MULTILINE)
+    assert len(told) == len(warnings)
+    for line, start in zip(told, warnings, strict=True):
+        assert line.startswith(start)
+    assert all(len(line) <= 120 for line in notes(values).splitlines() if not line.startswith("  kubectl"))

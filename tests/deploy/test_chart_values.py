@@ -1,0 +1,203 @@
+"""values.yaml, its schema, the README and the templates speak of the same values, and a wrong one is refused."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+import helm_python as helm
+import pytest
+import yaml
+from helm_chart import CHART, ROOT, leaves, readme, table
+
+from awsbatch_operator import config
+from deploy.charts import DIGEST, ROLE, Values, loaded, merged, render
+
+SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
+TEXT: Final = (CHART / "values.yaml").read_text("utf-8")
+VALUES: Final[Values] = yaml.safe_load(TEXT)
+NAMES: Final = [path for path, _ in leaves(SCHEMA) if path != "global"]
+ON: Final[Values] = {
+    name: {"enabled": True} for name in ("networkPolicy", "serviceMonitor", "prometheusRule", "grafanaDashboard")
+}
+_LABELS: Final = {"team": "batch"}
+
+OTHER: Final[dict[str, Any]] = {
+    "nameOverride": "other",
+    "fullnameOverride": "other",
+    "image.repository": "mirror.example:5000/batch",
+    "image.tag": "1.2.3-rc.1",
+    "image.digest": DIGEST,
+    "image.pullPolicy": "Always",
+    "imagePullSecrets": [{"name": "registry"}],
+    "replicas": 3,
+    "watchNamespaces": ["team-a"],
+    "aws.region": "eu-isoe-west-1",
+    "aws.roleArn": ROLE.replace("arn:aws:", "arn:aws-us-gov:"),
+    "lookRunning": "9999s",
+    "lookPending": "999m",
+    "absenceGrace": "24h",
+    "resendAfter": "100ms",
+    "describeRate": 0.1,
+    "terminateRate": 1000,
+    "logFormat": "console",
+    "logLevel": "error",
+    "lease.name": "other.lease",
+    "serviceAccount.create": False,
+    "serviceAccount.name": "other",
+    "serviceAccount.annotations": _LABELS,
+    "rbac.create": False,
+    "userRoles.create": False,
+    "userRoles.aggregate": "all",
+    "resources": {"requests": {"memory": "1Gi"}},
+    "terminationGracePeriodSeconds": 10,
+    "podDisruptionBudget.enabled": False,
+    "topologySpreadConstraints": [],
+    "nodeSelector": _LABELS,
+    "tolerations": [{"operator": "Exists"}],
+    "affinity": {"nodeAffinity": {}},
+    "priorityClassName": "high",
+    "podLabels": _LABELS,
+    "podAnnotations": _LABELS,
+    "podSecurityContext": {"fsGroup": 1},
+    "securityContext": {"runAsUser": 1},
+    "extraEnv": [{"name": "A", "value": "b"}],
+    "extraEnvFrom": [{"configMapRef": {"name": "env"}, "prefix": "AWS_"}],
+    "extraVolumes": [{"name": "ca", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    "service.annotations": _LABELS,
+    "networkPolicy.enabled": False,
+    "networkPolicy.from": [{"podSelector": {}}],
+    "networkPolicy.apiServerPorts": [8443],
+    "networkPolicy.extraEgress": [{"to": [{"podSelector": {}}]}],
+    "serviceMonitor.enabled": False,
+    "serviceMonitor.labels": _LABELS,
+    "serviceMonitor.interval": "1m",
+    "prometheusRule.enabled": False,
+    "prometheusRule.labels": _LABELS,
+    "prometheusRule.alertLabels": _LABELS,
+    "grafanaDashboard.enabled": False,
+    "grafanaDashboard.labels": _LABELS,
+    "grafanaDashboard.annotations": _LABELS,
+}
+"""For each value another one that is right."""
+
+
+def nested(path: str, value: Any) -> Values:
+    for name in reversed(path.split(".")):
+        value = {name: value}
+    return dict(value)
+
+
+def paths(values: Values, schema: dict[str, Any], prefix: str = "") -> list[str]:
+    """Of values.yaml, down to where the schema stops to tell the parts apart."""
+    found = []
+    for name, value in values.items():
+        node = schema["properties"][name]
+        found += paths(value, node, f"{prefix}{name}.") if "description" not in node else [f"{prefix}{name}"]
+    return found
+
+
+def test_values_schema_and_examples_name_the_same_values_in_one_order() -> None:
+    assert paths(VALUES, SCHEMA) == NAMES == list(OTHER)
+
+
+def test_the_readme_s_table_holds_each_of_them() -> None:
+    assert re.findall(r"^\| `([\w.]+)` \|", table(), re.MULTILINE) == NAMES
+    assert readme() == (CHART / "README.md").read_text("utf-8"), "run: python tools/helm_chart.py readme"
+
+
+def test_the_comment_of_a_value_is_its_description() -> None:
+    comments = re.findall(r"^ *# (.*)\n *\w+:", TEXT, re.MULTILINE)
+    assert comments == [node["description"] for path, node in leaves(SCHEMA) if path != "global"]
+
+
+@pytest.mark.parametrize("path", NAMES)
+def test_every_value_is_heard(path: str) -> None:
+    assert render(ON) != render(merged(ON, nested(path, OTHER[path])))
+
+
+def test_the_defaults_fit_the_schema_without_help() -> None:
+    loaded().validate_schema(VALUES)
+
+
+def test_no_object_of_ours_takes_a_name_that_it_does_not_know() -> None:
+    def loose(node: dict[str, Any]) -> list[str]:
+        parts = node.get("properties", {})
+        return [name for name, part in parts.items() if "properties" in part and loose(part)] + (
+            [] if node["additionalProperties"] is False else ["?"]
+        )
+
+    assert loose(SCHEMA) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("lokRunning", "30s", "additional properties 'lokRunning' not allowed"),
+        ("aws.reigon", "eu-west-1", "at '/aws': additional properties 'reigon' not allowed"),
+        ("image.digest", "0a" * 32, "at '/image/digest'"),
+        ("image.repository", "ghcr.io/a:1.0", "at '/image/repository'"),
+        ("image.pullPolicy", "always", "one of 'Always', 'IfNotPresent', 'Never'"),
+        ("imagePullSecrets", ["registry"], "at '/imagePullSecrets/0': got string, want object"),
+        ("replicas", "2", "at '/replicas': got string, want integer"),
+        ("replicas", -1, "at '/replicas'"),
+        ("watchNamespaces", "team-a", "at '/watchNamespaces': got string, want array"),
+        ("watchNamespaces", ["Team_A"], "at '/watchNamespaces/0'"),
+        ("watchNamespaces", ["a", "a"], "at '/watchNamespaces'"),
+        ("aws.region", "eu-west-1a", "at '/aws/region'"),
+        ("aws.roleArn", "awsbatch-operator", "at '/aws/roleArn'"),
+        ("lookRunning", "30", "at '/lookRunning'"),
+        ("lookRunning", 30, "at '/lookRunning': got number, want string"),
+        ("describeRate", 0, "at '/describeRate'"),
+        ("terminateRate", 1001, "at '/terminateRate'"),
+        ("logLevel", "INFO", "at '/logLevel'"),
+        ("lease.name", "Lease", "at '/lease/name'"),
+        ("userRoles.aggregate", "edit", "one of 'none', 'view', 'all'"),
+        ("resources.request", {}, "additional properties 'request' not allowed"),
+        ("terminationGracePeriodSeconds", 5, "at '/terminationGracePeriodSeconds'"),
+        ("podLabels", {"build": 7}, "at '/podLabels/build': got number, want string"),
+        ("extraEnv", [{"value": "x"}], "missing property 'name'"),
+        ("networkPolicy.apiServerPorts", [70_000], "at '/networkPolicy/apiServerPorts/0'"),
+        ("networkPolicy.from", [{"ports": []}], "additional properties 'ports' not allowed"),
+        ("serviceMonitor.interval", "often", "at '/serviceMonitor/interval'"),
+    ],
+)
+def test_a_wrong_value_is_refused_and_named(path: str, value: Any, told: str) -> None:
+    with pytest.raises(helm.HelmValuesError, match=re.escape(told)):
+        render(nested(path, value))
+
+
+@pytest.mark.parametrize("time", ["100ms", "9999999ms", "1s", "9999s", "1m", "999m", "1h", "24h"])
+def test_a_time_that_the_schema_takes_the_operator_takes_too(time: str) -> None:
+    render({"lookRunning": time})
+    assert config.load({"look_running": time}).look_running >= 100
+
+
+@pytest.mark.parametrize("time", ["99ms", "0s", "25h", "1d", "1.5s", "s", "30 s"])
+def test_a_time_that_the_operator_refuses_the_schema_refuses_before(time: str) -> None:
+    with pytest.raises(config.SettingsError):
+        config.load({"look_running": time})
+    with pytest.raises(helm.HelmValuesError):
+        render({"lookRunning": time})
+
+
+def test_the_chart_is_of_the_operator_s_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert (loaded().version, loaded().metadata["appVersion"]) == (project["version"], project["version"])
+
+
+def test_helm_s_linter_finds_nothing() -> None:
+    check = [sys.executable, str(ROOT / "tools/helm_chart.py"), "lint"]
+    done = subprocess.run(check, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
+
+
+def test_the_linter_is_asked_in_earnest(tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(CHART, tmp_path / CHART.name))
+    (broken / "templates/service.yaml").write_text("a: {{ .Values.nothing.at.all }}\n")
+    assert helm.lint(broken, {}, strict=True)["errors"]

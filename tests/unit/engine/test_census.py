@@ -1,0 +1,68 @@
+"""What is told to Prometheus about the objects."""
+
+import asyncio
+from itertools import product
+
+import pytest
+
+from awsbatch_operator.domain.cadence import MINUTE
+from awsbatch_operator.domain.conditions import REASONS_OF_STALLED
+from awsbatch_operator.domain.record import Phase, Standing
+from builders import DENIED
+from unit.domain.laws import STALLS
+from unit.engine.world import REGION, World, now
+
+SINCE = "2026-11-25T12:00:00Z"
+
+pytestmark = pytest.mark.looptime(start=1_000)
+
+
+async def test_objects_are_counted_by_namespace_region_and_phase() -> None:
+    async with World().running() as world:
+        for name in "ab":
+            world.an_object(world.a_job(name))
+        world.an_object(world.a_job("c", "FAILED", stopped_at=now()))
+        world.objects.create("far", {"jobId": "d", "region": "us-east-1"})
+        assert world.engine.store.census() == {
+            Standing("ns", REGION, Phase.UNKNOWN): 3,
+            Standing("ns", "us-east-1", Phase.UNKNOWN): 1,
+        }
+        await asyncio.sleep(1)
+        assert world.engine.store.census() == {
+            Standing("ns", REGION, Phase.RUNNING): 2,
+            Standing("ns", REGION, Phase.FAILED): 1,
+            Standing("ns", "us-east-1", Phase.UNKNOWN): 1,
+        }
+
+
+async def test_who_needs_a_person_is_counted_by_the_reason_for_as_long_as_it_holds() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.call_faults = [DENIED]
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(60)
+        assert world.engine.store.census() == {Standing("ns", REGION, Phase.RUNNING, "AccessDenied"): 1}
+        await asyncio.sleep(7 * MINUTE / 1000)
+        assert world.engine.store.census() == {Standing("ns", REGION, Phase.TERMINATING): 1}
+
+
+async def test_a_replica_that_does_not_lead_counts_what_the_statuses_say_but_no_reason_that_it_does_not_know() -> None:
+    async with World().running(lead=False) as world:
+        for name, (status, reason) in enumerate(product(("True", "False"), ("TerminationStuck", "x" * 300))):
+            stalled = {
+                "type": "Stalled",
+                "status": status,
+                "reason": reason,
+                "message": "",
+                "lastTransitionTime": SINCE,
+            }
+            world.objects.create(str(name), {"jobId": "j"}, {"phase": "Terminating", "conditions": [stalled]})
+        assert world.engine.store.census() == {
+            Standing("ns", REGION, Phase.TERMINATING, "TerminationStuck"): 1,
+            Standing("ns", REGION, Phase.TERMINATING): 3,
+        }
+
+
+def test_every_reason_that_the_decisions_may_give_is_counted() -> None:
+    assert set(STALLS) == REASONS_OF_STALLED
