@@ -1,7 +1,7 @@
 """All that the operator ever does with Kubernetes, in the objects of some namespaces."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
@@ -29,8 +29,7 @@ def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster]) ->
     for cluster in clusters:
         cluster.kubectl("patch", "batchjob", "done", "--subresource=status", "--type=merge", '--patch={"status":null}')
     operator.start()
-    for cluster in clusters:
-        wait_for(lambda: _times_told(cluster, "done", "JobSucceeded") == 2, timeout=SOON, what="it is told once more")
+    wait_for(lambda: all(_told_again(cluster) for cluster in clusters), timeout=SOON, what="it is told once more")
     assert operator.stop() == 0
 
 
@@ -51,8 +50,8 @@ def _conflicts(operator: OperatorProcess) -> float:
     return sum(count for labels, count in writes if labels["result"] == "conflict")
 
 
-def _times_told(cluster: Cluster, name: str, reason: str) -> int:
-    """How often, by the count of the one Event."""
-    told: list[dict[str, Any]] = [event for event in cluster.events(name) if event["reason"] == reason]
-    assert len(told) <= 1, told
-    return sum((event.get("series") or {}).get("count", 1) for event in told)
+def _told_again(cluster: Cluster) -> bool:
+    """By the one Event, which counts."""
+    [event] = cluster.events("done")
+    assert event["reason"] == "JobSucceeded"
+    return (event.get("series") or {}).get("count") == 2

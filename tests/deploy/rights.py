@@ -51,7 +51,7 @@ def rights_of(account: str, namespace: str, objects: Iterable[Body]) -> set[Righ
         where = binding["metadata"].get("namespace", ANY)
         kind, name = binding["roleRef"]["kind"], binding["roleRef"]["name"]
         for rule in roles[kind, where if kind == "Role" else "", name]["rules"]:
-            found.update(_rights(rule, where))
+            found.update(of_rule(rule, where))
     return found
 
 
@@ -60,7 +60,7 @@ def _binds(binding: Body, account: str, namespace: str) -> bool:
     return wanted in binding["subjects"]
 
 
-def _rights(rule: Body, namespace: str) -> Iterator[Right]:
+def of_rule(rule: Body, namespace: str) -> Iterator[Right]:
     assert "nonResourceURLs" not in rule, "the operator asks for nothing of that kind that not everybody may"
     for group in rule["apiGroups"]:
         for resource in rule["resources"]:

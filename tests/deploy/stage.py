@@ -1,10 +1,10 @@
-"""Where the operator shows what it asks of Kubernetes: a control plane that keeps a record, with the chart installed."""
+"""Where the operator shows what it asks of Kubernetes: a control plane that keeps a record, and the chart on it."""
 
 import os
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,12 +16,20 @@ from awsbatch_sandbox.envtest import Envtest, write_private
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from deploy.chart import CHART, RELEASE, flags, rendered
+from deploy.charts import NAME, Object, container_of, loaded, objects
 from deploy.record import AUDIT_POLICY, AuditLog, Record, RequestLog
 
 Values = Mapping[str, Any]
 QUICK: Final[Values] = {"lookRunning": "500ms", "lookPending": "500ms", "absenceGrace": "600ms"}
-ACCOUNT: Final = f"system:serviceaccount:{RELEASE}:{RELEASE}"
+ACCOUNT: Final = f"system:serviceaccount:{NAME}:{NAME}"
+
+
+def flags(release: Iterable[Object]) -> list[str]:
+    """Those that the Deployment runs the operator with, for a process outside of the cluster."""
+    command, *given = container_of(release)["args"]
+    assert command == "run"
+    # Outside there is no pod whose namespace the Lease would be in.
+    return [*(flag for flag in given if not flag.startswith("--http-address")), f"--lease-namespace={NAME}"]
 
 
 class Stage(ABC):
@@ -31,7 +39,7 @@ class Stage(ABC):
     @contextmanager
     def operator(self, values: Values) -> Iterator[OperatorProcess]:
         """The one of the chart with these values, its flags and its rights, in a process here; not started yet."""
-        with self._installed(values) as kubeconfig, self.process(kubeconfig, flags(rendered(values))) as operator:
+        with self._installed(values) as kubeconfig, self.process(kubeconfig, flags(objects(values))) as operator:
             self.record.clear()
             yield operator
 
@@ -48,7 +56,7 @@ class Stage(ABC):
                     operator.kill9()
 
     @abstractmethod
-    def _installed(self, values: Values) -> "contextmanager[Path]":
+    def _installed(self, values: Values) -> AbstractContextManager[Path]:
         """The release is there inside of the block; gives the kubeconfig of its service account."""
 
 
@@ -62,7 +70,7 @@ class EmbeddedStage(Stage):
 
     @contextmanager
     def _installed(self, values: Values) -> Iterator[Path]:
-        namespace = self.world.cluster.within(RELEASE)
+        namespace = self.world.cluster.within(NAME)
         namespace.create_namespace()
         try:
             yield self.world.control_plane.kubeconfig
@@ -80,18 +88,18 @@ class RealStage(Stage):
 
     @contextmanager
     def _installed(self, values: Values) -> Iterator[Path]:
-        with helm.Config(kubeconfig_path=self.plane.kubeconfig, namespace=RELEASE) as release:
-            release.install(CHART, RELEASE, dict(values), create_namespace=True)
+        with helm.Config(kubeconfig_path=self.plane.kubeconfig, namespace=NAME) as release:
+            release.install(loaded(), NAME, dict(values), create_namespace=True)
             try:
                 # Helm brings the CRD too, when it is not there; it is not served at once.
                 wait_for(self.world.cluster.serves, timeout=30, what="the API server serves BatchJobs")
-                yield self.kubeconfig_of(RELEASE)
+                yield self.kubeconfig_of(NAME)
             finally:
-                release.uninstall(RELEASE)
+                release.uninstall(NAME)
                 # The operator made it, so Helm knows nothing of it.
-                self.world.cluster.kubectl("delete", "leases", "--all", f"--namespace={RELEASE}")
+                self.world.cluster.kubectl("delete", "leases", "--all", f"--namespace={NAME}")
 
-    def kubeconfig_of(self, account: str, namespace: str = RELEASE) -> Path:
+    def kubeconfig_of(self, account: str, namespace: str = NAME) -> Path:
         """A login as that service account, by a token as a pod gets one."""
         token = self.world.cluster.kubectl("create", "token", account, f"--namespace={namespace}").strip()
         config = yaml.safe_load(self.plane.kubeconfig.read_text("utf-8"))

@@ -12,7 +12,7 @@ import pytest
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.world import World
 from deploy import course
-from deploy.chart import RELEASE, rendered
+from deploy.charts import NAME, objects
 from deploy.record import Calls
 from deploy.rights import Right, rights_of, spare, ungranted
 from deploy.stage import QUICK, Stage
@@ -41,7 +41,7 @@ def told(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Told]:
     with stage.operator(values) as operator:
         elsewhere.create("job", stage.world.batch.seed(), terminate={"reason": course.REASON})
         course.run(stage.world, operator, watched)
-        rights = rights_of(RELEASE, RELEASE, rendered(values))
+        rights = rights_of(NAME, NAME, objects(values))
         yield Told(request.param, rights, stage.record.calls(), operator.output(), stage.world, elsewhere)
     for cluster in clusters:
         cluster.delete_all()

@@ -15,15 +15,15 @@ from awsbatch_sandbox.cluster import Cluster, KubectlError
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import establish
-from deploy.chart import RELEASE, flags, rendered
+from deploy.charts import NAME, objects, of_kind
 from deploy.record import AuditLog
-from deploy.stage import QUICK, RealStage
+from deploy.stage import QUICK, RealStage, flags
 from integration.scenario import SOON, accepted, phase, reasons_sent, says
 
 pytestmark = pytest.mark.real
 
 REASON = "INC-4711: runaway cost"
-RIGHTS = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+RIGHTS = ("Role", "RoleBinding")
 EVENTS = (("create", "events"), ("get", "events"), ("patch", "events"))
 
 
@@ -31,14 +31,14 @@ class Account:
     """A service account with the rights of the chart, all but some, in a namespace of its own."""
 
     def __init__(self, stage: RealStage, cluster: Cluster, lacks: Sequence[tuple[str, str]] = ()) -> None:
-        self.name, self._stage, self._home = f"op-{secrets.token_hex(3)}", stage, stage.world.cluster.within(RELEASE)
+        self.name, self._stage, self._home = f"op-{secrets.token_hex(3)}", stage, stage.world.cluster.within(NAME)
         values = {**QUICK, "fullnameOverride": self.name, "watchNamespaces": [cluster.namespace]}
-        objects = rendered({**values, "userRoles": {"create": False}})
-        self.flags = flags(objects)
-        self.rights = [_without(body, lacks) for body in objects if body["kind"] in RIGHTS]
-        self._apply(*(body for body in objects if body["kind"] == "ServiceAccount"), *self.rights)
+        release = objects({**values, "userRoles": {"create": False}})
+        self.flags = flags(release)
+        self.rights = [_without(body, lacks) for body in of_kind(release, *RIGHTS)]
+        self._apply(*of_kind(release, "ServiceAccount"), *self.rights)
         self.kubeconfig: Path = stage.kubeconfig_of(self.name)
-        self.record = AuditLog(stage.audit_log, f"system:serviceaccount:{RELEASE}:{self.name}")
+        self.record = AuditLog(stage.audit_log, f"system:serviceaccount:{NAME}:{self.name}")
 
     def restore(self) -> None:
         self._apply(*self.rights)
@@ -55,15 +55,15 @@ class Account:
 def _without(body: dict[str, Any], lacks: Sequence[tuple[str, str]]) -> dict[str, Any]:
     if "rules" not in body:
         return body
-    rules = [rule | {"verbs": [v for v in rule["verbs"] if (v, *rule["resources"]) not in lacks]} for rule in body["rules"]]
-    return body | {"rules": [rule for rule in rules if rule["verbs"]]}
+    kept = [[verb for verb in rule["verbs"] if (verb, *rule["resources"]) not in lacks] for rule in body["rules"]]
+    return body | {"rules": [rule | {"verbs": verbs} for rule, verbs in zip(body["rules"], kept, strict=True) if verbs]}
 
 
 @pytest.fixture
 def cluster(real: RealStage) -> Iterator[Cluster]:
     establish(real.world.cluster)
     cluster = real.world.cluster.within(f"team-{secrets.token_hex(4)}")
-    for namespace in (cluster, real.world.cluster.within(RELEASE)):
+    for namespace in (cluster, real.world.cluster.within(NAME)):
         if namespace.namespace not in cluster.kubectl("get", "namespaces", "-o", "name"):
             namespace.create_namespace()
     yield cluster
@@ -150,7 +150,7 @@ def test_rights_lost_under_way_lose_no_termination(real: RealStage, cluster: Clu
 def _may_patch(cluster: Cluster, account: Account) -> bool:
     asked = ("auth", "can-i", "patch", "batchjobs", "--subresource=status")
     try:
-        cluster.kubectl(*asked, f"--as=system:serviceaccount:{RELEASE}:{account.name}")
+        cluster.kubectl(*asked, f"--as=system:serviceaccount:{NAME}:{account.name}")
     except KubectlError:
         return False
     return True
@@ -192,7 +192,7 @@ def test_who_may_not_renew_the_lease_acts_no_more_until_it_may(real: RealStage, 
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
         [told] = [line for line in complaints(operator) if line["message"] == "the Lease can't be had"]
     assert 'cannot update resource "leases"' in told["error"]
-    assert f"by a Role in namespace {RELEASE}" in told["error"]
+    assert f"by a Role in namespace {NAME}" in told["error"]
     assert refusals(account)["update leases"] < 15
 
 

@@ -2,24 +2,30 @@
 
 import json
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from kubernetes import client, config
+import yaml
 
 from awsbatch_sandbox.cluster import Cluster, KubectlError
-from awsbatch_sandbox.operator_process import OperatorProcess
-from deploy.chart import RELEASE, rendered
-from deploy.rights import ANY, BASIC_USER, DISCOVERY, Right, rights_of
+from deploy.charts import NAME, Object, objects
+from deploy.rights import ANY, BASIC_USER, DISCOVERY, Right, of_rule, rights_of
 from deploy.stage import ACCOUNT, QUICK, RealStage
-from integration.scenario import SOON, phase
 
 pytestmark = pytest.mark.real
 
+REVIEWS = "authorization.k8s.io/v1"
 STOP = json.dumps({"spec": {"terminate": {"reason": "enough"}}})
 FORBIDDEN = (
-    *(("get", "", "secrets"), ("list", "", "secrets"), ("list", "", "pods"), ("create", "", "pods"), ("get", "", "nodes")),
+    *(
+        ("get", "", "secrets"),
+        ("list", "", "secrets"),
+        ("list", "", "pods"),
+        ("create", "", "pods"),
+        ("get", "", "nodes"),
+    ),
     *(("create", "", "pods/exec"), ("get", "", "configmaps"), ("create", "", "serviceaccounts/token")),
     *((verb, "awsbatch.dev", "batchjobs") for verb in ("create", "update", "patch", "delete", "deletecollection")),
     *(("update", "awsbatch.dev", "batchjobs/status"), ("update", "awsbatch.dev", "batchjobs/finalizers")),
@@ -34,92 +40,87 @@ FORBIDDEN = (
 
 @dataclass(frozen=True)
 class Installed:
+    """`namespace` is watched; `watched` are the names of all that are, "" for across all of them."""
+
     stage: RealStage
     namespace: Cluster
-    """One that is watched."""
     elsewhere: Cluster
     watched: tuple[str, ...]
-    """Namespaces; "" for across all of them."""
     rights: set[Right]
-    api: client.ApiClient
-    """The login of the tests, who may do all."""
 
 
 @pytest.fixture(scope="module", params=["cluster-wide", "namespaced"])
 def installed(request: pytest.FixtureRequest, real: RealStage) -> Iterator[Installed]:
     clusters = [real.world.cluster.within(f"{team}-{secrets.token_hex(4)}") for team in ("team", "elsewhere")]
+    names = [cluster.namespace for cluster in clusters]
     for cluster in clusters:
         cluster.create_namespace()
     namespaced = request.param == "namespaced"
-    values = {**QUICK} | ({"watchNamespaces": [clusters[0].namespace]} if namespaced else {})
-    with (
-        real.operator(values),
-        config.new_client_from_config(str(real.plane.kubeconfig)) as api,  # type: ignore[no-untyped-call]
-    ):
-        rights = rights_of(RELEASE, RELEASE, rendered(values))
-        watched = (clusters[0].namespace,) if namespaced else ("", *(cluster.namespace for cluster in clusters))
-        yield Installed(real, *clusters, watched, rights, api)
+    values = {**QUICK} | ({"watchNamespaces": names[:1]} if namespaced else {})
+    with real.operator(values):
+        watched = tuple(names[:1] if namespaced else ("", *names))
+        yield Installed(real, clusters[0], clusters[1], watched, rights_of(NAME, NAME, objects(values)))
     for cluster in clusters:
         cluster.delete_namespace()
         cluster.close()
 
 
-def test_the_account_has_the_rights_of_the_chart_and_those_of_everybody(installed: Installed) -> None:
+def test_the_account_has_the_rights_of_the_chart_and_those_of_everybody(installed: Installed, tmp_path: Path) -> None:
     """By Kubernetes' own sum of all rules, in each namespace."""
-    with config.new_client_from_config(str(installed.stage.kubeconfig_of(RELEASE))) as api:  # type: ignore[no-untyped-call]
-        for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, RELEASE, "kube-system"):
-            own = {right._replace(namespace=ANY) for right in installed.rights if right.namespace in (ANY, namespace)}
-            assert _rights_in(api, namespace) - _of_everybody(installed.api) == own
+    account = Cluster(installed.stage.kubeconfig_of(NAME), tmp_path)
+    for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, NAME, "kube-system"):
+        review = {"apiVersion": REVIEWS, "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}}
+        told = account.kubectl("create", "-o=json", "--validate=false", "--filename=-", stdin=json.dumps(review))
+        status = json.loads(told)["status"]
+        assert not status["incomplete"]
+        own = {right._replace(namespace=ANY) for right in installed.rights if right.namespace in (ANY, namespace)}
+        assert _taken_apart(status["resourceRules"]) - _of_everybody(installed) == own
+    account.close()
 
 
-def _rights_in(api: client.ApiClient, namespace: str) -> set[Right]:
-    review = client.V1SelfSubjectRulesReview(spec=client.V1SelfSubjectRulesReviewSpec(namespace=namespace))
-    status = client.AuthorizationV1Api(api).create_self_subject_rules_review(review).status
-    assert not status.incomplete
-    return _taken_apart(status.resource_rules)
+def _of_everybody(installed: Installed) -> set[Right]:
+    return _taken_apart(_role(installed, "system:basic-user"))
 
 
-def _of_everybody(api: client.ApiClient) -> set[Right]:
-    return _taken_apart(client.RbacAuthorizationV1Api(api).read_cluster_role("system:basic-user").rules)
+def _role(installed: Installed, name: str) -> list[Object]:
+    """Its rules."""
+    rules: list[Object] = json.loads(installed.namespace.kubectl("get", "clusterrole", name, "-o=json"))["rules"]
+    return rules
 
 
-def _taken_apart(rules: list[client.V1PolicyRule]) -> set[Right]:
-    return {
-        Right(group, resource, verb, ANY, name)
-        for rule in rules
-        for group in rule.api_groups
-        for resource in rule.resources
-        for verb in rule.verbs
-        for name in rule.resource_names or [ANY]
-    }
+def _taken_apart(rules: list[Object]) -> set[Right]:
+    return {right for rule in rules for right in of_rule(rule, ANY)}
 
 
 def test_kubernetes_grants_to_everybody_what_the_chart_need_not(installed: Installed) -> None:
-    assert {(right.group, right.resource, right.verb) for right in _of_everybody(installed.api)} >= BASIC_USER
-    [rule] = client.RbacAuthorizationV1Api(installed.api).read_cluster_role("system:discovery").rules
-    assert {*rule.non_resource_urls} >= DISCOVERY
+    assert {(right.group, right.resource, right.verb) for right in _of_everybody(installed)} >= BASIC_USER
+    [rule] = _role(installed, "system:discovery")
+    assert {*rule["nonResourceURLs"]} >= DISCOVERY
 
 
 def test_what_it_need_not_the_account_may_not(installed: Installed) -> None:
-    for namespace in (installed.namespace.namespace, RELEASE, ""):
-        assert [asked for asked in FORBIDDEN if _allowed(installed, *asked, namespace)] == []
+    for namespace in (installed.namespace.namespace, NAME, ""):
+        assert _allowed(installed, FORBIDDEN, namespace) == set()
 
 
 def test_only_what_is_watched_may_be_read(installed: Installed) -> None:
+    reading = [(verb, "awsbatch.dev", "batchjobs") for verb in ("get", "list", "watch")]
     for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, ""):
-        for verb in ("get", "list", "watch"):
-            assert _allowed(installed, verb, "awsbatch.dev", "batchjobs", namespace) is (namespace in installed.watched)
+        assert _allowed(installed, reading, namespace) == (set(reading) if namespace in installed.watched else set())
 
 
-def _allowed(installed: Installed, verb: str, group: str, resource: str, namespace: str) -> bool:
-    resource, _, subresource = resource.partition("/")
-    attributes = client.V1ResourceAttributes(
-        verb=verb, group=group, resource=resource, subresource=subresource, namespace=namespace
-    )
-    groups = ["system:serviceaccounts", f"system:serviceaccounts:{RELEASE}", "system:authenticated"]
-    spec = client.V1SubjectAccessReviewSpec(user=ACCOUNT, groups=groups, resource_attributes=attributes)
-    review = client.V1SubjectAccessReview(spec=spec)
-    return bool(client.AuthorizationV1Api(installed.api).create_subject_access_review(review).status.allowed)
+def _allowed(installed: Installed, asked: Sequence[tuple[str, str, str]], namespace: str) -> set[tuple[str, str, str]]:
+    """Of these (verb, group, resource)."""
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{NAME}", "system:authenticated"]
+    reviews = []
+    for verb, group, whole in asked:
+        resource, _, subresource = whole.partition("/")
+        attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+        spec = {"user": ACCOUNT, "groups": groups, "resourceAttributes": {**attributes, "namespace": namespace}}
+        reviews.append({"apiVersion": REVIEWS, "kind": "SubjectAccessReview", "spec": spec})
+    answers = r"-o=jsonpath={.status.allowed}{'\n'}"
+    told = installed.namespace.kubectl("create", answers, "--filename=-", stdin=yaml.safe_dump_all(reviews)).split()
+    return {one for one, allowed in zip(asked, told, strict=True) if allowed == "true"}
 
 
 @pytest.fixture

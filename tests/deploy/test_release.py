@@ -1,4 +1,4 @@
-"""The life of a release on a cluster: installed, upgraded from the version before, uninstalled. BatchJobs outlive it."""
+"""A release on a cluster: installed, upgraded from the version before, uninstalled. BatchJobs outlive it."""
 
 import json
 import shutil
@@ -10,13 +10,14 @@ from typing import Any
 import helm_python as helm
 import pytest
 import yaml
+from helm_chart import CHART, ROOT
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import crd_file
 from awsbatch_sandbox.processes import wait_for
-from deploy.chart import CHART, RELEASE, flags, rendered
+from deploy.charts import NAME, loaded, objects
 from deploy.rights import rights_of
-from deploy.stage import QUICK, RealStage
+from deploy.stage import QUICK, RealStage, flags
 from integration.scenario import SOON, phase, reasons_sent, says
 
 pytestmark = pytest.mark.real
@@ -24,7 +25,7 @@ pytestmark = pytest.mark.real
 CRD = f"customresourcedefinition.apiextensions.k8s.io/{crd_file().stem}"
 CRD_KIND = "CustomResourceDefinition"
 RBAC = "clusterroles,clusterrolebindings,roles,rolebindings"
-OURS = f"app.kubernetes.io/name={RELEASE}"
+OURS = f"app.kubernetes.io/name={NAME}"
 REASON = "INC-4711: runaway cost"
 GONE_SINCE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-the-version-before"}}
 
@@ -36,15 +37,15 @@ def cluster(real: RealStage) -> Iterator[Cluster]:
     cluster.kubectl("delete", CRD, "--ignore-not-found")
     yield cluster
     cluster.kubectl("delete", CRD, "--ignore-not-found")
-    cluster.kubectl("delete", "leases", "--all", f"--namespace={RELEASE}")
+    cluster.kubectl("delete", "leases", "--all", f"--namespace={NAME}")
     cluster.close()
 
 
 @pytest.fixture
 def release(real: RealStage) -> Iterator[helm.Config]:
-    with helm.Config(kubeconfig_path=real.plane.kubeconfig, namespace=RELEASE) as release:
+    with helm.Config(kubeconfig_path=real.plane.kubeconfig, namespace=NAME) as release:
         yield release
-        release.uninstall(RELEASE, ignore_not_found=True)
+        release.uninstall(NAME, ignore_not_found=True)
 
 
 @pytest.fixture
@@ -74,15 +75,15 @@ def columns(cluster: Cluster) -> int:
     return len(definition["spec"]["versions"][0]["additionalPrinterColumns"])
 
 
-def installed(cluster: Cluster, release: helm.Config, chart: Path, **values: Any) -> None:
-    release.install(chart, RELEASE, {**QUICK, **values}, create_namespace=True)
+def installed(cluster: Cluster, release: helm.Config, chart: Path | helm.Chart, **values: Any) -> None:
+    release.install(chart, NAME, {**QUICK, **values}, create_namespace=True)
     wait_for(cluster.serves, timeout=SOON, what="the API server serves BatchJobs")
 
 
 @contextmanager
 def running(real: RealStage, **values: Any) -> Iterator[None]:
     """The operator, as the account of the release."""
-    with real.process(real.kubeconfig_of(RELEASE), flags(rendered({**QUICK, **values}))) as operator:
+    with real.process(real.kubeconfig_of(NAME), flags(objects({**QUICK, **values}))) as operator:
         operator.start()
         yield
         assert operator.stop() == 0
@@ -102,31 +103,31 @@ def test_an_upgrade_keeps_the_objects_and_takes_the_new_values(
     real: RealStage, cluster: Cluster, release: helm.Config, version_before: Path
 ) -> None:
     installed(cluster, release, version_before)
-    before, objects = everything(cluster), observed(real, cluster)
+    before, jobs = everything(cluster), observed(real, cluster)
     values = {"replicas": 3, "watchNamespaces": ["default"]}
-    assert release.upgrade(CHART, RELEASE, {**QUICK, **values})["status"] == "deployed"
-    assert cluster.objects() == objects
+    assert release.upgrade(loaded(), NAME, {**QUICK, **values})["status"] == "deployed"
+    assert cluster.objects() == jobs
     after = everything(cluster)
-    assert f"{RELEASE}/ConfigMap/of-the-version-before" in before - after
-    assert {f"{RELEASE}/PodDisruptionBudget/{RELEASE}", f"default/Role/{RELEASE}"} <= after - before
-    assert {f"/ClusterRole/{RELEASE}", f"/ClusterRoleBinding/{RELEASE}"} <= before - after
-    replicas = cluster.kubectl("get", "deployment", RELEASE, f"--namespace={RELEASE}", "-o=jsonpath={.spec.replicas}")
+    assert f"{NAME}/ConfigMap/of-the-version-before" in before - after
+    assert {f"{NAME}/PodDisruptionBudget/{NAME}", f"default/Role/{NAME}"} <= after - before
+    assert {f"/ClusterRole/{NAME}", f"/ClusterRoleBinding/{NAME}"} <= before - after
+    replicas = cluster.kubectl("get", "deployment", NAME, f"--namespace={NAME}", "-o=jsonpath={.spec.replicas}")
     assert replicas == "3"
     with running(real, **values):
         cluster.terminate("train", REASON)
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
-    assert reasons_sent(real.world, objects[1]["spec"]["jobId"]) == [REASON]
+    assert reasons_sent(real.world, jobs[1]["spec"]["jobId"]) == [REASON]
 
 
 def test_a_way_back_keeps_the_objects_too(
     real: RealStage, cluster: Cluster, release: helm.Config, version_before: Path
 ) -> None:
     installed(cluster, release, version_before)
-    objects = observed(real, cluster)
-    release.upgrade(CHART, RELEASE, dict(QUICK))
-    release.rollback(RELEASE)
-    assert release.status(RELEASE)["chart_version"] == "0.0.9"
-    assert cluster.objects() == objects
+    jobs = observed(real, cluster)
+    release.upgrade(loaded(), NAME, dict(QUICK))
+    release.rollback(NAME)
+    assert release.status(NAME)["chart_version"] == "0.0.9"
+    assert cluster.objects() == jobs
 
 
 @pytest.mark.parametrize("how", [(), ("--server-side", "--force-conflicts")], ids=["plain", "server-side"])
@@ -135,14 +136,14 @@ def test_the_definition_is_upgraded_by_kubectl(
 ) -> None:
     """Helm brings what stands in crds/ at the first install, and never touches it again."""
     installed(cluster, release, version_before)
-    older, objects = columns(cluster), observed(real, cluster)
-    release.upgrade(CHART, RELEASE, dict(QUICK))
+    older, jobs = columns(cluster), observed(real, cluster)
+    release.upgrade(loaded(), NAME, dict(QUICK))
     assert columns(cluster) == older
     with running(real):
         cluster.kubectl("apply", *how, f"--filename={crd_file()}")
         wait_for(cluster.serves, timeout=SOON, what="the API server serves BatchJobs by the new definition")
         assert columns(cluster) == older + 1
-        assert cluster.objects() == objects
+        assert cluster.objects() == jobs
         cluster.terminate("train", REASON)
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
 
@@ -151,28 +152,28 @@ def test_an_uninstall_leaves_the_definition_the_objects_and_the_jobs(
     real: RealStage, cluster: Cluster, release: helm.Config
 ) -> None:
     before = everything(cluster)
-    installed(cluster, release, CHART)
-    objects = observed(real, cluster)
-    release.uninstall(RELEASE)
+    installed(cluster, release, loaded())
+    jobs = observed(real, cluster)
+    release.uninstall(NAME)
     left = {f"/{CRD_KIND}/{crd_file().stem}", "default/BatchJob/train", "default/BatchJob/done"}
     # The Lease is the operator's own; the next release takes it over.
-    assert everything(cluster) - before - {f"/Namespace/{RELEASE}"} == left | {f"{RELEASE}/Lease/{RELEASE}"}
+    assert everything(cluster) - before - {f"/Namespace/{NAME}"} == left | {f"{NAME}/Lease/{NAME}"}
     assert before - everything(cluster) == set()
-    assert cluster.objects() == objects
-    assert real.world.batch.job(objects[1]["spec"]["jobId"])["status"] == "RUNNING"
-    installed(cluster, release, CHART)
+    assert cluster.objects() == jobs
+    assert real.world.batch.job(jobs[1]["spec"]["jobId"])["status"] == "RUNNING"
+    installed(cluster, release, loaded())
     with running(real):
         cluster.terminate("train", REASON)
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
-    assert cluster.get("done") == objects[0]
+    assert cluster.get("done") == jobs[0]
 
 
 def test_kubectl_alone_installs_the_same_rights(cluster: Cluster) -> None:
     before = everything(cluster)
-    cluster.within(RELEASE).kubectl("apply", "--server-side", f"--kustomize={CHART.parents[1]}")
+    cluster.within(NAME).kubectl("apply", "--server-side", f"--kustomize={ROOT}/deploy")
     listed = json.loads(cluster.kubectl("get", RBAC, "--all-namespaces", f"--selector={OURS}", "-o", "json"))["items"]
-    assert rights_of(RELEASE, RELEASE, listed) == rights_of(RELEASE, RELEASE, rendered({}))
+    assert rights_of(NAME, NAME, listed) == rights_of(NAME, NAME, objects({}))
     made = everything(cluster) - before
-    for one in sorted(made - {f"/Namespace/{RELEASE}"}):
+    for one in sorted(made - {f"/Namespace/{NAME}"}):
         namespace, kind, name = one.split("/")
         cluster.kubectl("delete", kind, name, f"--namespace={namespace or 'default'}")

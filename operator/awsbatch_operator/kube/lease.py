@@ -111,7 +111,7 @@ class Elector:
             log.warning("the Lease is left to expire", lease=self._title, error=str(error) or f"{within:g} s are over")
 
     async def check(self) -> None:
-        """Raise LeaseError when Kubernetes forbids to read or to hold it. Other trouble may pass: `run` deals with it."""
+        """Raise LeaseError when Kubernetes forbids to read or hold it. Other trouble may pass: `run` deals with it."""
         try:
             update = Right("update", _GROUP, "leases", self._namespace, self._name)
             # The right to create is needed only once, and may be spared where somebody else made the Lease.

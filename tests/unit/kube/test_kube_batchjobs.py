@@ -201,10 +201,9 @@ async def test_events_that_are_forbidden_keep_nobody_from_starting() -> None:
     jobs, _ = objects(cluster(frozenset({"create events", "get events"})), "team-a")
     with capture_logs() as logs:
         await jobs.preflight()
-    assert [line["error"] for line in logs] == [
-        "Kubernetes forbids create events, get events in namespace team-a: grant it by a Role to the operator's "
-        "service account (apiGroups: [events.k8s.io])"
-    ]
+    [line] = logs
+    assert "forbids create events, get events in namespace team-a: grant it by a Role" in line["error"]
+    assert "(apiGroups: [events.k8s.io])" in line["error"]
 
 
 async def test_events_go_to_the_poster() -> None:
