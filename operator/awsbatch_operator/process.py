@@ -63,7 +63,7 @@ async def serve(settings: Settings) -> int:
         elector = fence.elector = await _elector(client, settings) if settings.leader_elect else None
         engine = Engine(Ports(batch, objects, metrics, acting=fence), region=region, cadence=settings.cadence())
         metrics.ask(engine.store.census, engine.depths)
-        app = http.make_app(metrics.registry, *_checks(engine))
+        app = http.make_app(metrics.registry, *checks(engine))
         try:
             await parts.enter_async_context(http.serve(app, *settings.http_address))
         except http.ListenError as error:
@@ -167,7 +167,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:
+def checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:
     def synced() -> str | None:
         since = engine.sweep.blind_since
         blind = 0.0 if since is None else asyncio.get_running_loop().time() - since
