@@ -59,6 +59,11 @@ def test_the_container_can_write_nowhere_and_is_nobody() -> None:
         assert "initContainers" not in pod
 
 
+def test_the_platform_may_choose_the_uid() -> None:
+    pod = pod_of(objects({"podSecurityContext": {"runAsUser": None, "runAsGroup": None}}))["spec"]
+    assert pod["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+
+
 def test_the_token_is_mounted_in_these_pods_alone() -> None:
     for values, all_objects in matrix():
         account, pod = values.get("serviceAccount", {}).get("name", values.get("fullnameOverride")), pod_of(all_objects)
