@@ -65,7 +65,7 @@ class BatchJobs:
         try:
             _, body = await self._client.get(object_path(ref))
         except ApiError as error:
-            return Gone() if _is_gone(error) else NotWritten(error.message, error.again)
+            return Gone() if _is_gone(error) else _failure(error)
         snapshot = parse_object(body)
         return snapshot if snapshot.ref.uid == ref.uid else Gone()
 
@@ -157,4 +157,8 @@ def _not_written(error: ApiError) -> Conflict | Gone | NotWritten:
         return Conflict()
     if _is_gone(error):
         return Gone()
-    return NotWritten(error.message, error.again)
+    return _failure(error)
+
+
+def _failure(error: ApiError) -> NotWritten:
+    return NotWritten(error.message, error.again, forbidden=error.status == 403)

@@ -61,7 +61,7 @@ async def test_a_write_sends_what_differs_for_the_version_that_was_decided_on() 
         (not_found(), NotWritten("not found", again=True)),
         (ApiError(422, "status.phase: Unsupported value"), NotWritten("status.phase: Unsupported value", again=False)),
         (ApiError(400, "bad"), NotWritten("bad", again=False)),
-        (ApiError(403, "forbidden"), NotWritten("forbidden", again=True)),
+        (ApiError(403, "forbidden"), NotWritten("forbidden", again=True, forbidden=True)),
         (ApiError(429, "slow down"), NotWritten("slow down", again=True)),
         (ApiError(503, "away"), NotWritten("away", again=True)),
         (ApiError(0, "can't be reached"), NotWritten("can't be reached", again=True)),
