@@ -7,7 +7,8 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from integration.scenario import SOON, phase, says
+from deploy.charts import NAME
+from integration.scenario import SOON, phase, says, told_by_events
 
 REASON: Final = "INC-4711: runaway cost"
 
@@ -18,19 +19,28 @@ def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster]) ->
         cluster.create("job", world.batch.seed())
         cluster.create("done", world.batch.seed(status="SUCCEEDED"))
     operator.start()
+    wait_for(lambda: _holder(world), timeout=SOON, what="the Lease is held")
     for cluster in clusters:
         cluster.wait_for("job", phase("Running"), timeout=SOON)
         cluster.terminate("job", REASON)
     for cluster in clusters:
         cluster.wait_for("job", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
         cluster.wait_for("done", phase("Succeeded"), timeout=SOON)
+        assert told_by_events(cluster, "job", "TerminationRequested", "Terminated")
         _provoke_a_conflict(world, operator, cluster)
     assert operator.stop() == 0
+    assert not _holder(world)
     for cluster in clusters:
         cluster.kubectl("patch", "batchjob", "done", "--subresource=status", "--type=merge", '--patch={"status":null}')
     operator.start()
     wait_for(lambda: all(_told_again(cluster) for cluster in clusters), timeout=SOON, what="it is told once more")
     assert operator.stop() == 0
+
+
+def _holder(world: World) -> str:
+    """Of the Lease; empty too when there is none yet."""
+    where = ("leases", f"--namespace={NAME}", f"--field-selector=metadata.name={NAME}")
+    return world.cluster.kubectl("get", *where, "-o=jsonpath={.items[*].spec.holderIdentity}")
 
 
 def _provoke_a_conflict(world: World, operator: OperatorProcess, cluster: Cluster) -> None:
