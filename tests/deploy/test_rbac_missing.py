@@ -145,7 +145,9 @@ def test_rights_lost_in_a_namespace_lose_no_termination_and_hurt_no_other(real: 
         account.restore()
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
         assert reasons_sent(real.world, job_id) == [REASON]
-        [told] = [line for line in complaints(operator) if line["message"] == "status writes are refused"]
+        [told] = [
+            line for line in complaints(operator) if line["message"] == "status writes wait: Kubernetes forbids them"
+        ]
     assert 'cannot patch resource "batchjobs/status"' in told["error"]
 
 

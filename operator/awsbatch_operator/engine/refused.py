@@ -27,7 +27,7 @@ class Refused:
 
     def add(self, uid: str, message: str) -> None:
         if not self._waiting and not self._tried:
-            log.warning("status writes are refused", error=message)
+            log.warning("status writes wait: Kubernetes forbids them", error=message)
         self._tried.discard(uid)
         self._waiting[uid] = None
         self._plan()

@@ -41,7 +41,9 @@ async def test_what_is_refused_is_tried_now_and_then_a_few_at_once_and_told_of_o
             assert first == 100
             await asyncio.sleep(10 * EVERY)
         assert tries(world) - first == 10 * A_ROUND
-        assert [line["event"] for line in logs if line["log_level"] == "warning"] == ["status writes are refused"]
+        assert [line["event"] for line in logs if line["log_level"] == "warning"] == [
+            "status writes wait: Kubernetes forbids them"
+        ]
         assert world.engine.depths["status"]() == 100
 
 
