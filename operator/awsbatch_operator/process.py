@@ -31,6 +31,7 @@ from awsbatch_operator.observability.metrics import Metrics
 
 _HUNG_AFTER: Final = 30.0
 _BATCH_SILENT_AFTER: Final = 120.0
+_BLIND_AFTER: Final = 60.0
 _PREPARED_WITHIN: Final = 1.0
 """Seconds that credentials may take to be found before the watch starts without them."""
 _FINISH_WITHIN: Final = 6.0
@@ -63,7 +64,7 @@ async def serve(settings: Settings) -> int:
         elector = fence.elector = await _elector(client, settings) if settings.leader_elect else None
         engine = Engine(Ports(batch, objects, metrics, acting=fence), region=region, cadence=settings.cadence())
         metrics.ask(engine.store.census, engine.depths)
-        app = http.make_app(metrics.registry, *_checks(engine))
+        app = http.make_app(metrics.registry, *checks(engine))
         try:
             await parts.enter_async_context(http.serve(app, *settings.http_address))
         except http.ListenError as error:
@@ -167,8 +168,12 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:
+def checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:
     def synced() -> str | None:
+        since = engine.sweep.blind_since
+        blind = 0.0 if since is None else asyncio.get_running_loop().time() - since
+        if blind > _BLIND_AFTER:
+            return f"the objects can't be listed for {blind:.0f} s"
         return None if engine.sweep.synced.is_set() else "the objects are not all known yet"
 
     def batch_answers() -> str | None:

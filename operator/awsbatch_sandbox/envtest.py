@@ -5,6 +5,7 @@ import os
 import signal
 import ssl
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,9 +24,12 @@ _REMEDY: Final = (
 
 
 class Envtest(ControlPlane):
-    """As controller-runtime's envtest: no nodes, no controllers, so nothing collects garbage or ends namespaces."""
+    """As controller-runtime's envtest: no nodes, no controllers, so nothing collects garbage or ends namespaces.
 
-    def __init__(self, directory: Path, assets: str | None) -> None:
+    `flags` are further ones of kube-apiserver.
+    """
+
+    def __init__(self, directory: Path, assets: str | None, flags: Sequence[str] = ()) -> None:
         super().__init__(directory / "kubeconfig")
         binaries = _binaries(assets)
         self._directory = directory
@@ -35,7 +39,7 @@ class Envtest(ControlPlane):
         self._authority = Authority("awsbatch-sandbox")
         etcd = (binaries["etcd"], *_etcd_flags(self._etcd_url, directory / "etcd"))
         self._etcd = Child("etcd", etcd, log=directory / "etcd.log")
-        apiserver = (binaries["kube-apiserver"], *self._apiserver_flags())
+        apiserver = (binaries["kube-apiserver"], *self._apiserver_flags(), *flags)
         self._apiserver = Child("kube-apiserver", apiserver, log=directory / "kube-apiserver.log")
 
     def launch(self) -> None:

@@ -25,6 +25,7 @@ class FakeObjects:
     events: list[tuple[str, Event]] = field(default_factory=list)
     away: bool = False
     refuses: str = ""
+    forbidden: set[str] = field(default_factory=set)
     version: int = 0
     at_once: int = 0
     most_at_once: int = 0
@@ -79,6 +80,8 @@ class FakeObjects:
             return NotWritten("away", again=True)
         if self.refuses:
             return NotWritten(self.refuses, again=False)
+        if ref.name in self.forbidden:
+            return NotWritten("cannot patch", again=True, forbidden=True)
         body = self.bodies.get(ref.uid)
         if body is None:
             return Gone()

@@ -11,7 +11,7 @@ import yaml
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
-from awsbatch_sandbox.processes import free_port
+from awsbatch_sandbox.processes import free_port, wait_for
 from awsbatch_sandbox.world import World
 from integration.scenario import SOON, phase, says
 
@@ -99,11 +99,15 @@ def test_every_log_line_is_json_and_those_of_a_termination_name_object_job_and_r
     job_id = world.batch.seed()
     cluster.create("job", job_id, terminate={"reason": "logged"})
     uid = cluster.wait_for("job", BY_REQUEST, timeout=SOON)["metadata"]["uid"]
+
+    def of_object() -> list[dict[str, Any]]:
+        return [line for line in operator.logs() if line.get("object", {}).get("uid") == uid]
+
+    # Both are told after the write of the status that they speak of.
+    wait_for(lambda: len(of_object()) >= 2, timeout=SOON, what="two lines about the object")
+    assert {line["object"]["name"] for line in of_object()} == {"job"}
     lines = operator.logs()
     assert all({"timestamp", "level", "logger", "message"} <= set(line) for line in lines)
-    of_object = [line for line in lines if line.get("object", {}).get("uid") == uid]
-    assert [line["object"]["name"] for line in of_object] == ["job"] * len(of_object)
-    assert len(of_object) >= 2
     of_call = [line for line in lines if line.get("jobId") == job_id and "accepted" in line["message"]]
     assert {line["region"] for line in of_call} == {"eu-west-1"}
 

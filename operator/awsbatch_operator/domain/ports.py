@@ -53,10 +53,14 @@ class Gone:
 
 @dataclass(frozen=True, slots=True)
 class NotWritten:
-    """`again` says whether trying once more may help: an API server that is away, or one that refuses the content."""
+    """`again` says whether trying once more may help: an API server that is away, or one that refuses the content.
+
+    `forbidden`: a right is missing, for this object; others may be written all the same.
+    """
 
     message: str
     again: bool
+    forbidden: bool = False
 
 
 class Objects(Protocol):

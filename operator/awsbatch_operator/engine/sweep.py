@@ -21,7 +21,10 @@ log = structlog.get_logger(__name__)
 
 
 class Sweep:
-    """Compares the store with the API server now and then. `synced` once the store has held all that a list showed."""
+    """Compares the store with the API server now and then. `synced` once the store has held all that a list showed.
+
+    `blind_since`: loop time from which on lists failed; None while they don't.
+    """
 
     def __init__(
         self, store: Store, objects: Objects, *, seen: Callable[[Snapshot], None], gone: Callable[[str], None]
@@ -29,6 +32,8 @@ class Sweep:
         self._store, self._objects, self._seen, self._gone = store, objects, seen, gone
         self._asked = asyncio.Event()
         self.synced = asyncio.Event()
+        self.blind_since: float | None = None
+        self._trouble = ""
 
     async def run(self) -> None:
         while True:
@@ -36,11 +41,22 @@ class Sweep:
             try:
                 await self.once()
             except ListError as error:
-                log.warning("objects can't be listed", error=str(error))
+                self._failed(str(error))
                 await asyncio.sleep(_AGAIN)
             else:
+                if self._trouble:
+                    log.info("objects can be listed again")
+                self._trouble, self.blind_since = "", None
                 self.synced.set()
                 await self._rest()
+
+    def _failed(self, trouble: str) -> None:
+        """Told when it begins and when it changes: a right that is missing may be so for days."""
+        if self.blind_since is None:
+            self.blind_since = asyncio.get_running_loop().time()
+        if trouble != self._trouble:
+            log.warning("objects can't be listed", error=trouble)
+        self._trouble = trouble
 
     def soon(self) -> None:
         """Something may be gone without a word: don't wait for the turn."""

@@ -10,6 +10,7 @@ import structlog
 from awsbatch_operator.domain.events import Event, between
 from awsbatch_operator.domain.ports import Conflict, Gone, NotWritten, Objects, Telemetry, Written
 from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
+from awsbatch_operator.engine.refused import Refused
 from awsbatch_operator.engine.store import Store, TrackedObject
 
 WRITERS: Final = 16
@@ -43,6 +44,7 @@ class Writes:
         self._idle = asyncio.Event()
         self._idle.set()
         self._pause = 0.0
+        self._refused = Refused(self.submit)
 
     def submit(self, uid: str) -> None:
         self._waiting.setdefault(uid)
@@ -73,7 +75,7 @@ class Writes:
         self._settle()
 
     def depth(self) -> int:
-        return len(self._waiting) + len(self._writing)
+        return len(self._waiting) + len(self._writing) + len(self._refused)
 
     async def drained(self) -> None:
         await self._idle.wait()
@@ -126,6 +128,7 @@ class Writes:
         match outcome:
             case Written():
                 self._pause = 0.0
+                self._refused.settled(uid)
                 told = tracked.told
                 self._note(tracked, wanted, outcome)
                 for event in between(told, wanted):
@@ -134,6 +137,7 @@ class Writes:
                 return tracked.record.status is not wanted
             case Gone():
                 self._gone(uid)
+                self._refused.settled(uid)
                 return False
             case Conflict():
                 return await self._read(tracked.ref)
@@ -156,11 +160,17 @@ class Writes:
             case Gone():
                 self._gone(ref.uid)
                 return False
+            case NotWritten(forbidden=True) as failure:
+                self._refused.add(ref.uid, failure.message)
+                return False
             case NotWritten() as failure:
                 self._back_off(failure)
                 return True
 
     def _failed(self, tracked: TrackedObject, failure: NotWritten) -> bool:
+        if failure.forbidden:
+            self._refused.add(tracked.ref.uid, failure.message)
+            return False
         if failure.again:
             self._back_off(failure)
             return True

@@ -1,22 +1,28 @@
 """BatchJob objects by the Kubernetes API: the engine's port `Objects`."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Final
+
+import structlog
 
 from awsbatch_operator.domain.events import Event
 from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Written
 from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
 from awsbatch_operator.kube import names
 from awsbatch_operator.kube.client import METADATA_LIST, ApiError, KubeClient
-from awsbatch_operator.kube.events import EventPoster
+from awsbatch_operator.kube.events import EVENT_RIGHTS, EventPoster
 from awsbatch_operator.kube.objects import parse_object, parse_ref, shown_of, version_of
+from awsbatch_operator.kube.rights import Right, lacking
 from awsbatch_operator.kube.status import diff
 
 _GROUP_PATH: Final = f"/apis/{names.API_VERSION}"
-_ACCESS_REVIEWS: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _PAGE: Final = 500
-_NEEDED: Final = (("list", ""), ("watch", ""), ("get", ""), ("patch", "status"))
+_NEEDED: Final = (
+    *((verb, names.GROUP, names.PLURAL) for verb in ("list", "watch", "get")),
+    ("patch", names.GROUP, f"{names.PLURAL}/status"),
+)
+
+log = structlog.get_logger(__name__)
 
 
 class PreflightError(Exception):
@@ -59,7 +65,7 @@ class BatchJobs:
         try:
             _, body = await self._client.get(object_path(ref))
         except ApiError as error:
-            return Gone() if _is_gone(error) else NotWritten(error.message, error.again)
+            return Gone() if _is_gone(error) else _failure(error)
         snapshot = parse_object(body)
         return snapshot if snapshot.ref.uid == ref.uid else Gone()
 
@@ -107,31 +113,23 @@ class BatchJobs:
 
     async def _check_rights(self, namespace: str | None) -> None:
         try:
-            allowed = await asyncio.gather(*(self._allowed(namespace, *need) for need in _NEEDED))
+            missing = await lacking(self._client, [Right(*need, namespace) for need in _NEEDED])
+            untold = await lacking(self._client, [Right(*need, namespace) for need in EVENT_RIGHTS])
         except ApiError as error:
             raise PreflightError(_diagnosis(error)) from error
-        missing = [f"{verb} {_resource(part)}" for (verb, part), yes in zip(_NEEDED, allowed, strict=True) if not yes]
         if missing:
-            where, role = (f"namespace {namespace}", "Role") if namespace else ("the whole cluster", "ClusterRole")
-            raise PreflightError(
-                f"Kubernetes forbids {', '.join(missing)} in {where}: grant it by a {role} to the operator's "
-                f"service account (apiGroups: [{names.GROUP}]), or watch other namespaces (--namespace)"
-            )
-
-    async def _allowed(self, namespace: str | None, verb: str, subresource: str) -> bool:
-        attributes = {"group": names.GROUP, "resource": names.PLURAL, "subresource": subresource, "verb": verb}
-        attributes["namespace"] = namespace or ""
-        review = {
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        }
-        _, body = await self._client.post(_ACCESS_REVIEWS, review)
-        return bool((body.get("status") or {}).get("allowed"))
+            raise PreflightError(_forbidden(missing) + ", or watch other namespaces (--namespace)")
+        if untold:
+            log.warning("Events will be lost, and nothing else", error=_forbidden(untold))
 
 
-def _resource(subresource: str) -> str:
-    return f"{names.PLURAL}/{subresource}" if subresource else names.PLURAL
+def _forbidden(missing: Sequence[Right]) -> str:
+    group, namespace = missing[0].group, missing[0].namespace
+    where, role = (f"namespace {namespace}", "Role") if namespace else ("the whole cluster", "ClusterRole")
+    return (
+        f"Kubernetes forbids {', '.join(map(str, missing))} in {where}: grant it by a {role} to the operator's "
+        f"service account (apiGroups: [{group}])"
+    )
 
 
 def _diagnosis(error: ApiError) -> str:
@@ -159,4 +157,8 @@ def _not_written(error: ApiError) -> Conflict | Gone | NotWritten:
         return Conflict()
     if _is_gone(error):
         return Gone()
-    return NotWritten(error.message, error.again)
+    return _failure(error)
+
+
+def _failure(error: ApiError) -> NotWritten:
+    return NotWritten(error.message, error.again, forbidden=error.status == 403)

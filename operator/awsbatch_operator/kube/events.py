@@ -21,7 +21,13 @@ from awsbatch_operator.kube.client import ApiError, KubeClient
 QUIET: Final = {"Throttled": 10 * MINUTE}
 """Reasons that are told at most once per object and so many milliseconds."""
 
-_API_VERSION: Final = "events.k8s.io/v1"
+_GROUP: Final = "events.k8s.io"
+_API_VERSION: Final = f"{_GROUP}/v1"
+
+EVENT_RIGHTS: Final = tuple((verb, _GROUP, "events") for verb in ("create", "get", "patch"))
+"""Verb, group and resource of all that is asked here: `get` tells how often an earlier process has said the same."""
+
+_REMEDY: Final = f"grant create, get and patch on events (apiGroups: [{_GROUP}]) to the operator's service account"
 _NOTE_BYTES: Final = 1024
 _NAME_LENGTH: Final = 253
 _INSTANCE_LENGTH: Final = 128
@@ -132,10 +138,12 @@ class EventPoster:
                 await asyncio.sleep(_RETRY_SECONDS)
                 await self._count_or_create(ref, event, at)
         except ApiError as error:
-            # An API server that is away fails every Event alike: said once, until one goes through again.
-            if error.message != self._failure:
-                log.warning("an event was lost", object=ref, reason=event.reason, error=error.message)
-            self._failure = error.message
+            # An API server that is away, or refuses, fails every Event alike: said once, until one goes through again.
+            failure = _REMEDY if error.status == 403 else error.message
+            if failure != self._failure:
+                remedy = {"remedy": _REMEDY} if error.status == 403 else {}
+                log.warning("an event was lost", object=ref, reason=event.reason, error=error.message, **remedy)
+            self._failure = failure
         else:
             self._failure = ""
 

@@ -19,8 +19,10 @@ import structlog
 from awsbatch_operator.domain.job import Millis
 from awsbatch_operator.kube import times
 from awsbatch_operator.kube.client import Answer, ApiError, KubeClient
+from awsbatch_operator.kube.rights import Right, lacking
 
-_API_VERSION: Final = "coordination.k8s.io/v1"
+_GROUP: Final = "coordination.k8s.io"
+_API_VERSION: Final = f"{_GROUP}/v1"
 _JITTER: Final = (0.8, 1.0)
 """Never longer than `retry`: how soon another takes over depends on it."""
 
@@ -109,12 +111,18 @@ class Elector:
             log.warning("the Lease is left to expire", lease=self._title, error=str(error) or f"{within:g} s are over")
 
     async def check(self) -> None:
-        """Raise LeaseError when Kubernetes forbids to read the Lease. Other trouble may pass: `run` deals with it."""
+        """Raise LeaseError when Kubernetes forbids to read or hold it. Other trouble may pass: `run` deals with it."""
         try:
-            await self._read()
+            update = Right("update", _GROUP, "leases", self._namespace, self._name)
+            # The right to create is needed only once, and may be spared where somebody else made the Lease.
+            create = () if await self._read() else (update._replace(verb="create", name=""),)
+            missing = await lacking(self._client, (*create, update))
         except ApiError as error:
             if error.status == 403:
                 raise LeaseError(self._explained(error)) from error
+            return
+        if missing:
+            raise LeaseError(self._forbidden(" and ".join(map(str, missing))))
 
     # -- one attempt --------------------------------------------------------------------------------------------------
 
@@ -245,13 +253,14 @@ class Elector:
             raise ApiError(0, f"the Kubernetes API gave no answer within {self._timing.call:g} s") from error
 
     def _explained(self, error: ApiError) -> str:
-        if error.status == 403:
-            return (
-                f"Kubernetes forbids the Lease {self._title} ({error.message}): grant get, create and update on leases "
-                f"(apiGroups: [coordination.k8s.io]) by a Role in namespace {self._namespace}, or run a single replica "
-                "with --no-leader-elect"
-            )
-        return error.message
+        return self._forbidden(error.message) if error.status == 403 else error.message
+
+    def _forbidden(self, what: str) -> str:
+        return (
+            f"Kubernetes forbids the Lease {self._title} ({what}): grant get, create and update on leases "
+            f"(apiGroups: [{_GROUP}]) by a Role in namespace {self._namespace}, or run a single replica with "
+            "--no-leader-elect"
+        )
 
     def _note(self, trouble: str) -> None:
         """Log trouble when it begins, when it changes and when it ends."""

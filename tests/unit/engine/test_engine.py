@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.record import Phase, Snapshot
@@ -385,6 +386,22 @@ async def test_what_was_deleted_while_the_watch_was_cut_is_forgotten_soon_after_
             world.engine.listed(uid)
         await asyncio.sleep(3)
         assert set(world.engine.store.objects) == set(uids[1:])
+
+
+async def test_lists_that_fail_are_told_once_and_counted_from_the_first() -> None:
+    world = World()
+    async with world.running():
+        await asyncio.sleep(1)
+        world.objects.away = True
+        began = asyncio.get_running_loop().time()
+        world.engine.sweep.soon()
+        with capture_logs() as logs:
+            await asyncio.sleep(60)
+            assert world.engine.sweep.blind_since == pytest.approx(began + 2, abs=0.1)
+            world.objects.away = False
+            await asyncio.sleep(6)
+        assert [line["event"] for line in logs] == ["objects can't be listed", "objects can be listed again"]
+        assert world.engine.sweep.blind_since is None
 
 
 async def test_the_sweep_finds_what_the_watch_did_not_tell() -> None:

@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from awsbatch_operator.domain.events import Event
 from awsbatch_operator.domain.job import Job
@@ -60,7 +61,7 @@ async def test_a_write_sends_what_differs_for_the_version_that_was_decided_on() 
         (not_found(), NotWritten("not found", again=True)),
         (ApiError(422, "status.phase: Unsupported value"), NotWritten("status.phase: Unsupported value", again=False)),
         (ApiError(400, "bad"), NotWritten("bad", again=False)),
-        (ApiError(403, "forbidden"), NotWritten("forbidden", again=True)),
+        (ApiError(403, "forbidden"), NotWritten("forbidden", again=True, forbidden=True)),
         (ApiError(429, "slow down"), NotWritten("slow down", again=True)),
         (ApiError(503, "away"), NotWritten("away", again=True)),
         (ApiError(0, "can't be reached"), NotWritten("can't be reached", again=True)),
@@ -135,12 +136,14 @@ async def test_a_list_that_can_not_be_read_to_its_end_raises(error: ApiError, ca
 
 
 def cluster(denied: frozenset[str] = frozenset(), lists: Reply | None = None) -> Script:
-    """An API server on which the reviews deny these `verb/subresource`."""
+    """An API server on which the reviews deny these: `verb/subresource` of BatchJobs, `verb events`."""
 
     def script(verb: str, _path: str, sent: Mapping[str, Any]) -> Reply:
         if verb == "get":
             return lists or page()
         asked = sent["spec"]["resourceAttributes"]
+        if asked["group"] == "events.k8s.io":
+            return {"status": {"allowed": f"{asked['verb']} {asked['resource']}" not in denied}}
         return {"status": {"allowed": f"{asked['verb']}/{asked['subresource']}" not in denied}}
 
     return script
@@ -185,6 +188,22 @@ async def test_reviews_that_fail_are_told_too() -> None:
 
     with pytest.raises(PreflightError, match="HTTP 503: away"):
         await objects(script)[0].preflight()
+
+
+async def test_who_may_not_ask_for_his_rights_finds_them_out() -> None:
+    def script(verb: str, _path: str, _sent: Mapping[str, Any]) -> Reply:
+        return page() if verb == "get" else ApiError(403, "selfsubjectaccessreviews is forbidden")
+
+    await objects(script)[0].preflight()
+
+
+async def test_events_that_are_forbidden_keep_nobody_from_starting() -> None:
+    jobs, _ = objects(cluster(frozenset({"create events", "get events"})), "team-a")
+    with capture_logs() as logs:
+        await jobs.preflight()
+    [line] = logs
+    assert "forbids create events, get events in namespace team-a: grant it by a Role" in line["error"]
+    assert "(apiGroups: [events.k8s.io])" in line["error"]
 
 
 async def test_events_go_to_the_poster() -> None:

@@ -195,7 +195,18 @@ async def test_a_lost_event_is_logged_once_until_one_goes_through() -> None:
         ("an event was lost", REF, "forbidden"),
         ("an event was lost", REF, "forbidden"),
     ]
+    assert "grant create, get and patch on events" in logs[0]["remedy"]
     assert server.counts() == [1]
+
+
+async def test_refusals_are_one_trouble_though_each_names_its_event() -> None:
+    server = ApiServer()
+    server.refusals = [ApiError(403, f'events.events.k8s.io "e{n}" is forbidden') for n in range(3)]
+    with capture_logs() as logs:
+        async with server.poster() as events:
+            for number in range(3):
+                events.post(REF, event("JobFailed", number))
+    assert len(logs) == 1
 
 
 async def test_the_end_does_not_wait_for_an_api_server_that_hangs() -> None:

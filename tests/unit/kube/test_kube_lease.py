@@ -1,6 +1,7 @@
 """Of all replicas one leads, whatever happens to processes, clocks and network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 from awsbatch_operator.kube.client import ApiError
 from awsbatch_operator.kube.lease import Elector, LeaseError
 from unit.kube.replicas import DEAF, GOOD, HANGS, LATENCY, Replica, Trip, World
-from unit.kube.scripted_client import ScriptedClient
+from unit.kube.scripted_client import Reply, Script, ScriptedClient
 
 A_MOMENT = 4 * LATENCY
 
@@ -274,6 +275,38 @@ async def test_a_lease_that_is_forbidden_is_told_with_its_remedy() -> None:
     with pytest.raises(LeaseError, match=r"grant get, create and update on leases .* in namespace ns"):
         await elector.check()
     assert not elector.leading
+
+
+def lease_server(*denied: str, exists: bool) -> Script:
+    """An API server with a Lease or without, whose reviews deny these verbs."""
+
+    def script(verb: str, path: str, sent: Mapping[str, Any]) -> Reply:
+        if verb == "get":
+            return {"spec": {}} if exists else ApiError(404, "no such Lease")
+        asked = sent["spec"]["resourceAttributes"]
+        assert (asked["group"], asked["resource"], asked["namespace"]) == ("coordination.k8s.io", "leases", "ns")
+        # A rule for the one name grants update, and create by no rule with a name.
+        assert asked["name"] == ("" if asked["verb"] == "create" else "lock")
+        return {"status": {"allowed": asked["verb"] not in denied}}
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        (lease_server("update", exists=True), r"the Lease ns/lock \(update leases\): grant"),
+        (lease_server("create", exists=False), r"the Lease ns/lock \(create leases\): grant"),
+        (lease_server("create", "update", exists=False), r"\(create leases and update leases\)"),
+    ],
+)
+async def test_a_lease_that_could_not_be_held_is_told_at_the_start(script: Script, told: str) -> None:
+    with pytest.raises(LeaseError, match=told):
+        await Elector(ScriptedClient(script), "ns", "lock", "me").check()
+
+
+async def test_who_made_the_lease_need_not_be_us() -> None:
+    await Elector(ScriptedClient(lease_server("create", exists=True)), "ns", "lock", "me").check()
 
 
 @pytest.mark.parametrize("status", [0, 404, 500])

@@ -1,0 +1,67 @@
+"""All that the operator ever does with Kubernetes, in the objects of some namespaces."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.processes import wait_for
+from awsbatch_sandbox.world import World
+from deploy.charts import NAME
+from integration.scenario import SOON, phase, says, told_by_events
+
+REASON: Final = "INC-4711: runaway cost"
+
+
+def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster]) -> None:
+    """Two lives: what the second one meets, the Lease and an Event that has been told, the first one left behind."""
+    for cluster in clusters:
+        cluster.create("job", world.batch.seed())
+        cluster.create("done", world.batch.seed(status="SUCCEEDED"))
+    operator.start()
+    wait_for(lambda: _holder(world), timeout=SOON, what="the Lease is held")
+    for cluster in clusters:
+        cluster.wait_for("job", phase("Running"), timeout=SOON)
+        cluster.terminate("job", REASON)
+    for cluster in clusters:
+        cluster.wait_for("job", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        cluster.wait_for("done", phase("Succeeded"), timeout=SOON)
+        assert told_by_events(cluster, "job", "TerminationRequested", "Terminated")
+        _provoke_a_conflict(world, operator, cluster)
+    assert operator.stop() == 0
+    assert not _holder(world)
+    for cluster in clusters:
+        cluster.kubectl("patch", "batchjob", "done", "--subresource=status", "--type=merge", '--patch={"status":null}')
+    operator.start()
+    wait_for(lambda: all(_told_again(cluster) for cluster in clusters), timeout=SOON, what="it is told once more")
+    assert operator.stop() == 0
+
+
+def _holder(world: World) -> str:
+    """Of the Lease; empty too when there is none yet."""
+    where = ("leases", f"--namespace={NAME}", f"--field-selector=metadata.name={NAME}")
+    return world.cluster.kubectl("get", *where, "-o=jsonpath={.items[*].spec.holderIdentity}")
+
+
+def _provoke_a_conflict(world: World, operator: OperatorProcess, cluster: Cluster) -> None:
+    """Write to objects while the operator does, until it had to read one anew."""
+    before = _conflicts(operator)
+    for number in range(20):
+        cluster.create(f"contended-{number}", world.batch.seed())
+        for note in range(10):
+            cluster.patch(f"contended-{number}", {"metadata": {"annotations": {"example.com/note": str(note)}}})
+        if _conflicts(operator) > before:
+            return
+    raise AssertionError("no write of the operator met one of ours")
+
+
+def _conflicts(operator: OperatorProcess) -> float:
+    writes = operator.metrics().get("awsbatch_operator_status_writes_total", [])
+    return sum(count for labels, count in writes if labels["result"] == "conflict")
+
+
+def _told_again(cluster: Cluster) -> bool:
+    """By the one Event, which counts."""
+    [event] = cluster.events("done")
+    assert event["reason"] == "JobSucceeded"
+    return (event.get("series") or {}).get("count") == 2

@@ -1,0 +1,204 @@
+"""What the operator says and does when Kubernetes forbids something, on a real control plane."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from awsbatch_sandbox.cluster import Cluster, KubectlError
+from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.processes import wait_for
+from awsbatch_sandbox.world import establish
+from deploy.charts import NAME, objects, of_kind
+from deploy.record import AuditLog
+from deploy.stage import QUICK, RealStage, flags
+from integration.scenario import SOON, accepted, phase, reasons_sent, says
+
+pytestmark = pytest.mark.real
+
+REASON = "INC-4711: runaway cost"
+RIGHTS = ("Role", "RoleBinding")
+EVENTS = (("create", "events"), ("get", "events"), ("patch", "events"))
+
+
+class Account:
+    """A service account of its own, with the rights of the chart in these namespaces, all but some."""
+
+    def __init__(self, stage: RealStage, *namespaces: Cluster, lacks: Sequence[tuple[str, str]] = ()) -> None:
+        self.name, self._cluster = f"op-{secrets.token_hex(3)}", stage.world.cluster
+        watched = [cluster.namespace for cluster in namespaces]
+        values = {**QUICK, "fullnameOverride": self.name, "watchNamespaces": watched}
+        release = objects({**values, "userRoles": {"create": False}})
+        self.flags = flags(release)
+        self.rights = [_without(body, lacks) for body in of_kind(release, *RIGHTS)]
+        self._apply(*of_kind(release, "ServiceAccount"), *self.rights)
+        self.kubeconfig: Path = stage.kubeconfig_of(self.name)
+        self.record = AuditLog(stage.audit_log, f"system:serviceaccount:{NAME}:{self.name}")
+
+    def restore(self) -> None:
+        self._apply(*self.rights)
+
+    def lose(self, binding: str, namespace: str) -> None:
+        self._cluster.kubectl("delete", "rolebinding", binding, f"--namespace={namespace}")
+
+    def _apply(self, *objects: dict[str, Any]) -> None:
+        self._cluster.kubectl("apply", "--namespace=", "--filename=-", stdin=yaml.safe_dump_all(objects))
+
+
+def _without(body: dict[str, Any], lacks: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    if "rules" not in body:
+        return body
+    kept = [[verb for verb in rule["verbs"] if (verb, *rule["resources"]) not in lacks] for rule in body["rules"]]
+    return body | {"rules": [rule | {"verbs": verbs} for rule, verbs in zip(body["rules"], kept, strict=True) if verbs]}
+
+
+@pytest.fixture
+def cluster(real: RealStage) -> Iterator[Cluster]:
+    establish(real.world.cluster)
+    cluster = real.world.cluster.within(f"team-{secrets.token_hex(4)}")
+    for namespace in (cluster, real.world.cluster.within(NAME)):
+        if namespace.namespace not in cluster.kubectl("get", "namespaces", "-o", "name"):
+            namespace.create_namespace()
+    yield cluster
+    cluster.delete_all()
+    cluster.delete_namespace()
+    cluster.close()
+
+
+@contextmanager
+def running(real: RealStage, account: Account) -> Iterator[OperatorProcess]:
+    with real.process(account.kubeconfig, account.flags) as operator:
+        operator.start()
+        yield operator
+        assert operator.stop() == 0
+
+
+def complaints(operator: OperatorProcess) -> list[dict[str, Any]]:
+    return [line for line in operator.logs() if line["level"] in ("warning", "error")]
+
+
+def refusals(account: Account) -> Counter[str]:
+    """How many requests were refused, by verb and resource."""
+    return Counter(f"{call.verb} {call.resource}" for call, code in account.record.requests() if code == 403)
+
+
+@pytest.mark.parametrize(
+    "lacks",
+    [
+        *(("list", "batchjobs"), ("watch", "batchjobs"), ("get", "batchjobs"), ("patch", "batchjobs/status")),
+        *(("get", "leases"), ("create", "leases"), ("update", "leases")),
+    ],
+    ids=" ".join,
+)
+def test_without_it_there_is_no_start_and_one_line_says_what_to_grant(
+    real: RealStage, cluster: Cluster, lacks: tuple[str, str]
+) -> None:
+    account = Account(real, cluster, lacks=[lacks])
+    with real.process(account.kubeconfig, account.flags) as operator:
+        operator.launch()
+        wait_for(lambda: operator.exit_code is not None, timeout=SOON, what="it ends")
+        assert operator.exit_code == 1
+        [line] = [line for line in operator.output().splitlines() if not line.startswith("{")]
+    verb, resource = lacks
+    assert f"{verb} {resource}" in line or f'{verb} resource "{resource}"' in line
+    assert "grant" in line
+    assert "by a Role" in line
+
+
+def test_events_that_are_forbidden_hurt_nothing_else(real: RealStage, cluster: Cluster) -> None:
+    account = Account(real, cluster, lacks=EVENTS)
+    names = [f"job-{number}" for number in range(5)]
+    for name in names:
+        cluster.create(name, real.world.batch.seed(), terminate={"reason": REASON})
+    with running(real, account) as operator:
+        for name in names:
+            cluster.wait_for(name, says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        first, second = complaints(operator)
+    assert "create events, get events, patch events" in first["error"]
+    assert "grant" in first["error"]
+    assert second["message"] == "an event was lost"
+    assert "grant create, get and patch on events" in second["remedy"]
+
+
+def test_rights_lost_in_a_namespace_lose_no_termination_and_hurt_no_other(real: RealStage, cluster: Cluster) -> None:
+    other = real.world.cluster
+    account = Account(real, cluster, other)
+    job_id = real.world.batch.seed()
+    cluster.create("train", job_id)
+    with running(real, account) as operator:
+        cluster.wait_for("train", phase("Running"), timeout=SOON)
+        account.lose(account.name, cluster.namespace)
+        wait_for(lambda: not _may_patch(cluster, account), timeout=SOON, what="the API server forgets the binding")
+        cluster.terminate("train", REASON)
+        wait_for(lambda: reasons_sent(real.world, job_id), timeout=SOON, what="Batch is asked")
+        other.create(account.name, real.world.batch.seed(), terminate={"reason": REASON})
+        other.wait_for(account.name, says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        other.delete(account.name)
+        assert sum(refusals(account).values()) < 10
+        assert not accepted(cluster.get("train")["status"])
+        account.restore()
+        cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        assert reasons_sent(real.world, job_id) == [REASON]
+        [told] = [
+            line for line in complaints(operator) if line["message"] == "status writes wait: Kubernetes forbids them"
+        ]
+    assert 'cannot patch resource "batchjobs/status"' in told["error"]
+
+
+def _may_patch(cluster: Cluster, account: Account) -> bool:
+    asked = ("auth", "can-i", "patch", "batchjobs", "--subresource=status")
+    try:
+        cluster.kubectl(*asked, f"--as=system:serviceaccount:{NAME}:{account.name}")
+    except KubectlError:
+        return False
+    return True
+
+
+def test_a_watch_that_is_forbidden_is_no_hot_loop_and_goes_on_when_it_may(real: RealStage, cluster: Cluster) -> None:
+    account = Account(real, cluster)
+    with running(real, account) as operator:
+        account.lose(account.name, cluster.namespace)
+        # What is granted is asked at the begin of a watch: so it has to begin anew.
+        with real.plane.away(0):
+            pass
+        account.record.clear()
+        denied = wait_for(lambda: _denied(operator), timeout=SOON, what="the watch is refused")
+        assert "forbidden" in denied
+        assert 'cannot watch resource "batchjobs" in API group "awsbatch.dev"' in denied
+        time.sleep(5)
+        assert sum(refusals(account).values()) < 10
+        account.restore()
+        cluster.create("late", real.world.batch.seed(), terminate={"reason": REASON})
+        cluster.wait_for("late", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+
+
+def _denied(operator: OperatorProcess) -> str:
+    return "".join(line["message"] for line in complaints(operator) if "Forbidden" in line["message"])
+
+
+def test_who_may_not_renew_the_lease_acts_no_more_until_it_may(real: RealStage, cluster: Cluster) -> None:
+    account = Account(real, cluster)
+    job_id = real.world.batch.seed()
+    with running(real, account) as operator:
+        wait_for(lambda: _leads(operator), timeout=SOON, what="it leads")
+        account.lose(f"{account.name}-lease", NAME)
+        wait_for(lambda: not _leads(operator), timeout=SOON, what="it leads no more")
+        cluster.create("train", job_id, terminate={"reason": REASON})
+        time.sleep(2)
+        assert reasons_sent(real.world, job_id) == []
+        account.restore()
+        cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        [told] = [line for line in complaints(operator) if line["message"] == "the Lease can't be had"]
+    assert 'cannot update resource "leases"' in told["error"]
+    assert f"by a Role in namespace {NAME}" in told["error"]
+    assert refusals(account)["update leases"] < 15
+
+
+def _leads(operator: OperatorProcess) -> bool:
+    return operator.metrics()["awsbatch_operator_leader"][0][1] == 1

@@ -1,0 +1,161 @@
+"""Rights as kube-apiserver itself sees them: of the operator's service account, and of the chart's roles for users."""
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from awsbatch_sandbox.cluster import Cluster, KubectlError
+from deploy.charts import NAME, Object, objects
+from deploy.rights import ANY, BASIC_USER, DISCOVERY, Right, of_rule, rights_of
+from deploy.stage import ACCOUNT, QUICK, RealStage
+
+pytestmark = pytest.mark.real
+
+REVIEWS = "authorization.k8s.io/v1"
+STOP = json.dumps({"spec": {"terminate": {"reason": "enough"}}})
+FORBIDDEN = (
+    *(
+        ("get", "", "secrets"),
+        ("list", "", "secrets"),
+        ("list", "", "pods"),
+        ("create", "", "pods"),
+        ("get", "", "nodes"),
+    ),
+    *(("create", "", "pods/exec"), ("get", "", "configmaps"), ("create", "", "serviceaccounts/token")),
+    *((verb, "awsbatch.dev", "batchjobs") for verb in ("create", "update", "patch", "delete", "deletecollection")),
+    *(("update", "awsbatch.dev", "batchjobs/status"), ("update", "awsbatch.dev", "batchjobs/finalizers")),
+    *(("list", "events.k8s.io", "events"), ("watch", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events")),
+    *(("create", "", "events"), ("list", "coordination.k8s.io", "leases"), ("delete", "coordination.k8s.io", "leases")),
+    *(("get", "coordination.k8s.io", "leases"), ("update", "coordination.k8s.io", "leases")),
+    *(("get", "apiextensions.k8s.io", "customresourcedefinitions"), ("list", "", "namespaces")),
+    *(("create", "rbac.authorization.k8s.io", "rolebindings"), ("bind", "rbac.authorization.k8s.io", "clusterroles")),
+    *(("escalate", "rbac.authorization.k8s.io", "clusterroles"), ("impersonate", "", "users")),
+)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """`namespace` is watched; `watched` are the names of all that are, "" for across all of them."""
+
+    stage: RealStage
+    namespace: Cluster
+    elsewhere: Cluster
+    watched: tuple[str, ...]
+    rights: set[Right]
+
+
+@pytest.fixture(scope="module", params=["cluster-wide", "namespaced"])
+def installed(request: pytest.FixtureRequest, real: RealStage) -> Iterator[Installed]:
+    clusters = [real.world.cluster.within(f"{team}-{secrets.token_hex(4)}") for team in ("team", "elsewhere")]
+    names = [cluster.namespace for cluster in clusters]
+    for cluster in clusters:
+        cluster.create_namespace()
+    namespaced = request.param == "namespaced"
+    values = {**QUICK} | ({"watchNamespaces": names[:1]} if namespaced else {})
+    with real.operator(values):
+        watched = tuple(names[:1] if namespaced else ("", *names))
+        yield Installed(real, clusters[0], clusters[1], watched, rights_of(NAME, NAME, objects(values)))
+    for cluster in clusters:
+        cluster.delete_namespace()
+        cluster.close()
+
+
+def test_the_account_has_the_rights_of_the_chart_and_those_of_everybody(installed: Installed, tmp_path: Path) -> None:
+    """By Kubernetes' own sum of all rules, in each namespace."""
+    account = Cluster(installed.stage.kubeconfig_of(NAME), tmp_path)
+    for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, NAME, "kube-system"):
+        review = {"apiVersion": REVIEWS, "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}}
+        told = account.kubectl("create", "-o=json", "--validate=false", "--filename=-", stdin=json.dumps(review))
+        status = json.loads(told)["status"]
+        assert not status["incomplete"]
+        own = {right._replace(namespace=ANY) for right in installed.rights if right.namespace in (ANY, namespace)}
+        assert _taken_apart(status["resourceRules"]) - _of_everybody(installed) == own
+    account.close()
+
+
+def _of_everybody(installed: Installed) -> set[Right]:
+    return _taken_apart(_role(installed, "system:basic-user"))
+
+
+def _role(installed: Installed, name: str) -> list[Object]:
+    """Its rules."""
+    rules: list[Object] = json.loads(installed.namespace.kubectl("get", "clusterrole", name, "-o=json"))["rules"]
+    return rules
+
+
+def _taken_apart(rules: list[Object]) -> set[Right]:
+    return {right for rule in rules for right in of_rule(rule, ANY)}
+
+
+def test_kubernetes_grants_to_everybody_what_the_chart_need_not(installed: Installed) -> None:
+    assert {(right.group, right.resource, right.verb) for right in _of_everybody(installed)} >= BASIC_USER
+    [rule] = _role(installed, "system:discovery")
+    assert {*rule["nonResourceURLs"]} >= DISCOVERY
+
+
+def test_what_it_need_not_the_account_may_not(installed: Installed) -> None:
+    for namespace in (installed.namespace.namespace, NAME, ""):
+        assert _allowed(installed, FORBIDDEN, namespace) == set()
+
+
+def test_only_what_is_watched_may_be_read(installed: Installed) -> None:
+    reading = [(verb, "awsbatch.dev", "batchjobs") for verb in ("get", "list", "watch")]
+    for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, ""):
+        assert _allowed(installed, reading, namespace) == (set(reading) if namespace in installed.watched else set())
+
+
+def _allowed(installed: Installed, asked: Sequence[tuple[str, str, str]], namespace: str) -> set[tuple[str, str, str]]:
+    """Of these (verb, group, resource)."""
+    groups = ["system:serviceaccounts", f"system:serviceaccounts:{NAME}", "system:authenticated"]
+    reviews = []
+    for verb, group, whole in asked:
+        resource, _, subresource = whole.partition("/")
+        attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
+        spec = {"user": ACCOUNT, "groups": groups, "resourceAttributes": {**attributes, "namespace": namespace}}
+        reviews.append({"apiVersion": REVIEWS, "kind": "SubjectAccessReview", "spec": spec})
+    answers = r"-o=jsonpath={.status.allowed}{'\n'}"
+    told = installed.namespace.kubectl("create", answers, "--filename=-", stdin=yaml.safe_dump_all(reviews)).split()
+    return {one for one, allowed in zip(asked, told, strict=True) if allowed == "true"}
+
+
+@pytest.fixture
+def job(installed: Installed) -> Iterator[str]:
+    name = f"job-{secrets.token_hex(2)}"
+    installed.namespace.create(name, installed.stage.world.batch.seed())
+    yield name
+    installed.namespace.delete(name)
+
+
+def as_user(installed: Installed, user: str, role: str) -> None:
+    installed.namespace.kubectl("create", "rolebinding", f"{user}-{role}", f"--clusterrole={role}", f"--user={user}")
+
+
+def test_a_viewer_reads_and_changes_nothing(installed: Installed, job: str) -> None:
+    kubectl = installed.namespace.kubectl
+    as_user(installed, "ann", "batchjobs-viewer")
+    assert job in kubectl("--as=ann", "get", "batchjobs")
+    assert job in kubectl("--as=ann", "get", "batchjob", job, "--subresource=status", "-o", "name")
+    for deed in (
+        ("patch", "batchjob", job, "--type=merge", "-p", STOP),
+        ("patch", "batchjob", job, "--type=merge", "-p", "{}", "--subresource=status"),
+        ("delete", "batchjob", job),
+    ):
+        with pytest.raises(KubectlError, match=f'User "ann" cannot {deed[0]} resource "batchjobs'):
+            kubectl("--as=ann", *deed)
+    with pytest.raises(KubectlError, match="cannot list"):
+        installed.elsewhere.kubectl("--as=ann", "get", "batchjobs")
+
+
+def test_an_editor_states_terminations_and_no_status(installed: Installed, job: str) -> None:
+    kubectl = installed.namespace.kubectl
+    as_user(installed, "ed", "batchjobs-editor")
+    assert "patched" in kubectl("--as=ed", "patch", "batchjob", job, "--type=merge", "-p", STOP)
+    with pytest.raises(KubectlError, match='User "ed" cannot patch resource "batchjobs/status"'):
+        kubectl("--as=ed", "patch", "batchjob", job, "--type=merge", "-p", "{}", "--subresource=status")
+    with pytest.raises(KubectlError, match="cannot list"):
+        installed.elsewhere.kubectl("--as=ed", "get", "batchjobs")
