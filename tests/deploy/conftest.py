@@ -6,7 +6,7 @@ from awsbatch_sandbox.world import World
 from deploy.stage import EmbeddedStage, RealStage, Stage, real_stage
 
 GRACE = 0.2
-_NEEDED = "RBAC and Helm need a real control plane: KUBEBUILDER_ASSETS (setup-envtest fills it) and make e2e"
+_NEEDED = "need a real control plane: KUBEBUILDER_ASSETS (setup-envtest fills it) and make e2e"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -19,7 +19,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not real or config.getoption("--control-plane") == "envtest":
         return
     first, *others = real
-    first.add_marker(pytest.mark.skip(reason=f"{len(real)} tests: {_NEEDED}"))
+    first.add_marker(pytest.mark.skip(reason=f"{len(real)} tests {_NEEDED}"))
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
 

@@ -10,15 +10,14 @@ from awsbatch_sandbox.cluster import Cluster, KubectlError
 from deploy.charts import Object, matrix, objects, pod_of
 from deploy.test_chart_objects import CLUSTER_SCOPED, CUSTOM
 
+pytestmark = pytest.mark.real
+
 _RESTRICTED: Final = "pod-security.kubernetes.io/enforce=restricted"
 
 
 @pytest.fixture
-def server(request: pytest.FixtureRequest) -> Cluster:
-    """A namespace of a real one, which enforces what most careful platforms do."""
-    if request.config.getoption("--control-plane") == "embedded":
-        pytest.skip("needs a real API server: KUBEBUILDER_ASSETS as setup-envtest fills it, --control-plane=envtest")
-    cluster: Cluster = request.getfixturevalue("cluster")
+def server(cluster: Cluster) -> Cluster:
+    """A namespace that enforces what most careful platforms do."""
     cluster.kubectl("label", "namespace", cluster.namespace, _RESTRICTED)
     return cluster
 

@@ -5,29 +5,30 @@ replace, and Flux's habit of taking over what `kubectl` wrote before it applies.
 """
 
 import json
-import os
+import secrets
 from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
 
 from awsbatch_sandbox.cluster import Cluster, KubectlError
-from awsbatch_sandbox.controlplane import ASSETS
 from awsbatch_sandbox.world import World
 
-pytestmark = pytest.mark.skipif(
-    ASSETS not in os.environ, reason=f"{ASSETS} names no kube-apiserver and etcd; setup-envtest brings them"
-)
+pytestmark = pytest.mark.real
 
 BY_HAND: Final = '{"spec": {"terminate": {"reason": "by hand"}}}'
 ONCALL: Final = "--field-manager=oncall"
 
 
 @pytest.fixture(scope="module")
-def control_plane() -> Iterator[Cluster]:
-    """No operator is launched: what is looked at is what the API server keeps."""
-    with World("envtest", grace=0) as world:
-        yield world.cluster
+def control_plane(world: World) -> Iterator[Cluster]:
+    """A namespace. Whether an operator runs makes no difference: what is looked at is what the API server keeps."""
+    cluster = world.cluster.within(f"gitops-{secrets.token_hex(4)}")
+    cluster.create_namespace()
+    yield cluster
+    cluster.delete_all()
+    cluster.delete_namespace()
+    cluster.close()
 
 
 class Git:
