@@ -80,6 +80,7 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 locks: $(READY) ## resolve the dependencies anew
 	$(UV_COMPILE) pyproject.toml -o locks/operator.txt
 	$(UV_COMPILE) --extra sandbox --group dev pyproject.toml -o locks/dev.txt
+	$(UV_COMPILE) --group build --constraint locks/dev.txt -o locks/build.txt
 
 clean: ## forget .venv and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .sandbox .coverage*
