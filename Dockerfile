@@ -7,7 +7,8 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/python3-debian13:nonroot
 FROM ${BUILD_IMAGE} AS build
 # Seconds since 1970 for the times inside the wheel; without it the build backend takes a constant of its own.
 ARG SOURCE_DATE_EPOCH
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
+# The seed: the order of a set in compiled code would be another in each build.
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONHASHSEED=0
 WORKDIR /src
 
 # An environment without pip, whose python is the name that the runtime image has for its own.
