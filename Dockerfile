@@ -1,12 +1,15 @@
-# The operator's image. Both bases have the same Python; pin them by digest where builds must not drift:
+# The operator's image. Both bases have the same Python; give others, or pin these where builds must not drift:
 #   docker build --build-arg BUILD_IMAGE=docker.io/library/python:3.13-slim-trixie@sha256:... \
 #                --build-arg RUNTIME_IMAGE=gcr.io/distroless/python3-debian13:nonroot@sha256:... .
-ARG BUILD_IMAGE=docker.io/library/python:3.13-slim-trixie
-ARG RUNTIME_IMAGE=gcr.io/distroless/python3-debian13:nonroot
+# The names stand in FROM and not in ARG, since Dependabot reads no ARG.
+ARG BUILD_IMAGE=python
+ARG RUNTIME_IMAGE=distroless
+FROM docker.io/library/python:3.13-slim-trixie AS python
+FROM gcr.io/distroless/python3-debian13:nonroot AS distroless
 
 FROM ${BUILD_IMAGE} AS build
-# Seconds since 1970 for the times inside the wheel; without it the build backend takes a constant of its own.
-ARG SOURCE_DATE_EPOCH
+# Seconds since 1970: the time of every file, so that the same sources give the same layer.
+ARG SOURCE_DATE_EPOCH=1580601600
 # The seed: the order of a set in compiled code would be another in each build.
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONHASHSEED=0
 WORKDIR /src
@@ -38,9 +41,10 @@ RUN pip wheel --no-build-isolation --no-deps --no-index --wheel-dir dist . \
 # Nothing can be compiled later, on a read-only root. By hash and unchecked: no file time matters. The client's models
 # and API classes are loaded one by one when used, and the operator uses next to none of them.
 RUN /opt/awsbatch-operator/bin/python -m compileall -q --invalidation-mode unchecked-hash \
-      -x '/kubernetes/client/(api|models)/' /opt/awsbatch-operator/lib/python3.13/site-packages
+      -x '/kubernetes/client/(api|models)/' /opt/awsbatch-operator/lib/python3.13/site-packages \
+ && find /opt/awsbatch-operator -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 
-# No shell and no package manager; certificates of public authorities, time zones and a Python.
+# No shell and no package manager: a Python, time zones, and the certificates of public authorities.
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=dev
 ARG REVISION=unknown

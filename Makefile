@@ -52,6 +52,8 @@ lint: $(READY) ## everything that can be said without running it
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/api_docs.py --check
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict .github crds $(wildcard deploy) tests/deploy
 
 format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format $(CODE)

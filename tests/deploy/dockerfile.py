@@ -17,22 +17,14 @@ class Instruction:
     argument: str
 
 
-def stages() -> list[list[Instruction]]:
-    """One list a stage, each beginning with its FROM; before the first FROM stand only ARGs, which are left out."""
-    found: list[list[Instruction]] = []
+def stages() -> dict[str, list[Instruction]]:
+    """By the name that AS gives, the last one's being "final"; what stands before the first FROM is that of ""."""
+    found: dict[str, list[Instruction]] = {"": []}
     for instruction in _instructions((ROOT / "Dockerfile").read_text(encoding="utf-8")):
         if instruction.name == "FROM":
-            found.append([])
-        if found:
-            found[-1].append(instruction)
+            found[instruction.argument.partition(" AS ")[2] or "final"] = []
+        list(found.values())[-1].append(instruction)
     return found
-
-
-def base_images() -> dict[str, str]:
-    """The arguments before the first FROM, with their defaults."""
-    instructions = _instructions((ROOT / "Dockerfile").read_text(encoding="utf-8"))
-    before = instructions[: [each.name for each in instructions].index("FROM")]
-    return {name: image for each in before for name, _, image in [each.argument.partition("=")]}
 
 
 def arguments(stage: list[Instruction], name: str) -> list[str]:
@@ -42,13 +34,13 @@ def arguments(stage: list[Instruction], name: str) -> list[str]:
 
 def copied() -> set[str]:
     """Every path of the source tree that the image is made of: the sources of all COPYs from the build context."""
-    words = [shlex.split(each.argument) for stage in stages() for each in stage if each.name == "COPY"]
+    words = [shlex.split(each) for stage in stages().values() for each in arguments(stage, "COPY")]
     return {source for sources in words if not sources[0].startswith("--from=") for source in sources[:-1]}
 
 
 def what_is_dropped() -> str:
     """The shell command that takes what nobody opens out of site-packages; it runs in that folder."""
-    build = stages()[0]
+    build = stages()["build"]
     (place,) = (
         n for n, each in enumerate(build) if each.name == "WORKDIR" and each.argument.endswith("/site-packages")
     )

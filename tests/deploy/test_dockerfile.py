@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dockerfile import ROOT, admitted, arguments, base_images, copied, stages
+from deploy.dockerfile import ROOT, admitted, arguments, copied, stages
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
 def test_it_runs_as_a_user_that_kubernetes_can_tell_is_not_root() -> None:
-    assert arguments(stages()[-1], "USER") == ["65532:65532"]
+    assert arguments(stages()["final"], "USER") == ["65532:65532"]
 
 
 def test_the_arguments_of_the_container_are_those_of_the_command_line() -> None:
-    final = stages()[-1]
+    final = stages()["final"]
     (entrypoint,) = arguments(final, "ENTRYPOINT")
     (script,) = PROJECT["scripts"]
     assert json.loads(entrypoint) == [f"/opt/awsbatch-operator/bin/{script}"]
@@ -27,24 +27,28 @@ def test_the_arguments_of_the_container_are_those_of_the_command_line() -> None:
 
 
 def test_the_final_stage_needs_no_shell_and_kubernetes_does_the_probing() -> None:
-    names = {instruction.name for stage in stages() for instruction in stage}
+    names = {instruction.name for stage in stages().values() for instruction in stage}
     assert "HEALTHCHECK" not in names
-    assert "RUN" not in {instruction.name for instruction in stages()[-1]}
+    assert "RUN" not in {instruction.name for instruction in stages()["final"]}
 
 
-def test_both_bases_are_arguments_and_have_the_same_python() -> None:
-    bases = base_images()
-    assert [stage[0].argument for stage in stages()] == ["${BUILD_IMAGE} AS build", "${RUNTIME_IMAGE}"]
-    python = re.fullmatch(r"docker\.io/library/python:(3\.\d+)-slim-trixie", bases["BUILD_IMAGE"])
-    assert python
-    # trixie is Debian 13, whose Python is 3.13.
-    assert (python[1], bases["RUNTIME_IMAGE"]) == ("3.13", "gcr.io/distroless/python3-debian13:nonroot")
+def test_both_bases_can_be_given_and_have_the_same_python() -> None:
+    assert arguments(stages()[""], "ARG") == ["BUILD_IMAGE=python", "RUNTIME_IMAGE=distroless"]
+    assert {name: arguments(stage, "FROM") for name, stage in stages().items() if name} == {
+        # trixie is Debian 13, whose Python is 3.13.
+        "python": ["docker.io/library/python:3.13-slim-trixie AS python"],
+        "distroless": ["gcr.io/distroless/python3-debian13:nonroot AS distroless"],
+        "build": ["${BUILD_IMAGE} AS build"],
+        "final": ["${RUNTIME_IMAGE}"],
+    }
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     assert set(re.findall(r"python(3\.\d+)", text)) == {"3.13"}
 
 
 def test_every_package_is_installed_by_its_hash_or_built_here() -> None:
-    installs = re.findall(r"pip (?:--python \S+ )?(?:install|wheel)[^&]*", " ".join(arguments(stages()[0], "RUN")))
+    installs = re.findall(
+        r"pip (?:--python \S+ )?(?:install|wheel)[^&]*", " ".join(arguments(stages()["build"], "RUN"))
+    )
     assert len(installs) == 4
     for command in installs:
         locked = "--require-hashes" in command and "--only-binary :all:" in command
@@ -53,7 +57,7 @@ def test_every_package_is_installed_by_its_hash_or_built_here() -> None:
 
 
 def test_the_labels_say_what_it_is() -> None:
-    final = stages()[-1]
+    final = stages()["final"]
     (text,) = arguments(final, "LABEL")
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', text))
     assert {name: labels[name] for name in ("title", "description", "licenses")} == {
