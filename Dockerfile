@@ -10,8 +10,8 @@ FROM gcr.io/distroless/python3-debian13:nonroot AS distroless
 FROM ${BUILD_IMAGE} AS build
 # Seconds since 1970: the time of every file, so that the same sources give the same layer.
 ARG SOURCE_DATE_EPOCH=1580601600
-# The seed: the order of a set in compiled code would be another in each build.
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONHASHSEED=0
+# No compiled code but that of compileall, below: pip would leave some behind, with times in it.
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 
 # An environment without pip, whose python is the name that the runtime image has for its own.
