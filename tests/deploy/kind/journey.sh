@@ -4,18 +4,18 @@
 set -euo pipefail
 reason="INC-4711: runaway cost"
 
-job=$(curl --fail --silent --show-error --json '{"name": "train", "status": "RUNNING"}' "$1/_sandbox/seed" | jq --raw-output .result)
-kubectl apply --filename - <<EOF
+job=$(curl --fail --silent --show-error --json '{"name": "runaway", "status": "RUNNING"}' "$1/_sandbox/seed" | jq --raw-output .result)
+kubectl create --filename - <<EOF
 apiVersion: awsbatch.dev/v1alpha1
 kind: BatchJob
-metadata: {name: train, namespace: default}
+metadata: {name: runaway, namespace: default}
 spec: {jobId: $job}
 EOF
-wait=(kubectl wait batchjob/train --namespace default --timeout=60s)
+wait=(kubectl wait batchjob/runaway --namespace default --timeout=60s)
 "${wait[@]}" --for=jsonpath='{.status.phase}'=Running
-kubectl patch batchjob train --namespace default --type=merge --patch "{\"spec\":{\"terminate\":{\"reason\":\"$reason\"}}}"
+kubectl patch batchjob runaway --namespace default --type=merge --patch "{\"spec\":{\"terminate\":{\"reason\":\"$reason\"}}}"
 "${wait[@]}" --for=jsonpath='{.status.phase}'=Terminated
 "${wait[@]}" --for=jsonpath='{.status.statusReason}'="$reason"
 "${wait[@]}" --for=condition=Ready
-kubectl get batchjob train --namespace default --output wide
-kubectl delete batchjob train --namespace default
+kubectl get batchjob runaway --namespace default --output wide
+kubectl delete batchjob runaway --namespace default
