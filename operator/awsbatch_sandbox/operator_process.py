@@ -77,7 +77,8 @@ class OperatorProcess:
             with direct.open(f"http://{self.address}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as refusal:
-            return refusal.code, refusal.read().decode()
+            with refusal:  # or Python 3.14 complains, sooner or later
+                return refusal.code, refusal.read().decode()
         except OSError:
             return 0, ""
 
