@@ -118,6 +118,19 @@ def test_it_runs_until_sigterm(environment: Path, world: World, tmp_path: Path) 
     assert exit_code == 0, operator.last_words()
 
 
+def test_it_logs_in_as_a_pod_does(environment: Path, tmp_path: Path) -> None:
+    for name, text in (("token", "t0ken"), ("namespace", "ops"), ("ca.crt", "-----BEGIN CERTIFICATE-----")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    code = (
+        "import pathlib, sys; from awsbatch_operator.kube import credentials; "
+        "pod = {'KUBERNETES_SERVICE_HOST': '10.0.0.1', 'KUBERNETES_SERVICE_PORT': '443'}; "
+        "access = credentials.load(pod, pathlib.Path(sys.argv[1])); "
+        "print(access.server, access.namespace, access.headers())"
+    )
+    shown = _well(_run([environment / "bin" / "python", "-c", code, tmp_path]))
+    assert shown.stdout == "https://10.0.0.1:443 ops {'Authorization': 'Bearer t0ken'}\n"
+
+
 def test_every_service_that_gives_credentials_is_still_described(environment: Path) -> None:
     botocore = _site_packages(environment) / "botocore"
     code = "".join((botocore / name).read_text(encoding="utf-8") for name in ("credentials.py", "tokens.py"))
