@@ -26,12 +26,10 @@ def test_the_commands_of_the_sandbox_get_their_own_arguments(command: str) -> No
     assert (wrong.exit_code, "--bogus" in wrong.stderr) == (2, True)
 
 
-# jsonschema is not asked for: the Kubernetes client loads it where kubernetes-validate is installed, as it is for
-# development. That the operator runs without it is shown in tests/deploy/test_wheel.py.
 def test_the_sandbox_is_not_loaded_by_the_operator() -> None:
     code = (
         "import sys; from awsbatch_operator import cli, process; "
-        "print([name for name in sys.modules if name.startswith(('awsbatch_sandbox', 'celpy'))])"
+        "print([name for name in sys.modules if name.startswith(('awsbatch_sandbox', 'celpy', 'jsonschema'))])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert shown.stdout == "[]\n"
