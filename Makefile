@@ -62,6 +62,8 @@ lint: $(READY) ## everything that can be said without running it
 	$(BIN)/cfn-lint deploy/iam/template.yaml
 	$(BIN)/python tools/helm_chart.py lint
 	$(BIN)/python tools/install_yaml.py --check
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/yamllint --strict .github crds deploy tests/deploy
 
 format: $(READY) ## mend what ruff can mend
 	$(BIN)/ruff format $(CODE)
@@ -93,6 +95,7 @@ locks: $(READY) ## resolve the dependencies anew
 	$(UV_COMPILE) pyproject.toml -o locks/operator.txt
 	$(UV_COMPILE) --extra sandbox --group dev pyproject.toml -o locks/dev.txt
 	$(UV_COMPILE) --no-deps --group schemas -o locks/schemas.txt
+	$(UV_COMPILE) --group build --constraint locks/dev.txt -o locks/build.txt
 
 clean: ## forget .venv and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .sandbox .coverage*

@@ -4,6 +4,7 @@ import base64
 import os
 import signal
 import ssl
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,7 +79,10 @@ class Envtest(ControlPlane):
         try:
             with opener.open(url, timeout=5) as response:
                 return bool(response.status == 200)
-        except OSError:  # not listening yet, or 500 while it starts (HTTPError is one)
+        except urllib.error.HTTPError as starting:  # 500
+            starting.close()
+            return False
+        except OSError:  # not listening yet
             return False
 
     def _apiserver_flags(self) -> list[str]:

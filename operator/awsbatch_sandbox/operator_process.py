@@ -21,11 +21,20 @@ _FOREIGN: Final = ("AWS_", "AWSBATCH_OPERATOR_")
 
 
 class OperatorProcess:
-    """`flags` are those of `awsbatch-operator run`; a start after an end is a new process with the same ones."""
+    """`flags` are those of `awsbatch-operator run`; a start after an end is a new process with the same ones.
 
-    def __init__(self, environment: Mapping[str, str], directory: Path, flags: Sequence[str] = ()) -> None:
+    `program` starts the command line: this Python's, unless told otherwise.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        directory: Path,
+        flags: Sequence[str] = (),
+        program: Sequence[str | Path] = (sys.executable, "-m", "awsbatch_operator"),
+    ) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        argv = [sys.executable, "-m", "awsbatch_operator", "run", f"--http-address={self.address}", *flags]
+        argv = [*program, "run", f"--http-address={self.address}", *flags]
         self._child = Child("operator", argv, log=directory / "operator.log", environment=environment)
 
     def start(self) -> None:
@@ -68,7 +77,8 @@ class OperatorProcess:
             with direct.open(f"http://{self.address}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as refusal:
-            return refusal.code, refusal.read().decode()
+            with refusal:  # or Python 3.14 complains, sooner or later
+                return refusal.code, refusal.read().decode()
         except OSError:
             return 0, ""
 

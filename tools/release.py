@@ -1,0 +1,58 @@
+"""`python tools/release.py check v1.2.3`: the tag, the package and the chart are of one version; prints it.
+
+`python tools/release.py notes v1.2.3`: what the changelog says of it. Needs nothing but Python.
+"""  # noqa: INP001  # a script, run by its path
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+
+
+def versions(root: Path) -> dict[str, str]:
+    """What each file says; empty where it says nothing."""
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    package = "operator/awsbatch_operator/__init__.py"
+    chart = "deploy/helm/awsbatch-operator/Chart.yaml"
+    return {
+        "pyproject.toml: version": project["version"],
+        f"{package}: __version__": _find(r'^__version__ = "(.+)"$', root / package),
+        f"{chart}: version": _find(r"^version: \"?([^\"\s]+)", root / chart),
+        f"{chart}: appVersion": _find(r"^appVersion: \"?([^\"\s]+)", root / chart),
+    }
+
+
+def check(tag: str, root: Path = ROOT) -> list[str]:
+    """What is not as the tag has it, one line each."""
+    wanted = tag.removeprefix("v")
+    faults = [] if re.fullmatch(r"v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", tag) else [f"{tag} is no tag like v1.2.3"]
+    faults += [f"{place} is {found!r}, not {wanted!r}" for place, found in versions(root).items() if found != wanted]
+    return faults if notes(tag, root) else [*faults, f"CHANGELOG.md has no section [{wanted}]"]
+
+
+def notes(tag: str, root: Path = ROOT) -> str:
+    """The section of the changelog, without its heading; empty when there is none."""
+    heading = re.escape(f"## [{tag.removeprefix('v')}]")
+    changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.search(rf"^{heading}.*\n((?:(?!## ).*\n?)*)", changelog, re.MULTILINE)
+    return found[1].strip() if found else ""
+
+
+def _find(pattern: str, path: Path) -> str:
+    found = path.is_file() and re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def main(verb: str, tag: str) -> int:
+    faults = check(tag)
+    sys.stderr.writelines(f"{fault}\n" for fault in faults)
+    if not faults:
+        sys.stdout.write((tag.removeprefix("v") if verb == "check" else notes(tag)) + "\n")
+    return len(faults) and 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
