@@ -35,8 +35,9 @@ demo: $(READY) ## the main job, end to end, in the sandbox
 sandbox: $(READY) ## a world to play in; stays up until Ctrl-C
 	@$(BIN)/awsbatch-operator sandbox
 
-# Most of the time of the integration tests is waiting for a job to end: three workers share two cores well.
-PYTEST := -m pytest -n 3 --dist loadfile
+# Most of the time of the integration tests is waiting for a job to end: four workers share two cores well. The longest
+# files come first, so that no worker is left alone with one of them at the end.
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(addprefix tests/,chaos integration e2e deploy contract unit)
 
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
 	@$(BIN)/python $(PYTEST)
