@@ -12,6 +12,7 @@ JSON = dict[str, Any]
 class RemoteBatch:
     """Drives a served BatchSimulator at `url`; the verbs are those of BatchSimulator, with the same errors.
 
+    `place`: `account` and `region`, both or one of them, where a job or a call is told from others by them.
     One kept-alive connection, hence not for several threads at once. OSError when nothing answers.
     """
 
@@ -45,20 +46,23 @@ class RemoteBatch:
     def seed_many(self, n: int, **job: Any) -> list[str]:
         return cast("list[str]", self._do("seed_many", {"n": n, **job}))
 
-    def job(self, job_id: str) -> JSON:
-        return cast("JSON", self._do("job", {"job_id": job_id}))
+    def job(self, job_id: str, **place: str | None) -> JSON:
+        return cast("JSON", self._do("job", {"job_id": job_id, **place}))
 
-    def jobs(self) -> list[JSON]:
-        return cast("list[JSON]", self._do("jobs", {}))
+    def jobs(self, **place: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("jobs", place))
+
+    def accounts(self) -> list[str]:
+        return cast("list[str]", self._do("accounts", {}))
 
     def move(self, job_id: str, status: str, **fields: Any) -> None:
         self._do("move", {"job_id": job_id, "status": status, **fields})
 
-    def forget(self, job_id: str) -> None:
-        self._do("forget", {"job_id": job_id})
+    def forget(self, job_id: str, **place: str | None) -> None:
+        self._do("forget", {"job_id": job_id, **place})
 
-    def hide(self, job_id: str, looks: int = 1) -> None:
-        self._do("hide", {"job_id": job_id, "looks": looks})
+    def hide(self, job_id: str, looks: int = 1, **place: str | None) -> None:
+        self._do("hide", {"job_id": job_id, "looks": looks, **place})
 
     def advance(self, seconds: float) -> None:
         self._do("advance", {"seconds": seconds})
@@ -69,11 +73,17 @@ class RemoteBatch:
     def clear_faults(self) -> None:
         self._do("clear_faults", {})
 
-    def limit(self, rate: float | None, burst: float | None = None) -> None:
-        self._do("limit", {"rate": rate, "burst": burst})
+    def limit(self, rate: float | None, burst: float | None = None, **place: str | None) -> None:
+        self._do("limit", {"rate": rate, "burst": burst, **place})
 
-    def calls(self, operation: str | None = None, since: int = 0) -> list[JSON]:
-        return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since}))
+    def deny(self, operation: str = "*", **denial: str | None) -> None:
+        self._do("deny", {"operation": operation, **denial})
+
+    def clear_denials(self) -> None:
+        self._do("clear_denials", {})
+
+    def calls(self, operation: str | None = None, since: int = 0, **place: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since, **place}))
 
     def counts(self) -> dict[str, int]:
         return cast("dict[str, int]", self._do("counts", {}))
@@ -81,8 +91,8 @@ class RemoteBatch:
     def clear_calls(self) -> None:
         self._do("clear_calls", {})
 
-    def terminate_requests(self) -> list[JSON]:
-        return cast("list[JSON]", self._do("terminate_requests", {}))
+    def terminate_requests(self, **place: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("terminate_requests", place))
 
     def settings(self, **changes: Any) -> JSON:
         return cast("JSON", self._do("settings", changes))

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from awsbatch_sandbox.batch import BatchSimulator
-from awsbatch_sandbox.batch.operations import Caller
+from awsbatch_sandbox.batch.credentials import Caller
+from awsbatch_sandbox.batch.signature import SignedRequest, sign
 
 START = 1_700_000_000.0
 HERE = Caller(account="123456789012", region="eu-west-1")
@@ -14,6 +15,15 @@ HERE = Caller(account="123456789012", region="eu-west-1")
 def frozen(**settings: Any) -> BatchSimulator:
     """A simulator whose clock stands still until it is advanced."""
     return BatchSimulator(now=lambda: START, **settings)
+
+
+def signed(path: str, body: Any = None, *, at: float = START, **signer: Any) -> dict[str, Any]:
+    """`data` and `headers` of a call, for aiohttp. `signer`: access_key, secret, region, service; and token."""
+    raw = b"" if body is None else json.dumps(body).encode()
+    token = signer.pop("token", None)
+    headers = {"host": "batch.test"} | ({} if token is None else {"x-amz-security-token": token})
+    who = {"access_key": "sandbox", "secret": "sandbox", "region": HERE.region} | signer
+    return {"data": raw, "headers": sign(SignedRequest("POST", path, headers, raw), at=at, **who)}
 
 
 @dataclass
