@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 JSON = dict[str, Any]
 
 
-class RemoteBatch:
-    """Drives a served BatchSimulator at `url`; the verbs are those of BatchSimulator, with the same errors.
+class Remote:
+    """Drives a served simulator at `url`.
 
-    `place`: `account` and `region`, both or one of them, where a job or a call is told from others by them.
     One kept-alive connection, hence not for several threads at once. OSError when nothing answers.
     """
 
@@ -39,6 +38,41 @@ class RemoteBatch:
         except OSError:
             return False
         return status == 200
+
+    def _do(self, verb: str, arguments: JSON) -> Any:
+        status, raw = self._exchange("POST", f"/_sandbox/{verb}", json.dumps(arguments).encode())
+        answer = json.loads(raw)
+        if status == 404:
+            raise LookupError(answer["error"])
+        if status != 200:
+            raise ValueError(answer["error"])
+        return answer["result"]
+
+    def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        """A kept-alive connection may have been closed while it was idle: then once more on a new one."""
+        headers = {"Content-Type": "application/json"}
+        for last in (False, True):
+            try:
+                self._connection.request(method, path, body, headers)
+                response = self._connection.getresponse()
+                return response.status, response.read()
+            except (
+                http.client.RemoteDisconnected,
+                ConnectionResetError,
+                BrokenPipeError,
+                http.client.CannotSendRequest,
+            ):
+                self._connection.close()
+                if last:
+                    raise
+        raise AssertionError("unreachable: the last try returns or raises")
+
+
+class RemoteBatch(Remote):
+    """The verbs are those of BatchSimulator, with the same errors.
+
+    `place`: `account` and `region`, both or one of them, where a job or a call is told from others by them.
+    """
 
     def seed(self, **job: Any) -> str:
         return cast("str", self._do("seed", job))
@@ -96,31 +130,3 @@ class RemoteBatch:
 
     def settings(self, **changes: Any) -> JSON:
         return cast("JSON", self._do("settings", changes))
-
-    def _do(self, verb: str, arguments: JSON) -> Any:
-        status, raw = self._exchange("POST", f"/_sandbox/{verb}", json.dumps(arguments).encode())
-        answer = json.loads(raw)
-        if status == 404:
-            raise LookupError(answer["error"])
-        if status != 200:
-            raise ValueError(answer["error"])
-        return answer["result"]
-
-    def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
-        """A kept-alive connection may have been closed while it was idle: then once more on a new one."""
-        headers = {"Content-Type": "application/json"}
-        for last in (False, True):
-            try:
-                self._connection.request(method, path, body, headers)
-                response = self._connection.getresponse()
-                return response.status, response.read()
-            except (
-                http.client.RemoteDisconnected,
-                ConnectionResetError,
-                BrokenPipeError,
-                http.client.CannotSendRequest,
-            ):
-                self._connection.close()
-                if last:
-                    raise
-        raise AssertionError("unreachable: the last try returns or raises")

@@ -42,14 +42,21 @@ def application(simulator: BatchSimulator) -> web.Application:
         app.router.add_post(path, _wire(simulator.gateway, operation))
     for method, operation in TAGS.items():
         app.router.add_route(method, "/v1/tags/{arn:.+}", _wire(simulator.gateway, operation))
-    control.add_routes(app.router, simulator)
+    control.add_routes(app.router, simulator, control.VERBS)
     return app
 
 
 @asynccontextmanager
 async def serve(simulator: BatchSimulator, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve until the block ends; gives the URL. Port 0 takes a free one."""
-    runner = web.AppRunner(application(simulator), access_log=None, shutdown_timeout=1.0, keepalive_timeout=3600)
+    async with listen(application(simulator), host, port) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listen(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    """The URL at which it is served until the block ends."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=3600)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
