@@ -1,6 +1,7 @@
 """Calls to a simulated Batch without a socket."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,13 +18,20 @@ def frozen(**settings: Any) -> BatchSimulator:
     return BatchSimulator(now=lambda: START, **settings)
 
 
-def signed(path: str, body: Any = None, *, at: float = START, **signer: Any) -> dict[str, Any]:
-    """`data` and `headers` of a call, for aiohttp. `signer`: access_key, secret, region, service; and token."""
+def signed(
+    path: str,
+    body: Any = None,
+    *,
+    at: float = START,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **signer: str,
+) -> dict[str, Any]:
+    """`data` and `headers` of a call, for aiohttp. `signer`: access_key, secret, region, service."""
     raw = b"" if body is None else json.dumps(body).encode()
-    token = signer.pop("token", None)
-    headers = {"host": "batch.test"} | ({} if token is None else {"x-amz-security-token": token})
+    named = {"host": "batch.test", **(headers or {})} | ({} if token is None else {"x-amz-security-token": token})
     who = {"access_key": "sandbox", "secret": "sandbox", "region": HERE.region} | signer
-    return {"data": raw, "headers": sign(SignedRequest("POST", path, headers, raw), at=at, **who)}
+    return {"data": raw, "headers": sign(SignedRequest("POST", path, named, raw), at=at, **who)}
 
 
 @dataclass
