@@ -24,8 +24,8 @@ class World:
     """Everything is up and the CRD established inside the `with` block, save the operator, which is started by hand.
 
     `control_plane` as of --control-plane, or a control plane that runs already and goes on. `grace` is how many
-    seconds a job takes to end after TerminateJob. `flags` are those of the operator. With `roles` there is STS too, as
-    `sts`, and the operator is led to it.
+    seconds a job takes to end after TerminateJob. `flags` and `environment` are those of the operator. With `roles`
+    there is STS too, as `sts`, and the operator is led to it.
     """
 
     batch: RemoteBatch
@@ -79,13 +79,13 @@ class World:
         self._ends.callback(self.cluster.close)
         if not plane.knows_batch_jobs:
             establish(self.cluster)
-        environment = operator_environment(plane.kubeconfig, self.cache, batch_url)
+        self.environment = operator_environment(plane.kubeconfig, self.cache, batch_url)
         if self._roles:
             # There by now: STS is announced before Batch.
             sts_url = self._sts_announcement.read_text("utf-8").strip()
             self.sts = self._ends.enter_context(RemoteSts(sts_url))
-            environment["AWS_ENDPOINT_URL_STS"] = self.sts.url
-        self.operator = OperatorProcess(environment, self.directory, self._flags)
+            self.environment["AWS_ENDPOINT_URL_STS"] = sts_url
+        self.operator = OperatorProcess(self.environment, self.directory, self._flags)
         self._ends.callback(self._stop_operator)
 
     def _plane(self) -> ControlPlane:
