@@ -100,6 +100,8 @@ def test_a_dependency_is_a_job_of_the_same_place(here: Wire, there: Wire) -> Non
     seed(here, job_id=ID)
     here.batch.move(ID, "SUCCEEDED", account=HERE.account, region=HERE.region)
     assert there.look(held)["status"] == "PENDING"
+    here.batch.move(ID, "SUCCEEDED", account=there.caller.account, region=there.caller.region)
+    assert there.look(held)["status"] == "RUNNABLE"
 
 
 def test_retention_and_forgetting_end_one_of_two(here: Wire, there: Wire) -> None:
@@ -257,6 +259,12 @@ def test_the_bulk_call_refuses_job_by_job(batch: BatchSimulator) -> None:
     )
     assert [one["job_id"] for one in batch.terminate_requests()] == [ours]
     assert batch.job(theirs)["is_terminated"] is False
+
+
+def test_a_role_that_may_nothing_is_told_so_by_the_bulk_call_for_each_job(batch: BatchSimulator) -> None:
+    batch.deny(role=ROLE)
+    status, answer = Wire(batch, TEAM_A).call("TerminateJobs", jobs=["x", "y"], reason="r")
+    assert (status, answer["successful"], [one["job"] for one in answer["errors"]]) == (200, [], ["x", "y"])
 
 
 @pytest.mark.parametrize("carry", [False, True])

@@ -157,6 +157,15 @@ def test_what_was_changed_after_it_was_signed_is_refused(batch: BatchSimulator, 
     assert words in body
 
 
+def test_every_header_that_a_client_chose_to_sign_is_covered(batch: BatchSimulator) -> None:
+    call = signed(PATH, {"jobs": ["x"]}, headers={"user-agent": "boto3", "accept": "a,  b"})
+    asked = SignedRequest("POST", PATH, call["headers"], call["data"])
+    assert answer(batch, asked).status == 200
+    assert answer(batch, header("accept", "a, b")(asked)).status == 200, "blanks in a row count as one"
+    for name in ("user-agent", "accept"):
+        assert refusal(batch, header(name, "another")(asked))[:2] == (403, "InvalidSignatureException")
+
+
 def test_a_header_that_vouches_for_another_body_is_no_proof_of_this_one(batch: BatchSimulator) -> None:
     digest = "0" * 64
     headers = {"host": "batch.test", "x-amz-content-sha256": digest}
