@@ -2,7 +2,6 @@
 
 import datetime as dt
 import hashlib
-import hmac
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -105,7 +104,7 @@ class Verifier:
         credential = self._credential(scope, request.headers.get(_TOKEN), now)
         self._check_time(request.headers["x-amz-date"], now)
         ours = Calculation(request, signed, scope, credential.secret)
-        if not (ours.covers_body and hmac.compare_digest(ours.signature, parameters["Signature"])):
+        if not (ours.covers_body and ours.signature == parameters["Signature"]):
             raise SignatureError(Problem.INVALID, f"{_NO_MATCH}\n\n{ours.as_aws_shows_it()}")
         return credential
 

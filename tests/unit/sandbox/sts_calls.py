@@ -1,6 +1,5 @@
 """Calls to a simulated STS without a socket and without moto."""
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
@@ -8,30 +7,11 @@ from urllib.parse import urlencode
 from awsbatch_sandbox.batch import BatchSimulator
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
 from awsbatch_sandbox.sts import StsSimulator
-from awsbatch_sandbox.sts.query import NAMESPACE, Form, Reply
+from awsbatch_sandbox.sts.query import Form
+from fakes.sts import FakeMoto
 from unit.sandbox.batch_wire_calls import START, frozen
 
 ROLE = "arn:aws:iam::222222222222:role/teams/batch-team-a"
-
-
-@dataclass
-class FakeMoto:
-    """Gives out numbered credentials that live as long as was asked for."""
-
-    asked: list[Form] = field(default_factory=list)
-
-    def __call__(self, form: Form) -> Reply:
-        self.asked.append(form)
-        number = len(self.asked)
-        ends = dt.datetime.fromtimestamp(START + int(form["DurationSeconds"]), dt.UTC).isoformat()
-        facts = {
-            "AccessKeyId": f"ASIA{number}",
-            "SecretAccessKey": f"secret-{number}",
-            "SessionToken": f"token-{number}",
-        }
-        inner = "".join(f"<{name}>{value}</{name}>" for name, value in (facts | {"Expiration": ends}).items())
-        result = f"<AssumeRoleResult><Credentials>{inner}</Credentials></AssumeRoleResult>"
-        return Reply(200, f'<AssumeRoleResponse xmlns="{NAMESPACE}">{result}</AssumeRoleResponse>'.encode())
 
 
 @dataclass
@@ -39,7 +19,7 @@ class Sts:
     """A simulated STS beside a simulated Batch, and one who calls it."""
 
     batch: BatchSimulator = field(default_factory=frozen)
-    moto: FakeMoto = field(default_factory=FakeMoto)
+    moto: FakeMoto = field(default_factory=lambda: FakeMoto(lambda: START))
 
     def __post_init__(self) -> None:
         self.simulator = StsSimulator(self.batch.credentials, self.batch.aws_time, self.moto)

@@ -1,11 +1,14 @@
 """STS of the sandbox: who may assume a role, on which terms, and what is recorded of it."""
 
+import asyncio
 import re
 from typing import Any
 
+import aiohttp
 import pytest
 
 from awsbatch_sandbox.batch.signature import SignedRequest
+from awsbatch_sandbox.sts import RemoteSts, serve
 from unit.sandbox.batch_wire_calls import START, Wire, signed
 from unit.sandbox.sts_calls import ROLE, Sts, tags
 
@@ -261,3 +264,26 @@ def test_an_action_that_the_sandbox_does_not_have_is_refused(sts: Sts) -> None:
     status, error, body = sts.call("GetSessionToken")
     assert (status, error) == (400, "InvalidAction")
     assert "Could not find operation GetSessionToken for version 2011-06-15" in body
+
+
+async def test_it_is_served_with_its_control_verbs(sts: Sts) -> None:
+    form = {"Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": ROLE, "RoleSessionName": "operator"}
+    asked = sts.request(form)
+    async with serve(sts.simulator) as url, aiohttp.ClientSession(url) as session:
+
+        def drive() -> None:
+            with RemoteSts(url) as remote:
+                assert remote.health()
+                remote.trust("*", refuses="AccessDenied")
+                remote.clear_trust()
+                assert (remote.calls(), remote.expire()) == ([], 0)
+                remote.clear_calls()
+                with pytest.raises(ValueError, match="refuses must be one of AccessDenied"):
+                    remote.trust(ROLE, refuses="Gremlin")
+
+        await asyncio.to_thread(drive)
+        async with session.post("/", data=asked.body, headers=dict(asked.headers)) as answer:
+            assert (answer.status, answer.content_type) == (200, "text/xml")
+            assert "<AccessKeyId>ASIA1</AccessKeyId>" in await answer.text()
+        async with session.post("/_sandbox/seed") as answer:
+            assert (answer.status, "use one of trust" in (await answer.json())["error"]) == (404, True)
