@@ -4,15 +4,19 @@ import http.client
 import json
 import random
 import threading
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
+from awsbatch_sandbox.batch.signature import SignedRequest, sign
 from awsbatch_sandbox.operator_process import REGION, sandbox_aws
 
 ITS_JOB: Final = "00000000-0000-4000-8000-00000000feed"
 """The job that it describes, and that nobody else asks for: so its calls are told from others in the record."""
+_PATH: Final = "/v1/describejobs"
+_BODY: Final = json.dumps({"jobs": [ITS_JOB]}).encode()
 
 
 class Neighbour:
@@ -23,9 +27,8 @@ class Neighbour:
 
     def __init__(self, batch_url: str, *, rate: float, at_once: int = 1, region: str = REGION) -> None:
         self._address = urlsplit(batch_url).netloc
-        key = sandbox_aws(batch_url)["AWS_ACCESS_KEY_ID"]
-        scope = f"Credential={key}/20260101/{region}/batch/aws4_request"
-        self._headers = {"Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=0"}
+        aws = sandbox_aws(batch_url)
+        self._key, self._secret, self._region = aws["AWS_ACCESS_KEY_ID"], aws["AWS_SECRET_ACCESS_KEY"], region
         self._at_once, self._every = at_once, at_once / rate
         self._chance = random.Random(7)
         self._left = threading.Event()
@@ -47,12 +50,16 @@ class Neighbour:
         try:
             while not self._left.wait(self._every * self._chance.uniform(0.9, 1.1)):
                 for _ in range(self._at_once):
-                    connection.request("POST", "/v1/describejobs", json.dumps({"jobs": [ITS_JOB]}), self._headers)
+                    connection.request("POST", _PATH, _BODY, self._headers())
                     connection.getresponse().read()
         except OSError as error:
             self._failed = error
         finally:
             connection.close()
+
+    def _headers(self) -> dict[str, str]:
+        request = SignedRequest("POST", _PATH, {"host": self._address}, _BODY)
+        return sign(request, at=time.time(), region=self._region, access_key=self._key, secret=self._secret)
 
 
 def is_its(call: Mapping[str, Any]) -> bool:

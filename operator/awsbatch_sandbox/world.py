@@ -13,6 +13,7 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import ControlPlane, choose, crd_file
 from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_environment
 from awsbatch_sandbox.processes import Child, wait_for
+from awsbatch_sandbox.sts.remote import RemoteSts
 
 QUICK: Final = ("--look-running=500ms", "--look-pending=500ms")
 """Cadence of a world that people watch: the defaults are made for thousands of jobs."""
@@ -23,15 +24,24 @@ class World:
     """Everything is up and the CRD established inside the `with` block, save the operator, which is started by hand.
 
     `control_plane` as of --control-plane, or a control plane that runs already and goes on. `grace` is how many
-    seconds a job takes to end after TerminateJob. `flags` are those of the operator.
+    seconds a job takes to end after TerminateJob. `flags` and `environment` are those of the operator. With `roles`
+    there is STS too, as `sts`, and the operator is led to it.
     """
 
     batch: RemoteBatch
+    sts: RemoteSts
     cluster: Cluster
     operator: OperatorProcess
 
-    def __init__(self, control_plane: str | ControlPlane = "auto", *, grace: float, flags: Sequence[str] = ()) -> None:
-        self._asked, self._grace, self._flags = control_plane, grace, flags
+    def __init__(
+        self,
+        control_plane: str | ControlPlane = "auto",
+        *,
+        grace: float,
+        flags: Sequence[str] = (),
+        roles: bool = False,
+    ) -> None:
+        self._asked, self._grace, self._flags, self._roles = control_plane, grace, flags, roles
         self._ends = ExitStack()
         self.control_plane: ControlPlane
 
@@ -45,9 +55,9 @@ class World:
         self._ends.close()
 
     def seed(self, name: str, **job: Any) -> str:
-        """A job in Batch and the object that names it; gives the job's id."""
+        """A job in Batch and the object that names it, and its region where that is told; gives the job's id."""
         job_id = self.batch.seed(name=name, **job)
-        self.cluster.create(name, job_id)
+        self.cluster.create(name, job_id, **({"region": job["region"]} if "region" in job else {}))
         return job_id
 
     @contextmanager
@@ -69,8 +79,13 @@ class World:
         self._ends.callback(self.cluster.close)
         if not plane.knows_batch_jobs:
             establish(self.cluster)
-        environment = operator_environment(plane.kubeconfig, self.cache, batch_url)
-        self.operator = OperatorProcess(environment, self.directory, self._flags)
+        self.environment = operator_environment(plane.kubeconfig, self.cache, batch_url)
+        if self._roles:
+            # There by now: STS is announced before Batch.
+            sts_url = self._sts_announcement.read_text("utf-8").strip()
+            self.sts = self._ends.enter_context(RemoteSts(sts_url))
+            self.environment["AWS_ENDPOINT_URL_STS"] = sts_url
+        self.operator = OperatorProcess(self.environment, self.directory, self._flags)
         self._ends.callback(self._stop_operator)
 
     def _plane(self) -> ControlPlane:
@@ -85,6 +100,8 @@ class World:
     def _launch_batch(self) -> Child:
         module = [sys.executable, "-m", "awsbatch_sandbox.batch"]
         flags = [f"--announce={self._announcement}", f"--grace={self._grace}", f"--region={REGION}"]
+        if self._roles:
+            flags.append(f"--sts-announce={self._sts_announcement}")
         batch = Child("Batch simulator", [*module, *flags], log=self.directory / "batch.log")
         batch.start()
         self._ends.callback(batch.stop)
@@ -96,6 +113,10 @@ class World:
 
     def _announced(self) -> str | None:
         return self._announcement.read_text("utf-8").strip() if self._announcement.exists() else None
+
+    @property
+    def _sts_announcement(self) -> Path:
+        return self.directory / "sts.url"
 
     def _stop_operator(self) -> None:
         if self.operator.running:

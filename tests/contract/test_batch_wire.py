@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +18,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.retries import standard
 
 from awsbatch_sandbox.batch import RemoteBatch
+from awsbatch_sandbox.batch.signature import SignedRequest, sign
 
 REGION = "eu-west-1"
 KINDS: dict[str, dict[str, Any]] = {
@@ -98,10 +101,10 @@ def client_for(batch: RemoteBatch, *, region: str = REGION, access_key: str = "s
 
 def raw(batch: RemoteBatch, operation: str, **body: Any) -> Any:
     """The answer before botocore drops what its model does not know."""
-    scope = f"AWS4-HMAC-SHA256 Credential=sandbox/20261123/{REGION}/batch/aws4_request, SignedHeaders=host, Signature=0"
-    request = urllib.request.Request(
-        f"{batch.url}/v1/{operation.lower()}", json.dumps(body).encode(), {"Authorization": scope}
-    )
+    path, data = f"/v1/{operation.lower()}", json.dumps(body).encode()
+    unsigned = SignedRequest("POST", path, {"host": urllib.parse.urlsplit(batch.url).netloc}, data)
+    headers = sign(unsigned, at=time.time(), region=REGION, access_key="sandbox", secret="sandbox")
+    request = urllib.request.Request(batch.url + path, data, headers)
     with urllib.request.urlopen(request) as answer:
         return json.load(answer)
 

@@ -2,11 +2,10 @@
 
 import inspect
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 
 from aiohttp import web
-
-from awsbatch_sandbox.batch.simulator import BatchSimulator
 
 PREFIX: Final = "/_sandbox"
 VERBS: Final = (
@@ -14,6 +13,7 @@ VERBS: Final = (
     "seed_many",
     "job",
     "jobs",
+    "accounts",
     "move",
     "forget",
     "hide",
@@ -21,6 +21,8 @@ VERBS: Final = (
     "fault",
     "clear_faults",
     "limit",
+    "deny",
+    "clear_denials",
     "calls",
     "counts",
     "clear_calls",
@@ -29,21 +31,23 @@ VERBS: Final = (
 )
 
 
-def add_routes(router: web.UrlDispatcher, simulator: BatchSimulator) -> None:
+def add_routes(router: web.UrlDispatcher, simulator: object, verbs: Sequence[str]) -> None:
+    """`verbs`: names of methods of the simulator."""
+
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
 
     async def verb(request: web.Request) -> web.Response:
-        return _run(simulator, request.match_info["verb"], await request.read())
+        return _run(simulator, verbs, request.match_info["verb"], await request.read())
 
     router.add_get(f"{PREFIX}/health", health)
     router.add_post(f"{PREFIX}/{{verb}}", verb)
 
 
-def _run(simulator: BatchSimulator, verb: str, raw: bytes) -> web.Response:
+def _run(simulator: object, verbs: Sequence[str], verb: str, raw: bytes) -> web.Response:
     """400 for a wrong argument, 404 for a job or verb that is not there; {"error": ...} says what to do."""
-    if verb not in VERBS:
-        return _refusal(404, f"{verb!r} is not a control verb; use one of {', '.join(VERBS)}")
+    if verb not in verbs:
+        return _refusal(404, f"{verb!r} is not a control verb; use one of {', '.join(verbs)}")
     method = getattr(simulator, verb)
     try:
         arguments = json.loads(raw or b"{}")

@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from awsbatch_sandbox.batch.clock import Clock
-from awsbatch_sandbox.batch.faults import REPLIES, THROTTLED, Fault, Faults, Limits
-from awsbatch_sandbox.batch.operations import Caller, Operations
+from awsbatch_sandbox.batch.credentials import Caller
+from awsbatch_sandbox.batch.faults import REPLIES, THROTTLED, Fault, Faults
+from awsbatch_sandbox.batch.limits import Limits
+from awsbatch_sandbox.batch.operations import Operations
 from awsbatch_sandbox.batch.recorder import Recorder
 from awsbatch_sandbox.batch.replies import Reply, error, ok
+from awsbatch_sandbox.batch.signature import SignatureError, SignedRequest, Verifier
 
 RESET = Reply(0, b"")
 
@@ -38,16 +41,35 @@ class Gateway:
     """What stands in front of the operations, as API Gateway does on AWS."""
 
     def __init__(
-        self, *, clock: Clock, operations: Operations, faults: Faults, limits: Limits, recorder: Recorder
+        self,
+        *,
+        clock: Clock,
+        verifier: Verifier,
+        operations: Operations,
+        faults: Faults,
+        limits: Limits,
+        recorder: Recorder,
     ) -> None:
         self._clock = clock
+        self._verifier = verifier
         self._operations = operations
         self._faults = faults
         self._limits = limits
         self._recorder = recorder
 
-    def account_of(self, access_key: str) -> str:
-        return self._operations.account_of(access_key)
+    def receive(self, operation: str, request: SignedRequest, path_values: dict[str, Any] | None = None) -> Call:
+        """A request has arrived: who sent it, and what may come of it."""
+        try:
+            credential, region = self._verifier.verify(request)
+        except SignatureError as wrong:
+            return self._unsigned(operation, wrong)
+        return self.admit(operation, Caller.of(credential, region), request.body, path_values)
+
+    def _unsigned(self, operation: str, wrong: SignatureError) -> Call:
+        """Such a call goes no further: it costs its account nothing, and no fault is spent on it."""
+        caller = Caller("", wrong.region, wrong.access_key)
+        record = self._recorder.arrived(operation, caller, [], None, self._clock.wall())
+        return Call(operation, caller, {}, [], record, None, error(403, wrong.problem.value, wrong.message))
 
     def admit(self, operation: str, caller: Caller, raw: bytes, path_values: dict[str, Any] | None = None) -> Call:
         """A call has arrived: parse, record, throttle, look for a fault that hits it. It has no effect yet."""
@@ -62,10 +84,10 @@ class Gateway:
         job_ids = _job_ids(body)
         record = self._recorder.arrived(operation, caller, job_ids, body.get("reason"), self._clock.wall())
         fault = None
-        if not self._limits.admits(caller.account, caller.region, self._clock.now_ms()):
+        if not self._limits.admits(caller.place, self._clock.now_ms()):
             refused = THROTTLED
         elif refused is None:
-            fault = self._faults.take(operation, job_ids, caller.region, caller.account)
+            fault = self._faults.take(operation, job_ids, caller)
         return Call(operation, caller, body, job_ids, record, fault, refused)
 
     def perform(self, call: Call) -> Reply:
@@ -79,7 +101,7 @@ class Gateway:
             reply = self._refuse_in_bulk(call, fault)
         else:
             acted = self._act(call, call.body) if fault.act_then else None
-            answer = RESET if fault.kind == "reset" else REPLIES[fault.kind](call.operation)
+            answer = RESET if fault.kind == "reset" else REPLIES[fault.kind](call.operation, call.caller)
             reply = replace(answer, effective=acted.effective if acted else ())
         call.record["http_status"] = reply.status
         call.record["error"] = "reset" if reply is RESET or reply.status == 0 else reply.error_type

@@ -11,6 +11,7 @@ from awsbatch_sandbox.batch.seeds import (
     RUNNING,
     SUBMITTED,
     SUCCEEDED,
+    Place,
     Seed,
 )
 
@@ -76,6 +77,10 @@ class Job:
     @property
     def is_multinode(self) -> bool:
         return self.seed.kind == "multinode" and self.parent is None
+
+    @property
+    def place(self) -> Place:
+        return Place(self.seed.account, self.seed.region)
 
     @property
     def arn(self) -> str:

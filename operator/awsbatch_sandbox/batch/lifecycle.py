@@ -13,6 +13,7 @@ from awsbatch_sandbox.batch.jobs import (
     close_attempt,
     open_attempt,
 )
+from awsbatch_sandbox.batch.register import Register
 from awsbatch_sandbox.batch.seeds import (
     FAILED,
     FINISHED,
@@ -23,6 +24,7 @@ from awsbatch_sandbox.batch.seeds import (
     STARTING,
     SUBMITTED,
     SUCCEEDED,
+    Place,
 )
 from awsbatch_sandbox.batch.settings import Settings
 
@@ -50,34 +52,34 @@ def _flag(job: Job, *, cancelled: bool) -> None:
 
 
 class Lifecycle:
-    """All jobs by id, and every rule by which they change. Times are epoch milliseconds."""
+    """All jobs, and every rule by which they change. Times are epoch milliseconds."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.jobs: dict[str, Job] = {}
+        self.jobs = Register()
         self.timers = Timers()
-        self._dependents: dict[str, list[Job]] = {}
+        self._dependents: dict[tuple[Place, str], list[Job]] = {}
 
     def add(self, job: Job, now: int) -> None:
-        if job.job_id in self.jobs:
+        if self.jobs.find(job.place, job.job_id) is not None:
             raise ValueError(f"job_id {job.job_id} exists already: forget it first or choose another")
         for one in (job, *job.children):
-            self.jobs[one.job_id] = one
+            self.jobs.add(one)
             for dependency in job.seed.depends_on:
-                self._dependents.setdefault(dependency, []).append(one)
+                self._dependents.setdefault((one.place, dependency), []).append(one)
             self._arm(one, now)
 
     def forget(self, job: Job) -> None:
         for one in (job, *job.children):
-            self.jobs.pop(one.job_id, None)
+            self.jobs.remove(one)
 
     def held(self, job: Job) -> bool:
         """Waits for a dependency that is still alive; one that Batch does not know counts as ended."""
-        return any(self._alive(dependency) for dependency in job.seed.depends_on)
+        return any(one is not None and not one.finished for one in self._dependencies(job))
 
-    def _alive(self, job_id: str) -> bool:
-        job = self.jobs.get(job_id)
-        return job is not None and not job.finished
+    def _dependencies(self, job: Job) -> Iterator[Job | None]:
+        """Jobs of the same account and region: ids do not reach further."""
+        return (self.jobs.find(job.place, dependency) for dependency in job.seed.depends_on)
 
     def terminate(self, job: Job, reason: str, now: int) -> bool:
         """TerminateJob; True if it changed anything. Asking again keeps the first reason and its grace."""
@@ -172,16 +174,15 @@ class Lifecycle:
             self.enter(parent, now_is, at, Outcome(reason=reason))
 
     def _release(self, ended: Job, at: int) -> None:
-        for job in self._dependents.pop(ended.job_id, ()):
+        for job in self._dependents.pop((ended.place, ended.job_id), ()):
             if job.status == PENDING and not job.is_array and not self.held(job):
                 self._dependencies_ended(job, at)
 
     def _dependencies_ended(self, job: Job, at: int) -> None:
-        known = (self.jobs.get(dependency) for dependency in job.seed.depends_on)
         if job.flagged:
             if not job.seed.stuck:
                 self.enter(job, FAILED, at, Outcome(reason=job.end_reason))
-        elif any(one is not None and one.status == FAILED for one in known):
+        elif any(one is not None and one.status == FAILED for one in self._dependencies(job)):
             self.enter(job, FAILED, at, Outcome(reason=DEPENDENCY_FAILED))
         else:
             self.enter(job, RUNNABLE, at)
@@ -234,13 +235,13 @@ class Lifecycle:
 
     def arm_all_retentions(self) -> None:
         """After the retention was changed: timers that are set may be too late."""
-        for job in self.jobs.values():
+        for job in self.jobs:
             if job.finished and job.parent is None:
                 self.arm_retention(job)
 
     def _expire(self, job: Job, due: int) -> None:
         """Forget, unless the job moved on or the retention has grown since the timer was set."""
-        if job.stopped_at is None or self.jobs.get(job.job_id) is not job:
+        if job.stopped_at is None or job not in self.jobs:
             return
         if job.stopped_at + int(self.settings.retention * 1000) > due:
             self.arm_retention(job)

@@ -3,12 +3,13 @@
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from awsbatch_sandbox.batch import listing, submission
+from awsbatch_sandbox.batch.credentials import Caller
 from awsbatch_sandbox.batch.jobs import Job
 from awsbatch_sandbox.batch.lifecycle import Lifecycle
+from awsbatch_sandbox.batch.permissions import OF_ONE_JOB, Permissions, denied
 from awsbatch_sandbox.batch.replies import RefusedError, Reply, client_exception, error, ok
 from awsbatch_sandbox.batch.wire import rendered
 
@@ -19,22 +20,15 @@ _ANY_ID = re.compile(r"[a-zA-Z_0-9-]{1,128}([:#][0-9]{1,5})?")
 _STRICT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}([:#](0|[1-9][0-9]{0,4}))?")
 
 Body = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, from the credential of the signature. Several access keys may belong to one account."""
-
-    account: str
-    region: str
-    access_key: str = "sandbox"
+Act = Callable[[Caller, str, str, int], bool]
 
 
 class Operations:
     """Every operation sees only the jobs of its caller's account and region."""
 
-    def __init__(self, lifecycle: Lifecycle, dice: random.Random) -> None:
+    def __init__(self, lifecycle: Lifecycle, permissions: Permissions, dice: random.Random) -> None:
         self._lifecycle = lifecycle
+        self._permissions = permissions
         self._dice = dice
         self._table: dict[str, Callable[[Caller, Body, int], Reply]] = {
             "DescribeJobs": self._describe_jobs,
@@ -49,25 +43,34 @@ class Operations:
             "ListTagsForResource": self._list_tags,
         }
 
-    def account_of(self, access_key: str) -> str:
-        settings = self._lifecycle.settings
-        return settings.accounts.get(access_key, settings.account)
-
     def settle(self, now: int) -> None:
         """Let the jobs reach the states that they have at `now`."""
         self._lifecycle.timers.settle(now)
 
     def perform(self, operation: str, caller: Caller, body: Body, now: int) -> Reply:
         try:
+            self._permit(operation, caller, body)
             return self._table[operation](caller, body, now)
         except RefusedError as refused:
             return refused.reply
 
+    def _permit(self, operation: str, caller: Caller, body: Body) -> None:
+        """What IAM asks first; of the bulk calls it asks job by job."""
+        if operation in OF_ONE_JOB:
+            return
+        job_id = str(body.get("jobId") or str(body.get("resourceArn") or "*").rpartition("/")[2])
+        if self._permissions.refuse(operation, caller, self._tags(caller, job_id)):
+            raise RefusedError(error(403, "AccessDeniedException", denied(operation, caller, job_id)))
+
+    def _tags(self, caller: Caller, job_id: str) -> Mapping[str, str]:
+        """The tags of a job as IAM sees them."""
+        job = self.find(caller, job_id)
+        if job is not None and job.parent is not None and self._lifecycle.settings.children_carry_tags:
+            return job.parent.tags
+        return {} if job is None else job.tags
+
     def find(self, caller: Caller, job_id: str) -> Job | None:
-        job = self._lifecycle.jobs.get(job_id)
-        if job is None or job.seed.account != caller.account or job.seed.region != caller.region:
-            return None
-        return job
+        return self._lifecycle.jobs.find(caller.place, job_id)
 
     def _describe_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
         details = [rendered(job) for job_id in self._ids(body) if (job := self._shown(caller, job_id)) is not None]
@@ -107,7 +110,7 @@ class Operations:
     def _terminate_jobs(self, caller: Caller, body: Body, now: int) -> Reply:
         if not self._lifecycle.settings.bulk_available:
             return error(404, "UnknownOperationException", None)
-        return self._bulk(caller, body, now, self._terminate)
+        return self._bulk("TerminateJobs", caller, body, now, self._terminate)
 
     def _cancel_job(self, caller: Caller, body: Body, now: int) -> Reply:
         job_id, reason = _text(body, "jobId"), _reason(body)
@@ -121,25 +124,29 @@ class Operations:
     def _cancel_jobs(self, caller: Caller, body: Body, now: int) -> Reply:
         if not self._lifecycle.settings.bulk_available:
             return error(404, "UnknownOperationException", None)
-        return self._bulk(caller, body, now, self._cancel)
+        return self._bulk("CancelJobs", caller, body, now, self._cancel)
 
-    def _bulk(self, caller: Caller, body: Body, now: int, act: Callable[[Caller, str, str, int], bool]) -> Reply:
+    def _bulk(self, operation: str, caller: Caller, body: Body, now: int, act: Act) -> Reply:
         """200 even when some failed: `errors` says which. Ids that Batch does not know count as successful."""
         job_ids, reason = _strings(body, "jobs"), _reason(body)
         if len(job_ids) > MAX_BULK:
             raise client_exception(f"Maximum number of jobs supported is  {MAX_BULK} .")
-        good = [job_id for job_id in dict.fromkeys(job_ids) if self._well_formed(job_id)]
+        refusals = {job_id: self._refusal_in_bulk(operation, caller, job_id) for job_id in job_ids}
+        good = [job_id for job_id, refusal in refusals.items() if refusal is None]
         effective = tuple(job_id for job_id in good if act(caller, job_id, reason, now))
-        errors = [
-            {"job": job_id, "code": "ValidationException", "message": f"Invalid job id {job_id}"}
-            for job_id in dict.fromkeys(job_ids)
-            if not self._well_formed(job_id)
-        ]
+        errors = [{"job": job_id, **refusal} for job_id, refusal in refusals.items() if refusal is not None]
         return ok({"successful": good, "errors": errors}, accepted=tuple(good), effective=effective)
 
+    def _refusal_in_bulk(self, operation: str, caller: Caller, job_id: str) -> dict[str, str] | None:
+        if not self._well_formed(job_id):
+            return {"code": "ValidationException", "message": f"Invalid job id {job_id}"}
+        single = OF_ONE_JOB[operation]
+        if self._permissions.refuse(single, caller, self._tags(caller, job_id)):
+            return {"code": "AccessDenied", "message": denied(single, caller, job_id)}
+        return None
+
     def _list_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
-        mine = (one for one in self._lifecycle.jobs.values() if self.find(caller, one.job_id) is not None)
-        return ok(listing.list_jobs(list(mine), body))
+        return ok(listing.list_jobs(self._lifecycle.jobs.at(caller.place), body))
 
     def _submit_job(self, caller: Caller, body: Body, now: int) -> Reply:
         job = submission.job_of(body, caller.account, caller.region, self._lifecycle.settings, now)
@@ -149,7 +156,7 @@ class Operations:
     def _by_arn(self, caller: Caller, body: Body) -> Job:
         arn = _text(body, "resourceArn")
         job = self.find(caller, arn.rpartition("/")[2])
-        if job is None:
+        if job is None or job.arn != arn:
             raise client_exception(f"Resource {arn} does not exist")
         return job
 

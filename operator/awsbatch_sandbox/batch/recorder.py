@@ -1,9 +1,11 @@
 """What came over the wire, for tests to look at."""
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
-from awsbatch_sandbox.batch.operations import Caller
+from awsbatch_sandbox.batch.credentials import Caller
+
+_SHARED: Final = ("reason", "at", "account", "access_key", "region", "role", "role_session")
 
 
 class Recorder:
@@ -20,6 +22,8 @@ class Recorder:
         """A new call; what stands from `http_status` on is known once it has taken effect (status 0: reset).
 
         `fault` is the kind of the ordered fault that hit it. `answered_at` is when its answer leaves, epoch seconds.
+        `role`, an ARN, and `role_session` are None unless the caller has assumed one. A call that was not signed as it
+        must be has no account.
         """
         self._n += 1
         call: dict[str, Any] = {
@@ -29,6 +33,8 @@ class Recorder:
             "region": caller.region,
             "account": caller.account,
             "access_key": caller.access_key,
+            "role": caller.role,
+            "role_session": caller.role_session,
             "job_ids": job_ids,
             "reason": reason,
             "http_status": None,
@@ -43,7 +49,7 @@ class Recorder:
 
     def accepted(self, call: dict[str, Any], job_ids: tuple[str, ...], statuses: dict[str, str | None]) -> None:
         call["accepted"] = list(job_ids)
-        shared = {key: call[key] for key in ("reason", "at", "account", "access_key", "region")}
+        shared = {key: call[key] for key in _SHARED}
         self.requests.extend({"job_id": one, "job_status_at_call": statuses.get(one)} | shared for one in job_ids)
 
     def counts(self) -> dict[str, int]:

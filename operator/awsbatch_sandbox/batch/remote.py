@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 JSON = dict[str, Any]
 
 
-class RemoteBatch:
-    """Drives a served BatchSimulator at `url`; the verbs are those of BatchSimulator, with the same errors.
+class Remote:
+    """Drives a served simulator at `url`.
 
     One kept-alive connection, hence not for several threads at once. OSError when nothing answers.
     """
@@ -39,54 +39,6 @@ class RemoteBatch:
             return False
         return status == 200
 
-    def seed(self, **job: Any) -> str:
-        return cast("str", self._do("seed", job))
-
-    def seed_many(self, n: int, **job: Any) -> list[str]:
-        return cast("list[str]", self._do("seed_many", {"n": n, **job}))
-
-    def job(self, job_id: str) -> JSON:
-        return cast("JSON", self._do("job", {"job_id": job_id}))
-
-    def jobs(self) -> list[JSON]:
-        return cast("list[JSON]", self._do("jobs", {}))
-
-    def move(self, job_id: str, status: str, **fields: Any) -> None:
-        self._do("move", {"job_id": job_id, "status": status, **fields})
-
-    def forget(self, job_id: str) -> None:
-        self._do("forget", {"job_id": job_id})
-
-    def hide(self, job_id: str, looks: int = 1) -> None:
-        self._do("hide", {"job_id": job_id, "looks": looks})
-
-    def advance(self, seconds: float) -> None:
-        self._do("advance", {"seconds": seconds})
-
-    def fault(self, operation: str = "*", **fault: Any) -> None:
-        self._do("fault", {"operation": operation, **fault})
-
-    def clear_faults(self) -> None:
-        self._do("clear_faults", {})
-
-    def limit(self, rate: float | None, burst: float | None = None) -> None:
-        self._do("limit", {"rate": rate, "burst": burst})
-
-    def calls(self, operation: str | None = None, since: int = 0) -> list[JSON]:
-        return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since}))
-
-    def counts(self) -> dict[str, int]:
-        return cast("dict[str, int]", self._do("counts", {}))
-
-    def clear_calls(self) -> None:
-        self._do("clear_calls", {})
-
-    def terminate_requests(self) -> list[JSON]:
-        return cast("list[JSON]", self._do("terminate_requests", {}))
-
-    def settings(self, **changes: Any) -> JSON:
-        return cast("JSON", self._do("settings", changes))
-
     def _do(self, verb: str, arguments: JSON) -> Any:
         status, raw = self._exchange("POST", f"/_sandbox/{verb}", json.dumps(arguments).encode())
         answer = json.loads(raw)
@@ -114,3 +66,67 @@ class RemoteBatch:
                 if last:
                     raise
         raise AssertionError("unreachable: the last try returns or raises")
+
+
+class RemoteBatch(Remote):
+    """The verbs are those of BatchSimulator, with the same errors.
+
+    `place`: `account` and `region`, both or one of them, where a job or a call is told from others by them.
+    """
+
+    def seed(self, **job: Any) -> str:
+        return cast("str", self._do("seed", job))
+
+    def seed_many(self, n: int, **job: Any) -> list[str]:
+        return cast("list[str]", self._do("seed_many", {"n": n, **job}))
+
+    def job(self, job_id: str, **place: str | None) -> JSON:
+        return cast("JSON", self._do("job", {"job_id": job_id, **place}))
+
+    def jobs(self, **place: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("jobs", place))
+
+    def accounts(self) -> list[str]:
+        return cast("list[str]", self._do("accounts", {}))
+
+    def move(self, job_id: str, status: str, **fields: Any) -> None:
+        self._do("move", {"job_id": job_id, "status": status, **fields})
+
+    def forget(self, job_id: str, **place: str | None) -> None:
+        self._do("forget", {"job_id": job_id, **place})
+
+    def hide(self, job_id: str, looks: int = 1, **place: str | None) -> None:
+        self._do("hide", {"job_id": job_id, "looks": looks, **place})
+
+    def advance(self, seconds: float) -> None:
+        self._do("advance", {"seconds": seconds})
+
+    def fault(self, operation: str = "*", **fault: Any) -> None:
+        self._do("fault", {"operation": operation, **fault})
+
+    def clear_faults(self) -> None:
+        self._do("clear_faults", {})
+
+    def limit(self, rate: float | None, burst: float | None = None, **place: str | None) -> None:
+        self._do("limit", {"rate": rate, "burst": burst, **place})
+
+    def deny(self, operation: str = "*", **denial: str | None) -> None:
+        self._do("deny", {"operation": operation, **denial})
+
+    def clear_denials(self) -> None:
+        self._do("clear_denials", {})
+
+    def calls(self, operation: str | None = None, since: int = 0, **place: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since, **place}))
+
+    def counts(self) -> dict[str, int]:
+        return cast("dict[str, int]", self._do("counts", {}))
+
+    def clear_calls(self) -> None:
+        self._do("clear_calls", {})
+
+    def terminate_requests(self, **place: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("terminate_requests", place))
+
+    def settings(self, **changes: Any) -> JSON:
+        return cast("JSON", self._do("settings", changes))

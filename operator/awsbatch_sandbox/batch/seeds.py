@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 SUBMITTED: Final = "SUBMITTED"
 PENDING: Final = "PENDING"
@@ -18,6 +18,13 @@ ON_COMPUTE: Final = frozenset({STARTING, RUNNING})
 
 KINDS: Final = ("single", "array", "multinode", "eks", "ecs-multi")
 ARRAY_SIZES: Final = range(2, 10_001)
+
+
+class Place(NamedTuple):
+    """An account and one of its regions."""
+
+    account: str
+    region: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """HTTP: the wire protocol of Batch (rest-json) on its own paths, the control verbs under /_sandbox/."""
 
 import asyncio
-import re
 import socket
 import struct
 import uuid
@@ -13,8 +12,8 @@ from aiohttp import web
 
 from awsbatch_sandbox.batch import control
 from awsbatch_sandbox.batch.gateway import Gateway
-from awsbatch_sandbox.batch.operations import Caller
-from awsbatch_sandbox.batch.replies import Reply, error
+from awsbatch_sandbox.batch.replies import Reply
+from awsbatch_sandbox.batch.signature import SignedRequest
 from awsbatch_sandbox.batch.simulator import BatchSimulator
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -34,9 +33,6 @@ POSTS: Final = {
 TAGS: Final = {"POST": "TagResource", "GET": "ListTagsForResource", "DELETE": "UntagResource"}
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 MAX_BODY: Final = 16 * 1024 * 1024
-_SCOPE = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/\s]+)/\d{8}/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request")
-_MISSING = error(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
-_SCOPED_ELSEWHERE = error(403, "InvalidSignatureException", "Credential should be scoped to correct service: 'batch'.")
 _EXPOSED = "x-amzn-errortype,x-amzn-requestid,x-amzn-errormessage,x-amzn-trace-id,x-amz-apigw-id,date"
 
 
@@ -46,14 +42,21 @@ def application(simulator: BatchSimulator) -> web.Application:
         app.router.add_post(path, _wire(simulator.gateway, operation))
     for method, operation in TAGS.items():
         app.router.add_route(method, "/v1/tags/{arn:.+}", _wire(simulator.gateway, operation))
-    control.add_routes(app.router, simulator)
+    control.add_routes(app.router, simulator, control.VERBS)
     return app
 
 
 @asynccontextmanager
 async def serve(simulator: BatchSimulator, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """Serve until the block ends; gives the URL. Port 0 takes a free one."""
-    runner = web.AppRunner(application(simulator), access_log=None, shutdown_timeout=1.0, keepalive_timeout=3600)
+    async with listen(application(simulator), host, port) as url:
+        yield url
+
+
+@asynccontextmanager
+async def listen(app: web.Application, host: str, port: int) -> AsyncIterator[str]:
+    """The URL at which it is served until the block ends."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=3600)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()
@@ -65,14 +68,7 @@ async def serve(simulator: BatchSimulator, *, host: str = "127.0.0.1", port: int
 
 def _wire(gateway: Gateway, operation: str) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        raw = await request.read()
-        scope = _SCOPE.match(request.headers.get("Authorization", ""))
-        if scope is None:
-            return _response(_MISSING)
-        if scope[3] != "batch":
-            return _response(_SCOPED_ELSEWHERE)
-        caller = Caller(gateway.account_of(scope[1]), region=scope[2], access_key=scope[1])
-        call = gateway.admit(operation, caller, raw, _path_values(request))
+        call = gateway.receive(operation, await signed_request(request), _path_values(request))
         if call.wait_before:
             await asyncio.sleep(call.wait_before)
         reply = gateway.perform(call)
@@ -83,6 +79,13 @@ def _wire(gateway: Gateway, operation: str) -> Handler:
         return _response(reply)
 
     return handle
+
+
+async def signed_request(request: web.Request) -> SignedRequest:
+    """The request as its signature covers it."""
+    names = {name.lower() for name in request.headers}
+    headers = {name: ",".join(request.headers.getall(name)) for name in names}
+    return SignedRequest(request.method, request.raw_path, headers, await request.read())
 
 
 def _path_values(request: web.Request) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a test may set about the simulated Batch as a whole."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ class Settings:
     `strict_ids`: DescribeJobs takes lower-case UUIDs only, else anything of `[a-zA-Z_0-9-]{1,128}`.
     `submitted_for`, `runnable_for`, `starting_for`: how long a submitted job stays in each state; `run_for` None
     holds it RUNNING until told otherwise. `hide_after_submit`: DescribeJobs calls that do not show a new job yet.
+    `regions`: those that there are, all if none is named. `clock_ahead`: of the clocks of clients that sign calls.
     """
 
     grace: float = 30.0
@@ -35,6 +36,14 @@ class Settings:
     account: str = DEFAULT_ACCOUNT
     accounts: Mapping[str, str] = field(default_factory=dict)
     """Access key id to account; a key that is not listed belongs to `account`."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Access key id to secret access key; that of a key which is not listed is `sandbox`."""
+    unlisted_keys: bool = True
+    """Whether a key is known that is in neither list and not `sandbox`."""
+    children_carry_tags: bool = False
+    """Whether IAM sees an array's children with the tags of their parent (unconfirmed on real AWS)."""
+    regions: Sequence[str] = ()
+    clock_ahead: float = 0.0
 
     def __post_init__(self) -> None:
         if self.early_flag not in EARLY_FLAGS:

@@ -3,27 +3,35 @@
 import random
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from awsbatch_sandbox.batch.build import build
 from awsbatch_sandbox.batch.clock import Clock
-from awsbatch_sandbox.batch.faults import Fault, Faults, Limits
+from awsbatch_sandbox.batch.credentials import Credentials
+from awsbatch_sandbox.batch.faults import Fault, Faults
 from awsbatch_sandbox.batch.gateway import Gateway
 from awsbatch_sandbox.batch.jobs import ENDED_BY_ITSELF, Job
 from awsbatch_sandbox.batch.lifecycle import Lifecycle, Outcome
+from awsbatch_sandbox.batch.limits import Limits
 from awsbatch_sandbox.batch.operations import Operations
+from awsbatch_sandbox.batch.permissions import Denial, Permissions
 from awsbatch_sandbox.batch.recorder import Recorder
 from awsbatch_sandbox.batch.seeds import FAILED, RUNNABLE, RUNNING, STATUSES, SUCCEEDED, seed_from
 from awsbatch_sandbox.batch.settings import Settings
+from awsbatch_sandbox.batch.signature import Verifier
+
+SKEW_MINUTES: Final = 5
+"""How far a client's clock may be off: less than other services grant."""
 
 
 class BatchSimulator:
     """Jobs of any number of accounts and regions. Times are epoch milliseconds, durations seconds.
 
-    `gateway` takes the wire calls. `now` gives epoch seconds; `advance` moves the jobs' time ahead of it. The control
-    verbs raise ValueError for a wrong argument and LookupError for a job that is not there.
+    `gateway` takes the wire calls, `credentials` tell who sent them. `now` gives epoch seconds; `advance` moves the
+    jobs' time ahead of it. The control verbs raise ValueError for a wrong argument and LookupError for a job that is
+    not there. Where they take an account and a region, None stands for any.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time, shuffle_seed: int = 0, **settings: Any) -> None:
@@ -31,14 +39,26 @@ class BatchSimulator:
         self._lifecycle = Lifecycle(Settings(**settings))
         self._faults = Faults()
         self._limits = Limits()
+        self._permissions = Permissions()
         self._recorder = Recorder()
+        self.credentials = Credentials(lambda: self._lifecycle.settings)
+        verifier = Verifier("batch", self.credentials, clock=self.aws_time, minutes=SKEW_MINUTES, serves=self._serves)
         self.gateway = Gateway(
             clock=self._clock,
-            operations=Operations(self._lifecycle, random.Random(shuffle_seed)),
+            verifier=verifier,
+            operations=Operations(self._lifecycle, self._permissions, random.Random(shuffle_seed)),
             faults=self._faults,
             limits=self._limits,
             recorder=self._recorder,
         )
+
+    def aws_time(self) -> float:
+        """Epoch seconds on the clock by which signatures and credentials are dated; `advance` does not move it."""
+        return self._clock.wall() + self._lifecycle.settings.clock_ahead
+
+    def _serves(self, region: str) -> bool:
+        regions = self._lifecycle.settings.regions
+        return region in regions if regions else True
 
     def seed(self, **job: Any) -> str:
         """A job in any state and shape (the fields of Seed); its id."""
@@ -58,20 +78,26 @@ class BatchSimulator:
             self._lifecycle.add(build(replace(shape, job_id=job_id, name=f"{shape.name}-{index}"), now), now)
         return job_ids
 
-    def job(self, job_id: str) -> dict[str, Any]:
+    def job(self, job_id: str, *, account: str | None = None, region: str | None = None) -> dict[str, Any]:
         """What the simulator knows of the job, whatever DescribeJobs would say."""
         self._settle()
-        return _state(self._get(job_id))
+        return _state(self._lifecycle.jobs.named(job_id, account, region))
 
-    def jobs(self) -> list[dict[str, Any]]:
+    def jobs(self, account: str | None = None, region: str | None = None) -> list[dict[str, Any]]:
         self._settle()
-        return [_state(one) for one in self._lifecycle.jobs.values()]
+        return _of_place((_state(one) for one in self._lifecycle.jobs), account, region)
+
+    def accounts(self) -> list[str]:
+        """Those that have a credential or a job."""
+        return sorted(self.credentials.accounts() | {job.seed.account for job in self._lifecycle.jobs})
 
     def move(
         self,
         job_id: str,
         status: str,
         *,
+        account: str | None = None,
+        region: str | None = None,
         exit_code: int | None = None,
         reason: str | None = None,
         container_reason: str | None = None,
@@ -82,7 +108,7 @@ class BatchSimulator:
         if status not in STATUSES:
             raise ValueError(f"status must be one of {', '.join(STATUSES)}, got {status!r}")
         now = self._settle()
-        job = self._get(job_id)
+        job = self._lifecycle.jobs.named(job_id, account, region)
         job.is_terminated = job.is_terminated if is_terminated is None else is_terminated
         job.is_cancelled = job.is_cancelled if is_cancelled is None else is_cancelled
         for one in (job.live_children() or job.children) if job.is_array else [job]:
@@ -98,15 +124,15 @@ class BatchSimulator:
             reason = job.end_reason if status == FAILED and job.end_reason else ENDED_BY_ITSELF
         self._lifecycle.enter(job, status, now, Outcome(code, reason, asked.container_reason))
 
-    def forget(self, job_id: str) -> None:
+    def forget(self, job_id: str, *, account: str | None = None, region: str | None = None) -> None:
         """Batch does not know the job any more, as after its retention; children and nodes go with it."""
         self._settle()
-        self._lifecycle.forget(self._get(job_id))
+        self._lifecycle.forget(self._lifecycle.jobs.named(job_id, account, region))
 
-    def hide(self, job_id: str, looks: int = 1) -> None:
+    def hide(self, job_id: str, looks: int = 1, *, account: str | None = None, region: str | None = None) -> None:
         """Leave the job out of the next `looks` DescribeJobs that ask for it."""
         self._settle()
-        self._get(job_id).hidden_looks = looks
+        self._lifecycle.jobs.named(job_id, account, region).hidden_looks = looks
 
     def advance(self, seconds: float) -> None:
         self._clock.advance(seconds)
@@ -119,14 +145,30 @@ class BatchSimulator:
     def clear_faults(self) -> None:
         self._faults.clear()
 
-    def limit(self, rate: float | None, burst: float | None = None) -> None:
-        """Throttle every account and region to `rate` calls/s with TooManyRequestsException; None lifts it."""
-        self._limits.set(rate, burst)
+    def limit(
+        self,
+        rate: float | None,
+        burst: float | None = None,
+        *,
+        account: str | None = None,
+        region: str | None = None,
+    ) -> None:
+        """Throttle each account and region to `rate` calls/s with TooManyRequestsException; None lifts it."""
+        self._limits.set(rate, burst, account, region)
 
-    def calls(self, operation: str | None = None, since: int = 0) -> list[dict[str, Any]]:
+    def deny(self, operation: str = "*", **denial: Any) -> None:
+        """Have IAM refuse calls: the fields of Denial."""
+        self._permissions.add(Denial(operation=operation, **denial))
+
+    def clear_denials(self) -> None:
+        self._permissions.clear()
+
+    def calls(
+        self, operation: str | None = None, since: int = 0, *, account: str | None = None, region: str | None = None
+    ) -> list[dict[str, Any]]:
         """The calls of that operation, or of all, that came after the one with `n` = `since`."""
-        calls = self._recorder.calls
-        return [call for call in calls if call["n"] > since and operation in (None, call["operation"])]
+        later = (call for call in self._recorder.calls if call["n"] > since)
+        return _of_place((call for call in later if operation in (None, call["operation"])), account, region)
 
     def counts(self) -> dict[str, int]:
         """Number of calls by operation."""
@@ -135,9 +177,9 @@ class BatchSimulator:
     def clear_calls(self) -> None:
         self._recorder.clear()
 
-    def terminate_requests(self) -> list[dict[str, Any]]:
+    def terminate_requests(self, account: str | None = None, region: str | None = None) -> list[dict[str, Any]]:
         """One entry for each job of each accepted TerminateJob or TerminateJobs."""
-        return list(self._recorder.requests)
+        return _of_place(self._recorder.requests, account, region)
 
     def settings(self, **changes: Any) -> dict[str, Any]:
         """Change some settings; all of them as they are now."""
@@ -152,16 +194,14 @@ class BatchSimulator:
             self._lifecycle.timers.settle(now)
         return self._lifecycle.settings.as_dict()
 
-    def _get(self, job_id: str) -> Job:
-        try:
-            return self._lifecycle.jobs[job_id]
-        except KeyError:
-            raise LookupError(f"job_id {job_id} is not known: seed it first") from None
-
     def _settle(self) -> int:
         now = self._clock.now_ms()
         self._lifecycle.timers.settle(now)
         return now
+
+
+def _of_place(entries: Iterable[dict[str, Any]], account: str | None, region: str | None) -> list[dict[str, Any]]:
+    return [one for one in entries if account in (None, one["account"]) and region in (None, one["region"])]
 
 
 def _state(job: Job) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Calls to a simulated Batch without a socket."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from awsbatch_sandbox.batch import BatchSimulator
-from awsbatch_sandbox.batch.operations import Caller
+from awsbatch_sandbox.batch.credentials import Caller
+from awsbatch_sandbox.batch.signature import SignedRequest, sign
 
 START = 1_700_000_000.0
 HERE = Caller(account="123456789012", region="eu-west-1")
@@ -14,6 +16,22 @@ HERE = Caller(account="123456789012", region="eu-west-1")
 def frozen(**settings: Any) -> BatchSimulator:
     """A simulator whose clock stands still until it is advanced."""
     return BatchSimulator(now=lambda: START, **settings)
+
+
+def signed(
+    path: str,
+    body: Any = None,
+    *,
+    at: float = START,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    **signer: str,
+) -> dict[str, Any]:
+    """`data` and `headers` of a call, for aiohttp. `signer`: access_key, secret, region, service."""
+    raw = b"" if body is None else json.dumps(body).encode()
+    named = {"host": "batch.test", **(headers or {})} | ({} if token is None else {"x-amz-security-token": token})
+    who = {"access_key": "sandbox", "secret": "sandbox", "region": HERE.region} | signer
+    return {"data": raw, "headers": sign(SignedRequest("POST", path, named, raw), at=at, **who)}
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from awsbatch_sandbox.batch.operations import Caller
+from awsbatch_sandbox.batch.credentials import Caller
 from unit.sandbox.batch_wire_calls import START, Wire, frozen
 
 FRAME = r"Error executing request, Exception : {}, RequestId: [0-9a-f-]{{36}}"
@@ -44,12 +44,6 @@ def test_jobs_are_seen_only_from_their_account_and_region(wire: Wire) -> None:
 @pytest.mark.parametrize("where", [{"region": "us-east-1"}, {"account": "222222222222"}])
 def test_another_region_or_another_account_alone_hides_a_job(wire: Wire, where: dict[str, str]) -> None:
     assert wire.shown(wire.batch.seed(**where)) == []
-
-
-def test_an_access_key_belongs_to_the_account_that_the_settings_say(wire: Wire) -> None:
-    wire.batch.settings(accounts={"AKIAOTHER": "222222222222"})
-    assert wire.batch.gateway.account_of("AKIAOTHER") == "222222222222"
-    assert wire.batch.gateway.account_of("sandbox") == "123456789012"
 
 
 @pytest.mark.parametrize(
@@ -217,6 +211,8 @@ def test_every_call_is_recorded_in_order(wire: Wire) -> None:
         "region": "eu-west-1",
         "account": "123456789012",
         "access_key": "sandbox",
+        "role": None,
+        "role_session": None,
         "job_ids": [job_id],
         "reason": "INC-4711",
         "http_status": 200,

@@ -1,0 +1,154 @@
+"""STS with the verbs by which tests control it: moto gives out credentials; who gets them is said and recorded here."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from awsbatch_sandbox.batch.credentials import Caller, Credential, Credentials
+from awsbatch_sandbox.batch.signature import Problem, SignatureError, SignedRequest, Verifier
+from awsbatch_sandbox.sts import query
+from awsbatch_sandbox.sts.query import Form, RefusedError, Reply
+from awsbatch_sandbox.sts.trust import HOUR, Trust, Trusts, account_of
+
+SKEW_MINUTES: Final = 15
+_CODES: Final = {
+    Problem.MISSING: "MissingAuthenticationToken",
+    Problem.INCOMPLETE: "IncompleteSignature",
+    Problem.UNKNOWN: "InvalidClientTokenId",
+    Problem.EXPIRED: "ExpiredToken",
+    Problem.INVALID: "SignatureDoesNotMatch",
+}
+
+
+class StsSimulator:
+    """`credentials` are those of the simulated Batch, `clock` its epoch seconds; `moto` answers AssumeRole."""
+
+    def __init__(self, credentials: Credentials, clock: Callable[[], float], moto: Callable[[Form], Reply]) -> None:
+        self._credentials, self._clock, self._moto = credentials, clock, moto
+        self._verifier = Verifier("sts", credentials, clock=clock, minutes=SKEW_MINUTES, serves=bool)
+        self._trusts = Trusts()
+        self._calls: list[dict[str, Any]] = []
+        self._n = 0
+
+    def trust(self, role: str, **terms: Any) -> None:
+        """The terms on which the role of that ARN, or each other one by `*`, may be assumed: the fields of Trust."""
+        self._trusts.set(role, Trust(**terms))
+
+    def clear_trust(self) -> None:
+        self._trusts.clear()
+
+    def calls(self, action: str | None = None, since: int = 0) -> list[dict[str, Any]]:
+        """The calls of that action, or of all, that came after the one with `n` = `since`."""
+        return [call for call in self._calls if call["n"] > since and action in (None, call["action"])]
+
+    def clear_calls(self) -> None:
+        self._calls.clear()
+
+    def expire(self, role: str | None = None) -> int:
+        """End the sessions of that role, or all, earlier than their holders were told; gives their number."""
+        return self._credentials.expire(role, self._clock())
+
+    def latency(self, request: SignedRequest) -> float:
+        """Seconds that pass before the answer."""
+        return self._trusts.of(query.form_of(request.body).get("RoleArn", "")).latency
+
+    def answer(self, request: SignedRequest) -> Reply:
+        form = query.form_of(request.body)
+        call = self._arrived(form)
+        try:
+            credential, region = self._verifier.verify(request)
+            caller = Caller.of(credential, region)
+            call |= {"account": caller.account, "region": region, "access_key": caller.access_key, "caller": caller.arn}
+            reply = self._act(form, credential, caller, call)
+        except SignatureError as wrong:
+            status = 400 if wrong.problem is Problem.INCOMPLETE else 403
+            reply = RefusedError(status, _CODES[wrong.problem], wrong.message).reply
+        except RefusedError as refused:
+            reply = refused.reply
+        call |= {"http_status": reply.status, "error": reply.error}
+        return reply
+
+    def _arrived(self, form: Form) -> dict[str, Any]:
+        """The record of a call: who called, as far as the signature proved it, what for, and what came of it.
+
+        `issued` is the access key that was given out, `expires_at` epoch seconds.
+        """
+        self._n += 1
+        call: dict[str, Any] = {
+            "n": self._n,
+            "at": self._clock(),
+            "action": form.get("Action"),
+            **dict.fromkeys(("account", "region", "access_key", "caller")),
+            "role": form.get("RoleArn"),
+            "role_session": form.get("RoleSessionName"),
+            "external_id": form.get("ExternalId"),
+            "tags": query.tags_of(form),
+            "transitive_tag_keys": query.transitive_of(form),
+            "duration": int(form["DurationSeconds"]) if form.get("DurationSeconds", "").isdecimal() else None,
+            **dict.fromkeys(("http_status", "error", "issued", "expires_at")),
+        }
+        self._calls.append(call)
+        return call
+
+    def _act(self, form: Form, credential: Credential, caller: Caller, call: dict[str, Any]) -> Reply:
+        action = form.get("Action")
+        if action == "GetCallerIdentity":
+            return query.identity(caller.account, caller.arn)
+        if action != query.ASSUME_ROLE:
+            message = f"Could not find operation {action} for version {form.get('Version')}"
+            raise RefusedError(400, "InvalidAction", message)
+        query.check(form)
+        account, trust = account_of(form["RoleArn"]), self._trusts.of(form["RoleArn"])
+        trust.check(caller.arn, form["RoleArn"], form.get("ExternalId"), query.tags_of(form))
+        tags, transitive = _session_tags(form, credential)
+        lifetime = trust.lifetime or _duration(form, trust, credential)
+        reply = self._moto({**form, "DurationSeconds": str(lifetime)})
+        if reply.status == 200:
+            issued = _issued(reply, account, form, tags, transitive)
+            self._credentials.issue(issued)
+            call |= {"issued": issued.access_key, "expires_at": issued.expires_at}
+        return reply
+
+
+def _session_tags(form: Form, credential: Credential) -> tuple[dict[str, str], frozenset[str]]:
+    """The session's tags, and which of them are transitive: those of the call, and those that the caller hands on."""
+    tags, transitive = query.tags_of(form), query.transitive_of(form)
+    inherited = {key: credential.tags[key] for key in credential.transitive}
+    keys, theirs = [key.lower() for key in tags], {key.lower() for key in inherited}
+    if len(set(keys)) < len(keys):
+        raise _bad_tags("Duplicate tag keys found. Please note that Tag keys are case insensitive.")
+    if not set(transitive) <= set(tags):
+        raise _bad_tags("The specified transitive tag key must be included in the requested tags.")
+    if theirs.intersection(keys):
+        clash = "can't be set because it conflicts with a transitive tag key from the calling session."
+        raise _bad_tags(f"One of the specified transitive tag keys {clash}")
+    return tags | inherited, frozenset({*transitive, *inherited})
+
+
+def _bad_tags(message: str) -> RefusedError:
+    return RefusedError(400, "InvalidParameterValue", message)
+
+
+def _duration(form: Form, trust: Trust, credential: Credential) -> int:
+    seconds = int(form.get("DurationSeconds", HOUR))
+    beyond = "The requested DurationSeconds exceeds the"
+    if credential.role is not None and seconds > HOUR:
+        message = f"{beyond} 1 hour session limit for roles assumed by role chaining."
+        raise RefusedError(400, "ValidationError", message)
+    if seconds > trust.max_duration:
+        raise RefusedError(400, "ValidationError", f"{beyond} MaxSessionDuration set for this role.")
+    return seconds
+
+
+def _issued(reply: Reply, account: str, form: Form, tags: dict[str, str], transitive: frozenset[str]) -> Credential:
+    given = query.granted(reply.body)["Credentials"]
+    return Credential(
+        access_key=given["AccessKeyId"],
+        secret=given["SecretAccessKey"],
+        token=given["SessionToken"],
+        account=account,
+        role=form["RoleArn"],
+        role_session=form["RoleSessionName"],
+        expires_at=given["Expiration"].timestamp(),
+        tags=tags,
+        transitive=transitive,
+    )
