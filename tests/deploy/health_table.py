@@ -4,13 +4,13 @@
 """
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, Final
 
+from deploy.places import ROOT
 from deploy.reachable import current
 from deploy.readers import Flux, Object, argo_cd, kstatus
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "gitops.md"
+PAGE: Final = ROOT / "docs" / "gitops.md"
 BEGIN: Final = "<!-- the table begins; tests/deploy/health_table.py writes it -->\n"
 END: Final = "<!-- the table ends -->\n"
 HEAD: Final = (

@@ -11,14 +11,14 @@ from typing import Any, Final
 import helm_python as helm
 import pytest
 import yaml
-from helm_chart import CHART, ROOT
+from helm_chart import CHART
 
 from awsbatch_operator.kube.names import CRD_FILE, CRD_NAME
 from awsbatch_sandbox.cluster import kubectl_program
 from deploy import kubernetes_schemas
 from deploy.charts import NAME, Object, loaded, objects, only
+from deploy.places import DEPLOY, ROOT
 
-DEPLOY: Final = ROOT / "deploy"
 LINKS: Final = {
     f"crds/{CRD_NAME}.yaml": ROOT / CRD_FILE,
     "files/alerts.yaml": DEPLOY / "monitoring/alerts.yaml",

@@ -12,10 +12,11 @@ from typing import Any, Final
 import helm_python as helm
 import pytest
 import yaml
-from helm_chart import CHART, ROOT, leaves, readme, table
+from helm_chart import CHART, leaves, readme, table
 
 from awsbatch_operator import config
 from deploy.charts import DIGEST, ROLE, Values, loaded, merged, render
+from deploy.places import ROOT
 
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 TEXT: Final = (CHART / "values.yaml").read_text("utf-8")

@@ -9,8 +9,9 @@ import yaml
 from awsbatch_operator.domain.record import Phase
 from contract.schema import assert_valid
 from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
+from deploy.places import GITOPS
 from deploy.reachable import current, reachable
-from deploy.readers import GITOPS, HEALTH_LUA, Flux, Object, argo_cd, kstatus
+from deploy.readers import HEALTH_LUA, Flux, Object, argo_cd, kstatus
 from unit.domain.laws import ALLOWED, STALLS, TROUBLE
 
 ARGO: Final = GITOPS / "argocd"

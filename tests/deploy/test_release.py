@@ -10,12 +10,13 @@ from typing import Any
 import helm_python as helm
 import pytest
 import yaml
-from helm_chart import CHART, ROOT
+from helm_chart import CHART
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import crd_file
 from awsbatch_sandbox.processes import wait_for
 from deploy.charts import NAME, loaded, objects
+from deploy.places import DEPLOY
 from deploy.rights import rights_of
 from deploy.stage import QUICK, RealStage, flags
 from integration.scenario import SOON, phase, reasons_sent, says
@@ -170,7 +171,7 @@ def test_an_uninstall_leaves_the_definition_the_objects_and_the_jobs(
 
 def test_kubectl_alone_installs_the_same_rights(cluster: Cluster) -> None:
     before = everything(cluster)
-    cluster.within(NAME).kubectl("apply", "--server-side", f"--kustomize={ROOT}/deploy")
+    cluster.within(NAME).kubectl("apply", "--server-side", f"--kustomize={DEPLOY}")
     listed = json.loads(cluster.kubectl("get", RBAC, "--all-namespaces", f"--selector={OURS}", "-o", "json"))["items"]
     assert rights_of(NAME, NAME, listed) == rights_of(NAME, NAME, objects({}))
     made = everything(cluster) - before
