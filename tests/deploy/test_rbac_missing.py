@@ -4,7 +4,6 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +15,13 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import establish
 from deploy.charts import NAME, objects, of_kind
+from deploy.course import REASON
 from deploy.record import AuditLog
-from deploy.stage import QUICK, RealStage, flags
+from deploy.stage import QUICK, RealStage, flags, namespaces
 from integration.scenario import SOON, accepted, phase, reasons_sent, says
 
 pytestmark = pytest.mark.real
 
-REASON = "INC-4711: runaway cost"
 RIGHTS = ("Role", "RoleBinding")
 EVENTS = (("create", "events"), ("get", "events"), ("patch", "events"))
 
@@ -61,22 +60,12 @@ def _without(body: dict[str, Any], lacks: Sequence[tuple[str, str]]) -> dict[str
 @pytest.fixture
 def cluster(real: RealStage) -> Iterator[Cluster]:
     establish(real.world.cluster)
-    cluster = real.world.cluster.within(f"team-{secrets.token_hex(4)}")
-    for namespace in (cluster, real.world.cluster.within(NAME)):
-        if namespace.namespace not in cluster.kubectl("get", "namespaces", "-o", "name"):
-            namespace.create_namespace()
-    yield cluster
-    cluster.delete_all()
-    cluster.delete_namespace()
-    cluster.close()
-
-
-@contextmanager
-def running(real: RealStage, account: Account) -> Iterator[OperatorProcess]:
-    with real.process(account.kubeconfig, account.flags) as operator:
-        operator.start()
-        yield operator
-        assert operator.stop() == 0
+    home = real.world.cluster.within(NAME)
+    if f"namespace/{NAME}" not in home.kubectl("get", "namespaces", "-o", "name").split():
+        home.create_namespace()
+    home.close()
+    with namespaces(real.world.cluster, "team") as (cluster,):
+        yield cluster
 
 
 def complaints(operator: OperatorProcess) -> list[dict[str, Any]]:
@@ -116,7 +105,7 @@ def test_events_that_are_forbidden_hurt_nothing_else(real: RealStage, cluster: C
     names = [f"job-{number}" for number in range(5)]
     for name in names:
         cluster.create(name, real.world.batch.seed(), terminate={"reason": REASON})
-    with running(real, account) as operator:
+    with real.running(account.kubeconfig, account.flags) as operator:
         for name in names:
             cluster.wait_for(name, says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
         first, second = complaints(operator)
@@ -131,7 +120,7 @@ def test_rights_lost_in_a_namespace_lose_no_termination_and_hurt_no_other(real: 
     account = Account(real, cluster, other)
     job_id = real.world.batch.seed()
     cluster.create("train", job_id)
-    with running(real, account) as operator:
+    with real.running(account.kubeconfig, account.flags) as operator:
         cluster.wait_for("train", phase("Running"), timeout=SOON)
         account.lose(account.name, cluster.namespace)
         wait_for(lambda: not _may_patch(cluster, account), timeout=SOON, what="the API server forgets the binding")
@@ -162,7 +151,7 @@ def _may_patch(cluster: Cluster, account: Account) -> bool:
 
 def test_a_watch_that_is_forbidden_is_no_hot_loop_and_goes_on_when_it_may(real: RealStage, cluster: Cluster) -> None:
     account = Account(real, cluster)
-    with running(real, account) as operator:
+    with real.running(account.kubeconfig, account.flags) as operator:
         account.lose(account.name, cluster.namespace)
         # What is granted is asked at the begin of a watch: so it has to begin anew.
         with real.plane.away(0):
@@ -185,7 +174,7 @@ def _denied(operator: OperatorProcess) -> str:
 def test_who_may_not_renew_the_lease_acts_no_more_until_it_may(real: RealStage, cluster: Cluster) -> None:
     account = Account(real, cluster)
     job_id = real.world.batch.seed()
-    with running(real, account) as operator:
+    with real.running(account.kubeconfig, account.flags) as operator:
         wait_for(lambda: _leads(operator), timeout=SOON, what="it leads")
         account.lose(f"{account.name}-lease", NAME)
         wait_for(lambda: not _leads(operator), timeout=SOON, what="it leads no more")
