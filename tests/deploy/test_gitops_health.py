@@ -10,14 +10,13 @@ from awsbatch_operator.domain.record import Phase
 from contract.schema import assert_valid
 from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
 from deploy.places import GITOPS
-from deploy.reachable import current, reachable
+from deploy.reachable import KIN, current, reachable
 from deploy.readers import HEALTH_LUA, Flux, Object, argo_cd, kstatus
 from unit.domain.laws import ALLOWED, STALLS, TROUBLE
 
 ARGO: Final = GITOPS / "argocd"
 AGREED: Final = {"InProgress": "Progressing", "Current": "Healthy", "Failed": "Degraded", "Terminating": "Progressing"}
-FATES: Final = {"AccessDenied": "CredentialsUnavailable", "Throttled": "AWSUnavailable"}
-"""Two reasons each that a decision treats alike, but for the word: the walk looks at one of them."""
+OTHER: Final = {one: other for other, one in KIN.items()}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +40,7 @@ def meant(body: Object) -> str:
 
 
 def with_the_other_word(body: Object) -> Object:
-    said = [c | {"reason": FATES.get(c["reason"], c["reason"])} for c in body["status"].get("conditions", [])]
+    said = [c | {"reason": OTHER.get(c["reason"], c["reason"])} for c in body["status"].get("conditions", [])]
     return body | {"status": body["status"] | {"conditions": said}} if said else body
 
 
