@@ -42,7 +42,7 @@ def notes(tag: str, root: Path = ROOT) -> str:
 
 
 def _find(pattern: str, path: Path) -> str:
-    found = path.is_file() and re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else ""
 
 

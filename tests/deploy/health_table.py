@@ -1,6 +1,6 @@
 """The table of docs/gitops.md: every state that an object can show, and how it is read.
 
-`python tests/deploy/health_table.py` (with tests/ on PYTHONPATH) writes it anew into the page.
+`make docs` writes it anew into the page.
 """
 
 from collections import defaultdict

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -185,11 +184,6 @@ def test_a_time_that_the_operator_refuses_the_schema_refuses_before(time: str) -
         config.load({"look_running": time})
     with pytest.raises(helm.HelmValuesError):
         render({"lookRunning": time})
-
-
-def test_the_chart_is_of_the_operator_s_version() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert (loaded().version, loaded().metadata["appVersion"]) == (project["version"], project["version"])
 
 
 def test_helm_s_linter_finds_nothing() -> None:

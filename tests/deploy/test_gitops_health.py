@@ -165,4 +165,4 @@ def test_the_table_of_the_page_is_what_the_scripts_say() -> None:
     page = PAGE.read_text("utf-8")
     assert BEGIN in page
     assert END in page
-    assert page == page_with(table(), page), "run: PYTHONPATH=tests python tests/deploy/health_table.py"
+    assert page == page_with(table(), page), "run: make docs"
