@@ -1,7 +1,7 @@
 """`python tools/release.py check v1.2.3`: the tag, the package and the chart are of one version; prints it.
 
 `python tools/release.py notes v1.2.3`: what the changelog says of it. Needs nothing but Python.
-"""  # noqa: INP001  # a script, run by its path
+"""
 
 import re
 import sys
