@@ -15,6 +15,7 @@ from helm_chart import CHART
 
 from awsbatch_operator.kube.names import CRD_FILE, CRD_NAME
 from awsbatch_sandbox.cluster import kubectl_program
+from contract.schema import assert_valid_object
 from deploy import kubernetes_schemas
 from deploy.charts import NAME, Object, loaded, objects, only
 from deploy.places import DEPLOY, ROOT
@@ -43,6 +44,11 @@ def test_the_package_holds_the_linked_files_themselves(tmp_path: Path) -> None:
             assert file.read() == source.read_bytes()
     with helm.Chart.load(archive) as chart:
         assert chart.render(name="a", namespace="b") == loaded().render(name="a", namespace="b")
+
+
+def test_the_example_that_a_catalogue_shows_is_a_batch_job() -> None:
+    (example,) = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/crdsExamples"])
+    assert_valid_object(example)
 
 
 def _install_yaml(*arguments: str) -> subprocess.CompletedProcess[str]:

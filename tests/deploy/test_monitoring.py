@@ -110,6 +110,14 @@ def test_each_alert_has_its_runbook_and_no_runbook_is_about_anything_else() -> N
     assert set(re.findall(r"^### (.+)$", runbook, flags=re.MULTILINE)) == set(ALERTS)
 
 
+@pytest.mark.parametrize("name", ALERTS)
+def test_the_readme_says_how_grave_an_alert_is_and_how_long_it_waits(name: str) -> None:
+    text, rule = (MONITORING / "README.md").read_text("utf-8"), ALERTS[name]
+    (severity, when) = re.findall(rf"^\| \[{name}\]\(\S+\) \| (\w+) \| ([^|]+) \|", text, re.MULTILINE)[0]
+    assert severity == rule["labels"]["severity"]
+    assert re.search(rf"for {rule['for'].removesuffix('m')} (minutes|more)$", when)
+
+
 def test_the_queries_of_the_runbooks_read_what_is_there(shown: Shown) -> None:
     text = OPERATIONS.read_text("utf-8")
     blocks = re.findall(r"```promql\n(.+?)```", text, flags=re.DOTALL)
