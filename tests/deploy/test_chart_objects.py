@@ -8,6 +8,8 @@ import pytest
 
 from deploy import kubernetes_schemas
 from deploy.charts import (
+    CLUSTER_SCOPED,
+    CUSTOM,
     DIGEST,
     FACTORS,
     NAME,
@@ -21,8 +23,6 @@ from deploy.charts import (
     render,
 )
 
-CUSTOM: Final = ("ServiceMonitor", "PrometheusRule")
-CLUSTER_SCOPED: Final = ("ClusterRole", "ClusterRoleBinding")
 VERSIONS: Final = ("1.31", "1.34", "1.37")
 """The oldest that the chart takes, and on to the newest whose schemas are at hand."""
 

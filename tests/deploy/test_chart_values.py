@@ -14,16 +14,14 @@ import yaml
 from helm_chart import CHART, leaves, readme, table
 
 from awsbatch_operator import config
-from deploy.charts import DIGEST, ROLE, Values, loaded, merged, render
+from deploy.charts import DIGEST, MONITORING, ROLE, Values, loaded, merged, render
 from deploy.places import ROOT
 
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 TEXT: Final = (CHART / "values.yaml").read_text("utf-8")
 VALUES: Final[Values] = yaml.safe_load(TEXT)
 NAMES: Final = [path for path, _ in leaves(SCHEMA) if path != "global"]
-ON: Final[Values] = {
-    name: {"enabled": True} for name in ("networkPolicy", "serviceMonitor", "prometheusRule", "grafanaDashboard")
-}
+ON: Final[Values] = {"networkPolicy": {"enabled": True}, **MONITORING}
 _LABELS: Final = {"team": "batch"}
 
 OTHER: Final[dict[str, Any]] = {
