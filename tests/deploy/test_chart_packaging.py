@@ -124,7 +124,7 @@ def overlay(tmp_path: Path) -> Path:
         line.removeprefix("#").removeprefix("   ") for line in comment.splitlines() if line.startswith(("#   ", "#\n"))
     ]
     text = "\n".join(lines)
-    remote = "https://github.com/awsbatch-operator/awsbatch-operator//deploy?ref=v0.1.0"
+    remote = f"https://github.com/awsbatch-operator/awsbatch-operator//deploy?ref=v{loaded().version}"
     assert remote in text
     (tmp_path / "overlay").mkdir()
     (tmp_path / "deploy").symlink_to(DEPLOY)
