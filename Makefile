@@ -90,6 +90,7 @@ docs: $(READY) ## regenerate what is generated
 	$(BIN)/python tools/api_docs.py > docs/api.md
 	$(BIN)/python tools/helm_chart.py readme
 	$(BIN)/python tools/install_yaml.py > deploy/install.yaml
+	PYTHONPATH=tests $(BIN)/python tests/deploy/health_table.py
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 locks: $(READY) ## resolve the dependencies anew

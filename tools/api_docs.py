@@ -1,7 +1,7 @@
 """Writes docs/api.md, the reference of the API, from the CRD and two of its examples.
 
 ``python tools/api_docs.py > docs/api.md`` writes it; ``python tools/api_docs.py --check`` fails when it is out of date.
-"""  # noqa: INP001  # a script, run by its path; nothing imports it
+"""
 
 import argparse
 import difflib

@@ -1,4 +1,4 @@
-"""The chart checked by Helm itself, and the table of values in its README."""  # noqa: INP001 (run by its path, imported from beside it)
+"""The chart checked by Helm itself, and the table of values in its README."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""deploy/install.yaml: the chart with its default values, for those who don't use Helm."""  # noqa: INP001 (run by its path)
+"""deploy/install.yaml: the chart with its default values, for those who don't use Helm."""
 
 import argparse
 import difflib

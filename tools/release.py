@@ -1,7 +1,7 @@
 """`python tools/release.py check v1.2.3`: the tag, the package and the chart are of one version; prints it.
 
 `python tools/release.py notes v1.2.3`: what the changelog says of it. Needs nothing but Python.
-"""  # noqa: INP001  # a script, run by its path
+"""
 
 import re
 import sys
@@ -42,7 +42,7 @@ def notes(tag: str, root: Path = ROOT) -> str:
 
 
 def _find(pattern: str, path: Path) -> str:
-    found = path.is_file() and re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
+    found = re.search(pattern, path.read_text(encoding="utf-8"), re.MULTILINE)
     return found[1] if found else ""
 
 

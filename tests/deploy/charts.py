@@ -17,7 +17,12 @@ NAME: Final = "awsbatch-operator"
 """Of the release, its namespace and its ServiceAccount."""
 ROLE: Final = "arn:aws:iam::111122223333:role/batch/awsbatch-operator"
 DIGEST: Final = "sha256:" + "0a" * 32
-_MONITORING: Final = ("serviceMonitor", "prometheusRule", "grafanaDashboard")
+MONITORING: Final[Values] = {
+    name: {"enabled": True} for name in ("serviceMonitor", "prometheusRule", "grafanaDashboard")
+}
+CUSTOM: Final = ("ServiceMonitor", "PrometheusRule")
+"""Kinds that Kubernetes itself does not know."""
+CLUSTER_SCOPED: Final = ("ClusterRole", "ClusterRoleBinding")
 _PLACEMENT: Final = {
     "nodeSelector": {"kubernetes.io/arch": "arm64"},
     "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}],
@@ -54,7 +59,7 @@ _PEERS: Final = {
 }
 FACTORS: Final[Mapping[str, Sequence[Values]]] = {
     "scope": ({}, {"watchNamespaces": ["team-a", NAME]}),
-    "monitoring": ({}, {one: {"enabled": True, "labels": {"release": "kps"}} for one in _MONITORING}),
+    "monitoring": ({}, {one: {"enabled": True, "labels": {"release": "kps"}} for one in MONITORING}),
     "policy": ({}, {"networkPolicy": {"enabled": True}}, {"networkPolicy": _PEERS}),
     "replicas": ({}, {"replicas": 1}, {"replicas": 5, "podDisruptionBudget": {"enabled": False}}),
     "image": ({}, {"image": {"tag": "1.2.3"}}, {"image": {"tag": "1.2.3", "digest": DIGEST}}),

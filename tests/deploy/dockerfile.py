@@ -3,10 +3,8 @@
 import re
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
-ROOT: Final = Path(__file__).parents[2]
+from deploy.places import ROOT
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,16 @@
 """The table of docs/gitops.md: every state that an object can show, and how it is read.
 
-`python tests/deploy/health_table.py` (with tests/ on PYTHONPATH) writes it anew into the page.
+`make docs` writes it anew into the page.
 """
 
 from collections import defaultdict
-from pathlib import Path
 from typing import Any, Final
 
-from deploy.reachable import current
+from deploy.places import ROOT
+from deploy.reachable import KIN, current
 from deploy.readers import Flux, Object, argo_cd, kstatus
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "gitops.md"
+PAGE: Final = ROOT / "docs" / "gitops.md"
 BEGIN: Final = "<!-- the table begins; tests/deploy/health_table.py writes it -->\n"
 END: Final = "<!-- the table ends -->\n"
 HEAD: Final = (
@@ -18,11 +18,7 @@ HEAD: Final = (
     "|---|---|---|---|---|---|---|\n"
 )
 WAITING: Final = {"awsbatch.dev/wait-for": "job"}
-ALSO: Final = {
-    "Throttled": "Throttled or AWSUnavailable",
-    "AccessDenied": "AccessDenied or CredentialsUnavailable",
-    "JobTerminated": "JobTerminated or JobCancelled",
-}
+ALSO: Final = {one: f"{one} or {other}" for other, one in (KIN | {"JobCancelled": "JobTerminated"}).items()}
 """Reasons that are read alike; the walk looks at one of them."""
 
 
@@ -34,7 +30,7 @@ def reason(body: Object, type_: str) -> str:
     """As `True, Observed`; of the conditions that are there only when they hold, just the reason."""
     for condition in body["status"].get("conditions", []):
         if condition["type"] == type_:
-            word = condition["reason"].replace("AWSUnavailable", "Throttled")
+            word = KIN.get(condition["reason"], condition["reason"])
             return f"{type_}, {word}" if type_ in ("Reconciling", "Stalled") else f"{condition['status']}, {word}"
     return ""
 

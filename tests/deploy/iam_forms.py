@@ -2,15 +2,14 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from deploy import iam_cloudformation as cloudformation
 from deploy import iam_terraform as terraform
 from deploy.iam_decision import Document, listed
+from deploy.places import DEPLOY
 
-ROOT = Path(__file__).parents[2]
-IAM = ROOT / "deploy" / "iam"
+IAM = DEPLOY / "iam"
 TEMPLATE = cloudformation.load(IAM / "template.yaml")
 
 POLICIES = ("policy.json", "policy-tag-scoped.json")

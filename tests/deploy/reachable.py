@@ -24,8 +24,8 @@ Move = Callable[[SmallWorld], None]
 Object = dict[str, Any]
 
 FAULTS: Final = (THROTTLED, DENIED, REJECTED)
-_KIN: Final = {"AWSUnavailable": "Throttled", "CredentialsUnavailable": "AccessDenied"}
-"""Faults that a decision treats alike, but for the word."""
+KIN: Final = {"AWSUnavailable": "Throttled", "CredentialsUnavailable": "AccessDenied"}
+"""Reasons that a decision treats as it treats another, but for the word: the walk counts the two as one."""
 TOLD: Final = 2
 BELIEVED: Final = 4
 """So many failed looks in a row are told of at the latest; so many absences are believed."""
@@ -134,7 +134,7 @@ def _all_that_counts(world: SmallWorld) -> Hashable:
     return (
         (job.finished and job.status, job.flagged and job.status, world.batch.end_reason == WHY),
         (record.asked, record.status.phase, known.calling, known.request is None, known.absences > 0),
-        tuple((c.type, c.status, _KIN.get(c.reason, c.reason)) for c in record.status.conditions),
+        tuple((c.type, c.status, KIN.get(c.reason, c.reason)) for c in record.status.conditions),
         asked_at is not None and world.now - asked_at >= STUCK_AFTER,
     )
 

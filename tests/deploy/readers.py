@@ -1,6 +1,5 @@
 """How kstatus, Argo CD and Flux read an object: the first by its documented rules, the others by our own scripts."""
 
-from pathlib import Path
 from typing import Any, Final
 
 import celpy
@@ -8,9 +7,10 @@ import yaml
 from celpy.adapter import json_to_cel
 from lupa.lua51 import LuaRuntime
 
+from deploy.places import GITOPS
+
 Object = dict[str, Any]
 
-GITOPS: Final = Path(__file__).parents[2] / "deploy" / "gitops"
 HEALTH_LUA: Final = GITOPS / "argocd" / "health.lua"
 BATCH_JOBS: Final = GITOPS / "flux" / "batch-jobs.yaml"
 STATUSES: Final = {"Healthy", "Progressing", "Degraded", "Suspended", "Missing", "Unknown"}

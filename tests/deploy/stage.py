@@ -1,6 +1,7 @@
 """Where the operator shows what it asks of Kubernetes: a control plane that keeps a record, and the chart on it."""
 
 import os
+import secrets
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, Final
 import helm_python as helm
 import yaml
 
+from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import ASSETS
 from awsbatch_sandbox.envtest import Envtest, write_private
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
@@ -30,6 +32,19 @@ def flags(release: Iterable[Object]) -> list[str]:
     assert command == "run"
     # Outside there is no pod whose namespace the Lease would be in.
     return [*(flag for flag in given if not flag.startswith("--http-address")), f"--lease-namespace={NAME}"]
+
+
+@contextmanager
+def namespaces(cluster: Cluster, *teams: str) -> Iterator[list[Cluster]]:
+    """New ones, whose names begin like that; at the end they are gone, and the objects in them."""
+    made = [cluster.within(f"{team}-{secrets.token_hex(4)}") for team in teams]
+    for one in made:
+        one.create_namespace()
+    yield made
+    for one in made:
+        one.delete_all()
+        one.delete_namespace()
+        one.close()
 
 
 class Stage(ABC):
@@ -54,6 +69,14 @@ class Stage(ABC):
             finally:
                 if operator.running:
                     operator.kill9()
+
+    @contextmanager
+    def running(self, kubeconfig: Path, flags: Sequence[str]) -> Iterator[OperatorProcess]:
+        """One that is ready, and ends well with the block."""
+        with self.process(kubeconfig, flags) as operator:
+            operator.start()
+            yield operator
+            assert operator.stop() == 0
 
     @abstractmethod
     def _installed(self, values: Values) -> AbstractContextManager[Path]:

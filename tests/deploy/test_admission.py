@@ -1,7 +1,6 @@
 """The optional policy that makes ending a job a right of its own, on a real control plane: bob has it, ann has not."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -9,10 +8,11 @@ import pytest
 from awsbatch_sandbox.cluster import Cluster, KubectlError
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
+from deploy.places import DEPLOY
 
 pytestmark = pytest.mark.real
 
-POLICY: Final = str(Path(__file__).parents[2] / "deploy/admission/terminate-verb.yaml")
+POLICY: Final = str(DEPLOY / "admission/terminate-verb.yaml")
 REFUSED: Final = "needs the verb terminate on batchjobs.awsbatch.dev in namespace"
 STATED: Final = '{"spec": {"terminate": {"reason": "by hand"}}}'
 REWORDED: Final = '{"spec": {"terminate": {"reason": "by another hand"}}}'

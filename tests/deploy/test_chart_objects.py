@@ -6,8 +6,11 @@ from typing import Any, Final
 
 import pytest
 
+from awsbatch_operator import __version__
 from deploy import kubernetes_schemas
 from deploy.charts import (
+    CLUSTER_SCOPED,
+    CUSTOM,
     DIGEST,
     FACTORS,
     NAME,
@@ -21,8 +24,6 @@ from deploy.charts import (
     render,
 )
 
-CUSTOM: Final = ("ServiceMonitor", "PrometheusRule")
-CLUSTER_SCOPED: Final = ("ClusterRole", "ClusterRoleBinding")
 VERSIONS: Final = ("1.31", "1.34", "1.37")
 """The oldest that the chart takes, and on to the newest whose schemas are at hand."""
 
@@ -124,10 +125,10 @@ def test_one_replica_acts_at_any_time_and_each_may_finish_its_calls() -> None:
 @pytest.mark.parametrize(
     ("image", "shown"),
     [
-        ({}, "ghcr.io/awsbatch-operator/awsbatch-operator:0.1.0"),
+        ({}, f"ghcr.io/awsbatch-operator/awsbatch-operator:{__version__}"),
         ({"tag": "1.2.3"}, "ghcr.io/awsbatch-operator/awsbatch-operator:1.2.3"),
         ({"tag": "1.2.3", "digest": DIGEST}, f"ghcr.io/awsbatch-operator/awsbatch-operator@{DIGEST}"),
-        ({"repository": "mirror.example:5000/ops/awsbatch"}, "mirror.example:5000/ops/awsbatch:0.1.0"),
+        ({"repository": "mirror.example:5000/ops/awsbatch"}, f"mirror.example:5000/ops/awsbatch:{__version__}"),
     ],
 )
 def test_a_digest_wins_over_a_tag_and_a_tag_over_the_chart_s_version(image: dict[str, Any], shown: str) -> None:

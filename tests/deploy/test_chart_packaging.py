@@ -11,14 +11,15 @@ from typing import Any, Final
 import helm_python as helm
 import pytest
 import yaml
-from helm_chart import CHART, ROOT
+from helm_chart import CHART
 
 from awsbatch_operator.kube.names import CRD_FILE, CRD_NAME
 from awsbatch_sandbox.cluster import kubectl_program
+from contract.schema import assert_valid_object
 from deploy import kubernetes_schemas
 from deploy.charts import NAME, Object, loaded, objects, only
+from deploy.places import DEPLOY, ROOT
 
-DEPLOY: Final = ROOT / "deploy"
 LINKS: Final = {
     f"crds/{CRD_NAME}.yaml": ROOT / CRD_FILE,
     "files/alerts.yaml": DEPLOY / "monitoring/alerts.yaml",
@@ -43,6 +44,11 @@ def test_the_package_holds_the_linked_files_themselves(tmp_path: Path) -> None:
             assert file.read() == source.read_bytes()
     with helm.Chart.load(archive) as chart:
         assert chart.render(name="a", namespace="b") == loaded().render(name="a", namespace="b")
+
+
+def test_the_example_that_a_catalogue_shows_is_a_batch_job() -> None:
+    (example,) = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/crdsExamples"])
+    assert_valid_object(example)
 
 
 def _install_yaml(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -118,7 +124,7 @@ def overlay(tmp_path: Path) -> Path:
         line.removeprefix("#").removeprefix("   ") for line in comment.splitlines() if line.startswith(("#   ", "#\n"))
     ]
     text = "\n".join(lines)
-    remote = "https://github.com/awsbatch-operator/awsbatch-operator//deploy?ref=v0.1.0"
+    remote = f"https://github.com/awsbatch-operator/awsbatch-operator//deploy?ref=v{loaded().version}"
     assert remote in text
     (tmp_path / "overlay").mkdir()
     (tmp_path / "deploy").symlink_to(DEPLOY)

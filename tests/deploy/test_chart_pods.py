@@ -8,7 +8,7 @@ import pytest
 
 from awsbatch_operator import cli, config
 from awsbatch_operator.config import Settings
-from deploy.charts import NAME, Object, Values, container_of, matrix, objects, pod_of
+from deploy.charts import NAME, Object, Values, container_of, matrix, objects, of_kind, only, pod_of
 
 _VOLUMES: Final = frozenset(
     ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
@@ -67,7 +67,7 @@ def test_the_platform_may_choose_the_uid() -> None:
 def test_the_token_is_mounted_in_these_pods_alone() -> None:
     for values, all_objects in matrix():
         account, pod = values.get("serviceAccount", {}).get("name", values.get("fullnameOverride")), pod_of(all_objects)
-        made = [body for body in all_objects if body["kind"] == "ServiceAccount"]
+        made = of_kind(all_objects, "ServiceAccount")
         assert pod["spec"]["automountServiceAccountToken"] is True
         assert pod["spec"]["enableServiceLinks"] is False
         assert all(body["automountServiceAccountToken"] is False for body in made)
@@ -79,10 +79,10 @@ def test_the_role_for_irsa_is_an_annotation_of_the_account_beside_others() -> No
         "aws": {"roleArn": "arn:aws:iam::111122223333:role/x"},
         "serviceAccount": {"annotations": {"a": "b"}},
     }
-    (account,) = [body for body in objects(values) if body["kind"] == "ServiceAccount"]
+    account = only(objects(values), "ServiceAccount")
     expected = {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/x", "a": "b"}
     assert account["metadata"]["annotations"] == expected
-    (plain,) = [body for body in objects() if body["kind"] == "ServiceAccount"]
+    plain = only(objects(), "ServiceAccount")
     assert "annotations" not in plain["metadata"], "Pod Identity needs none"
 
 

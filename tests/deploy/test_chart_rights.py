@@ -4,7 +4,7 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.charts import NAME, Object, Values, matrix, objects, of_kind, only
+from deploy.charts import NAME, Object, Values, matrix, objects, of_kind, pod_of
 
 WORK: Final = [
     {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs"], "verbs": ["get", "list", "watch"]},
@@ -50,7 +50,7 @@ def test_every_role_of_the_operator_is_bound_to_its_account_where_it_stands() ->
         bindings = _own(all_objects, "RoleBinding", "ClusterRoleBinding")
         assert roles.keys() == bindings.keys()
         assert bool(roles) == values.get("rbac", {}).get("create", True)
-        account = only(all_objects, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"]
+        account = pod_of(all_objects)["spec"]["serviceAccountName"]
         for where, binding in bindings.items():
             assert binding["roleRef"]["name"] == where[1]
             assert binding["kind"] == f"{binding['roleRef']['kind']}Binding"

@@ -7,8 +7,7 @@ import pytest
 import yaml
 
 from awsbatch_sandbox.cluster import Cluster, KubectlError
-from deploy.charts import Object, matrix, objects, pod_of
-from deploy.test_chart_objects import CLUSTER_SCOPED, CUSTOM
+from deploy.charts import CLUSTER_SCOPED, CUSTOM, Object, matrix, objects, pod_of
 
 pytestmark = pytest.mark.real
 

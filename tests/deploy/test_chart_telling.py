@@ -11,9 +11,8 @@ import yaml
 from helm_chart import CHART
 
 from contract.schema import SCHEMA
-from deploy.charts import ROLE, Values, objects, of_kind, only, render
+from deploy.charts import MONITORING, ROLE, Values, objects, of_kind, only, render
 
-ON: Final[Values] = {name: {"enabled": True} for name in ("serviceMonitor", "prometheusRule", "grafanaDashboard")}
 KNOWN: Final[Values] = {"aws": {"region": "eu-west-1", "roleArn": ROLE}}
 NARROW: Final[Values] = {"userRoles": {"aggregate": "view"}}
 
@@ -35,7 +34,7 @@ def test_the_servicemonitor_scrapes_every_pod_and_keeps_the_operator_s_namespace
 
 
 def test_the_prometheusrule_is_the_file_of_alerts_word_for_word() -> None:
-    rule = only(objects(ON), "PrometheusRule")
+    rule = only(objects(MONITORING), "PrometheusRule")
     assert rule["apiVersion"] == "monitoring.coreos.com/v1"
     groups = yaml.safe_load((CHART / "files/alerts.yaml").read_text("utf-8"))["groups"]
     assert rule["spec"] == {"groups": groups}
@@ -54,7 +53,7 @@ def test_labels_for_routes_are_put_on_every_alert_beside_its_own() -> None:
 
 
 def test_the_dashboard_is_the_file_and_found_by_grafana_s_sidecar() -> None:
-    config = only(objects(ON), "ConfigMap")
+    config = only(objects(MONITORING), "ConfigMap")
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     (text,) = config["data"].values()
     assert text.strip() == (CHART / "files/dashboard.json").read_text("utf-8").strip()

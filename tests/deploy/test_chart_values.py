@@ -5,25 +5,23 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any, Final
 
 import helm_python as helm
 import pytest
 import yaml
-from helm_chart import CHART, ROOT, leaves, readme, table
+from helm_chart import CHART, leaves, readme, table
 
 from awsbatch_operator import config
-from deploy.charts import DIGEST, ROLE, Values, loaded, merged, render
+from deploy.charts import DIGEST, MONITORING, ROLE, Values, loaded, merged, render
+from deploy.places import ROOT
 
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 TEXT: Final = (CHART / "values.yaml").read_text("utf-8")
 VALUES: Final[Values] = yaml.safe_load(TEXT)
 NAMES: Final = [path for path, _ in leaves(SCHEMA) if path != "global"]
-ON: Final[Values] = {
-    name: {"enabled": True} for name in ("networkPolicy", "serviceMonitor", "prometheusRule", "grafanaDashboard")
-}
+ON: Final[Values] = {"networkPolicy": {"enabled": True}, **MONITORING}
 _LABELS: Final = {"team": "batch"}
 
 OTHER: Final[dict[str, Any]] = {
@@ -184,11 +182,6 @@ def test_a_time_that_the_operator_refuses_the_schema_refuses_before(time: str) -
         config.load({"look_running": time})
     with pytest.raises(helm.HelmValuesError):
         render({"lookRunning": time})
-
-
-def test_the_chart_is_of_the_operator_s_version() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-    assert (loaded().version, loaded().metadata["appVersion"]) == (project["version"], project["version"])
 
 
 def test_helm_s_linter_finds_nothing() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.dockerfile import ROOT, admitted, arguments, copied, stages
+from deploy.dockerfile import admitted, arguments, copied, stages
+from deploy.places import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 

@@ -5,7 +5,6 @@ replace, and Flux's habit of taking over what `kubectl` wrote before it applies.
 """
 
 import json
-import secrets
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import pytest
 
 from awsbatch_sandbox.cluster import Cluster, KubectlError
 from awsbatch_sandbox.world import World
+from deploy.stage import namespaces
 
 pytestmark = pytest.mark.real
 
@@ -23,12 +23,8 @@ ONCALL: Final = "--field-manager=oncall"
 @pytest.fixture(scope="module")
 def control_plane(world: World) -> Iterator[Cluster]:
     """A namespace. Whether an operator runs makes no difference: what is looked at is what the API server keeps."""
-    cluster = world.cluster.within(f"gitops-{secrets.token_hex(4)}")
-    cluster.create_namespace()
-    yield cluster
-    cluster.delete_all()
-    cluster.delete_namespace()
-    cluster.close()
+    with namespaces(world.cluster, "gitops") as (cluster,):
+        yield cluster
 
 
 class Git:

@@ -9,14 +9,14 @@ import yaml
 from awsbatch_operator.domain.record import Phase
 from contract.schema import assert_valid
 from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
-from deploy.reachable import current, reachable
-from deploy.readers import GITOPS, HEALTH_LUA, Flux, Object, argo_cd, kstatus
+from deploy.places import GITOPS
+from deploy.reachable import KIN, current, reachable
+from deploy.readers import HEALTH_LUA, Flux, Object, argo_cd, kstatus
 from unit.domain.laws import ALLOWED, STALLS, TROUBLE
 
 ARGO: Final = GITOPS / "argocd"
 AGREED: Final = {"InProgress": "Progressing", "Current": "Healthy", "Failed": "Degraded", "Terminating": "Progressing"}
-FATES: Final = {"AccessDenied": "CredentialsUnavailable", "Throttled": "AWSUnavailable"}
-"""Two reasons each that a decision treats alike, but for the word: the walk looks at one of them."""
+OTHER: Final = {one: other for other, one in KIN.items()}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def meant(body: Object) -> str:
 
 
 def with_the_other_word(body: Object) -> Object:
-    said = [c | {"reason": FATES.get(c["reason"], c["reason"])} for c in body["status"].get("conditions", [])]
+    said = [c | {"reason": OTHER.get(c["reason"], c["reason"])} for c in body["status"].get("conditions", [])]
     return body | {"status": body["status"] | {"conditions": said}} if said else body
 
 
@@ -165,4 +165,4 @@ def test_the_table_of_the_page_is_what_the_scripts_say() -> None:
     page = PAGE.read_text("utf-8")
     assert BEGIN in page
     assert END in page
-    assert page == page_with(table(), page), "run: PYTHONPATH=tests python tests/deploy/health_table.py"
+    assert page == page_with(table(), page), "run: make docs"

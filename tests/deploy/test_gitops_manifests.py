@@ -8,8 +8,8 @@ import yaml
 
 from awsbatch_operator.kube import names
 from contract.schema import assert_valid_object
+from deploy.places import GITOPS
 
-GITOPS: Final = Path(__file__).parents[2] / "deploy" / "gitops"
 FILES: Final = [
     *sorted((GITOPS / "examples").glob("*.yaml")),
     *sorted((GITOPS / "argocd").glob("application-*.yaml")),

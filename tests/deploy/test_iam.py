@@ -22,7 +22,8 @@ from awsbatch_operator.aws.errors import BATCH_OPERATIONS
 from awsbatch_operator.domain.job import JobKey
 from awsbatch_sandbox.batch import BatchSimulator, serve
 from deploy.iam_decision import Document, listed
-from deploy.iam_forms import FORMS, ROOT, WISHES, Wish, normal
+from deploy.iam_forms import FORMS, WISHES, Wish, normal
+from deploy.places import ROOT
 from fakes.telemetry import FakeTelemetry
 
 HERE = "eu-west-1"

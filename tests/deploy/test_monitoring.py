@@ -7,7 +7,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from itertools import combinations
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -19,10 +18,10 @@ from awsbatch_operator.domain.errors import Fate
 from awsbatch_operator.domain.record import Phase, Standing
 from awsbatch_operator.engine.writes import _RESULTS
 from awsbatch_operator.observability.metrics import Metrics
+from deploy.places import DEPLOY, OPERATIONS
 from deploy.promql import ExpressionError, Shown, selectors
 
-ROOT: Final = Path(__file__).parents[2]
-MONITORING: Final = ROOT / "deploy" / "monitoring"
+MONITORING: Final = DEPLOY / "monitoring"
 RULES: Final = yaml.safe_load((MONITORING / "alerts.yaml").read_text("utf-8"))
 ALERTS: Final = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"]}
 DASHBOARD: Final = json.loads((MONITORING / "dashboard.json").read_text("utf-8"))
@@ -105,14 +104,22 @@ def test_an_alert_says_whose_and_how_grave_it_is_and_where_its_runbook_stands(na
 
 
 def test_each_alert_has_its_runbook_and_no_runbook_is_about_anything_else() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    text = OPERATIONS.read_text("utf-8")
     runbooks = re.split(r"^## ", text, flags=re.MULTILINE)
     (runbook,) = [part for part in runbooks if part.startswith("Runbooks\n")]
     assert set(re.findall(r"^### (.+)$", runbook, flags=re.MULTILINE)) == set(ALERTS)
 
 
+@pytest.mark.parametrize("name", ALERTS)
+def test_the_readme_says_how_grave_an_alert_is_and_how_long_it_waits(name: str) -> None:
+    text, rule = (MONITORING / "README.md").read_text("utf-8"), ALERTS[name]
+    (severity, when) = re.findall(rf"^\| \[{name}\]\(\S+\) \| (\w+) \| ([^|]+) \|", text, re.MULTILINE)[0]
+    assert severity == rule["labels"]["severity"]
+    assert re.search(rf"for {rule['for'].removesuffix('m')} (minutes|more)$", when)
+
+
 def test_the_queries_of_the_runbooks_read_what_is_there(shown: Shown) -> None:
-    text = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    text = OPERATIONS.read_text("utf-8")
     blocks = re.findall(r"```promql\n(.+?)```", text, flags=re.DOTALL)
     queries = [line for block in blocks for line in block.splitlines()]
     queries += re.findall(r"`([^`\n]*awsbatch_operator_[^`\n]*)`", text)

@@ -3,7 +3,6 @@
 On a real control plane the operator has no others, so that whatever it lacked would be refused.
 """
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from deploy import course
 from deploy.charts import NAME, objects
 from deploy.record import Calls
 from deploy.rights import Right, rights_of, spare, ungranted
-from deploy.stage import QUICK, Stage
+from deploy.stage import QUICK, Stage, namespaces
 from integration.scenario import reasons_sent
 
 
@@ -33,20 +32,14 @@ class Told:
 
 @pytest.fixture(scope="module", params=["cluster-wide", "namespaced"])
 def told(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Told]:
-    names = [f"{team}-{secrets.token_hex(4)}" for team in ("team-a", "team-b", "elsewhere")]
-    *watched, elsewhere = clusters = [stage.world.cluster.within(name) for name in names]
-    for cluster in clusters:
-        cluster.create_namespace()
-    values = {**QUICK} | ({"watchNamespaces": names[:-1]} if request.param == "namespaced" else {})
-    with stage.operator(values) as operator:
-        elsewhere.create("job", stage.world.batch.seed(), terminate={"reason": course.REASON})
-        course.run(stage.world, operator, watched)
-        rights = rights_of(NAME, NAME, objects(values))
-        yield Told(request.param, rights, stage.record.calls(), operator.output(), stage.world, elsewhere)
-    for cluster in clusters:
-        cluster.delete_all()
-        cluster.delete_namespace()
-        cluster.close()
+    with namespaces(stage.world.cluster, "team-a", "team-b", "elsewhere") as (*watched, elsewhere):
+        names = [cluster.namespace for cluster in watched]
+        values = {**QUICK} | ({"watchNamespaces": names} if request.param == "namespaced" else {})
+        with stage.operator(values) as operator:
+            elsewhere.create("job", stage.world.batch.seed(), terminate={"reason": course.REASON})
+            course.run(stage.world, operator, watched)
+            rights = rights_of(NAME, NAME, objects(values))
+            yield Told(request.param, rights, stage.record.calls(), operator.output(), stage.world, elsewhere)
 
 
 def test_every_call_is_granted(told: Told) -> None:

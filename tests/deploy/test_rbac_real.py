@@ -12,7 +12,7 @@ import yaml
 from awsbatch_sandbox.cluster import Cluster, KubectlError
 from deploy.charts import NAME, Object, objects
 from deploy.rights import ANY, BASIC_USER, DISCOVERY, Right, of_rule, rights_of
-from deploy.stage import ACCOUNT, QUICK, RealStage
+from deploy.stage import ACCOUNT, QUICK, RealStage, namespaces
 
 pytestmark = pytest.mark.real
 
@@ -51,18 +51,12 @@ class Installed:
 
 @pytest.fixture(scope="module", params=["cluster-wide", "namespaced"])
 def installed(request: pytest.FixtureRequest, real: RealStage) -> Iterator[Installed]:
-    clusters = [real.world.cluster.within(f"{team}-{secrets.token_hex(4)}") for team in ("team", "elsewhere")]
-    names = [cluster.namespace for cluster in clusters]
-    for cluster in clusters:
-        cluster.create_namespace()
-    namespaced = request.param == "namespaced"
-    values = {**QUICK} | ({"watchNamespaces": names[:1]} if namespaced else {})
-    with real.operator(values):
-        watched = tuple(names[:1] if namespaced else ("", *names))
-        yield Installed(real, clusters[0], clusters[1], watched, rights_of(NAME, NAME, objects(values)))
-    for cluster in clusters:
-        cluster.delete_namespace()
-        cluster.close()
+    with namespaces(real.world.cluster, "team", "elsewhere") as (team, elsewhere):
+        namespaced = request.param == "namespaced"
+        values = {**QUICK} | ({"watchNamespaces": [team.namespace]} if namespaced else {})
+        with real.operator(values):
+            watched = (team.namespace,) if namespaced else ("", team.namespace, elsewhere.namespace)
+            yield Installed(real, team, elsewhere, watched, rights_of(NAME, NAME, objects(values)))
 
 
 def test_the_account_has_the_rights_of_the_chart_and_those_of_everybody(installed: Installed, tmp_path: Path) -> None:

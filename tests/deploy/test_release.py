@@ -3,19 +3,22 @@
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import helm_python as helm
 import pytest
 import yaml
-from helm_chart import CHART, ROOT
+from helm_chart import CHART
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import crd_file
+from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from deploy.charts import NAME, loaded, objects
+from deploy.course import REASON
+from deploy.places import DEPLOY
 from deploy.rights import rights_of
 from deploy.stage import QUICK, RealStage, flags
 from integration.scenario import SOON, phase, reasons_sent, says
@@ -26,7 +29,6 @@ CRD = f"customresourcedefinition.apiextensions.k8s.io/{crd_file().stem}"
 CRD_KIND = "CustomResourceDefinition"
 RBAC = "clusterroles,clusterrolebindings,roles,rolebindings"
 OURS = f"app.kubernetes.io/name={NAME}"
-REASON = "INC-4711: runaway cost"
 GONE_SINCE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-the-version-before"}}
 
 
@@ -80,13 +82,9 @@ def installed(cluster: Cluster, release: helm.Config, chart: Path | helm.Chart, 
     wait_for(cluster.serves, timeout=SOON, what="the API server serves BatchJobs")
 
 
-@contextmanager
-def running(real: RealStage, **values: Any) -> Iterator[None]:
+def running(real: RealStage, **values: Any) -> AbstractContextManager[OperatorProcess]:
     """The operator, as the account of the release."""
-    with real.process(real.kubeconfig_of(NAME), flags(objects({**QUICK, **values}))) as operator:
-        operator.start()
-        yield
-        assert operator.stop() == 0
+    return real.running(real.kubeconfig_of(NAME), flags(objects({**QUICK, **values})))
 
 
 def observed(real: RealStage, cluster: Cluster) -> list[dict[str, Any]]:
@@ -170,7 +168,7 @@ def test_an_uninstall_leaves_the_definition_the_objects_and_the_jobs(
 
 def test_kubectl_alone_installs_the_same_rights(cluster: Cluster) -> None:
     before = everything(cluster)
-    cluster.within(NAME).kubectl("apply", "--server-side", f"--kustomize={ROOT}/deploy")
+    cluster.within(NAME).kubectl("apply", "--server-side", f"--kustomize={DEPLOY}")
     listed = json.loads(cluster.kubectl("get", RBAC, "--all-namespaces", f"--selector={OURS}", "-o", "json"))["items"]
     assert rights_of(NAME, NAME, listed) == rights_of(NAME, NAME, objects({}))
     made = everything(cluster) - before

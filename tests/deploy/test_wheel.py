@@ -18,7 +18,8 @@ import pytest
 from awsbatch_operator import __version__
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
 from awsbatch_sandbox.world import World
-from deploy.dockerfile import ROOT, what_is_dropped
+from deploy.dockerfile import what_is_dropped
+from deploy.places import ROOT
 
 PIN = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
 CREDENTIALS = {"signin", "sso", "sso-oidc", "sts"}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from awsbatch_operator import __version__
-from deploy.dockerfile import ROOT
+from deploy.places import DEPLOY, ROOT
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 PINNED = re.compile(r"[a-z-]+/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
@@ -127,9 +127,21 @@ def test_a_tag_that_one_file_disagrees_with_is_not(checkout: Path, file: str, ol
     assert len(errors.splitlines()) == 1
 
 
-def test_between_releases_too_no_file_tells_another_version() -> None:
+def test_between_releases_too_all_files_tell_one_version() -> None:
     _, _, errors = _release(ROOT, "check", f"v{__version__}")
-    assert [line for line in errors.splitlines() if " is '', not " not in line and "CHANGELOG" not in line] == []
+    assert [line for line in errors.splitlines() if "CHANGELOG" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [
+        ("kustomization.yaml", r"//deploy\?ref=v(\S+)"),
+        ("gitops/argocd/application-operator.yaml", r"targetRevision: (\S+)"),
+        ("gitops/flux/operator.yaml", r"tag: v(\S+)"),
+    ],
+)
+def test_a_manifest_that_people_copy_names_this_version(file: str, named: str) -> None:
+    assert re.findall(named, (DEPLOY / file).read_text(encoding="utf-8")) == [__version__]
 
 
 def test_another_tag_is_not_released(checkout: Path) -> None:

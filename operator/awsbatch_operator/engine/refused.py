@@ -32,12 +32,20 @@ class Refused:
         self._waiting[uid] = None
         self._plan()
 
-    def settled(self, uid: str) -> None:
-        """It is refused no more: written, or gone."""
+    def granted(self, uid: str) -> None:
         self._waiting.pop(uid, None)
         if uid in self._tried:
             self._tried.clear()
             self._resubmit(len(self._waiting))
+
+    def tried(self, uid: str) -> None:
+        """The try has ended, one way or another: the object may be gone, or show by now what it should."""
+        self._tried.discard(uid)
+
+    def clear(self) -> None:
+        """Somebody else decides now: whatever is refused to this process later is told of anew."""
+        self._waiting.clear()
+        self._tried.clear()
 
     def _plan(self) -> None:
         if self._timer is None and self._waiting:

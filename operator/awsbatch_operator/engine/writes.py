@@ -64,6 +64,7 @@ class Writes:
     def clear(self) -> None:
         """Drop what waits and what is held: somebody else decides now."""
         self._held.clear()
+        self._refused.clear()
         self._waiting.clear()
         self._settle()
 
@@ -95,6 +96,8 @@ class Writes:
                 self._writing.discard(uid)
             if again:
                 self.submit(uid)
+            else:
+                self._refused.tried(uid)
             self._settle()
             if self._pause:
                 await asyncio.sleep(self._pause)
@@ -128,7 +131,7 @@ class Writes:
         match outcome:
             case Written():
                 self._pause = 0.0
-                self._refused.settled(uid)
+                self._refused.granted(uid)
                 told = tracked.told
                 self._note(tracked, wanted, outcome)
                 for event in between(told, wanted):
@@ -137,7 +140,6 @@ class Writes:
                 return tracked.record.status is not wanted
             case Gone():
                 self._gone(uid)
-                self._refused.settled(uid)
                 return False
             case Conflict():
                 return await self._read(tracked.ref)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from awsbatch_operator.domain.record import Phase
 from awsbatch_operator.engine.refused import A_ROUND, EVERY
@@ -78,3 +79,36 @@ async def test_an_object_that_is_gone_leaves_the_others_waiting_for_nothing() ->
         world.objects.forbidden.clear()
         await asyncio.sleep(EVERY + 1)
         assert world.objects.status(second).phase is Phase.RUNNING
+
+
+def told(logs: list[EventDict]) -> int:
+    """How often it was said that writes wait."""
+    return [line["event"] for line in logs].count("status writes wait: Kubernetes forbids them")
+
+
+async def test_what_is_refused_after_all_that_was_refused_is_gone_is_told_of_too() -> None:
+    async with World().running() as world:
+        with capture_logs() as logs:
+            [uid] = refused(world, 1)
+            await asyncio.sleep(1)
+            world.engine.gone(uid)
+            del world.objects.bodies[uid]
+            await asyncio.sleep(EVERY + 1)
+            assert told(logs) == 1
+            refused(world, 2)
+            await asyncio.sleep(1)
+            assert told(logs) == 2
+
+
+async def test_who_leads_no_more_has_nothing_to_write_and_who_leads_anew_tells_it_anew() -> None:
+    async with World().running() as world:
+        with capture_logs() as logs:
+            refused(world, 20)
+            await asyncio.sleep(1)
+            world.engine.follow()
+            assert world.engine.depths["status"]() == 0
+            await asyncio.sleep(3 * EVERY)
+            assert tries(world) == 20
+            await world.engine.lead()
+            await asyncio.sleep(1)
+            assert (told(logs), world.engine.depths["status"]()) == (2, 20)

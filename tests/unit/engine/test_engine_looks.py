@@ -1,0 +1,165 @@
+"""When a job is looked at, in which order, together with which others, and what a look that fails does."""
+
+import asyncio
+
+import pytest
+
+from awsbatch_operator.domain.record import Phase
+from builders import THROTTLED
+from unit.engine.world import World
+
+pytestmark = pytest.mark.looptime(start=1_000)
+
+
+async def test_polls_that_find_nothing_new_write_nothing() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1_200)
+        assert len(world.objects.writes) == 1
+        assert len(world.batch.looks) == pytest.approx(40, abs=2)
+
+
+async def test_a_finished_job_is_never_looked_at_again() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("j1", "SUCCEEDED"))
+        await asyncio.sleep(1_200)
+        assert len(world.batch.looks) == 1
+
+
+async def test_after_a_restart_a_finished_object_costs_nothing() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("j1", "SUCCEEDED"))
+        await asyncio.sleep(1)
+    looks, writes = len(world.batch.looks), len(world.objects.writes)
+    again = await world.restarted()
+    async with again.running():
+        await asyncio.sleep(1_200)
+    assert (len(world.batch.looks), len(world.objects.writes)) == (looks, writes)
+
+
+async def test_a_thousand_objects_are_looked_at_in_ten_calls_a_round() -> None:
+    async with World().running() as world:
+        for n in range(1_000):
+            world.an_object(world.a_job(f"j{n}"))
+        await asyncio.sleep(60)
+        before = len(world.batch.looks)
+        await asyncio.sleep(300)
+        calls = world.batch.looks[before:]
+        assert {len(ids) for _, ids in calls} == {100}
+        assert len(calls) == pytest.approx(100, abs=10)
+
+
+async def test_objects_of_a_first_list_that_come_one_by_one_share_their_first_looks() -> None:
+    async with World().running() as world:
+        for n in range(1_000):
+            world.an_object(world.a_job(f"j{n}"))
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.5)
+        assert world.batch.looks[0][1] == ("j0",), "the first one waits for nobody"
+        assert len({job_id for _, ids in world.batch.looks for job_id in ids}) == 1_000
+        assert len(world.batch.looks) <= 13
+
+
+async def test_objects_that_name_another_region_are_looked_at_there() -> None:
+    async with World().running() as world:
+        world.a_job("j1")
+        world.objects.create("there", {"jobId": "j1", "region": "us-east-1"})
+        await asyncio.sleep(1)
+        assert {key.region for key in world.engine.store.jobs} == {"us-east-1"}
+        assert world.objects.status("uid-there").region == "us-east-1"
+
+
+async def test_after_a_restart_a_job_whose_termination_is_stated_is_looked_at_before_all_others() -> None:
+    world = World()
+    for n in range(1_000):
+        world.an_object(world.a_job(f"j{n}"))
+    uid = world.an_object(world.a_job("last"), "now")
+    again = await world.restarted()
+    async with again.running():
+        await asyncio.sleep(0.1)
+    assert "last" in world.batch.looks[0][1]
+    assert [call[1] for call in world.batch.terminations] == ["last"]
+    assert world.objects.status(uid).phase is Phase.TERMINATING
+
+
+async def test_a_first_look_that_a_termination_waits_for_goes_before_all_that_are_due_longer() -> None:
+    async with World().running() as world:
+        world.batch.looks_granted.clear()
+        for n in range(300):
+            world.an_object(world.a_job(f"j{n}"))
+        await asyncio.sleep(5)
+        uid = world.an_object(world.a_job("late"), "why")
+        world.batch.looks_granted.set()
+        await asyncio.sleep(0.5)
+        assert "late" in world.batch.looks[0][1]
+        assert world.objects.status(uid).phase is Phase.TERMINATING
+
+
+async def test_a_termination_stated_for_a_job_that_is_not_there_costs_no_more_looks_than_others() -> None:
+    async with World().running() as world:
+        world.an_object("nowhere", "why")
+        await asyncio.sleep(600)
+        assert len(world.batch.looks) < 10
+        assert not world.batch.terminations
+
+
+async def test_looks_that_confirm_an_absence_never_come_so_early_that_they_decide_nothing() -> None:
+    async with World(jitter=lambda low, _high: low).running() as world:
+        uid = world.an_object("nowhere")
+        await asyncio.sleep(121)
+        assert world.objects.status(uid).phase is Phase.MISSING
+        assert len(world.batch.looks) == 4
+
+
+async def test_a_look_that_shows_the_same_job_is_no_decision_but_a_word_of_anybody_is() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        job = world.engine.store.jobs[world.engine.store.objects[uid].key]
+        shown = job.seen.job
+        await asyncio.sleep(65)
+        assert job.seen.job is shown, "the value that was there is kept"
+        assert job.routine == 30_000
+        world.objects.edit(uid, {"terminate": {"reason": "now"}})
+        assert job.routine is None
+        await asyncio.sleep(0.1)
+        assert len(world.batch.terminations) == 1
+
+
+async def test_a_single_throttled_look_at_many_objects_writes_nothing() -> None:
+    async with World().running() as world:
+        for number in range(100):
+            world.an_object(world.a_job(f"j{number}"))
+        await asyncio.sleep(1)
+        writes = len(world.objects.writes)
+        world.batch.look_faults = [THROTTLED]
+        await asyncio.sleep(90)
+        assert not world.batch.look_faults
+        assert len(world.objects.writes) == writes == 100
+
+
+async def test_throttled_looks_show_it_once_and_clear_it() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j1"))
+        await asyncio.sleep(1)
+        world.batch.look_faults = [THROTTLED] * 3
+        await asyncio.sleep(33)
+        reconciling = world.objects.status(uid).condition("Reconciling")
+        assert reconciling is not None
+        assert reconciling.reason == "Throttled"
+        await asyncio.sleep(60)
+        assert world.objects.status(uid).condition("Reconciling") is None
+        assert world.objects.reasons(uid).count("Throttled") == 1
+        assert len(world.objects.writes) == 3
+
+
+async def test_silence_is_counted_from_the_first_look_without_an_answer_to_the_next_with_one() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("j1"))
+        await asyncio.sleep(60)
+        assert world.engine.silent_for() == 0
+        world.batch.look_faults = [THROTTLED] * 6
+        await asyncio.sleep(45)
+        assert world.engine.silent_for() == pytest.approx(30, abs=16)
+        await asyncio.sleep(120)
+        assert world.engine.silent_for() == 0
