@@ -178,7 +178,7 @@ def checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.
 
     def batch_answers() -> str | None:
         silent = engine.silent_for()
-        return f"no answer for {silent:.0f} s" if silent > _BATCH_SILENT_AFTER else None
+        return f"no usable answer for {silent:.0f} s" if silent > _BATCH_SILENT_AFTER else None
 
     live = {"engine": http.fresh(lambda: engine.beat_at, _HUNG_AFTER)}
     return live, {"synced": synced, "batch": batch_answers}

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from awsbatch_operator.kube import names
+from awsbatch_sandbox.controlplane import crd_file
 from contract.schema import assert_valid_object
 from deploy.places import GITOPS
 
@@ -72,3 +73,9 @@ def test_flux_waits_for_the_operator_and_then_for_the_jobs() -> None:
     assert (exprs["apiVersion"], exprs["kind"]) == (names.API_VERSION, names.KIND)
     repositories = {body["metadata"]["name"] for body in bodies("GitRepository")}
     assert {body["spec"]["sourceRef"]["name"] for body in (operator, jobs)} == repositories
+
+
+def test_neither_deletes_the_definition_and_all_objects_with_it_when_the_operator_goes() -> None:
+    annotations = yaml.safe_load(crd_file().read_text("utf-8"))["metadata"]["annotations"]
+    assert set(annotations["argocd.argoproj.io/sync-options"].split(",")) == {"Prune=false", "Delete=false"}
+    assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"

@@ -5,7 +5,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -146,13 +146,64 @@ def test_rights_lost_in_a_namespace_lose_no_termination_and_hurt_no_other(real: 
     assert 'cannot patch resource "batchjobs/status"' in told["error"]
 
 
+def test_a_policy_that_denies_the_status_of_one_object_holds_it_up_and_no_other(
+    real: RealStage, cluster: Cluster
+) -> None:
+    account = Account(real, cluster)
+    with _denying_statuses(cluster, "held"), running(real, account) as operator:
+        cluster.create("held", real.world.batch.seed())
+        cluster.create("free", real.world.batch.seed())
+        cluster.wait_for("free", phase("Running"), timeout=SOON)
+        wait_for(lambda: complaints(operator), timeout=SOON, what="it is told")
+        cluster.kubectl("delete", "validatingadmissionpolicybinding", cluster.namespace)
+        cluster.wait_for("held", phase("Running"), timeout=SOON)
+        [told] = complaints(operator)
+    assert told["message"] == "status writes wait: Kubernetes forbids them"
+    assert "denied request" in told["error"]
+
+
+@contextmanager
+def _denying_statuses(cluster: Cluster, name: str) -> Iterator[None]:
+    """A policy is in force that takes no status of that object."""
+    where, kind = {"name": cluster.namespace}, "admissionregistration.k8s.io/v1"
+    rule = {"apiGroups": ["awsbatch.dev"], "apiVersions": ["*"], "operations": ["UPDATE"], "resources": ["*/status"]}
+    of_it = f"object.metadata.namespace == '{cluster.namespace}' && object.metadata.name == '{name}'"
+    spec = {
+        "matchConstraints": {"resourceRules": [rule]},
+        "matchConditions": [{"name": "it", "expression": of_it}],
+        "validations": [{"expression": "false", "message": "no status here"}],
+    }
+    binding = {"policyName": cluster.namespace, "validationActions": ["Deny"]}
+    policy = {"apiVersion": kind, "kind": "ValidatingAdmissionPolicy", "metadata": where, "spec": spec}
+    bound = {"apiVersion": kind, "kind": "ValidatingAdmissionPolicyBinding", "metadata": where, "spec": binding}
+    cluster.kubectl("apply", "--namespace=", "--filename=-", stdin=yaml.safe_dump_all([policy, bound]))
+    cluster.create(name, "no-such-job")
+    write = (
+        "patch",
+        "batchjob",
+        name,
+        "--subresource=status",
+        "--type=merge",
+        '--patch={"status":{"phase":"Running"}}',
+    )
+    wait_for(lambda: _refused(cluster, *write, "--dry-run=server"), timeout=SOON, what="the policy is in force")
+    cluster.delete(name)
+    yield
+    for made in ("validatingadmissionpolicybinding", "validatingadmissionpolicy"):
+        cluster.kubectl("delete", made, cluster.namespace, "--ignore-not-found")
+
+
+def _refused(cluster: Cluster, *command: str) -> bool:
+    try:
+        cluster.kubectl(*command)
+    except KubectlError:
+        return True
+    return False
+
+
 def _may_patch(cluster: Cluster, account: Account) -> bool:
     asked = ("auth", "can-i", "patch", "batchjobs", "--subresource=status")
-    try:
-        cluster.kubectl(*asked, f"--as=system:serviceaccount:{NAME}:{account.name}")
-    except KubectlError:
-        return False
-    return True
+    return not _refused(cluster, *asked, f"--as=system:serviceaccount:{NAME}:{account.name}")
 
 
 def test_a_watch_that_is_forbidden_is_no_hot_loop_and_goes_on_when_it_may(real: RealStage, cluster: Cluster) -> None:

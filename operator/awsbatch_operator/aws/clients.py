@@ -67,8 +67,9 @@ def connect(config: Config = CONFIG, acting: Callable[[], bool] = _always) -> Ma
         if isinstance(request.body, bytes):
             request.body = _LateBody(request.body, acting)
 
-    # At DEBUG botocore logs signed requests, session token included.
-    logging.getLogger("botocore").setLevel(logging.INFO)
+    # At DEBUG botocore logs signed requests, session token included. Who set it quieter than this is heard.
+    log = logging.getLogger("botocore")
+    log.setLevel(max(log.level, logging.INFO))
     session = boto3.session.Session()
 
     def make(region: str) -> BatchClient:

@@ -114,7 +114,7 @@ def waiting(fault: Fault) -> Claim:
 
 _REMEDY: Final = {
     Fate.DENIED: "grant the operator's role this action; it is tried again every 5 minutes",
-    Fate.CREDENTIALS: "check the operator's AWS credentials; it keeps trying",
+    Fate.CREDENTIALS: "check the operator's AWS credentials, region and endpoint; it keeps trying",
     Fate.REJECTED: "AWS refuses this request; it is tried again every 5 minutes",
 }
 

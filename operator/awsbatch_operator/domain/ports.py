@@ -55,7 +55,7 @@ class Gone:
 class NotWritten:
     """`again` says whether trying once more may help: an API server that is away, or one that refuses the content.
 
-    `forbidden`: a right is missing, for this object; others may be written all the same.
+    `forbidden`: a right is missing or a policy denies, for this object; others may be written all the same.
     """
 
     message: str

@@ -161,4 +161,11 @@ def _not_written(error: ApiError) -> Conflict | Gone | NotWritten:
 
 
 def _failure(error: ApiError) -> NotWritten:
-    return NotWritten(error.message, error.again, forbidden=error.status == 403)
+    forbidden = error.status == 403 or _denied_by_policy(error)
+    return NotWritten(error.message, error.again or forbidden, forbidden)
+
+
+def _denied_by_policy(error: ApiError) -> bool:
+    # What a ValidatingAdmissionPolicy denies is 422 too, unless it says otherwise; but what is wrong names its field.
+    causes = error.details.get("causes") or ()
+    return error.status == 422 and bool(causes) and not any("field" in cause for cause in causes)

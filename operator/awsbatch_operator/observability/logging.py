@@ -43,7 +43,7 @@ def setup(log_format: str = "json", level: str = "info", stream: TextIO | None =
     handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*common, _kopf_object],
+            foreign_pre_chain=[*common, _kopf_object, _credentials_error],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *(_json() if log_format == "json" else _console(stream)),
@@ -90,6 +90,13 @@ def _kopf_object(_logger: Any, _method: str, line: _Line) -> _Line:
     reference = getattr(line["_record"], "k8s_ref", None)
     if reference:
         line["object"] = reference
+    return line
+
+
+def _credentials_error(_logger: Any, _method: str, line: _Line) -> _Line:
+    # botocore warns at each try that fails, with a hundred lines of traceback: the error is enough.
+    if line["logger"] == "botocore.credentials" and (caught := line.pop("exc_info", None)):
+        line["error"] = str(caught[1])
     return line
 
 

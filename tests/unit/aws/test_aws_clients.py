@@ -1,6 +1,7 @@
 """Making, sharing and renewing clients; reading bodies."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -173,3 +174,17 @@ def test_an_error_is_left_to_botocore(body: bytes) -> None:
 @pytest.mark.parametrize("body", [b"[]", b"null", b'{"__type":3}'])
 def test_an_error_that_botocore_would_stumble_over_is_emptied(body: bytes) -> None:
     assert read(400, body) == (b"", {})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(logging.DEBUG, logging.INFO), (logging.NOTSET, logging.INFO), (logging.ERROR, logging.ERROR)]
+)
+def test_the_sdk_never_logs_what_it_sends_and_stays_as_quiet_as_it_was(before: int, after: int) -> None:
+    log = logging.getLogger("botocore")
+    was = log.level
+    log.setLevel(before)
+    try:
+        connect()
+        assert log.level == after
+    finally:
+        log.setLevel(was)

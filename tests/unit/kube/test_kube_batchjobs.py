@@ -17,6 +17,8 @@ REF = ObjectRef("team-a", "train-42", "u-1")
 ALL = "/apis/awsbatch.dev/v1alpha1/batchjobs"
 PATH = "/apis/awsbatch.dev/v1alpha1/namespaces/team-a/batchjobs/train-42"
 WANTED = Status(1, Phase.RUNNING, job=Job("RUNNING"))
+OF_A_FIELD = {"reason": "FieldValueNotSupported", "message": 'Unsupported value: "Odd"', "field": "status.phase"}
+OF_A_POLICY = {"message": "ValidatingAdmissionPolicy 'quiet' with binding 'quiet' denied request: no status here"}
 SHOWN: dict[str, object] = {"observedGeneration": 1, "phase": "Running", "jobStatus": "STARTING", "isTerminated": False}
 
 
@@ -60,6 +62,8 @@ async def test_a_write_sends_what_differs_for_the_version_that_was_decided_on() 
         (not_found("train-42"), Gone()),
         (not_found(), NotWritten("not found", again=True)),
         (ApiError(422, "status.phase: Unsupported value"), NotWritten("status.phase: Unsupported value", again=False)),
+        (ApiError(422, "no", details={"causes": [OF_A_FIELD]}), NotWritten("no", again=False)),
+        (ApiError(422, "no", details={"causes": [OF_A_POLICY]}), NotWritten("no", again=True, forbidden=True)),
         (ApiError(400, "bad"), NotWritten("bad", again=False)),
         (ApiError(403, "forbidden"), NotWritten("forbidden", again=True, forbidden=True)),
         (ApiError(429, "slow down"), NotWritten("slow down", again=True)),

@@ -100,6 +100,14 @@ def test_an_exception_is_one_field_and_shows_no_local_variables(stream: io.Strin
         assert "password =" not in line["exception"]
 
 
+def test_credentials_that_can_not_be_had_are_told_without_a_traceback(stream: io.StringIO) -> None:
+    trouble = OSError("no agent at 169.254.170.23")
+    logging.getLogger("botocore.credentials").warning("Refreshing failed", exc_info=trouble)
+    (line,) = lines(stream)
+    assert (line["message"], line["error"]) == ("Refreshing failed", "no agent at 169.254.170.23")
+    assert "exception" not in line
+
+
 @pytest.mark.parametrize(
     ("name", "quietest"),
     [
