@@ -41,7 +41,7 @@ def test_many_terminations_with_one_odd_reason_share_a_call_that_keeps_it(world:
     for number in range(len(ids)):
         cluster.wait_for(f"job-{number}", phase("Running"), timeout=SOON)
     # Until the first call is answered the others gather, and then go together.
-    world.batch.fault("TerminateJob", kind="slow", seconds=1.0)
+    world.batch.fault("TerminateJob", kind="slow", seconds=3.0)
     for number in range(len(ids)):
         cluster.terminate(f"job-{number}", reason)
     for number, job_id in enumerate(ids):
