@@ -22,7 +22,7 @@ class Mode(StrEnum):
     REQUIRED = "required"
 
 
-class Verdict:
+class Ruling:
     """Something that is either a yes or a no by its type. Truth would be a second, wrong way to ask."""
 
     __slots__ = ()
@@ -32,12 +32,12 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class NoPolicy(Verdict):
+class NoPolicy(Ruling):
     """No policy selects the namespace."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal(Verdict):
+class Refusal(Ruling):
     """Nothing is granted, whatever the job: a reason of Stalled and its message."""
 
     reason: str
@@ -64,7 +64,7 @@ EVERY_JOB: Final = EveryJob()
 
 
 @dataclass(frozen=True, slots=True)
-class Grant(Verdict):
+class Grant(Ruling):
     """What BatchJobs of the namespace may do in `place`, with the jobs that keep the rules. No `policy`: none selects.
 
     Grants that grant the same are equal: what was decided by one holds for as long as an equal one is in force.

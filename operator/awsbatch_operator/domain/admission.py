@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from awsbatch_operator.domain.access import EveryJob, Grant, Mode, Refusal, Verdict
+from awsbatch_operator.domain.access import EveryJob, Grant, Mode, Refusal, Ruling
 from awsbatch_operator.domain.cadence import SECOND
 from awsbatch_operator.domain.job import ABSENT, Absent, Millis
 from awsbatch_operator.domain.policy import NAMESPACE, Rules, Verb
@@ -36,7 +36,7 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted(Verdict):
+class Admitted(Ruling):
     """The job keeps the rules of the grant. `seen_at`: when the oldest of the facts for it was seen."""
 
     grant: Grant
@@ -50,7 +50,7 @@ class Admitted(Verdict):
 
 
 @dataclass(frozen=True, slots=True)
-class NotAdmitted(Verdict):
+class NotAdmitted(Ruling):
     """The job breaks a rule, or is not known well enough. Nothing here tells which, or anything else of the job."""
 
     policy: str
@@ -65,7 +65,7 @@ class NotAdmitted(Verdict):
 
 
 @dataclass(frozen=True, slots=True)
-class ParentNeeded(Verdict):
+class ParentNeeded(Ruling):
     """A child or node, of which AWS shows no tags: those of the job that it is part of decide. Until then, a no."""
 
     job_id: str
@@ -104,7 +104,7 @@ def answer(admission: Admission, mode: Mode) -> Admission | Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class MayEnd(Verdict):
+class MayEnd(Ruling):
     """TerminateJob may be sent: while `grant` is in force, and no later than `until` (None: as long as that)."""
 
     grant: Grant
@@ -122,14 +122,14 @@ class MayEnd(Verdict):
 
 
 @dataclass(frozen=True, slots=True)
-class MustLook(Verdict):
+class MustLook(Ruling):
     """Not before these jobs were looked at once more: what is known of them is too old, or not enough."""
 
     job_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class MayNotEnd(Verdict):
+class MayNotEnd(Ruling):
     """TerminateJob may not be sent."""
 
     refusal: Refusal

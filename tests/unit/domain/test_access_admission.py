@@ -316,7 +316,7 @@ def test_only_admit_makes_a_yes() -> None:
     ],
     ids=lambda verdict: type(verdict).__name__,
 )
-def test_a_verdict_is_no_truth(verdict: Any) -> None:
+def test_a_ruling_is_no_truth(verdict: Any) -> None:
     with pytest.raises(TypeError, match="match its type"):
         assert verdict
 

@@ -153,7 +153,7 @@ def test_two_policies_on_one_role_have_places_of_their_own() -> None:
 
 
 @pytest.mark.parametrize("verdict", [NoPolicy(), Refusal("a", "b"), grant(NoPolicy(), Mode.OPTIONAL, "n", None, "r")])
-def test_a_verdict_is_no_truth(verdict: Any) -> None:
+def test_a_ruling_is_no_truth(verdict: Any) -> None:
     with pytest.raises(TypeError, match="match its type"):
         assert verdict
 
