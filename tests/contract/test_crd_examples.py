@@ -1,7 +1,7 @@
 """Every example beside the CRD gets its verdict from an API server, over kubectl, as a user would get it.
 
-The embedded API server judges by default, a real one when AWSBATCH_OPERATOR_TEST_KUBECONFIG names a kubeconfig: the CRD
-is applied there and stays, the examples go to a namespace of their own that is deleted at the end.
+The embedded API server judges by default, a real one when AWSBATCH_OPERATOR_TEST_KUBECONFIG names a kubeconfig: the two
+CRDs are applied there and stay, the examples go to a namespace that is deleted at the end, and so are the policies.
 """
 
 import json
@@ -19,9 +19,11 @@ import pytest
 import yaml
 
 CRDS = Path(__file__).parents[2] / "crds"
-CRD = CRDS / "batchjobs.awsbatch.dev.yaml"
+JOBS, POLICIES = CRDS / "batchjobs.awsbatch.dev.yaml", CRDS / "batchaccesspolicies.awsbatch.dev.yaml"
 VALID = sorted((CRDS / "examples" / "valid").glob("*.yaml"))
 INVALID = sorted((CRDS / "examples" / "invalid").glob("*.yaml"))
+POLICY_RULES = 24
+POLICY_EXAMPLES = [path for path in (*VALID, *INVALID) if path.stem.startswith("policy-")]
 WANT = "# want: "
 
 Body = dict[str, Any]
@@ -55,7 +57,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         path.write_bytes(Path(existing).read_bytes())
         yield path
         return
-    options = ["--port", "0", "--crd", str(CRD), "--kubeconfig", str(path)]
+    options = ["--port", "0", "--crd", str(JOBS), "--kubeconfig", str(path)]
     command = [sys.executable, "-m", "awsbatch_sandbox.apiserver", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
@@ -69,12 +71,16 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def kubectl(kubeconfig: Path) -> Iterator[Kubectl]:
     namespace = f"examples-{uuid.uuid4().hex[:8]}"
     run = Kubectl(kubeconfig, namespace)
-    run.must("apply", "-f", str(CRD))
-    run.must("wait", "--for=condition=Established", "--timeout=20s", f"crd/{CRD.stem}")
+    for crd in (JOBS, POLICIES):
+        run.must("apply", "-f", str(crd))
+        run.must("wait", "--for=condition=Established", "--timeout=20s", f"crd/{crd.stem}")
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     run.must("create", "-f", "-", stdin=json.dumps(body))
     yield run
     run.must("delete", "namespace", namespace, "--wait=false")
+    ours = {path.stem for path in POLICY_EXAMPLES}
+    left = [name for line in run.must("get", "bap", "-o", "name").split() if (name := line.partition("/")[2]) in ours]
+    run.must("delete", "bap", "--wait=false", *left)
 
 
 def send(kubectl: Kubectl, example: Path) -> Iterator[Answer]:
@@ -93,6 +99,11 @@ def send(kubectl: Kubectl, example: Path) -> Iterator[Answer]:
             yield kubectl("replace", "--subresource=status", "-f", "-", stdin=document)
 
 
+def last_of(example: Path) -> Body:
+    *_, last = yaml.safe_load_all(example.read_text(encoding="utf-8"))
+    return dict(last)
+
+
 def wanted(example: Path) -> str:
     first = example.read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith(WANT), f"{example.name} must begin with {WANT!r} and a part of the message"
@@ -101,7 +112,8 @@ def wanted(example: Path) -> str:
 
 def validations(schema: Body) -> Iterator[Body]:
     yield from schema.get("x-kubernetes-validations", ())
-    for child in schema.get("properties", {}).values():
+    below = [*schema.get("properties", {}).values(), schema.get("items"), schema.get("additionalProperties")]
+    for child in filter(None, below):
         yield from validations(child)
 
 
@@ -116,19 +128,25 @@ def undescribed(schema: Body, path: str) -> Iterator[str]:
             yield from undescribed(schema[name], f"{path}[{name}]")
 
 
-@pytest.fixture(scope="module")
-def version() -> Body:
-    (version,) = yaml.safe_load(CRD.read_text(encoding="utf-8"))["spec"]["versions"]
-    return dict(version)
+def version(crd: Path) -> Body:
+    (only,) = yaml.safe_load(crd.read_text(encoding="utf-8"))["spec"]["versions"]
+    return dict(only)
+
+
+def columns(crd: Path) -> tuple[dict[str, str], list[str]]:
+    """Those that are always shown, with their paths, and the names of those that `-o wide` adds."""
+    found = version(crd)["additionalPrinterColumns"]
+    always = {column["name"].upper(): column["jsonPath"] for column in found if not column.get("priority")}
+    return always, [column["name"].upper() for column in found if column.get("priority") == 1]
 
 
 @pytest.mark.parametrize("example", VALID, ids=lambda path: path.stem)
 def test_a_valid_example_is_accepted_and_stored_as_written(kubectl: Kubectl, example: Path) -> None:
     answers = list(send(kubectl, example))
     assert [answer.stderr for answer in answers if answer.returncode] == []
-    *_, last = yaml.safe_load_all(example.read_text(encoding="utf-8"))
-    name = last["metadata"]["name"]
-    stored = json.loads(kubectl.must("get", "batchjob", name, "-o", "json", "--show-managed-fields"))
+    last = last_of(example)
+    kind, name = last["kind"], last["metadata"]["name"]
+    stored = json.loads(kubectl.must("get", kind, name, "-o", "json", "--show-managed-fields"))
     assert stored["spec"] == {field: value for field, value in last["spec"].items() if value is not None}
     assert stored["status"] == last.get("status", {"observedGeneration": 0})
     owned = any("f:status" in entry["fieldsV1"] for entry in stored["metadata"]["managedFields"])
@@ -143,21 +161,27 @@ def test_an_invalid_example_is_refused_with_a_message_that_says_what_to_do(kubec
     assert wanted(example) in last.stderr
 
 
-def test_every_rule_is_shown_by_an_invalid_example(version: Body) -> None:
-    messages = [rule["message"] for rule in validations(version["schema"]["openAPIV3Schema"])]
-    wants = [wanted(example) for example in INVALID]
-    assert len(messages) == 6
+@pytest.mark.parametrize("example", POLICY_EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_of_a_policy_is_named_like_its_file(example: Path) -> None:
+    assert last_of(example)["metadata"]["name"] == example.stem, "by these names they are deleted at the end"
+
+
+@pytest.mark.parametrize(("crd", "count"), [(JOBS, 6), (POLICIES, POLICY_RULES)], ids=["jobs", "policies"])
+def test_every_rule_is_shown_by_an_invalid_example(crd: Path, count: int) -> None:
+    messages = [rule["message"] for rule in validations(version(crd)["schema"]["openAPIV3Schema"])]
+    kind = yaml.safe_load(crd.read_text(encoding="utf-8"))["spec"]["names"]["kind"]
+    wants = [wanted(example) for example in INVALID if last_of(example)["kind"] == kind]
+    assert len(messages) == count
     assert [message for message in messages if not any(want in message for want in wants)] == []
 
 
-def test_every_field_is_described(version: Body) -> None:
-    assert list(undescribed(version["schema"]["openAPIV3Schema"], "")) == []
+@pytest.mark.parametrize("crd", [JOBS, POLICIES], ids=["jobs", "policies"])
+def test_every_field_is_described(crd: Path) -> None:
+    assert list(undescribed(version(crd)["schema"]["openAPIV3Schema"], "")) == []
 
 
-def test_the_columns_are_those_that_scripts_and_people_know(version: Body) -> None:
-    columns = version["additionalPrinterColumns"]
-    always = {column["name"].upper(): column["jsonPath"] for column in columns if not column.get("priority")}
-    wide = [column["name"].upper() for column in columns if column.get("priority") == 1]
+def test_the_columns_are_those_that_scripts_and_people_know() -> None:
+    always, wide = columns(JOBS)
     assert always == {
         "PHASE": ".status.phase",
         "STATUS": ".status.jobStatus",
@@ -166,6 +190,48 @@ def test_the_columns_are_those_that_scripts_and_people_know(version: Body) -> No
         "AGE": ".metadata.creationTimestamp",
     }
     assert wide == ["JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
+
+
+def test_the_columns_of_a_policy() -> None:
+    always, wide = columns(POLICIES)
+    assert always == {
+        "ROLE": ".spec.role.arn",
+        "REGIONS": ".spec.regions",
+        "NAMESPACES": ".status.namespaces",
+        "JOBS": ".status.jobs",
+        "READY": '.status.conditions[?(@.type=="Ready")].status',
+        "AGE": ".metadata.creationTimestamp",
+    }
+    assert wide == ["REASON", "ACCOUNT", "QUEUES", "ALLOW"]
+
+
+def test_a_policy_is_shown_on_one_line_and_found_by_its_short_name(kubectl: Kubectl) -> None:
+    kubectl.must("delete", "bap", "shown", "--ignore-not-found")
+    body = last_of(CRDS / "examples" / "valid" / "policy-team.yaml") | {"metadata": {"name": "shown"}}
+    body["status"] = last_of(CRDS / "examples" / "valid" / "policy-status-in-force.yaml")["status"]
+    kubectl.must("create", "-f", "-", stdin=json.dumps(body))
+    kubectl.must("replace", "--subresource=status", "-f", "-", stdin=json.dumps(body))
+    line = kubectl.must("get", "bap", "shown", "--no-headers", "-o", "wide").split()
+    kubectl.must("delete", "bap", "shown")
+    role, regions = "arn:aws:iam::111122223333:role/batch-team-a", '["eu-west-1","us-east-1"]'
+    assert line[:6] == ["shown", role, regions, "3", "812", "True"]
+    assert line[7:] == ["InForce", "111122223333", '["team-a-*"]', '["Observe","Terminate"]']
+
+
+def test_what_a_policy_allows_when_it_does_not_say(kubectl: Kubectl) -> None:
+    body = last_of(CRDS / "examples" / "valid" / "policy-least.yaml") | {"metadata": {"name": "policy-default"}}
+    del body["spec"]["allow"]
+    answer = kubectl.must("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(body))
+    assert json.loads(answer)["spec"]["allow"] == ["Observe", "Terminate"]
+
+
+def test_a_policy_belongs_to_no_namespace(kubectl: Kubectl) -> None:
+    kubectl.must("delete", "bap", "everywhere", "--ignore-not-found")
+    body = last_of(CRDS / "examples" / "valid" / "policy-least.yaml") | {"metadata": {"name": "everywhere"}}
+    kubectl.must("create", "-f", "-", stdin=json.dumps(body))
+    found = kubectl.must("get", "bap", "everywhere", "--namespace=default", "-o", "json")
+    kubectl.must("delete", "bap", "everywhere")
+    assert "namespace" not in json.loads(found)["metadata"]
 
 
 def test_objects_are_found_by_the_id_of_their_job(kubectl: Kubectl) -> None:

@@ -1,0 +1,143 @@
+"""What the API server takes of a policy, the operator reads; what it refuses, the operator would not act on either.
+
+The rules are the CRD's, evaluated as the embedded API server does it. The examples are judged by real ones too
+(test_crd_examples.py); here it is the pieces that count, in any combination.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from awsbatch_operator.domain.policy import NAMESPACE, Policy, parse_policy
+from awsbatch_sandbox.apiserver.cel import Rules
+from awsbatch_sandbox.apiserver.schema import prune, with_defaults
+from awsbatch_sandbox.apiserver.validation import Validator
+
+CRD = Path(__file__).parents[2] / "crds" / "batchaccesspolicies.awsbatch.dev.yaml"
+(VERSION,) = yaml.safe_load(CRD.read_text(encoding="utf-8"))["spec"]["versions"]
+SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+VALIDATOR, RULES = Validator(SCHEMA), Rules(SCHEMA)
+
+
+def stored(spec: Any) -> Any:
+    """The spec as it would be stored: without nulls and unknown fields, which clients that don't ask lose silently."""
+    return with_defaults(prune({"spec": spec}, SCHEMA, (), []), SCHEMA).get("spec")
+
+
+def taken(spec: Any) -> bool:
+    body = {"spec": spec}
+    return not VALIDATOR.faults(body, None) and not RULES.faults(body, None)
+
+
+def mostly(good: st.SearchStrategy[Any], bad: list[Any]) -> st.SearchStrategy[Any]:
+    """Seldom a bad piece: two of them in one spec hide each other."""
+    return st.integers(0, 29).flatmap(lambda roll: st.sampled_from(bad) if roll == 17 else good)
+
+
+ODD: list[Any] = [None, "", 7, True, [], {}, [None], {"a": 1}]
+KEYS = mostly(
+    st.sampled_from(["team", "example.com/team", "a.b-c/d_e.f", "kubernetes.io/metadata.name", "A"]),
+    ["", "a/b/c", "-a", "a-", "Example.com/a", "a..b/c", "/a", "a/", "a" * 64, "a" * 254 + "/b", "a\n", "ä"],
+)
+VALUES = mostly(st.sampled_from(["", "a", "a-b_c.d", "A" * 63]), ["a b", "-", "a-", "a" * 64, "a\n", "*", "ä"])
+REQUIREMENTS = mostly(
+    st.fixed_dictionaries(
+        {
+            "key": KEYS,
+            "operator": mostly(st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]), ["in", "", "Equals"]),
+        },
+        optional={"values": mostly(st.lists(VALUES, max_size=2), [None, "a", [1]])},
+    ),
+    [{"key": "a"}, {"operator": "Exists"}, {"key": "a", "operator": "Exists", "value": "a"}, "a"],
+)
+SELECTORS = mostly(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "matchLabels": mostly(st.dictionaries(KEYS, VALUES, max_size=2), [None, "a", {"a": 1}, {"a": None}]),
+            "matchExpressions": mostly(st.lists(REQUIREMENTS, max_size=2), [None, {}, "a"]),
+        },
+    ),
+    [*ODD, {"matchNames": ["a"]}],
+)
+ARN = "arn:aws:iam::111122223333:role/"
+ROLES = mostly(
+    st.sampled_from(
+        [f"{ARN}a", f"{ARN}a/b/c", ARN.replace("aws", "aws-cn") + "a", ARN.replace("aws", "aws-us-gov") + "a"]
+    ),
+    [ARN, f"{ARN}a b", f"{ARN}{'a' * 65}", f"{ARN}a\n", f"{ARN}{'p' * 600}/a", ARN.replace("role", "user") + "a", ""],
+)
+REGIONS = mostly(
+    st.sampled_from(["eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1", "eusc-de-east-1"]),
+    ["", "eu-west-1a", "*", "EU-WEST-1", "eu-west-1\n", "a" * 33],
+)
+QUEUES = mostly(
+    st.sampled_from(
+        [
+            "*",
+            "team-a-*",
+            "a_B-1",
+            "q" * 128,
+            "arn:aws:batch:*:111122223333:job-queue/a-*",
+            "arn:*:batch:*:*:job-queue/*",
+        ]
+    ),
+    [
+        "",
+        "a b",
+        "?",
+        "[a]",
+        "a/b",
+        "arn:aws:batch:*:job-queue/a",
+        "q" * 129,
+        "a\n",
+        "arn:aws:batch:eu-west-1:1:job-queue/",
+        "a:b",
+    ],
+)
+TAG_KEYS = mostly(st.sampled_from(["team", "cost center", "k" * 128, "a/ä:b"]), ["", "k" * 129, "aws:a", "AwS:a"])
+TAG_VALUES = mostly(
+    st.sampled_from(
+        ["", "a", NAMESPACE, f"x{NAMESPACE}y{NAMESPACE}", "v" * 256, "v" * 255 + NAMESPACE, "$5", "{a}", "*"]
+    ),
+    ["v" * 257, "v" * 256 + NAMESPACE, "${a}", "${namespace", "${ namespace }", "$${namespace}{a}", "${Namespace}"],
+)
+JOBS = mostly(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "queues": mostly(st.lists(QUEUES, min_size=1, max_size=2), [None, [], "a", [1], ["a", "a"]]),
+            "tags": mostly(st.dictionaries(TAG_KEYS, TAG_VALUES, min_size=1, max_size=2), [None, {}, "a", {"a": 1}]),
+        },
+    ),
+    [*ODD, {"queues": ["a"], "names": ["a"]}],
+)
+ALLOWS = mostly(
+    st.permutations(["Observe", "Terminate"]).flatmap(lambda verbs: st.sampled_from([verbs, ["Observe"]])),
+    [[], ["Terminate"], ["Observe", "Observe"], ["observe"], ["Observe", "Delete"], "Observe", None, [None]],
+)
+SPECS = st.fixed_dictionaries(
+    {"namespaceSelector": SELECTORS, "jobs": JOBS},
+    optional={
+        "role": mostly(st.fixed_dictionaries({"arn": ROLES}), [*ODD, {"arn": None}, {"arn": f"{ARN}a", "name": "a"}]),
+        "regions": mostly(st.lists(REGIONS, min_size=1, max_size=2), [None, [], "eu-west-1", [1]]),
+        "allow": ALLOWS,
+        "until": st.just("friday"),
+    },
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(spec=SPECS)
+def test_the_operator_reads_exactly_what_the_api_server_takes(spec: Any) -> None:
+    shown = stored(spec)
+    assert isinstance(parse_policy("any", shown), Policy) is taken(shown)
+
+
+def test_both_verdicts_are_met_with() -> None:
+    good = {"namespaceSelector": {}, "jobs": {"queues": ["*"]}}
+    assert taken(stored(good))
+    assert not taken(stored({**good, "jobs": {}}))
