@@ -6,8 +6,9 @@ The other half, whether one job is admitted, is in admission.py.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NoReturn
 
+from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.labels import Labels
 from awsbatch_operator.domain.policy import ALL_VERBS, Policy, Rules, Unreadable, Verb
 
@@ -42,17 +43,6 @@ class Refusal(Ruling):
 
     reason: str
     message: str
-
-
-class Place(NamedTuple):
-    """Where calls go: to this region, by this role (its ARN), assumed with the ExternalId of this policy.
-
-    Without both, by the operator's own credentials. Either way a place means one account, too.
-    """
-
-    region: str
-    role: str | None = None
-    policy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ A no tells nothing of the job: it is the same for every job that is not admitted
 
 import re
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
@@ -31,7 +31,7 @@ class Facts:
 
     job_id: str
     queue: str | None
-    tags: Mapping[str, str] | None
+    tags: Mapping[str, str] | None = field(repr=False)
     seen_at: Millis
 
 

@@ -16,10 +16,21 @@ FINISHED: Final = frozenset({"SUCCEEDED", "FAILED"})
 ACTIVE_CHILDREN: Final = ("RUNNABLE", "STARTING", "RUNNING")
 
 
-class JobKey(NamedTuple):
-    """One Batch job: the region it lives in and its id (array child `<id>:<index>`, node `<id>#<node>`)."""
+class Place(NamedTuple):
+    """Where calls go: to this region, by this role (its ARN), assumed with the ExternalId of this policy.
+
+    Without both, by the operator's own credentials. Either way a place means one account, too.
+    """
 
     region: str
+    role: str | None = None
+    policy: str | None = None
+
+
+class JobKey(NamedTuple):
+    """One Batch job: where it is asked for, and its id (array child `<id>:<index>`, node `<id>#<node>`)."""
+
+    place: Place
     job_id: str
 
 

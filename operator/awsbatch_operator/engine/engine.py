@@ -12,11 +12,14 @@ from typing import Final
 
 import structlog
 
+from awsbatch_operator.domain.access import EVERY_JOB, Grant
+from awsbatch_operator.domain.admission import Facts, MayEnd, MayNotEnd, MustLook, admit, termination
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.errors import Fault
-from awsbatch_operator.domain.job import Absent, Job, JobKey, Millis
-from awsbatch_operator.domain.ports import Look
+from awsbatch_operator.domain.job import Absent, JobKey, Millis, Place
+from awsbatch_operator.domain.policy import ALL_VERBS
+from awsbatch_operator.domain.ports import Look, Sight
 from awsbatch_operator.domain.record import Snapshot
 from awsbatch_operator.domain.verdict import Record
 from awsbatch_operator.engine.looks import Looks
@@ -182,7 +185,7 @@ class Engine:
         )
         heard_at = asyncio.get_running_loop().time()
         if known is None:
-            key = JobKey(region, snapshot.spec.job_id)
+            key = JobKey(Place(region), snapshot.spec.job_id)
             known = TrackedObject(snapshot.ref, key, record, snapshot.resource_version, ours, heard_at)
         known.record, known.resource_version, known.listed_at = record, snapshot.resource_version, heard_at
         known.compare(known.told if self.leading else ours, snapshot.shown, self._ports.objects.change)
@@ -190,7 +193,7 @@ class Engine:
 
     # -- what AWS tells -----------------------------------------------------------------------------------------------
 
-    def _learn(self, region: str, looks: Mapping[str, Look]) -> None:
+    def _learn(self, place: Place, looks: Mapping[str, Look]) -> None:
         if not self.leading:
             return
         now = self._ports.now()
@@ -199,15 +202,15 @@ class Engine:
         elif self._silent_since is None:
             self._silent_since = asyncio.get_running_loop().time()
         for job_id, look in looks.items():
-            job = self.store.jobs.get(JobKey(region, job_id))
+            job = self.store.jobs.get(JobKey(place, job_id))
             if job is None:
                 continue
-            if isinstance(look, Job):
-                if job.routine is not None and look == job.seen.job:
+            if isinstance(look, Sight):
+                if job.routine is not None and look.job == job.seen.job:
                     job.seen = job.seen.saw(job.seen.job, now)
                     self._looks.set(job, job.routine)
                     continue
-                job.seen = job.seen.saw(look, now)
+                job.seen = job.seen.saw(look.job, now)
             elif isinstance(look, Absent):
                 job.seen = job.seen.missed(now)
             else:
@@ -224,7 +227,9 @@ class Engine:
         for tracked in job.objects.values():
             decision = decide(tracked.record, job.seen, now, self._cadence)
             if decision.terminate is not None:
-                self._terminations.send(job, decision.terminate)
+                leave = _leave(tracked, now)
+                if isinstance(leave, MayEnd):
+                    self._terminations.send(job, leave, decision.terminate)
             self._take_over(tracked, decision, held=job.seen.calling)
             if decision.look_at is not None:
                 look_at = decision.look_at if look_at is None else min(look_at, decision.look_at)
@@ -246,3 +251,8 @@ class Engine:
             self._writes.hold(tracked.ref.uid)
         else:
             self._writes.submit(tracked.ref.uid)
+
+
+def _leave(tracked: TrackedObject, now: Millis) -> MayEnd | MustLook | MayNotEnd | None:
+    granted = Grant(tracked.ref.namespace, tracked.key.place, None, EVERY_JOB, ALL_VERBS)
+    return termination(admit(granted, Facts(tracked.key.job_id, None, None, now)), now)

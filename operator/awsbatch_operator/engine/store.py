@@ -97,7 +97,7 @@ class Store:
 def _standing(tracked: TrackedObject) -> tuple[str, str, Phase, str]:
     # Plain, as this is asked of ten thousand objects while nothing else runs.
     status = tracked.record.status
-    return tracked.ref.namespace, tracked.key.region, status.phase or Phase.UNKNOWN, _stalled(status)
+    return tracked.ref.namespace, tracked.key.place.region, status.phase or Phase.UNKNOWN, _stalled(status)
 
 
 def _stalled(status: Status) -> str:

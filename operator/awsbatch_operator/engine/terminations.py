@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.cadence import call_backoff
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import JobKey, Millis
@@ -37,11 +38,11 @@ class Terminations:
         """Calls are tasks of this group: an error in one of them ends the whole."""
         self._tasks = tasks
 
-    def send(self, job: TrackedJob, reason: str) -> None:
-        """Ask Batch to end the job, with exactly this reason."""
+    def send(self, job: TrackedJob, leave: MayEnd, reason: str) -> None:
+        """Ask Batch to end the job, with exactly this reason, for as long as the leave to do so holds."""
         assert self._tasks is not None
         job.seen = job.seen.called()
-        call = self._tasks.create_task(self._call(job.key, reason))
+        call = self._tasks.create_task(self._call(job.key, leave, reason))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -62,13 +63,13 @@ class Terminations:
         if before.termination is None or before.termination.completed_at is None:
             self._ports.telemetry.termination_completed(max(ended.completed_at - ended.accepted_at, 0) / 1000)
 
-    async def _call(self, key: JobKey, reason: str) -> None:
+    async def _call(self, key: JobKey, leave: MayEnd, reason: str) -> None:
         # The one place at which it is asked whether this call may go out. It may still wait for its turn behind the
         # port, where each of its requests is asked for the Lease once more.
         if not self._acting():
             return
         requested_at = self._ports.now()
-        fault = await self._ports.batch.terminate(key, reason)
+        fault = await self._ports.batch.terminate(leave, reason)
         job = self._jobs.get(key)
         if job is None:
             return

@@ -65,7 +65,7 @@ async def test_objects_that_name_another_region_are_looked_at_there() -> None:
         world.a_job("j1")
         world.objects.create("there", {"jobId": "j1", "region": "us-east-1"})
         await asyncio.sleep(1)
-        assert {key.region for key in world.engine.store.jobs} == {"us-east-1"}
+        assert {key.place.region for key in world.engine.store.jobs} == {"us-east-1"}
         assert world.objects.status("uid-there").region == "us-east-1"
 
 
