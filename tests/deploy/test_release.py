@@ -53,7 +53,7 @@ def release(real: RealStage) -> Iterator[helm.Config]:
 
 @pytest.fixture
 def version_before(tmp_path: Path) -> Path:
-    """The chart as an archive of a version before this one: with an object less, one more, and a single CRD, an older one."""
+    """The chart as an archive of a version before this one: an object less, one more, and one CRD, an older one."""
     folder = Path(shutil.copytree(CHART, tmp_path / "chart"))
     (folder / "templates/gone-since.yaml").write_text(yaml.safe_dump(GONE_SINCE), "utf-8")
     (folder / "templates/poddisruptionbudget.yaml").unlink()
