@@ -4,9 +4,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from awsbatch_operator.domain.conditions import Claim
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.events import Event
 from awsbatch_operator.domain.job import Absent, Job, JobKey
+from awsbatch_operator.domain.labels import Labels
+from awsbatch_operator.domain.policy import Policy, Unreadable
 from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
 
 Look = Job | Absent | Fault
@@ -86,6 +89,35 @@ class Objects(Protocol):
 
     async def post_event(self, ref: ObjectRef, event: Event) -> None:
         """Tell people. A lost Event is logged, never retried for long: the status says the same."""
+
+
+class Rulebook(Protocol):
+    """Who is told of policies and of namespaces' labels."""
+
+    def policies_are(self, policies: Mapping[str, Policy | Unreadable]) -> None:
+        """All there are, by name: what is not named is gone."""
+
+    def policy_is(self, name: str, policy: Policy | Unreadable | None) -> None:
+        """One of them; None: it is gone."""
+
+    def namespaces_are(self, labels: Mapping[str, Labels]) -> None:
+        """The labels of all there are, by name: what is not named is gone."""
+
+    def namespace_is(self, name: str, labels: Labels | None) -> None:
+        """One of them; None: it is gone."""
+
+    def blind(self, since: float | None) -> None:
+        """Since when (loop time) not both can be heard; None: both can."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStanding:
+    """What a BatchAccessPolicy's status shall say. `ready`: its condition Ready; `jobs`: objects that it governs."""
+
+    ready: Claim
+    namespaces: int
+    jobs: int
+    account_id: str | None
 
 
 class ListError(Exception):
