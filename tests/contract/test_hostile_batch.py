@@ -14,7 +14,7 @@ from botocore.config import Config
 from structlog.testing import capture_logs
 
 from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.clients import CONFIG, connect
+from awsbatch_operator.aws.sessions import CONFIG, Connector
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.ports import Sight
@@ -59,7 +59,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def batch(server: Server) -> AsyncIterator[AwsBatch]:
-    batch = AwsBatch(telemetry=FakeTelemetry(), connect=lambda: connect(CONFIGURED))
+    batch = AwsBatch(telemetry=FakeTelemetry(), connect=Connector(CONFIGURED))
     yield batch
     await batch.close()
 

@@ -13,6 +13,7 @@ from awsbatch_operator.domain.job import ABSENT, Array, Job, Node
 from awsbatch_operator.domain.ports import Sight
 
 ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
+HERE = "eu-west-1"
 QUEUE = "arn:aws:batch:eu-west-1:123456789012:job-queue/main"
 SECRET = "hunter2"
 
@@ -276,29 +277,29 @@ def test_no_secret_of_any_kind_leaves_with_the_job() -> None:
     body = detail(**SECRETS)
     assert json.dumps(body).count(SECRET) > 20
     assert SECRET not in repr(job_of(body))
-    assert SECRET not in repr(looks_of({"jobs": [body]}, [ID]))
+    assert SECRET not in repr(looks_of({"jobs": [body]}, [ID], HERE))
 
 
 def test_answers_are_matched_by_id_whatever_their_order() -> None:
     ids = [f"{ID}:{index}" for index in range(5)]
     bodies = [detail(jobId=job_id, jobName=job_id) for job_id in reversed(ids)]
-    looks = looks_of({"jobs": bodies}, ids)
+    looks = looks_of({"jobs": bodies}, ids, HERE)
     assert looks == {job_id: Sight(replace(job(), name=job_id), {}) for job_id in ids}
 
 
 def test_only_a_full_answer_that_lacks_the_job_means_absent() -> None:
-    assert looks_of({"jobs": []}, [ID]) == {ID: ABSENT}
+    assert looks_of({"jobs": []}, [ID], HERE) == {ID: ABSENT}
 
 
 @pytest.mark.parametrize("answer", [{}, {"jobs": None}, {"jobs": {}}, {"jobs": "x"}, {"message": "cut"}])
 def test_an_answer_without_a_list_of_jobs_is_no_answer(answer: dict[str, Any]) -> None:
-    assert looks_of(answer, [ID]) == NO_JOBS
+    assert looks_of(answer, [ID], HERE) == NO_JOBS
 
 
 @pytest.mark.parametrize("entry", [None, 3, "x", [], {}, {"jobId": None}, {"jobId": 5, "status": "RUNNING"}])
 def test_an_unreadable_entry_may_be_the_job_that_seems_absent(entry: Any) -> None:
-    assert looks_of({"jobs": [entry, detail()]}, [ID, "other"]) == {ID: Sight(job(), {}), "other": UNREADABLE}
+    assert looks_of({"jobs": [entry, detail()]}, [ID, "other"], HERE) == {ID: Sight(job(), {}), "other": UNREADABLE}
 
 
 def test_jobs_that_nobody_asked_for_are_dropped() -> None:
-    assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID]) == {ID: Sight(job(), {})}
+    assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID], HERE) == {ID: Sight(job(), {})}
