@@ -14,8 +14,8 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from awsbatch_operator import __version__
 from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.sessions import CONFIG, Connector
 from awsbatch_operator.aws.payload import job_of
+from awsbatch_operator.aws.sessions import CONFIG, Connector
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Array, Job, Node, Place
 from awsbatch_operator.domain.ports import Sight
@@ -70,6 +70,7 @@ async def world(_credentials: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     simulator = BatchSimulator()
     async with serve(simulator) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
         telemetry = FakeTelemetry()
 
         batch = AwsBatch(telemetry=telemetry, describe_rate=1000, terminate_rate=1000, connect=connector())

@@ -116,7 +116,7 @@ class AwsBatch:
         return answer
 
     def _learn(self, region: str, looks: Mapping[str, Look]) -> None:
-        """Whose account answered. Before it is believed that a job is gone, it must be known where it was looked for."""
+        """Whose account answered. That a job is gone tells nothing unless it is known where it was looked for."""
         shown = next((look.job.arn for look in looks.values() if isinstance(look, Sight) and look.job.arn), None)
         absent = any(isinstance(look, Absent) for look in looks.values())
         self._identity.learn(region, account_of(shown), needed=absent)

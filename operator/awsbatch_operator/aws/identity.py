@@ -14,7 +14,7 @@ Identify = Callable[[str, str | None, bool], str | None]
 """As Connector.account: from a region, what an answer from there showed, and whether STS may be asked."""
 
 
-def by_what_is_shown(_region: str, shown: str | None, _ask: bool) -> str | None:  # noqa: FBT001 (there is nobody to ask)
+def by_what_is_shown(_region: str, shown: str | None, _ask: bool) -> str | None:
     return shown
 
 

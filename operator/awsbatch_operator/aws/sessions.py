@@ -88,10 +88,10 @@ class Connector:
             return lambda region: self._client(own, region)
         return lambda region: self._client(self._assumed(session, region), region)
 
-    def account(self, region: str, shown: str | None, ask: bool) -> str | None:  # noqa: FBT001
+    def account(self, region: str, shown: str | None, ask: bool) -> str | None:
         """That of the operator's own credentials, or None. Raises AWS_ERRORS.
 
-        `shown`: by an answer to a call with them. Else STS is asked, if `ask`, once for each credentials that there are.
+        `shown`: by an answer to a call with them. Else STS is asked, if `ask`: once for each access key.
         """
         credentials = self._own.credentials()
         key = str(credentials.access_key)

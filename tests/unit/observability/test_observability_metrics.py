@@ -62,7 +62,9 @@ def test_it_is_the_engines_port_and_each_figure_has_its_place(metrics: Metrics) 
     port.leading(yes=True)
     port.queue_depth("terminate", 7)
     assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="OK", **labels) == 1
-    assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="TooManyRequestsException", **labels) == 1
+    assert (
+        value(metrics, "aws_requests_total", operation="DescribeJobs", code="TooManyRequestsException", **labels) == 1
+    )
     assert value(metrics, "aws_request_seconds_sum", operation="DescribeJobs", **labels) == pytest.approx(0.3)
     assert value(metrics, "describe_batch_size_bucket", le="50.0") == 0
     assert value(metrics, "describe_batch_size_bucket", le="100.0") == 1
