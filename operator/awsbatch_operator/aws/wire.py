@@ -69,8 +69,11 @@ class _LateBody(io.BytesIO):
         self._ask = ask
 
     def read(self, size: int | None = -1, /) -> bytes:
-        self._ask()
-        return super().read(size)
+        block = super().read(size)
+        if block:
+            # Not at the end: by then all has been sent, and nobody may say that it was not.
+            self._ask()
+        return block
 
 
 def read_body(response_dict: dict[str, Any], customized_response_dict: dict[str, Any], **_: Any) -> None:
