@@ -90,8 +90,9 @@ class Places:
         account = self._identity.named if place.role is None else account_of(place.role) or place.role
         key = account, place.region
         if key not in self._budgets:
-            # What was found of an account before it had a name, is its own.
-            unnamed = self._budgets.pop(("", place.region), None) if place.role is None else None
+            # What was found of the operator's own account before it had a name.
+            ours = account == self._identity.named
+            unnamed = self._budgets.pop(("", place.region), None) if ours else None
             self._budgets[key] = unnamed or self._make_budget()
         return self._budgets[key]
 

@@ -31,7 +31,7 @@ class BatchSimulator:
     """Jobs of any number of accounts and regions. Times are epoch milliseconds, durations seconds.
 
     `gateway` takes the wire calls, `credentials` tell who sent them, `identity` verifies who asks STS for his name.
-    `now` gives epoch seconds; `advance` moves the jobs' time ahead of it. The control verbs raise ValueError for a wrong
+    `now` gives epoch seconds; `advance` moves the jobs' time ahead of it. The verbs raise ValueError for a wrong
     argument and LookupError for a job that is not there. Where they take an account and a region, None stands for any.
     """
 

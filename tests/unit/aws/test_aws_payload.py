@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from awsbatch_operator.aws.payload import MOST_STATUSES, NO_JOBS, UNREADABLE, job_of, looks_of
+from awsbatch_operator.aws.payload import (
+    FOREIGN,
+    MOST_STATUSES,
+    MOST_TAGS,
+    MOST_TEXT,
+    NO_JOBS,
+    UNREADABLE,
+    job_of,
+    looks_of,
+    tags_of,
+)
 from awsbatch_operator.domain.job import ABSENT, Array, Job, Node
 from awsbatch_operator.domain.ports import Sight
 
@@ -303,3 +313,57 @@ def test_an_unreadable_entry_may_be_the_job_that_seems_absent(entry: Any) -> Non
 
 def test_jobs_that_nobody_asked_for_are_dropped() -> None:
     assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID], HERE) == {ID: Sight(job(), {})}
+
+
+THEIRS = "222222222222"
+ARNS = [
+    (f"arn:aws:batch:eu-west-1:{THEIRS}:job/{ID}", THEIRS, False),
+    (f"arn:aws:batch:eu-west-1:{THEIRS}:job/{ID}", None, False),
+    (f"arn:aws:batch:eu-west-1:123456789012:job/{ID}", THEIRS, True),
+    (f"arn:aws:batch:us-east-1:{THEIRS}:job/{ID}", THEIRS, True),
+    (f"arn:aws:batch:us-east-1:{THEIRS}:job/{ID}", None, True),
+    (f"arn:aws-cn:batch:eu-west-1:{THEIRS}:job/{ID}", THEIRS, False),
+    ("nonsense", THEIRS, False),
+    (None, THEIRS, False),
+    ({"a": 1}, None, False),
+]
+
+
+@pytest.mark.parametrize(("arn", "account", "foreign"), ARNS)
+def test_a_job_of_another_account_or_region_is_no_answer(arn: Any, account: str | None, foreign: bool) -> None:
+    looks = looks_of({"jobs": [detail(jobArn=arn)]}, [ID], HERE, account)
+    assert (looks == {ID: FOREIGN}) is foreign
+
+
+TAGS: list[tuple[Any, Any]] = [
+    ({"team": "a"}, {"team": "a"}),
+    ({}, {}),
+    (None, {}),
+    ([], None),
+    ("", None),
+    (0, None),
+    ([["team", "a"]], None),
+    ({"team": None}, None),
+    ({"team": 1}, None),
+    ({"team": "a", "x": {"team": "a"}}, None),
+    ({"team": "x" * (MOST_TEXT + 1)}, None),
+    ({"k" * (MOST_TEXT + 1): "a"}, None),
+    ({f"k{n}": "" for n in range(MOST_TAGS + 1)}, None),
+    ({"team": "\ud83d"}, {"team": "\ud83d"}),
+]
+
+
+@pytest.mark.parametrize(("tags", "expected"), TAGS)
+def test_tags_are_a_map_of_texts_or_cannot_be_read(tags: Any, expected: Any) -> None:
+    assert tags_of({"tags": tags}) == expected
+
+
+def test_a_job_without_tags_has_none() -> None:
+    assert tags_of({}) == {}
+
+
+def test_jobs_share_what_their_tags_have_in_common() -> None:
+    one, other = (tags_of(json.loads('{"tags": {"the-team": "team-a-b"}}')) for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert [*map(id, one), *map(id, one.values())] == [*map(id, other), *map(id, other.values())]
