@@ -46,7 +46,7 @@ def main(
 
 def _course(size: int, control_plane: str, *, quick: bool) -> Course:
     course = Course(size, control_plane, syncs=3 if size <= 1000 else 2)
-    return replace(course, windows=(30.0, 10.0), syncs=1, singles=50, recoveries=1) if quick else course
+    return replace(course, windows=(40.0, 15.0), syncs=1, singles=50, recoveries=1) if quick else course
 
 
 async def _measure(

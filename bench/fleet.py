@@ -23,13 +23,16 @@ _JOB: Final[dict[str, Any]] = {
 
 
 class Fleet:
-    """`live` holds the job ids by `namespace/name`. Objects are made and deleted as fast as the API server takes it."""
+    """`live` holds the job ids by `namespace/name`. Objects are made and deleted as fast as the API server takes it.
 
-    def __init__(self, kube: Kube, batch: RemoteBatch, homes: Sequence[Home] = ALONE) -> None:
+    `first` is the number of the first object: no two fleets of one world may have the same ones.
+    """
+
+    def __init__(self, kube: Kube, batch: RemoteBatch, homes: Sequence[Home] = ALONE, *, first: int = 0) -> None:
         self._kube, self._batch, self._homes = kube, batch, homes
         self._where = {home.namespace: home.where for home in homes}
         self._chance = random.Random(1)  # noqa: S311  (the same objects in every run)
-        self._made = 0
+        self._made = first
         self.live: dict[str, str] = {}
         self._ended: list[str] = []
 

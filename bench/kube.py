@@ -58,7 +58,8 @@ class Kube:
         await self._send("DELETE", _path(key))
 
     async def create_namespace(self, name: str, labels: Mapping[str, str]) -> None:
-        await self._send("POST", _NAMESPACES, {"metadata": {"name": name, "labels": dict(labels)}}, _JSON)
+        metadata = {"name": name, "labels": dict(labels)}
+        await self._send("POST", _NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, _JSON)
 
     async def label_namespace(self, name: str, labels: Mapping[str, str | None]) -> None:
         """A merge patch; None takes a label away."""

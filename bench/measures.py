@@ -94,28 +94,30 @@ def sync_since(began: float, sightings: Sightings) -> Sync:
 
 async def single(lab: Lab, *, count: int, spacing: float) -> Single:
     """Objects told to terminate one by one, whatever the answers take, each with a reason of its own."""
+    arrived, answered = await one_by_one(lab, count=count, spacing=spacing)
+    return Single(count, latency(arrived), latency(answered))
+
+
+async def one_by_one(lab: Lab, *, count: int, spacing: float) -> tuple[list[float], list[float]]:
+    """From sending each patch to the arrival of its TerminateJob, and to the API server's answer."""
     chosen = lab.fleet.take(count)
     sent: dict[str, float] = {}
     answered: dict[str, float] = {}
     lab.world.batch.clear_calls()
 
-    async def terminate(name: str, job_id: str) -> None:
+    async def terminate(key: str, job_id: str) -> None:
         sent[job_id] = time.time()
-        await lab.kube.patch(name, stated(f"runaway cost of {name}"))
+        await lab.kube.patch(key, stated(f"runaway cost of {key}"))
         answered[job_id] = time.time()
 
     loop = asyncio.get_running_loop()
     begin = loop.time()
     async with asyncio.TaskGroup() as patches:
-        for number, (name, job_id) in enumerate(chosen.items()):
+        for number, (key, job_id) in enumerate(chosen.items()):
             await asyncio.sleep(begin + number * spacing - loop.time())
-            patches.create_task(terminate(name, job_id))
+            patches.create_task(terminate(key, job_id))
     arrived = await arrivals(lab, chosen)
-    return Single(
-        count,
-        latency([arrived[job_id] - sent[job_id] for job_id in sent]),
-        latency([answered[job_id] - sent[job_id] for job_id in sent]),
-    )
+    return [arrived[job_id] - at for job_id, at in sent.items()], [answered[job_id] - at for job_id, at in sent.items()]
 
 
 async def mass(lab: Lab, *, count: int, same_reason: bool, namespace: str = "") -> Mass:
