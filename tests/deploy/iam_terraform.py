@@ -17,6 +17,7 @@ Node = Tree[Token] | Token
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "jsonencode": json.dumps,
+    "length": len,
     "merge": lambda *maps: {key: value for one in maps for key, value in one.items()},
     "split": lambda separator, text: text.split(separator),
 }
@@ -24,6 +25,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "==": lambda one, other: one == other,
     "!=": lambda one, other: one != other,
     "&&": lambda one, other: one and other,
+    ">": lambda one, other: one > other,
     "||": lambda one, other: one or other,
 }
 LITERALS: dict[str, Any] = {"null": None, "true": True, "false": False}
@@ -70,8 +72,8 @@ class Module:
     def of(self, kind: str) -> list[Block]:
         return [one for one in self.blocks if one.kind == kind]
 
-    def resource(self, kind: str) -> Block:
-        (block,) = [one for one in self.of("resource") if one.labels[0] == kind]
+    def resource(self, kind: str, name: str = "operator") -> Block:
+        (block,) = [one for one in self.of("resource") if one.labels == [kind, name]]
         return block
 
     def value(self, block: Block, attribute: str) -> Any:
@@ -111,6 +113,9 @@ class Module:
             case "binary_op":
                 operator, right = _parts(parts[1])
                 return OPERATORS["".join(_tokens(operator))](self.evaluate(parts[0]), self.evaluate(right))
+            case "unary_op":
+                assert str(parts[0]) == "!", f"not read here: {parts[0]}"
+                return not self.evaluate(parts[1])
             case "function_call":
                 arguments = [one for part in parts[1:] if isinstance(part, Tree) for one in _parts(part)]
                 values = [self.evaluate(one) for one in arguments if isinstance(one, Tree)]
@@ -125,7 +130,7 @@ class Module:
 
     def _text(self, part: Node) -> str:
         if isinstance(part, Token):
-            return re.sub(r'\\(["\\])', r"\1", str(part))
+            return re.sub(r'\\(["\\])', r"\1", str(part)).replace("$${", "${")
         return str(self.evaluate(_parts(part)[1]))
 
     def _key(self, node: Node) -> str:
