@@ -58,13 +58,16 @@ def _trusts(principal: Mapping[str, Any] | None, request: Request) -> bool:
         # A policy of a role has no principal, a trust policy always has one.
         return (principal is None) is (request.principal is None)
     kind, name = request.principal
-    return name in listed(principal.get(kind, []))
+    return not {name, "*"}.isdisjoint(listed(principal.get(kind, [])))
 
 
 def _holds(operator: str, keys: Mapping[str, Any], request: Request) -> bool:
     if operator == "ForAllValues:StringEquals":
         # Of a key that is not there, all values are as they should be: it bounds, it does not demand.
         return all(set(_found(request, key)) <= _wanted(request, values) for key, values in keys.items())
+    if operator == "StringEqualsIfExists":
+        keys = {key: values for key, values in keys.items() if key in request.context}
+        operator = "StringEquals"
     assert operator == "StringEquals", f"not read here: {operator}"
     # Each key must be there: a condition on a tag that the job lacks does not hold.
     return all(request.context.get(key) in _wanted(request, values) for key, values in keys.items())
@@ -76,7 +79,7 @@ def _found(request: Request, key: str) -> tuple[str, ...]:
 
 
 def _wanted(request: Request, values: Any) -> set[str]:
-    """Variables filled in from the request. A value with one that the request lacks matches nothing, not even itself."""
+    """Variables filled in. A value with one that the request lacks matches nothing, not even its own text."""
     wanted = set()
     for value in listed(values):
         named = re.findall(r"\$\{([^}]*)\}", value)

@@ -110,17 +110,20 @@ class Module:
             case "conditional":
                 asked, chosen, other = (part for part in parts if isinstance(part, Tree))
                 return self.evaluate(chosen if self.evaluate(asked) else other)
-            case "binary_op":
-                operator, right = _parts(parts[1])
-                return OPERATORS["".join(_tokens(operator))](self.evaluate(parts[0]), self.evaluate(right))
-            case "unary_op":
-                assert str(parts[0]) == "!", f"not read here: {parts[0]}"
-                return not self.evaluate(parts[1])
+            case "binary_op" | "unary_op":
+                return self._operation(parts)
             case "function_call":
                 arguments = [one for part in parts[1:] if isinstance(part, Tree) for one in _parts(part)]
                 values = [self.evaluate(one) for one in arguments if isinstance(one, Tree)]
                 return FUNCTIONS["".join(_tokens(parts[0]))](*values)
         raise KeyError(kind)
+
+    def _operation(self, parts: list[Any]) -> Any:
+        if isinstance(parts[0], Token):
+            assert str(parts[0]) == "!", f"not read here: {parts[0]}"
+            return not self.evaluate(parts[1])
+        operator, right = _parts(parts[1])
+        return OPERATORS["".join(_tokens(operator))](self.evaluate(parts[0]), self.evaluate(right))
 
     def _root(self, name: str) -> Any:
         return {"var": self._variables, "local": self._locals, "data": self._data}[name]

@@ -9,7 +9,7 @@ import botocore.session
 import pytest
 from botocore import xform_name
 
-from deploy.iam_forms import IAM, SPOKES, TAG, TEMPLATE, TRUSTS, WISHES, Wish, module, stack
+from deploy.iam_forms import HUB_POLICY, IAM, SPOKES, TAG, TEMPLATE, TRUSTS, WISHES, Wish, module, stack
 
 
 def test_the_association_binds_the_same_service_account() -> None:
@@ -54,7 +54,10 @@ def test_what_the_trust_needs_is_asked_for(wish: Wish) -> None:
 
 @pytest.mark.parametrize(
     ("lacking", "said"),
-    [({"regions": []}, "own_jobs = true needs regions."), ({"own_jobs": False}, "own_jobs = false needs spoke_role_arns.")],
+    [
+        ({"regions": []}, "own_jobs = true needs regions."),
+        ({"own_jobs": False}, "own_jobs = false needs spoke_role_arns."),
+    ],
 )
 def test_a_role_for_nothing_is_not_made(lacking: dict[str, Any], said: str) -> None:
     assert module(Wish(), **lacking).refusals("aws_iam_role") == [said]
@@ -103,10 +106,10 @@ def test_the_module_brings_no_provider_and_nothing_that_costs() -> None:
 
 
 def commands() -> Iterator[list[str]]:
-    """The `aws` commands of the README, each as its words."""
-    text = (IAM / "README.md").read_text().replace("\\\n", " ")
-    for line in re.findall(r"^\$ (aws .*)$", text, re.MULTILINE):
-        yield line.split()
+    """The `aws` commands of the pages, each as its words."""
+    for page in (IAM / "README.md", IAM / "spoke" / "README.md"):
+        for line in re.findall(r"^\$ (aws .*)$", page.read_text().replace("\\\n", " "), re.MULTILINE):
+            yield line.split()
 
 
 def test_the_readmes_aws_commands_and_options_exist() -> None:
@@ -124,12 +127,12 @@ def test_the_readmes_aws_commands_and_options_exist() -> None:
         assert given <= members, f"{service} {command}: {given - members}"
         assert {xform_name(name, "-") for name in shape.required_members} <= given
         checked += 1
-    assert checked >= 5
+    assert checked >= 7
 
 
 def test_the_readme_names_every_file_and_placeholder() -> None:
     text = (IAM / "README.md").read_text()
-    for name in ("policy.json", "policy-tag-scoped.json", *TRUSTS, "template.yaml", "terraform/"):
+    for name in ("policy.json", "policy-tag-scoped.json", HUB_POLICY, *TRUSTS, "template.yaml", "terraform/", "spoke/"):
         assert name in text
     for placeholder in ("111122223333", "eu-west-1", "my-cluster", "EXAMPLED539D4633E53DE1B71EXAMPLE", *TAG):
         assert placeholder in text

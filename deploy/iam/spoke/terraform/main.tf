@@ -26,7 +26,6 @@ locals {
         Principal = { AWS = var.hub_role_arn }
         Action    = "sts:TagSession"
         Condition = {
-          StringEquals                = { "aws:RequestTag/kubernetes-cluster" = var.cluster_name }
           "ForAllValues:StringEquals" = { "aws:TagKeys" = ["kubernetes-cluster", "kubernetes-namespace"] }
         }
       },
