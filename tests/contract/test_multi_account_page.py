@@ -86,8 +86,8 @@ def test_every_parameter_is_one_of_its_template(template: str) -> None:
 
 
 def test_every_query_can_be_read() -> None:
-    words = [shlex.split(line) for line in commands()]
-    queries = [one[one.index("--query") + 1] for one in words if "--query" in one]
+    given = re.findall(r'--query ("(?:[^"\\]|\\.)*"|\S+)', "\n".join(commands()))
+    queries = [shlex.split(one)[0] for one in given]
     assert len(queries) >= 3
     for query in queries:
         jmespath.compile(query)
