@@ -32,7 +32,7 @@ RUN rm -r kubernetes/aio kubernetes/client/api \
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-COPY crds/batchjobs.awsbatch.dev.yaml crds/
+COPY crds/batchaccesspolicies.awsbatch.dev.yaml crds/batchjobs.awsbatch.dev.yaml crds/
 COPY operator operator
 RUN pip wheel --no-build-isolation --no-deps --no-index --wheel-dir dist . \
  && pip --python /opt/awsbatch-operator/bin/python install --no-deps --no-index --no-compile dist/*.whl \

@@ -7,11 +7,14 @@ from there (`.missed(at)`, `.refused(fault, at)`). Times are epoch milliseconds;
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from awsbatch_operator.domain.access import EVERY_JOB, Grant
+from awsbatch_operator.domain.admission import Admitted, Facts, MayEnd, admit, termination
 from awsbatch_operator.domain.cadence import MINUTE, Cadence
 from awsbatch_operator.domain.decide import decide
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import Array, Job, Millis
+from awsbatch_operator.domain.job import Array, Job, Millis, Place
 from awsbatch_operator.domain.observation import Observation
+from awsbatch_operator.domain.policy import ALL_VERBS
 from awsbatch_operator.domain.record import Spec, Status, Termination
 from awsbatch_operator.domain.verdict import Record
 
@@ -105,3 +108,15 @@ def absent(*at: Millis, last: Observation | None = None) -> Observation:
     for moment in at:
         known = known.missed(moment)
     return known
+
+
+PLACE = Place(REGION)
+
+
+def leave_to_end(job_id: str, place: Place = PLACE) -> MayEnd:
+    """As where no policy is in force."""
+    admission = admit(Grant("team", place, None, EVERY_JOB, ALL_VERBS), Facts(job_id, None, None, NOW))
+    assert isinstance(admission, Admitted)
+    leave = termination(admission, NOW)
+    assert isinstance(leave, MayEnd)
+    return leave

@@ -1,4 +1,4 @@
-"""Writes docs/api.md, the reference of the API, from the CRD and two of its examples.
+"""Writes docs/api.md, the reference of the API, from the CRDs and some of their examples.
 
 ``python tools/api_docs.py > docs/api.md`` writes it; ``python tools/api_docs.py --check`` fails when it is out of date.
 """
@@ -15,8 +15,8 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
-CRD = ROOT / "crds" / "batchjobs.awsbatch.dev.yaml"
-EXAMPLES = ROOT / "crds" / "examples" / "valid"
+CRDS = ROOT / "crds"
+EXAMPLES = CRDS / "examples" / "valid"
 PAGE = ROOT / "docs" / "api.md"
 
 Schema = dict[str, Any]
@@ -28,29 +28,75 @@ CODE = re.compile(r"(?:\bjobs\[\]|\b(?:spec|status|metadata))(?:\.\w+)+|<id>[:#]
 
 # Fields of status that have a chapter of their own, of the same name.
 CHAPTERS = ("phase", "conditions")
+# Fields of a condition whose values stand in the tables before.
+TOLD = ("type", "reason")
 
-HEAD = """\
-# API reference: {kind}
+TOP = """\
+# API reference
 
 <!-- Written by tools/api_docs.py from crds/; change the CRD, then run: python tools/api_docs.py > docs/api.md -->
+
+[BatchJob](#batchjob): one job, for those who mirror and end jobs · [BatchAccessPolicy](#batchaccesspolicy): who may see
+and end which jobs, for the platform team. Needs Kubernetes 1.31 or later.
+
+"""
+
+HEAD = """\
+# {kind}
 
 {description}
 
 `apiVersion: {group}/{version}`, `kind: {kind}`, {scope}. For `kubectl`: `{plural}`, short `{short}`, in the category
-`{category}`. Needs Kubernetes 1.31 or later. The same text is in the cluster: `kubectl explain {short}.spec`.
+`{category}`. The same text is in the cluster: `kubectl explain {short}.spec`.
 
 ```yaml
 {example}```
+"""
 
+USE_OF_JOBS = """
 To end a job that is being mirrored, state why:
 
 ```console
-$ kubectl patch {short} train-42 --type=merge -p '{{"spec": {{"terminate": {{"reason": "INC-4711: runaway cost"}}}}}}'
-$ kubectl wait {short} train-42 --for=condition=Terminated --timeout=5m
+$ kubectl patch bj train-42 --type=merge -p '{"spec": {"terminate": {"reason": "INC-4711: runaway cost"}}}'
+$ kubectl wait bj train-42 --for=condition=Terminated --timeout=5m
 ```
 
-All objects on one job, in all namespaces: `kubectl get {short} -A --field-selector spec.jobId=<id>`.
+All objects on one job, in all namespaces: `kubectl get bj -A --field-selector spec.jobId=<id>`.
 """
+
+
+USE_OF_POLICIES = """
+`kubectl get bap` shows in READY whether it is in force, and with `-o wide` why not. Who should write policies, and who
+may read them: [security.md](security.md#who-can-do-what).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """`use`: what follows the head. `of`: stands behind the titles of its chapters, which must differ on one page.
+
+    `stated` and `shown` are examples: as people write it, and with the status that `caption` speaks of.
+    """
+
+    crd: str
+    of: str
+    use: str
+    stated: str
+    caption: str
+    shown: str
+
+
+KINDS = (
+    Kind("batchjobs", "", USE_OF_JOBS, "terminate", "Of a job that was terminated it reads", "status-terminated"),
+    Kind(
+        "batchaccesspolicies",
+        " of a policy",
+        USE_OF_POLICIES,
+        "policy-team",
+        "Of a policy that is in force it reads",
+        "policy-status-in-force",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +114,21 @@ def prose(description: str) -> str:
     return markdown(text)
 
 
+def meaning_of(name: str, description: str, of: str) -> str:
+    """All that a description says, in one cell; but the list of values where that stands elsewhere."""
+    if name in CHAPTERS:
+        return f"{prose(description)} See [{name}](#{name}{of.replace(' ', '-')})."
+    if name in TOLD:
+        return prose(description)
+    values = (f"`{value.name}`: {value.meaning}" for value in bullets(description))
+    return " ".join([prose(description), *values])
+
+
 def markdown(text: str) -> str:
     """Text as it may stand in a table cell, with paths and ids set as code."""
 
     def escape(plain: str) -> str:
-        return plain.replace("<", "&lt;").replace("|", "\\|")
+        return plain.replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*")
 
     out, end = "", 0
     for match in CODE.finditer(text):
@@ -104,16 +160,17 @@ def type_of(schema: Schema) -> str:
     return str(schema["type"])
 
 
-def fields(schema: Schema, prefix: str = "") -> Iterator[tuple[str, str, str]]:
+def fields(schema: Schema, of: str, prefix: str = "") -> Iterator[tuple[str, str, str]]:
     """(path, type, meaning) of every field of an object, those of nested objects after their parent."""
     for name, child in schema["properties"].items():
         required = ", required" if name in schema.get("required", ()) else ""
-        meaning = prose(child["description"])
+        yield f"`{prefix}{name}`", type_of(child) + required, meaning_of(name, child["description"], of)
         if name in CHAPTERS:
-            meaning += f" See [{name}](#{name})."
-        yield f"`{prefix}{name}`", type_of(child) + required, meaning
+            continue
         if "properties" in child:
-            yield from fields(child, f"{prefix}{name}.")
+            yield from fields(child, of, f"{prefix}{name}.")
+        elif "properties" in child.get("items", ()):
+            yield from fields(child["items"], of, f"{prefix}{name}[].")
 
 
 def rules(schema: Schema, path: str) -> Iterator[tuple[str, str]]:
@@ -122,14 +179,20 @@ def rules(schema: Schema, path: str) -> Iterator[tuple[str, str]]:
         yield f"`{path}{rule.get('fieldPath', '')}`", markdown(rule["message"])
     for name, child in schema.get("properties", {}).items():
         yield from rules(child, f"{path}.{name}")
+    for name, marks in (("items", "[]"), ("additionalProperties", ".*")):
+        if name in schema:
+            yield from rules(schema[name], f"{path}{marks}")
 
 
-def phase_chapter(phase: Schema) -> Iterator[str]:
+def phase_chapter(status: Schema) -> Iterator[str]:
+    if (phase := status["properties"].get("phase")) is None:
+        return
     yield f"## Phase\n\n{prose(phase['description'])}\n\n"
     yield table(["Phase", "Meaning"], ((f"`{value.name}`", value.meaning) for value in bullets(phase["description"])))
+    yield "\n"
 
 
-def conditions_chapter(conditions: Schema) -> Iterator[str]:
+def conditions_chapter(conditions: Schema, of: str) -> Iterator[str]:
     item = conditions["items"]["properties"]
     reasons = list(bullets(item["reason"]["description"]))
     statuses: list[str] = item["status"]["enum"]
@@ -142,20 +205,20 @@ def conditions_chapter(conditions: Schema) -> Iterator[str]:
     def places(reason: Bullet) -> str:
         return ", ".join(f"{kind}={status}" for kind, status in reason.places)
 
-    yield f"## Conditions\n\n{prose(conditions['description'])}\n\n"
+    yield f"## Conditions{of}\n\n{prose(conditions['description'])}\n\n"
     yield table(["Type", *statuses], map(row, bullets(item["type"]["description"])))
-    yield "\n### Reasons\n\n"
+    yield f"\n### Reasons{of}\n\n"
     yield table(["Reason", "Stands on", "Meaning"], ((f"`{r.name}`", places(r), r.meaning) for r in reasons))
-    yield "\n### Fields of a condition\n\n"
-    yield table(["Field", "Type", "Meaning"], fields(conditions["items"]))
+    yield f"\n### Fields of a condition{of}\n\n"
+    yield table(["Field", "Type", "Meaning"], fields(conditions["items"], of))
 
 
-def columns_chapter(columns: list[Schema]) -> Iterator[str]:
+def columns_chapter(columns: list[Schema], plural: str) -> Iterator[str]:
     def row(column: Schema) -> tuple[str, str, str, str]:
         wide = "`-o wide`" if column.get("priority") else "always"
         return column["name"].upper(), f"`{column['jsonPath']}`", wide, markdown(column["description"])
 
-    yield "## Columns of `kubectl get`\n\n"
+    yield f"## Columns of `kubectl get {plural}`\n\n"
     yield table(["Column", "From", "Shown", "Meaning"], map(row, columns))
 
 
@@ -165,7 +228,7 @@ def example(name: str) -> str:
     return "".join(line for line in lines if not line.startswith("#"))
 
 
-def head(crd: Schema) -> str:
+def head(crd: Schema, kind: Kind) -> str:
     names, version = crd["spec"]["names"], crd["spec"]["versions"][0]
     return HEAD.format(
         kind=names["kind"],
@@ -174,45 +237,50 @@ def head(crd: Schema) -> str:
         category=names["categories"][0],
         group=crd["spec"]["group"],
         version=version["name"],
-        scope=crd["spec"]["scope"].lower(),
+        scope="of the whole cluster" if crd["spec"]["scope"] == "Cluster" else "namespaced",
         description=prose(version["schema"]["openAPIV3Schema"]["description"]),
-        example=example("terminate"),
+        example=example(kind.stated),
     )
 
 
-def page(crd: Schema) -> str:
-    version = crd["spec"]["versions"][0]
+def part(kind: Kind) -> str:
+    crd = yaml.safe_load((CRDS / f"{kind.crd}.awsbatch.dev.yaml").read_text(encoding="utf-8"))
+    version, plural = crd["spec"]["versions"][0], crd["spec"]["names"]["plural"]
     spec, status = (version["schema"]["openAPIV3Schema"]["properties"][name] for name in ("spec", "status"))
     parts = [
-        head(crd),
-        f"\n## Spec\n\n{prose(spec['description'])}\n\n",
-        table(["Field", "Type", "Meaning"], fields(spec)),
+        head(crd, kind),
+        kind.use,
+        f"\n## Spec{kind.of}\n\n{prose(spec['description'])}\n\n",
+        table(["Field", "Type", "Meaning"], fields(spec, kind.of)),
         "\nBeyond types and lengths the API server itself checks these rules, and answers with these words:\n\n",
         table(["Field", "Answer when it does not hold"], rules(spec, "spec")),
-        f"\n## Status\n\n{prose(status['description'])}\n\n",
-        table(["Field", "Type", "Meaning"], fields(status)),
-        f"\nOf a job that was terminated it reads:\n\n```yaml\n{example('status-terminated')}```\n\n",
-        *phase_chapter(status["properties"]["phase"]),
+        f"\n## Status{kind.of}\n\n{prose(status['description'])}\n\n",
+        table(["Field", "Type", "Meaning"], fields(status, kind.of)),
+        f"\n{kind.caption}:\n\n```yaml\n{example(kind.shown)}```\n\n",
+        *phase_chapter(status),
+        *conditions_chapter(status["properties"]["conditions"], kind.of),
         "\n",
-        *conditions_chapter(status["properties"]["conditions"]),
-        "\n",
-        *columns_chapter(version["additionalPrinterColumns"]),
+        *columns_chapter(version["additionalPrinterColumns"], plural),
     ]
     return "".join(parts)
 
 
+def page() -> str:
+    return TOP + "\n".join(map(part, KINDS))
+
+
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(description="Write docs/api.md from the CRD to standard output.")
+    parser = argparse.ArgumentParser(description="Write docs/api.md from the CRDs to standard output.")
     parser.add_argument(
         "--check", nargs="?", const=PAGE, type=Path, metavar="FILE", help="compare instead, exit 1 on a diff"
     )
     check: Path | None = parser.parse_args(arguments).check
-    wanted = page(yaml.safe_load(CRD.read_text(encoding="utf-8")))
+    wanted = page()
     if check is None:
         sys.stdout.write(wanted)
         return 0
     found = check.read_text(encoding="utf-8")
-    diff = difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), str(check), "as the CRD says")
+    diff = difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), str(check), "as the CRDs say")
     sys.stderr.writelines(diff)
     if found != wanted:
         sys.stderr.write(f"{check} is out of date; run: python tools/api_docs.py > docs/api.md\n")

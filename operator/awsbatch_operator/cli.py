@@ -32,6 +32,10 @@ def main() -> None:
 )
 @click.option("-n", "--namespace", multiple=True, metavar="NS", help="Namespace to watch; repeatable. [default: all]")
 @click.option("--region", metavar="R", help="AWS region of objects that name none. [default: as AWS's variables say]")
+@click.option(
+    "--access-policy", metavar="MODE", help="optional, or required: no job without a policy. [default: optional]"
+)
+@click.option("--cluster-name", metavar="N", help="Stands in ExternalIds and session tags. [default: kubernetes]")
 @click.option("--http-address", metavar="HOST:PORT", help="Probes and metrics. [default: 0.0.0.0:8080]")
 @click.option(
     "--leader-elect/--no-leader-elect", default=None, help="Act only as holder of a Lease. [default: inside a cluster]"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from awsbatch_operator.domain.access import Mode
 from awsbatch_operator.domain.cadence import MINUTE, SECOND, Cadence
 from awsbatch_operator.domain.job import Millis
 from awsbatch_operator.kube.credentials import inside_cluster
@@ -86,6 +87,9 @@ _Label = Annotated[str, _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "give t
 _ObjectName = Annotated[
     str, _matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "give lower case letters, digits, '-' and '.'")
 ]
+_ClusterName = Annotated[
+    str, _matching(r"[A-Za-z0-9_.-]{1,63}", "give 1 to 63 letters, digits, '-', '_' and '.': it stands in ExternalIds")
+]
 _DEFAULTS: Final = Cadence()
 
 
@@ -100,6 +104,8 @@ class Settings(BaseSettings):
 
     namespace: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
     region: _Region | None = None
+    access_policy: Mode = Mode.OPTIONAL
+    cluster_name: _ClusterName = "kubernetes"
     http_address: Annotated[Address, NoDecode, BeforeValidator(_address)] = Address("0.0.0.0", 8080)  # noqa: S104 (probes and scrapes come from other hosts)
     leader_elect: bool = Field(default_factory=inside_cluster)
     lease_name: _ObjectName = "awsbatch-operator"

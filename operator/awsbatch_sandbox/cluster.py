@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 
-from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, POLICY_PLURAL, VERSION
 from awsbatch_sandbox.processes import wait_for
 
 Body = dict[str, Any]
@@ -86,8 +86,15 @@ class Cluster:
 
     def serves(self) -> bool:
         """Whether BatchJobs can be had: a new CRD, and each after a restart, takes a moment."""
+        return self._serves(self.objects)
+
+    def serves_policies(self) -> bool:
+        """The same of BatchAccessPolicies."""
+        return self._serves(lambda: self._objects.list_cluster_custom_object(GROUP, VERSION, POLICY_PLURAL))
+
+    def _serves(self, ask: Callable[[], object]) -> bool:
         try:
-            self.objects()
+            ask()
         except (client.ApiException, HTTPError):
             return False
         return True

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from awsbatch_sandbox.batch.remote import RemoteBatch
 from awsbatch_sandbox.cluster import Cluster
-from awsbatch_sandbox.controlplane import ControlPlane, choose, crd_file
+from awsbatch_sandbox.controlplane import ControlPlane, choose, crd_files
 from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_environment
 from awsbatch_sandbox.processes import Child, wait_for
 from awsbatch_sandbox.sts.remote import RemoteSts
@@ -21,7 +21,7 @@ _BATCH_TIMEOUT: Final = 20.0
 
 
 class World:
-    """Everything is up and the CRD established inside the `with` block, save the operator, which is started by hand.
+    """Everything is up and the CRDs established inside the `with` block, save the operator, which is started by hand.
 
     `control_plane` as of --control-plane, or a control plane that runs already and goes on. `grace` is how many
     seconds a job takes to end after TerminateJob. `flags` and `environment` are those of the operator. With `roles`
@@ -124,7 +124,9 @@ class World:
 
 
 def establish(cluster: Cluster) -> None:
-    """The CRD is there and served; applied when it is not, or another."""
-    cluster.kubectl("apply", "--filename", str(crd_file()))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd_file().stem}")
+    """The CRDs are there and served; applied when they are not, or others."""
+    crds = crd_files()
+    cluster.kubectl("apply", *(f"--filename={crd}" for crd in crds))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{crd.stem}" for crd in crds))
     wait_for(cluster.serves, timeout=30, what="the API server serves BatchJobs")
+    wait_for(cluster.serves_policies, timeout=30, what="the API server serves BatchAccessPolicies")

@@ -1,7 +1,12 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "api.md"
@@ -12,7 +17,7 @@ def api_docs(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
 
-def test_the_api_page_says_what_the_crd_says() -> None:
+def test_the_api_page_says_what_the_crds_say() -> None:
     check = api_docs("--check")
     assert check.returncode == 0, check.stderr
 
@@ -26,9 +31,26 @@ def test_a_page_out_of_date_is_told_with_its_diff_and_the_remedy(tmp_path: Path)
     assert "run: python tools/api_docs.py > docs/api.md" in check.stderr
 
 
-def test_every_reason_on_the_page_has_its_meaning_and_its_place_in_the_table_of_conditions() -> None:
-    conditions = PAGE.read_text(encoding="utf-8").split("## Conditions")[1].split("## Columns")[0]
-    by_type, meanings = conditions.split("### Reasons")
+@pytest.mark.parametrize(("of", "least"), [("", 20), (" of a policy", 5)])
+def test_every_reason_on_the_page_has_its_meaning_and_its_place_in_the_table_of_conditions(of: str, least: int) -> None:
+    conditions = PAGE.read_text(encoding="utf-8").split(f"## Conditions{of}\n")[1].split("## Columns")[0]
+    by_type, meanings = conditions.split(f"### Reasons{of}\n")
     reasons = re.findall(r"^\| `(\w+)` \| [^|]+=[^|]+ \| \w[^|]+ \|$", meanings.split("### Fields")[0], re.MULTILINE)
-    assert len(reasons) > 20
+    assert len(reasons) >= least
     assert sorted(set(re.findall(r"`(\w+)`", by_type))) == sorted(reasons)
+
+
+def test_every_rule_of_both_kinds_is_on_the_page_with_its_words() -> None:
+    cells = {
+        row.split(" | ")[1].removesuffix(" |") for row in PAGE.read_text(encoding="utf-8").splitlines() if " | " in row
+    }
+    for crd in sorted((ROOT / "crds").glob("*.awsbatch.dev.yaml")):
+        messages = {rule["message"] for rule in rules(yaml.safe_load(crd.read_text(encoding="utf-8"))["spec"])}
+        assert messages
+        assert {message.replace("*", "\\*") for message in messages} <= cells
+
+
+def rules(node: Any) -> Iterator[dict[str, str]]:
+    """Whatever the place in the definition."""
+    for name, child in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from child if name == "x-kubernetes-validations" else rules(child)

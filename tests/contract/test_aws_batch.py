@@ -17,8 +17,10 @@ from awsbatch_operator.aws import AwsBatch
 from awsbatch_operator.aws.clients import CONFIG, MakeClient, connect
 from awsbatch_operator.aws.payload import job_of
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import ABSENT, Array, Job, JobKey, Node
+from awsbatch_operator.domain.job import ABSENT, Array, Job, Node, Place
+from awsbatch_operator.domain.ports import Sight
 from awsbatch_sandbox.batch import BatchSimulator, serve
+from builders import leave_to_end
 from fakes.telemetry import FakeTelemetry
 
 HERE = "eu-west-1"
@@ -41,10 +43,12 @@ class World:
     telemetry: FakeTelemetry
 
     async def look(self, job_id: str) -> Any:
-        return (await self.batch.describe(HERE, [job_id]))[job_id]
+        """The job, or why there is none."""
+        look = (await self.batch.describe(Place(HERE), [job_id]))[job_id]
+        return look.job if isinstance(look, Sight) else look
 
     async def terminate(self, *ids: str, reason: str = "why") -> list[Fault | None]:
-        return await asyncio.gather(*(self.batch.terminate(JobKey(HERE, job_id), reason) for job_id in ids))
+        return await asyncio.gather(*(self.batch.terminate(leave_to_end(job_id), reason) for job_id in ids))
 
 
 @pytest.fixture
@@ -154,7 +158,7 @@ async def test_a_request_whose_lease_runs_out_while_it_connects_does_not_arrive(
     permits = iter([True])
     replica = connect(ONE_ATTEMPT, acting=lambda: next(permits, False))
     batch = AwsBatch(telemetry=world.telemetry, connect=lambda: replica)
-    fault = await batch.terminate(JobKey(HERE, job_id), "why")
+    fault = await batch.terminate(leave_to_end(job_id), "why")
     await batch.close()
     assert fault is not None
     assert (fault.fate, "does not hold the Lease" in fault.message) == (Fate.UNAVAILABLE, True)
@@ -196,30 +200,32 @@ async def test_an_endpoint_without_terminate_jobs_is_served_by_single_calls(worl
 
 async def test_one_malformed_id_is_found_and_the_others_are_seen(world: World) -> None:
     ids = world.simulator.seed_many(99)
-    looks = await world.batch.describe(HERE, [*ids[:40], "not an id", *ids[40:]])
-    assert all(isinstance(looks[job_id], Job) for job_id in ids)
+    looks = await world.batch.describe(Place(HERE), [*ids[:40], "not an id", *ids[40:]])
+    assert all(isinstance(looks[job_id], Sight) for job_id in ids)
     culprit = looks["not an id"]
     assert isinstance(culprit, Fault)
     assert culprit.fate is Fate.REJECTED
     assert "not supported" in culprit.message
     assert "RequestId" not in culprit.message
     world.simulator.clear_calls()
-    await world.batch.describe(HERE, [*ids, "not an id"])
+    await world.batch.describe(Place(HERE), [*ids, "not an id"])
     assert world.simulator.counts() == {"DescribeJobs": 2}
 
 
 async def test_unknown_ids_are_absent_and_shuffled_answers_are_matched(world: World) -> None:
     ids = [world.simulator.seed(name=f"job-{number}") for number in range(50)]
     unknown = "00000000-0000-4000-8000-000000000000"
-    looks = await world.batch.describe(HERE, [*ids, unknown])
+    looks = await world.batch.describe(Place(HERE), [*ids, unknown])
     assert looks[unknown] is ABSENT
-    assert [getattr(looks[job_id], "name", None) for job_id in ids] == [f"job-{number}" for number in range(50)]
+    assert [look.job.name for job_id in ids if isinstance(look := looks[job_id], Sight)] == [
+        f"job-{number}" for number in range(50)
+    ]
 
 
 async def test_jobs_live_in_their_region(world: World) -> None:
     job_id = world.simulator.seed(region="us-east-1")
     assert await world.look(job_id) is ABSENT
-    assert isinstance((await world.batch.describe("us-east-1", [job_id]))[job_id], Job)
+    assert isinstance((await world.batch.describe(Place("us-east-1"), [job_id]))[job_id], Sight)
 
 
 SHAPES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -240,14 +246,12 @@ async def test_each_shape_of_job_is_mirrored(world: World, seed: dict[str, Any],
 async def test_an_array_its_child_and_a_node_are_mirrored(world: World) -> None:
     array = world.simulator.seed(children=["RUNNING", "RUNNABLE", "SUCCEEDED"])
     nodes = world.simulator.seed(num_nodes=3)
-    looks = await world.batch.describe(HERE, [array, f"{array}:1", f"{nodes}#0", f"{nodes}#2"])
-    parent, child, main, other = looks.values()
-    assert isinstance(parent, Job)
+    looks = await world.batch.describe(Place(HERE), [array, f"{array}:1", f"{nodes}#0", f"{nodes}#2"])
+    parent, child, main, other = (look.job for look in looks.values() if isinstance(look, Sight))
     assert parent.array is not None
     assert (parent.array.size, parent.array.count("RUNNING"), parent.running) == (3, 1, True)
-    assert isinstance(child, Job)
     assert child.array == Array(index=1)
-    assert [look.node and (look.node.index, look.node.main) for look in (main, other) if isinstance(look, Job)] == [
+    assert [look.node and (look.node.index, look.node.main) for look in (main, other)] == [
         (0, True),
         (2, False),
     ]

@@ -9,8 +9,10 @@ import pytest
 
 from awsbatch_operator.aws import AwsBatch
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import Job, JobKey
+from awsbatch_operator.domain.job import Job, Place
+from awsbatch_operator.domain.ports import Sight
 from awsbatch_sandbox.batch import BatchSimulator, serve
+from builders import leave_to_end
 from fakes.telemetry import FakeTelemetry
 
 HERE = "eu-west-1"
@@ -32,7 +34,8 @@ class World:
     job_id: str
 
     async def look(self) -> Any:
-        return (await self.batch.describe(HERE, [self.job_id]))[self.job_id]
+        look = (await self.batch.describe(Place(HERE), [self.job_id]))[self.job_id]
+        return look.job if isinstance(look, Sight) else look
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
 async def test_a_throttle_costs_the_account_one_request_and_is_counted_by_its_code(world: World, kind: str) -> None:
     world.simulator.fault("*", kind=kind, times=None)
     look = await world.look()
-    fault = await world.batch.terminate(JobKey(HERE, world.job_id), "why")
+    fault = await world.batch.terminate(leave_to_end(world.job_id), "why")
     assert isinstance(look, Fault)
     assert (look.fate, look) == (Fate.THROTTLED, fault)
     assert world.simulator.counts() == {"DescribeJobs": 1, "TerminateJob": 1}
@@ -63,7 +66,7 @@ async def test_a_throttle_costs_the_account_one_request_and_is_counted_by_its_co
 
 async def test_terminations_that_share_a_throttled_call_cost_one_request(world: World) -> None:
     world.simulator.fault("TerminateJobs", kind="throttle_429", times=None)
-    keys = [JobKey(HERE, job_id) for job_id in world.simulator.seed_many(50)]
+    keys = [leave_to_end(job_id) for job_id in world.simulator.seed_many(50)]
     faults = await asyncio.gather(*(world.batch.terminate(key, "why") for key in keys))
     assert [fault and fault.fate for fault in faults] == [Fate.THROTTLED] * 50
     assert world.simulator.counts() == {"TerminateJobs": 1}

@@ -16,10 +16,11 @@ from structlog.testing import capture_logs
 from awsbatch_operator.aws import AwsBatch
 from awsbatch_operator.aws.clients import CONFIG, connect
 from awsbatch_operator.domain.errors import Fault
-from awsbatch_operator.domain.job import Job, JobKey
+from awsbatch_operator.domain.job import Place
+from awsbatch_operator.domain.ports import Sight
 from awsbatch_operator.domain.record import Status
 from awsbatch_operator.kube.status import render
-from builders import JOB_ID
+from builders import JOB_ID, leave_to_end
 from contract.schema import assert_valid
 from fakes.telemetry import FakeTelemetry
 from hostile import MANY, SECRET, whole
@@ -105,10 +106,10 @@ async def test_a_hostile_detail_is_still_a_job(
 ) -> None:
     server.body = body
     with caplog.at_level(logging.DEBUG), capture_logs() as lines:
-        looks = await batch.describe(HERE, [JOB_ID])
+        looks = await batch.describe(Place(HERE), [JOB_ID])
     look = looks[JOB_ID]
-    assert isinstance(look, Job)
-    assert_valid(render(Status(job=look)))
+    assert isinstance(look, Sight)
+    assert_valid(render(Status(job=look.job)))
     assert SECRET not in seen_by_people(looks, lines, caplog)
 
 
@@ -118,7 +119,7 @@ async def test_a_body_that_is_no_answer_is_never_taken_for_an_absent_job(
 ) -> None:
     server.body = body
     with caplog.at_level(logging.DEBUG), capture_logs() as lines:
-        looks = await batch.describe(HERE, [JOB_ID])
+        looks = await batch.describe(Place(HERE), [JOB_ID])
     look = looks[JOB_ID]
     assert isinstance(look, Fault)
     assert look.fate.passes
@@ -142,8 +143,8 @@ async def test_a_hostile_refusal_has_a_fate_that_can_be_written_down(
     server: Server, batch: AwsBatch, body: bytes, status: int
 ) -> None:
     server.body, server.status = body, status
-    looks = await batch.describe(HERE, [JOB_ID])
-    for fault in (looks[JOB_ID], await batch.terminate(JobKey(HERE, JOB_ID), "why")):
+    looks = await batch.describe(Place(HERE), [JOB_ID])
+    for fault in (looks[JOB_ID], await batch.terminate(leave_to_end(JOB_ID), "why")):
         assert isinstance(fault, Fault)
         assert 0 < len(fault.message.encode()) <= 4 * 1024
         assert len(fault.code.encode()) <= 128
@@ -167,9 +168,9 @@ async def test_a_hostile_answer_to_a_bulk_termination_accepts_nothing(
     server.body = json.dumps(answer).encode()
     ids = (JOB_ID, "public")
     # The first goes alone, as its group is at rest; those that come meanwhile share the next call.
-    alone = asyncio.ensure_future(batch.terminate(JobKey(HERE, "alone"), "why"))
+    alone = asyncio.ensure_future(batch.terminate(leave_to_end("alone"), "why"))
     await asyncio.sleep(0)
-    for fault in await asyncio.gather(*(batch.terminate(JobKey(HERE, job_id), "why") for job_id in ids)):
+    for fault in await asyncio.gather(*(batch.terminate(leave_to_end(job_id), "why") for job_id in ids)):
         assert isinstance(fault, Fault)
         fault.message.encode()
         assert len(fault.code.encode()) <= 128

@@ -12,8 +12,9 @@ from awsbatch_operator.aws.payload import job_of, looks_of
 from awsbatch_operator.domain.decide import decide
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.events import between
-from awsbatch_operator.domain.job import Absent, Job
+from awsbatch_operator.domain.job import Absent
 from awsbatch_operator.domain.observation import Observation, Request
+from awsbatch_operator.domain.ports import Sight
 from awsbatch_operator.domain.record import Status
 from awsbatch_operator.domain.verdict import Record
 from awsbatch_operator.kube.status import diff, parse, render
@@ -108,9 +109,9 @@ def test_an_answer_of_any_shape_gives_each_job_a_look_that_can_be_shown(entries:
             continue
         assert looks.keys() == {JOB_ID, "public"}
         for look in looks.values():
-            assert isinstance(look, (Job, Absent, Fault))
-            if isinstance(look, Job):
-                assert_valid(shown(Status(job=look)))
+            assert isinstance(look, (Sight, Absent, Fault))
+            if isinstance(look, Sight):
+                assert_valid(shown(Status(job=look.job)))
 
 
 def test_every_text_of_a_job_detail_is_secret_unless_it_is_listed() -> None:

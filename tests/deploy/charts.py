@@ -41,6 +41,8 @@ _SETTINGS: Final = {
     "terminateRate": 1,
     "logFormat": "console",
     "logLevel": "debug",
+    "accessPolicy": {"mode": "required"},
+    "clusterName": "prod_eu.1",
     "lease": {"name": "batch-lease"},
     "aws": {"region": "us-gov-west-1"},
 }

@@ -6,5 +6,6 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
 GITOPS: Final = DEPLOY / "gitops"
+CRDS: Final = sorted((ROOT / "crds").glob("*.awsbatch.dev.yaml"))
 OPERATIONS: Final = ROOT / "docs" / "operations.md"
 """The page that has the runbooks."""

@@ -13,12 +13,11 @@ from typing import Any, Final
 
 from awsbatch_operator.domain.cadence import MINUTE
 from awsbatch_operator.domain.job import ABSENT
-from awsbatch_operator.domain.ports import Look
 from awsbatch_operator.kube import names
 from awsbatch_operator.kube.status import render
 from builders import DENIED, REJECTED, THROTTLED, WHY
 from contract.schema import SCHEMA
-from unit.domain.small_world import SmallWorld
+from unit.domain.small_world import Answer, SmallWorld
 
 Move = Callable[[SmallWorld], None]
 Object = dict[str, Any]
@@ -106,7 +105,7 @@ def _of_aws(world: SmallWorld) -> Iterator[Move]:
             yield partial(SmallWorld.answer, fault=fault, effect=False)
 
 
-def _looks(world: SmallWorld, looks: list[Look]) -> None:
+def _looks(world: SmallWorld, looks: list[Answer]) -> None:
     for look in looks:
         if world.look_at is not None:
             world.wait_for_look()

@@ -13,15 +13,14 @@ import pytest
 import yaml
 from helm_chart import CHART
 
-from awsbatch_operator.kube.names import CRD_FILE, CRD_NAME
 from awsbatch_sandbox.cluster import kubectl_program
 from contract.schema import assert_valid_object
 from deploy import kubernetes_schemas
 from deploy.charts import NAME, Object, loaded, objects, only
-from deploy.places import DEPLOY, ROOT
+from deploy.places import CRDS, DEPLOY, ROOT
 
 LINKS: Final = {
-    f"crds/{CRD_NAME}.yaml": ROOT / CRD_FILE,
+    **{f"crds/{crd.name}": crd for crd in CRDS},
     "files/alerts.yaml": DEPLOY / "monitoring/alerts.yaml",
     "files/dashboard.json": DEPLOY / "monitoring/dashboard.json",
 }
@@ -30,7 +29,8 @@ LINKS: Final = {
 def test_what_is_kept_elsewhere_in_the_repository_is_linked_and_not_copied() -> None:
     links = {str(path.relative_to(CHART)): path.resolve() for path in CHART.rglob("*") if path.is_symlink()}
     assert links == LINKS
-    assert [crd["filename"] for crd in loaded().crds] == [f"{NAME}/crds/{CRD_NAME}.yaml"], "examples are no CRDs"
+    found = sorted(crd["filename"] for crd in loaded().crds)
+    assert found == [f"{NAME}/crds/{crd.name}" for crd in CRDS], "examples are no CRDs"
 
 
 def test_the_package_holds_the_linked_files_themselves(tmp_path: Path) -> None:
@@ -75,13 +75,24 @@ def test_install_yaml_out_of_date_is_told_with_its_diff_and_the_remedy(tmp_path:
     assert "run: python tools/install_yaml.py > deploy/install.yaml" in check.stderr
 
 
-def test_install_yaml_makes_its_namespace_and_the_crd_before_what_needs_them() -> None:
-    namespace, crd, *others = _installed()
+def test_the_catalogue_and_the_kustomization_of_the_definitions_name_each_of_them() -> None:
+    told = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/crds"])
+    definitions = [yaml.safe_load(crd.read_text("utf-8")) for crd in CRDS]
+    assert sorted((one["name"], one["kind"], one["version"]) for one in told) == [
+        (body["metadata"]["name"], body["spec"]["names"]["kind"], body["spec"]["versions"][0]["name"])
+        for body in definitions
+    ]
+    assert kustomize(ROOT / "crds") == definitions
+
+
+def test_install_yaml_makes_its_namespace_and_the_crds_before_what_needs_them() -> None:
+    namespace, *others = _installed()
+    crds, others = others[: len(CRDS)], others[len(CRDS) :]
     assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", NAME)
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert crd == yaml.safe_load((ROOT / CRD_FILE).read_text("utf-8"))
+    assert crds == [yaml.safe_load(crd.read_text("utf-8")) for crd in CRDS]
     assert others[-1]["kind"] == "Deployment"
-    for body in (namespace, crd, *others):
+    for body in _installed():
         kubernetes_schemas.validate(body, "1.31")
 
 
@@ -98,7 +109,7 @@ def test_install_yaml_holds_all_objects_of_the_chart_and_does_not_say_that_helm_
     def order(body: Object) -> tuple[str, str]:
         return body["kind"], body["metadata"]["name"]
 
-    assert sorted(_installed()[2:], key=order) == sorted(map(_without_helm, objects()), key=order)
+    assert sorted(_installed()[1 + len(CRDS) :], key=order) == sorted(map(_without_helm, objects()), key=order)
     assert "Helm" not in json.dumps(_installed())
 
 

@@ -107,7 +107,8 @@ def test_every_flag_is_one_that_run_knows_and_takes() -> None:
 def test_a_value_arrives_as_the_setting_of_its_name_and_none_as_the_operator_s_default() -> None:
     times = {"lookRunning": "45s", "lookPending": "2m", "absenceGrace": "1h", "resendAfter": "1500ms"}
     rates = {"describeRate": 0.25, "terminateRate": 1000, "logFormat": "console", "logLevel": "debug"}
-    given = settings_of(objects(times | rates | {"aws": {"region": "us-gov-west-1"}, "lease": {"name": "other"}}))
+    names = {"aws": {"region": "us-gov-west-1"}, "lease": {"name": "other"}, "clusterName": "prod"}
+    given = settings_of(objects(times | rates | names | {"accessPolicy": {"mode": "required"}}))
     assert (given.look_running, given.look_pending, given.absence_grace, given.resend_after) == (
         45_000,
         120_000,
@@ -121,6 +122,7 @@ def test_a_value_arrives_as_the_setting_of_its_name_and_none_as_the_operator_s_d
         "debug",
     )
     assert (given.region, given.lease_name) == ("us-gov-west-1", "other")
+    assert (given.access_policy, given.cluster_name) == ("required", "prod")
     assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
 
 

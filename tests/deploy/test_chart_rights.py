@@ -4,14 +4,19 @@ from typing import Any, Final
 
 import pytest
 
-from deploy.charts import NAME, Object, Values, matrix, objects, of_kind, pod_of
+from deploy.charts import CLUSTER_SCOPED, NAME, Object, Values, matrix, objects, of_kind, pod_of
 
 WORK: Final = [
     {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs"], "verbs": ["get", "list", "watch"]},
     {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs/status"], "verbs": ["patch"]},
     {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "get", "patch"]},
 ]
-USERS: Final = ("batchjobs-viewer", "batchjobs-editor")
+ACCESS: Final = [
+    {"apiGroups": ["awsbatch.dev"], "resources": ["batchaccesspolicies"], "verbs": ["list", "watch"]},
+    {"apiGroups": ["awsbatch.dev"], "resources": ["batchaccesspolicies/status"], "verbs": ["patch"]},
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
+]
+USERS: Final = ("batchjobs-viewer", "batchjobs-editor", "batchaccesspolicies-viewer", "batchaccesspolicies-editor")
 AGGREGATE: Final = "rbac.authorization.k8s.io/aggregate-to-"
 
 
@@ -28,20 +33,33 @@ def _own(all_objects: Any, *kinds: str) -> dict[tuple[str | None, str], Object]:
 def test_the_whole_cluster_takes_a_clusterrole_and_the_lease_a_role() -> None:
     all_objects = objects()
     (role,) = _own(all_objects, "ClusterRole").values()
-    assert role["rules"] == WORK
+    assert role["rules"] == [*WORK, *ACCESS]
     (lease,) = _own(all_objects, "Role").values()
     assert (lease["metadata"]["namespace"], lease["rules"]) == (NAME, _lease(NAME))
 
 
-def test_some_namespaces_take_a_role_each_and_no_clusterrole() -> None:
+def test_some_namespaces_take_a_role_each_and_a_clusterrole_for_policies_and_labels_alone() -> None:
     all_objects = objects({"watchNamespaces": ["team-a", "team-b"], "lease": {"name": "batch"}})
-    assert not _own(all_objects, "ClusterRole", "ClusterRoleBinding")
+    (role,) = _own(all_objects, "ClusterRole").values()
+    assert role["rules"] == ACCESS
     roles = {name: body["rules"] for name, body in _own(all_objects, "Role").items()}
     assert roles == {
         ("team-a", NAME): WORK,
         ("team-b", NAME): WORK,
         (NAME, f"{NAME}-lease"): _lease("batch"),
     }
+
+
+def test_two_namespaced_releases_of_one_name_share_no_clusterrole() -> None:
+    """Helm would refuse the second one."""
+
+    def shared(one: str, other: str, **values: Any) -> set[tuple[str | None, str]]:
+        values = {"watchNamespaces": ["team-a"], "userRoles": {"create": False}, **values}
+        names = [_own(objects(values, namespace=namespace), *CLUSTER_SCOPED).keys() for namespace in (one, other)]
+        return {*names[0]} & {*names[1]}
+
+    assert shared("team-a", "team-b") == set()
+    assert shared("a", "b" * 63, fullnameOverride="n" * 63) == set()
 
 
 def test_every_role_of_the_operator_is_bound_to_its_account_where_it_stands() -> None:
@@ -81,10 +99,10 @@ def _aggregated(values: Values) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("roles", "joins"),
     [
-        ({}, ({"view"}, {"edit", "admin"})),
-        ({"aggregate": "view"}, ({"view"}, set())),
-        ({"aggregate": "none"}, (set(), set())),
-        ({"aggregate": "all"}, ({"view"}, {"edit", "admin"})),
+        ({}, ({"view"}, {"edit", "admin"}, set(), set())),
+        ({"aggregate": "view"}, ({"view"}, set(), set(), set())),
+        ({"aggregate": "none"}, (set(), set(), set(), set())),
+        ({"aggregate": "all"}, ({"view"}, {"edit", "admin"}, set(), set())),
     ],
 )
 def test_who_may_edit_a_namespace_may_end_jobs_unless_that_was_not_wanted(roles: Values, joins: Any) -> None:
@@ -95,14 +113,15 @@ def test_users_roles_can_be_left_out() -> None:
     assert _aggregated({"userRoles": {"create": False}}) == {}
 
 
-def test_the_viewer_reads_and_the_editor_writes_objects_but_never_the_status() -> None:
+@pytest.mark.parametrize("resource", ["batchjobs", "batchaccesspolicies"])
+def test_the_viewer_reads_and_the_editor_writes_objects_but_never_the_status(resource: str) -> None:
     rules = {role["metadata"]["name"]: role["rules"] for role in of_kind(objects(), "ClusterRole")}
     may = {
-        name: {(resource, verb) for rule in rules[name] for resource in rule["resources"] for verb in rule["verbs"]}
+        name: {(which, verb) for rule in rules[name] for which in rule["resources"] for verb in rule["verbs"]}
         for name in USERS
     }
-    reading = {(resource, verb) for resource in ("batchjobs", "batchjobs/status") for verb in ("get", "list", "watch")}
-    assert may["batchjobs-viewer"] == reading
-    writing = {verb for resource, verb in may["batchjobs-editor"] if resource == "batchjobs"}
-    assert writing == {"create", "delete", "get", "list", "patch", "update", "watch"}
-    assert {verb for resource, verb in may["batchjobs-editor"] if resource == "batchjobs/status"} == {"get"}
+    status, verbs = f"{resource}/status", ("create", "delete", "get", "list", "patch", "update", "watch")
+    assert may[f"{resource}-viewer"] == {
+        (which, verb) for which in (resource, status) for verb in ("get", "list", "watch")
+    }
+    assert may[f"{resource}-editor"] == {(status, "get"), *((resource, verb) for verb in verbs)}

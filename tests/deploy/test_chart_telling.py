@@ -13,7 +13,7 @@ from helm_chart import CHART
 from contract.schema import SCHEMA
 from deploy.charts import MONITORING, ROLE, Values, objects, of_kind, only, render
 
-KNOWN: Final[Values] = {"aws": {"region": "eu-west-1", "roleArn": ROLE}}
+KNOWN: Final[Values] = {"aws": {"region": "eu-west-1", "roleArn": ROLE}, "clusterName": "prod"}
 NARROW: Final[Values] = {"userRoles": {"aggregate": "view"}}
 
 
@@ -78,12 +78,13 @@ def test_the_notes_end_a_job_by_a_patch_that_the_api_server_takes() -> None:
 @pytest.mark.parametrize(
     ("values", "warnings"),
     [
-        ({}, ["no region", "no AWS role", "everybody who may edit"]),
-        ({"aws": {"region": "eu-west-1"}, **NARROW}, ["no AWS role"]),
-        ({"extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}], **NARROW}, ["no AWS role"]),
+        ({}, ["no region", "no AWS role", "no cluster name", "everybody who may edit"]),
+        ({"aws": {"region": "eu-west-1"}, **NARROW}, ["no AWS role", "no cluster name"]),
+        ({"extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}], **NARROW}, ["no AWS role", "no cluster name"]),
         ({**KNOWN, **NARROW}, []),
         ({**KNOWN, **NARROW, "rbac": {"create": False}}, ["rbac.create is false"]),
         (KNOWN, ["everybody who may edit"]),
+        ({**KNOWN, "accessPolicy": {"mode": "required"}}, []),
     ],
 )
 def test_the_notes_warn_of_what_is_missing_and_of_what_is_dangerous(values: Values, warnings: list[str]) -> None:

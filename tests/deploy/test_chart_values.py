@@ -14,6 +14,7 @@ import yaml
 from helm_chart import CHART, leaves, readme, table
 
 from awsbatch_operator import config
+from awsbatch_operator.domain.access import Mode
 from deploy.charts import DIGEST, MONITORING, ROLE, Values, loaded, merged, render
 from deploy.places import ROOT
 
@@ -34,6 +35,8 @@ OTHER: Final[dict[str, Any]] = {
     "imagePullSecrets": [{"name": "registry"}],
     "replicas": 3,
     "watchNamespaces": ["team-a"],
+    "accessPolicy.mode": "required",
+    "clusterName": "Prod-EU_1.example",
     "aws.region": "eu-isoe-west-1",
     "aws.roleArn": ROLE.replace("arn:aws:", "arn:aws-us-gov:"),
     "lookRunning": "9999s",
@@ -116,7 +119,9 @@ def test_the_comment_of_a_value_is_its_description() -> None:
 
 @pytest.mark.parametrize("path", NAMES)
 def test_every_value_is_heard(path: str) -> None:
-    assert render(ON) != render(merged(ON, nested(path, OTHER[path])))
+    # A mode is refused without a name.
+    before = merged(ON, {"clusterName": "one"})
+    assert render(before) != render(merged(before, nested(path, OTHER[path])))
 
 
 def test_the_defaults_fit_the_schema_without_help() -> None:
@@ -147,6 +152,11 @@ def test_no_object_of_ours_takes_a_name_that_it_does_not_know() -> None:
         ("watchNamespaces", "team-a", "at '/watchNamespaces': got string, want array"),
         ("watchNamespaces", ["Team_A"], "at '/watchNamespaces/0'"),
         ("watchNamespaces", ["a", "a"], "at '/watchNamespaces'"),
+        ("accessPolicy.mode", "Required", "one of 'optional', 'required'"),
+        ("accessPolicy.mode", "required", "at '/clusterName': minLength: got 0, want 1"),
+        ("accessPolicy.modus", "required", "additional properties 'modus' not allowed"),
+        ("clusterName", "a/b", "at '/clusterName'"),
+        ("clusterName", "n" * 64, "at '/clusterName'"),
         ("aws.region", "eu-west-1a", "at '/aws/region'"),
         ("aws.roleArn", "awsbatch-operator", "at '/aws/roleArn'"),
         ("lookRunning", "30", "at '/lookRunning'"),
@@ -182,6 +192,26 @@ def test_a_time_that_the_operator_refuses_the_schema_refuses_before(time: str) -
         config.load({"look_running": time})
     with pytest.raises(helm.HelmValuesError):
         render({"lookRunning": time})
+
+
+def test_modes_and_the_default_one_are_those_of_the_operator() -> None:
+    mode = SCHEMA["properties"]["accessPolicy"]["properties"]["mode"]
+    assert mode["enum"] == [one.value for one in Mode]
+    assert VALUES["accessPolicy"]["mode"] == config.load({}).access_policy
+
+
+@pytest.mark.parametrize("name", ["a", "n" * 63, "_-.", "eu.prod_1"])
+def test_a_cluster_s_name_that_the_schema_takes_the_operator_takes_too(name: str) -> None:
+    render({"clusterName": name, "accessPolicy": {"mode": "required"}})
+    assert config.load({"cluster_name": name}).cluster_name == name
+
+
+@pytest.mark.parametrize("name", ["n" * 64, "a/b", "a b", "é"])
+def test_a_cluster_s_name_that_the_operator_refuses_the_schema_refuses_before(name: str) -> None:
+    with pytest.raises(config.SettingsError):
+        config.load({"cluster_name": name})
+    with pytest.raises(helm.HelmValuesError):
+        render({"clusterName": name})
 
 
 def test_helm_s_linter_finds_nothing() -> None:

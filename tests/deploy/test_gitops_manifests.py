@@ -7,9 +7,8 @@ import pytest
 import yaml
 
 from awsbatch_operator.kube import names
-from awsbatch_sandbox.controlplane import crd_file
 from contract.schema import assert_valid_object
-from deploy.places import GITOPS
+from deploy.places import CRDS, GITOPS
 
 FILES: Final = [
     *sorted((GITOPS / "examples").glob("*.yaml")),
@@ -75,7 +74,8 @@ def test_flux_waits_for_the_operator_and_then_for_the_jobs() -> None:
     assert {body["spec"]["sourceRef"]["name"] for body in (operator, jobs)} == repositories
 
 
-def test_neither_deletes_the_definition_and_all_objects_with_it_when_the_operator_goes() -> None:
-    annotations = yaml.safe_load(crd_file().read_text("utf-8"))["metadata"]["annotations"]
+@pytest.mark.parametrize("crd", CRDS, ids=lambda crd: crd.stem)
+def test_neither_deletes_a_definition_and_all_objects_with_it_when_the_operator_goes(crd: Path) -> None:
+    annotations = yaml.safe_load(crd.read_text("utf-8"))["metadata"]["annotations"]
     assert set(annotations["argocd.argoproj.io/sync-options"].split(",")) == {"Prune=false", "Delete=false"}
     assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"

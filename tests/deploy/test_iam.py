@@ -19,8 +19,9 @@ from botocore.model import ServiceModel
 from awsbatch_operator.aws import AwsBatch
 from awsbatch_operator.aws.clients import BatchClient
 from awsbatch_operator.aws.errors import BATCH_OPERATIONS
-from awsbatch_operator.domain.job import JobKey
+from awsbatch_operator.domain.job import Place
 from awsbatch_sandbox.batch import BatchSimulator, serve
+from builders import leave_to_end
 from deploy.iam_decision import Document, listed
 from deploy.iam_forms import FORMS, WISHES, Wish, normal
 from deploy.places import ROOT
@@ -73,9 +74,9 @@ async def seen_on_the_wire(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> 
     """The operations of a whole course: looks, one termination, several at once."""
     async with batch_on_the_wire(monkeypatch, **settings) as (simulator, batch):
         one, *others = simulator.seed_many(4)
-        await batch.describe(HERE, [one, *others])
-        assert await batch.terminate(JobKey(HERE, one), "why") is None
-        faults = await asyncio.gather(*(batch.terminate(JobKey(HERE, other), "why") for other in others))
+        await batch.describe(Place(HERE), [one, *others])
+        assert await batch.terminate(leave_to_end(one), "why") is None
+        faults = await asyncio.gather(*(batch.terminate(leave_to_end(other), "why") for other in others))
         assert faults == [None] * 3
         return {call["operation"] for call in simulator.calls()}
 

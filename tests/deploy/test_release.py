@@ -18,7 +18,7 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from deploy.charts import NAME, loaded, objects
 from deploy.course import REASON
-from deploy.places import DEPLOY
+from deploy.places import CRDS, DEPLOY
 from deploy.rights import rights_of
 from deploy.stage import QUICK, RealStage, flags
 from integration.scenario import SOON, phase, reasons_sent, says
@@ -27,6 +27,7 @@ pytestmark = pytest.mark.real
 
 CRD = f"customresourcedefinition.apiextensions.k8s.io/{crd_file().stem}"
 CRD_KIND = "CustomResourceDefinition"
+DEFINITIONS = [f"customresourcedefinition.apiextensions.k8s.io/{crd.stem}" for crd in CRDS]
 RBAC = "clusterroles,clusterrolebindings,roles,rolebindings"
 OURS = f"app.kubernetes.io/name={NAME}"
 GONE_SINCE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-the-version-before"}}
@@ -36,9 +37,9 @@ GONE_SINCE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-
 def cluster(real: RealStage) -> Iterator[Cluster]:
     """A namespace of a cluster that never heard of the operator."""
     cluster = real.world.cluster.within("default")
-    cluster.kubectl("delete", CRD, "--ignore-not-found")
+    cluster.kubectl("delete", *DEFINITIONS, "--ignore-not-found")
     yield cluster
-    cluster.kubectl("delete", CRD, "--ignore-not-found")
+    cluster.kubectl("delete", *DEFINITIONS, "--ignore-not-found")
     cluster.kubectl("delete", "leases", "--all", f"--namespace={NAME}")
     cluster.close()
 
@@ -52,10 +53,11 @@ def release(real: RealStage) -> Iterator[helm.Config]:
 
 @pytest.fixture
 def version_before(tmp_path: Path) -> Path:
-    """The chart as an archive of a version before this one: with an object less, and one more, and an older CRD."""
+    """The chart as an archive of a version before this one: an object less, one more, and one CRD, an older one."""
     folder = Path(shutil.copytree(CHART, tmp_path / "chart"))
     (folder / "templates/gone-since.yaml").write_text(yaml.safe_dump(GONE_SINCE), "utf-8")
     (folder / "templates/poddisruptionbudget.yaml").unlink()
+    (folder / "crds/batchaccesspolicies.awsbatch.dev.yaml").unlink()
     [path] = (folder / "crds").iterdir()
     definition = yaml.safe_load(path.read_text("utf-8"))
     definition["spec"]["versions"][0]["additionalPrinterColumns"].pop()
@@ -138,7 +140,7 @@ def test_the_definition_is_upgraded_by_kubectl(
     release.upgrade(loaded(), NAME, dict(QUICK))
     assert columns(cluster) == older
     with running(real):
-        cluster.kubectl("apply", *how, f"--filename={crd_file()}")
+        cluster.kubectl("apply", *how, *(f"--filename={crd}" for crd in CRDS))
         wait_for(cluster.serves, timeout=SOON, what="the API server serves BatchJobs by the new definition")
         assert columns(cluster) == older + 1
         assert cluster.objects() == jobs
@@ -153,7 +155,7 @@ def test_an_uninstall_leaves_the_definition_the_objects_and_the_jobs(
     installed(cluster, release, loaded())
     jobs = observed(real, cluster)
     release.uninstall(NAME)
-    left = {f"/{CRD_KIND}/{crd_file().stem}", "default/BatchJob/train", "default/BatchJob/done"}
+    left = {*(f"/{CRD_KIND}/{crd.stem}" for crd in CRDS), "default/BatchJob/train", "default/BatchJob/done"}
     # The Lease is the operator's own; the next release takes it over.
     assert everything(cluster) - before - {f"/Namespace/{NAME}"} == left | {f"{NAME}/Lease/{NAME}"}
     assert before - everything(cluster) == set()

@@ -19,7 +19,7 @@ from awsbatch_operator import __version__
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
 from awsbatch_sandbox.world import World
 from deploy.dockerfile import what_is_dropped
-from deploy.places import ROOT
+from deploy.places import CRDS, ROOT
 
 PIN = re.compile(r"^([a-z0-9-]+)==(\S+) \\$", re.MULTILINE)
 CREDENTIALS = {"signin", "sso", "sso-oidc", "sts"}
@@ -59,17 +59,17 @@ def test_the_backend_is_the_locked_one() -> None:
     assert {name: metadata.version(name) for name in pins} == pins
 
 
-def test_it_holds_the_operator_the_sandbox_and_the_crd_and_nothing_else(wheel: Path) -> None:
+def test_it_holds_the_operator_the_sandbox_and_the_crds_and_nothing_else(wheel: Path) -> None:
     sources = {path.relative_to(ROOT / "operator") for path in (ROOT / "operator").rglob("*") if path.is_file()}
     code = {path.as_posix() for path in sources if path.suffix != ".pyc" and not path.parts[0].endswith(".egg-info")}
     info = f"awsbatch_operator-{__version__}.dist-info"
     about = {f"{info}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
-        crd = archive.read("awsbatch_sandbox/batchjobs.awsbatch.dev.yaml")
-    assert sorted(names) == sorted(code | about | {"awsbatch_sandbox/batchjobs.awsbatch.dev.yaml"})
+        crds = {crd.name: archive.read(f"awsbatch_sandbox/{crd.name}") for crd in CRDS}
+    assert sorted(names) == sorted(code | about | {f"awsbatch_sandbox/{crd.name}" for crd in CRDS})
     assert {name.split("/")[0] for name in names} == {"awsbatch_operator", "awsbatch_sandbox", info}
-    assert crd == (ROOT / "crds" / "batchjobs.awsbatch.dev.yaml").read_bytes()
+    assert crds == {crd.name: crd.read_bytes() for crd in CRDS}
 
 
 def test_another_build_gives_the_same_bytes(wheel: Path, tmp_path: Path) -> None:

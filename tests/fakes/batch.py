@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import ABSENT, Job, JobKey
-from awsbatch_operator.domain.ports import Look
+from awsbatch_operator.domain.job import ABSENT, Job, Place
+from awsbatch_operator.domain.ports import Look, Sight
 
 STOPPING = Fault(Fate.UNAVAILABLE, "the operator is stopping", "Stopping")
 
@@ -16,6 +17,9 @@ class FakeBatch:
 
     def __init__(self, *, latency: float = 0.01) -> None:
         self.jobs: dict[str, Job] = {}
+        self.tags: dict[str, dict[str, str]] = {}
+        self.accounts: dict[Place, str] = {}
+        self.troubles: dict[Place, Fault] = {}
         self.latency = latency
         self.looks: list[tuple[float, tuple[str, ...]]] = []
         self.terminations: list[tuple[float, str, str]] = []
@@ -29,32 +33,42 @@ class FakeBatch:
         """Terminations wait for their turn, which never comes."""
         self._stopped = asyncio.Event()
 
-    async def look_budget(self, region: str) -> None:
-        assert region
+    async def look_budget(self, place: Place) -> None:
+        assert place.region
         await self.looks_granted.wait()
 
-    async def describe(self, region: str, job_ids: Sequence[str]) -> Mapping[str, Look]:
+    async def describe(self, place: Place, job_ids: Sequence[str]) -> Mapping[str, Look]:
         assert len(set(job_ids)) == len(job_ids) <= 100
         self.looks.append((_now(), tuple(job_ids)))
         await asyncio.sleep(self.latency)
         if self.look_faults:
             fault = self.look_faults.pop(0)
             return dict.fromkeys(job_ids, fault)
-        return {job_id: self.jobs.get(job_id, ABSENT) for job_id in job_ids}
+        return {job_id: self._look(job_id) for job_id in job_ids}
 
-    async def terminate(self, key: JobKey, reason: str) -> Fault | None:
+    async def terminate(self, leave: MayEnd, reason: str) -> Fault | None:
         if self.crowded:
             await self._stopped.wait()
             return STOPPING
-        self.terminations.append((_now(), key.job_id, reason))
+        self.terminations.append((_now(), leave.job_id, reason))
         await asyncio.sleep(self.latency)
         if self.call_faults:
             return self.call_faults.pop(0)
-        job = self.jobs.get(key.job_id)
+        job = self.jobs.get(leave.job_id)
         if job is not None and not job.finished and self.shows_flag:
-            self.jobs[key.job_id] = replace(job, is_terminated=True)
+            self.jobs[leave.job_id] = replace(job, is_terminated=True)
         self.before_answer()
         return None
+
+    def account(self, place: Place) -> str | None:
+        return self.accounts.get(place)
+
+    def trouble(self, place: Place) -> Fault | None:
+        return self.troubles.get(place)
+
+    def _look(self, job_id: str) -> Look:
+        job = self.jobs.get(job_id)
+        return ABSENT if job is None else Sight(job, self.tags.get(job_id, {}))
 
     def stop(self) -> None:
         self._stopped.set()

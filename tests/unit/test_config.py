@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from awsbatch_operator import __version__, cli
 from awsbatch_operator.config import PREFIX, Address, Settings, SettingsError, flag, load
+from awsbatch_operator.domain.access import Mode
 from awsbatch_operator.domain.cadence import Cadence
 
 
@@ -37,6 +38,8 @@ def test_without_flags_and_variables_the_settings_are_the_contracts() -> None:
     assert settings.model_dump() == {
         "namespace": (),
         "region": None,
+        "access_policy": "optional",
+        "cluster_name": "kubernetes",
         "http_address": ("0.0.0.0", 8080),
         "leader_elect": False,
         "lease_name": "awsbatch-operator",
@@ -61,6 +64,8 @@ def test_settings_do_not_change() -> None:
 GOOD = {
     "namespace": ("team-a", ("team-a",)),
     "region": ("us-gov-west-1", "us-gov-west-1"),
+    "access_policy": ("required", Mode.REQUIRED),
+    "cluster_name": ("Prod-1.eu_west", "Prod-1.eu_west"),
     "http_address": ("[::1]:9", Address("::1", 9)),
     "leader_elect": ("true", True),
     "lease_name": ("other.name", "other.name"),
@@ -111,6 +116,8 @@ def test_namespaces_are_repeated_or_separated_by_commas(monkeypatch: pytest.Monk
 BAD = {
     "namespace": (("Team-A",), "'Team-A' can't be the name of a namespace"),
     "region": ("eu-west-1a", "give the name of an AWS region"),
+    "access_policy": ("off", "'optional' or 'required'"),
+    "cluster_name": ("prod/eu", "give 1 to 63 letters"),
     "http_address": ("80", "give HOST:PORT"),
     "leader_elect": ("maybe", "valid boolean"),
     "lease_name": ("-", "give lower case letters"),
@@ -197,6 +204,8 @@ def test_the_help_names_every_flag_with_its_default() -> None:
     told = {
         "namespace": "all",
         "region": "as AWS's variables say",
+        "access_policy": "optional",
+        "cluster_name": "kubernetes",
         "http_address": "0.0.0.0:8080",
         "leader_elect": "inside a cluster",
         "lease_name": "awsbatch- operator",

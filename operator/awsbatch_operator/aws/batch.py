@@ -16,8 +16,9 @@ from awsbatch_operator.aws.halving import ask_by_halves
 from awsbatch_operator.aws.lanes import Lane
 from awsbatch_operator.aws.limits import Budget
 from awsbatch_operator.aws.payload import looks_of
+from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import JobKey
+from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL, Look, Telemetry
 
 TERMINATIONS_PER_CALL: Final = 50
@@ -76,20 +77,27 @@ class AwsBatch:
         """Make what first calls of the region would have to wait for. Asks AWS nothing."""
         await asyncio.gather(self._looks.prepare(region), self._terminations.prepare(region))
 
-    async def look_budget(self, region: str) -> None:
-        await self._budget(region).look()
+    async def look_budget(self, place: Place) -> None:
+        await self._budget(place.region).look()
 
-    async def describe(self, region: str, job_ids: Sequence[str]) -> Mapping[str, Look]:
+    async def describe(self, place: Place, job_ids: Sequence[str]) -> Mapping[str, Look]:
+        region = place.region
         distinct = list(dict.fromkeys(job_ids))
         well_formed = [job_id for job_id in distinct if (region, job_id) not in self._malformed]
         size = self._batch_size
         calls = [well_formed[start : start + size] for start in range(0, len(well_formed), size)]
         # Ids that spoiled a call before go alone, lest they spoil each round's call again.
         calls += [[job_id] for job_id in distinct if (region, job_id) in self._malformed]
-        return await ask_by_halves(calls, partial(self._describe, region), partial(self.look_budget, region))
+        return await ask_by_halves(calls, partial(self._describe, region), partial(self.look_budget, place))
 
-    async def terminate(self, key: JobKey, reason: str) -> Fault | None:
-        return await self._lane.ask(_Group(key.region, reason), key.job_id)
+    async def terminate(self, leave: MayEnd, reason: str) -> Fault | None:
+        return await self._lane.ask(_Group(leave.grant.place.region, reason), leave.job_id)
+
+    def account(self, place: Place) -> str | None:
+        return place.role.split(":")[4] if place.role else None
+
+    def trouble(self, place: Place) -> Fault | None:
+        return None
 
     def stop(self) -> None:
         self._lane.stop()

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, ACTIVE_CHILDREN, FINISHED, Array, Job, Millis, Node
-from awsbatch_operator.domain.ports import Look
+from awsbatch_operator.domain.ports import Look, Sight
 
 MOST_TEXT: Final = 1024
 """Characters of a text that are kept: a termination's reason, the longest text that AWS takes, stays whole."""
@@ -40,16 +40,24 @@ def looks_of(answer: Mapping[str, Any], job_ids: Sequence[str]) -> Mapping[str, 
     if not isinstance(details, list):
         # botocore makes `{}` of an empty or cut body. It must never pass for "no such job".
         return NO_JOBS
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, Sight] = {}
     unreadable = False
     for detail in details:
         job_id = _map(detail).get("jobId")
         if isinstance(job_id, str):
-            jobs[job_id] = job_of(detail)
+            jobs[job_id] = Sight(job_of(detail), tags_of(detail))
         else:
             unreadable = True
     missing = UNREADABLE if unreadable else ABSENT
     return {job_id: jobs.get(job_id, missing) for job_id in job_ids}
+
+
+def tags_of(detail: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """A job's tags; none where none are mentioned, None where they can't be read."""
+    tags = detail.get("tags") or {}
+    if not isinstance(tags, dict) or not all(isinstance(part, str) for tag in tags.items() for part in tag):
+        return None
+    return {sys.intern(key): sys.intern(value) for key, value in tags.items()}
 
 
 def job_of(detail: Mapping[str, Any]) -> Job:

@@ -6,7 +6,7 @@ A no tells nothing of the job: it is the same for every job that is not admitted
 
 import re
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
@@ -31,7 +31,7 @@ class Facts:
 
     job_id: str
     queue: str | None
-    tags: Mapping[str, str] | None
+    tags: Mapping[str, str] | None = field(repr=False)
     seen_at: Millis
 
 
@@ -152,6 +152,11 @@ def termination(admission: Admission, now: Millis) -> MayEnd | MustLook | MayNot
             if not seen_at <= now <= seen_at + TAGS_HOLD_FOR:
                 return MustLook(tuple(filter(None, (job_id, parent_of(job_id)))))
             return MayEnd(grant, job_id, seen_at + TAGS_HOLD_FOR, _SEAL)
+
+
+def not_ended(admission: Admitted) -> Refusal | None:
+    """Why a job that may be looked at may not be ended, whenever that is asked."""
+    return None if Verb.TERMINATE in admission.grant.allow else _observe_only(admission.grant)
 
 
 def _observe_only(grant: Grant) -> Refusal:

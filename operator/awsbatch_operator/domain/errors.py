@@ -15,11 +15,13 @@ class Fate(Enum):
     """None found, expired, unknown or with a wrong signature: a person must mend them, or they renew themselves."""
     REJECTED = "TerminationRejected"
     """ClientException: AWS will not have this very request, however often it is sent."""
+    LAPSED = "Lapsed"
+    """Not sent: what allowed it held no more when its turn came. Look, and decide anew."""
 
     @property
     def passes(self) -> bool:
         """Whether waiting alone may cure it: Reconciling then, else Stalled."""
-        return self in (Fate.THROTTLED, Fate.UNAVAILABLE)
+        return self in (Fate.THROTTLED, Fate.UNAVAILABLE, Fate.LAPSED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Environment, command, parameters, secrets and volumes have no place in these typ
 from them can leak those.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -16,11 +17,31 @@ FINISHED: Final = frozenset({"SUCCEEDED", "FAILED"})
 ACTIVE_CHILDREN: Final = ("RUNNABLE", "STARTING", "RUNNING")
 
 
-class JobKey(NamedTuple):
-    """One Batch job: the region it lives in and its id (array child `<id>:<index>`, node `<id>#<node>`)."""
+class Place(NamedTuple):
+    """Where calls go: to this region, by this role (its ARN), assumed with the ExternalId of this policy.
+
+    Without both, by the operator's own credentials. Either way a place means one account, too.
+    """
 
     region: str
+    role: str | None = None
+    policy: str | None = None
+
+
+class JobKey(NamedTuple):
+    """One Batch job: where it is asked for, and its id (array child `<id>:<index>`, node `<id>#<node>`)."""
+
+    place: Place
     job_id: str
+
+
+_ARN: Final = re.compile(r"arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}):")
+
+
+def account_of(arn: str | None) -> str | None:
+    """The account that an ARN names."""
+    found = _ARN.match(arn or "")
+    return found[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,28 @@
 """What the engine asks of the world. The rooms `aws`, `kube` and `observability` answer; in tests, plain fakes do."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from awsbatch_operator.domain.admission import MayEnd
+from awsbatch_operator.domain.conditions import Claim
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.events import Event
-from awsbatch_operator.domain.job import Absent, Job, JobKey
+from awsbatch_operator.domain.job import Absent, Job, Place
+from awsbatch_operator.domain.labels import Labels
+from awsbatch_operator.domain.policy import Policy, Unreadable
 from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
 
-Look = Job | Absent | Fault
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A job as one look showed it. `tags` decide about access and are shown to nobody; None: none that can be read."""
+
+    job: Job
+    tags: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+Look = Sight | Absent | Fault
 
 LOOKS_PER_CALL = 100
 """DescribeJobs takes at most so many ids."""
@@ -18,15 +31,26 @@ LOOKS_PER_CALL = 100
 class Batch(Protocol):
     """AWS Batch. Nothing here raises for what AWS answers: an answer is a value."""
 
-    async def look_budget(self, region: str) -> None:
-        """Wait until one more DescribeJobs fits the region's rate."""
+    async def look_budget(self, place: Place) -> None:
+        """Wait until one more DescribeJobs fits the rate of the place's account and region."""
 
-    async def describe(self, region: str, job_ids: Sequence[str]) -> Mapping[str, Look]:
+    async def describe(self, place: Place, job_ids: Sequence[str]) -> Mapping[str, Look]:
         """One answer for each of the at most 100 distinct ids, by one call unless a malformed id spoils it."""
         ...
 
-    async def terminate(self, key: JobKey, reason: str) -> Fault | None:
-        """Ask Batch to end the job with exactly this reason. None: Batch accepted. Shares calls with others."""
+    async def terminate(self, leave: MayEnd, reason: str) -> Fault | None:
+        """Ask Batch to end the job with exactly this reason. None: Batch accepted. Shares calls with others.
+
+        Of a leave that no longer holds when its turn comes nothing is sent, and the answer's fate is LAPSED.
+        """
+        ...
+
+    def account(self, place: Place) -> str | None:
+        """The account that calls of the place reach, as far as it is known."""
+        ...
+
+    def trouble(self, place: Place) -> Fault | None:
+        """Why the place's role could not be assumed the last time, in AWS's words; None: it could, or was not tried."""
         ...
 
     def stop(self) -> None:
@@ -86,6 +110,35 @@ class Objects(Protocol):
 
     async def post_event(self, ref: ObjectRef, event: Event) -> None:
         """Tell people. A lost Event is logged, never retried for long: the status says the same."""
+
+
+class Rulebook(Protocol):
+    """Who is told of policies and of namespaces' labels."""
+
+    def policies_are(self, policies: Mapping[str, Policy | Unreadable]) -> None:
+        """All there are, by name: what is not named is gone."""
+
+    def policy_is(self, name: str, policy: Policy | Unreadable | None) -> None:
+        """One of them; None: it is gone."""
+
+    def namespaces_are(self, labels: Mapping[str, Labels]) -> None:
+        """The labels of all there are, by name: what is not named is gone."""
+
+    def namespace_is(self, name: str, labels: Labels | None) -> None:
+        """One of them; None: it is gone."""
+
+    def blind(self, since: float | None) -> None:
+        """Since when (loop time) not both can be heard; None: both can."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStanding:
+    """What a BatchAccessPolicy's status shall say. `ready`: its condition Ready; `jobs`: objects that it governs."""
+
+    ready: Claim
+    namespaces: int
+    jobs: int
+    account_id: str | None
 
 
 class ListError(Exception):

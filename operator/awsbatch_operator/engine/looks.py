@@ -1,10 +1,10 @@
-"""The dispatch of looks: one schedule and one dispatcher a region, a few DescribeJobs in flight at the most."""
+"""The dispatch of looks: one schedule and one dispatcher a place, a few DescribeJobs in flight at the most."""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from awsbatch_operator.domain.job import JobKey, Millis
+from awsbatch_operator.domain.job import JobKey, Millis, Place
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL, Batch, Look
 from awsbatch_operator.engine.schedule import Schedule
 from awsbatch_operator.engine.store import TrackedJob
@@ -13,18 +13,22 @@ URGENT: Final = 3_600.0
 """Seconds by which a look goes ahead of all others that are due."""
 
 IN_FLIGHT: Final = 4
-"""DescribeJobs under way at once in a region: one that hangs must not blind the others."""
+"""DescribeJobs under way at once in a place: one that hangs must not blind the others."""
 
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 0.25
-"""Seconds from the start of one call of a busy region to the start of its next, unless a whole call's worth waits."""
+"""Seconds from the start of one call of a busy place to the start of its next, unless a whole call's worth waits."""
 
 _TICK: Final = 0.001
 """Seconds. A timer may fire a little before its time: what is due within a tick is due."""
 
 
+Learn = Callable[[Place, Mapping[str, Look], Millis], None]
+"""Told where was looked, what was answered, and when it was asked for."""
+
+
 class Looks:
-    """Group commit: an idle region sends at once; what falls due while calls are in flight goes with the next one.
+    """Group commit: an idle place sends at once; what falls due while calls are in flight goes with the next one.
 
     Calls that follow closely are paced: the objects of a first list come one by one, and the budget of a start would be
     spent on calls for a handful each.
@@ -35,13 +39,14 @@ class Looks:
         jobs: Mapping[JobKey, TrackedJob],
         batch: Batch,
         *,
-        learn: Callable[[str, Mapping[str, Look]], None],
+        learn: Learn,
         acting: Callable[[], bool],
+        now: Callable[[], Millis],
         jitter: Callable[[float, float], float],
     ) -> None:
         self._jobs, self._batch, self._learn, self._acting = jobs, batch, learn, acting
-        self._jitter = jitter
-        self._regions: dict[str, _Region] = {}
+        self._now, self._jitter = now, jitter
+        self._places: dict[Place, _Place] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._dispatchers: list[asyncio.Task[None]] = []
         self._stopped = asyncio.Event()
@@ -54,20 +59,24 @@ class Looks:
         at = asyncio.get_running_loop().time() + wait
         # After a restart every job is due at once: those that a termination waits for come first.
         urgent = wait == 0 and job.seen.job is None and job.asked
-        self._region(job.key.region).set(job, at - URGENT if urgent else at, wait)
+        self._place(job.key.place).set(job, at - URGENT if urgent else at, wait)
+
+    def drop(self, job: TrackedJob) -> None:
+        """Look at the job no more."""
+        job.look_at = job.early_at = None
 
     def under_way(self, key: JobKey) -> bool:
-        region = self._regions.get(key.region)
-        return region is not None and key in region.asked
+        place = self._places.get(key.place)
+        return place is not None and key in place.asked
 
     def depth(self) -> int:
         now = asyncio.get_running_loop().time()
-        return sum(region.schedule.depth(now) for region in self._regions.values())
+        return sum(place.schedule.depth(now) for place in self._places.values())
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._dispatchers = [tasks.create_task(region.dispatch(tasks)) for region in self._regions.values()]
+            self._dispatchers = [tasks.create_task(place.dispatch(tasks)) for place in self._places.values()]
             await self._stopped.wait()
 
     def stop(self) -> None:
@@ -77,27 +86,32 @@ class Looks:
         self._stopped.set()
 
     async def drained(self) -> None:
-        for region in self._regions.values():
-            await region.idle.wait()
+        for place in self._places.values():
+            await place.idle.wait()
 
-    def _region(self, name: str) -> "_Region":
-        if name not in self._regions:
-            region = self._regions[name] = _Region(name, self._jobs, self._batch, self._learn, self._acting)
+    def _place(self, where: Place) -> "_Place":
+        if where not in self._places:
+            place = self._places[where] = _Place(
+                where, self._jobs, self._batch, learn=self._learn, acting=self._acting, now=self._now
+            )
             if self._tasks is not None and not self._stopped.is_set():
-                self._dispatchers.append(self._tasks.create_task(region.dispatch(self._tasks)))
-        return self._regions[name]
+                self._dispatchers.append(self._tasks.create_task(place.dispatch(self._tasks)))
+        return self._places[where]
 
 
-class _Region:
+class _Place:
     def __init__(
         self,
-        name: str,
+        where: Place,
         jobs: Mapping[JobKey, TrackedJob],
         batch: Batch,
-        learn: Callable[[str, Mapping[str, Look]], None],
+        *,
+        learn: Learn,
         acting: Callable[[], bool],
+        now: Callable[[], Millis],
     ) -> None:
-        self._name, self._batch, self._learn, self._acting = name, batch, learn, acting
+        self._where, self._batch, self._learn = where, batch, learn
+        self._acting, self._now = acting, now
         self.schedule = Schedule(jobs)
         self.asked: set[JobKey] = set()
         self.idle = asyncio.Event()
@@ -116,7 +130,7 @@ class _Region:
             await self._until_due(loop)
             await self._until_full(loop)
             await self._slots.acquire()
-            await self._batch.look_budget(self._name)
+            await self._batch.look_budget(self._where)
             # Taken only now: what fell due while the budget was short shares this call.
             keys = self.schedule.take(loop.time() + _TICK, LOOKS_PER_CALL)
             if not keys or not self._acting():
@@ -148,11 +162,13 @@ class _Region:
         self._resume_at = loop.time() + self._pause
 
     async def _look(self, keys: list[JobKey]) -> None:
+        # What an answer shows may be as old as its request.
+        asked_at = self._now()
         try:
-            looks = await self._batch.describe(self._name, [key.job_id for key in keys])
+            looks = await self._batch.describe(self._where, [key.job_id for key in keys])
         finally:
             self.asked.difference_update(keys)
             self._slots.release()
-        self._learn(self._name, looks)
+        self._learn(self._where, looks, asked_at)
         if not self.asked:
             self.idle.set()

@@ -1,7 +1,7 @@
 """When which job is looked at: the due ones, and with them those that soon would be.
 
 A call costs the same for one id as for a hundred. So once a job is due, its call is filled with jobs of the same
-region that fall due within the last fifth of their wait: N jobs of one cadence settle into ⌈N/100⌉ calls a round.
+place that fall due within the last fifth of their wait: N jobs of one cadence settle into ⌈N/100⌉ calls a round.
 """
 
 import heapq
@@ -17,7 +17,7 @@ EARLY = 0.2
 
 
 class Schedule:
-    """The looks of one region. Times are seconds of the event loop's clock."""
+    """The looks of one place. Times are seconds of the event loop's clock."""
 
     def __init__(self, jobs: Mapping[JobKey, TrackedJob]) -> None:
         self._jobs = jobs

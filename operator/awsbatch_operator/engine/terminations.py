@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.cadence import call_backoff
-from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import JobKey, Millis
 from awsbatch_operator.domain.observation import Request
 from awsbatch_operator.domain.record import Status, Termination
@@ -15,7 +16,8 @@ from awsbatch_operator.engine.store import TrackedJob
 class Terminations:
     """Calls under way, and refusals that pass. One call of a job at a time: none is decided while `seen.calling`.
 
-    `decide` is told of each job of which an answer, or the end of a refusal, makes more known.
+    `decide` is told of each job of which an answer, or the end of a refusal, makes more known; `look` of each that must
+    be looked at anew, since a leave to end it has lapsed.
     """
 
     def __init__(
@@ -24,11 +26,12 @@ class Terminations:
         ports: Ports,
         *,
         decide: Callable[[TrackedJob], None],
+        look: Callable[[TrackedJob], None],
         leading: Callable[[], bool],
         acting: Callable[[], bool],
     ) -> None:
         self._jobs, self._ports = jobs, ports
-        self._decide, self._leading, self._acting = decide, leading, acting
+        self._decide, self._look, self._leading, self._acting = decide, look, leading, acting
         self._calls: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._stopped = False
@@ -37,11 +40,11 @@ class Terminations:
         """Calls are tasks of this group: an error in one of them ends the whole."""
         self._tasks = tasks
 
-    def send(self, job: TrackedJob, reason: str) -> None:
-        """Ask Batch to end the job, with exactly this reason."""
+    def send(self, job: TrackedJob, leave: MayEnd, reason: str) -> None:
+        """Ask Batch to end the job, with exactly this reason, for as long as the leave to do so holds."""
         assert self._tasks is not None
         job.seen = job.seen.called()
-        call = self._tasks.create_task(self._call(job.key, reason))
+        call = self._tasks.create_task(self._call(job.key, leave, reason))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -62,29 +65,43 @@ class Terminations:
         if before.termination is None or before.termination.completed_at is None:
             self._ports.telemetry.termination_completed(max(ended.completed_at - ended.accepted_at, 0) / 1000)
 
-    async def _call(self, key: JobKey, reason: str) -> None:
+    async def _call(self, key: JobKey, leave: MayEnd, reason: str) -> None:
         # The one place at which it is asked whether this call may go out. It may still wait for its turn behind the
         # port, where each of its requests is asked for the Lease once more.
         if not self._acting():
             return
         requested_at = self._ports.now()
-        fault = await self._ports.batch.terminate(key, reason)
+        fault = await self._ports.batch.terminate(leave, reason)
         job = self._jobs.get(key)
         if job is None:
             return
         if fault is None:
             self._accepted(job, reason, requested_at)
+        elif fault.fate is Fate.LAPSED:
+            self._lapsed(job)
         elif self._tries_again():
             self._refused(job, fault)
 
     def _accepted(self, job: TrackedJob, reason: str, requested_at: Millis) -> None:
         now = self._ports.now()
         job.seen = job.seen.accepted(reason, requested_at, now)
+        job.lapses = 0
         for tracked in job.objects.values():
             if tracked.record.asked:
                 self._ports.telemetry.termination_accepted((now - tracked.record.changed_at) / 1000)
         if self._leading():
             self._decide(job)
+
+    def _lapsed(self, job: TrackedJob) -> None:
+        job.seen = job.seen.lapsed()
+        wait = call_backoff(Fate.LAPSED, job.lapses) / 1000 if job.lapses else 0.0
+        job.lapses += 1
+        asyncio.get_running_loop().call_later(wait, self._look_again, job.key)
+
+    def _look_again(self, key: JobKey) -> None:
+        job = self._jobs.get(key)
+        if job is not None and self._tries_again():
+            self._look(job)
 
     def _refused(self, job: TrackedJob, fault: Fault) -> None:
         job.seen = job.seen.refused(fault, self._ports.now())

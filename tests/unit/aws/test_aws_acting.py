@@ -10,8 +10,9 @@ from botocore.config import Config
 from awsbatch_operator.aws.batch import AwsBatch
 from awsbatch_operator.aws.clients import CONFIG, BatchClient, connect
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import JobKey
+from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.ports import Look
+from builders import leave_to_end
 from fakes.telemetry import FakeTelemetry
 
 HERE = "eu-west-1"
@@ -70,23 +71,23 @@ def refused(answer: Look | Fault | None) -> bool:
 
 
 async def test_a_termination_is_refused(server: Server, batch: AwsBatch) -> None:
-    assert await batch.terminate(JobKey(HERE, "j1"), "why") is None
+    assert await batch.terminate(leave_to_end("j1"), "why") is None
     assert len(server.requests) == 1
     server.acting = False
-    assert refused(await batch.terminate(JobKey(HERE, "j2"), "why"))
+    assert refused(await batch.terminate(leave_to_end("j2"), "why"))
     assert len(server.requests) == 1
 
 
 async def test_a_look_is_refused(server: Server, batch: AwsBatch) -> None:
     server.acting = False
-    looks = await batch.describe(HERE, ["j1", "j2"])
+    looks = await batch.describe(Place(HERE), ["j1", "j2"])
     assert [refused(look) for look in looks.values()] == [True, True]
     assert server.requests == []
 
 
 async def test_terminations_that_share_a_call_are_refused_together(server: Server, batch: AwsBatch) -> None:
     server.acting = False
-    faults = await asyncio.gather(*(batch.terminate(JobKey(HERE, f"j{n}"), "why") for n in range(5)))
+    faults = await asyncio.gather(*(batch.terminate(leave_to_end(f"j{n}"), "why") for n in range(5)))
     assert all(map(refused, faults))
     assert server.requests == []
 
@@ -95,8 +96,8 @@ async def test_terminations_that_share_a_call_are_refused_together(server: Serve
 async def test_what_waits_for_budget_is_refused_when_its_turn_comes(server: Server) -> None:
     batch = AwsBatch(telemetry=FakeTelemetry(), terminate_rate=0.01, connect=server.connect)
     for n in range(BURST):
-        assert await batch.terminate(JobKey(HERE, f"j{n}"), f"reason {n}") is None
-    waiting = asyncio.ensure_future(batch.terminate(JobKey(HERE, "late"), "why"))
+        assert await batch.terminate(leave_to_end(f"j{n}"), f"reason {n}") is None
+    waiting = asyncio.ensure_future(batch.terminate(leave_to_end("late"), "why"))
     await asyncio.sleep(50)
     assert not waiting.done()
     server.acting = False
@@ -107,5 +108,5 @@ async def test_what_waits_for_budget_is_refused_when_its_turn_comes(server: Serv
 
 async def test_botocore_does_not_try_again_for_a_replica_that_stopped_to_act(server: Server, batch: AwsBatch) -> None:
     server.fails = True
-    assert refused(await batch.terminate(JobKey(HERE, "j1"), "why"))
+    assert refused(await batch.terminate(leave_to_end("j1"), "why"))
     assert len(server.requests) == 1

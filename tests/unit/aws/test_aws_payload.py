@@ -10,6 +10,7 @@ import pytest
 
 from awsbatch_operator.aws.payload import MOST_STATUSES, NO_JOBS, UNREADABLE, job_of, looks_of
 from awsbatch_operator.domain.job import ABSENT, Array, Job, Node
+from awsbatch_operator.domain.ports import Sight
 
 ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
 QUEUE = "arn:aws:batch:eu-west-1:123456789012:job-queue/main"
@@ -282,7 +283,7 @@ def test_answers_are_matched_by_id_whatever_their_order() -> None:
     ids = [f"{ID}:{index}" for index in range(5)]
     bodies = [detail(jobId=job_id, jobName=job_id) for job_id in reversed(ids)]
     looks = looks_of({"jobs": bodies}, ids)
-    assert looks == {job_id: replace(job(), name=job_id) for job_id in ids}
+    assert looks == {job_id: Sight(replace(job(), name=job_id), {}) for job_id in ids}
 
 
 def test_only_a_full_answer_that_lacks_the_job_means_absent() -> None:
@@ -296,8 +297,8 @@ def test_an_answer_without_a_list_of_jobs_is_no_answer(answer: dict[str, Any]) -
 
 @pytest.mark.parametrize("entry", [None, 3, "x", [], {}, {"jobId": None}, {"jobId": 5, "status": "RUNNING"}])
 def test_an_unreadable_entry_may_be_the_job_that_seems_absent(entry: Any) -> None:
-    assert looks_of({"jobs": [entry, detail()]}, [ID, "other"]) == {ID: job(), "other": UNREADABLE}
+    assert looks_of({"jobs": [entry, detail()]}, [ID, "other"]) == {ID: Sight(job(), {}), "other": UNREADABLE}
 
 
 def test_jobs_that_nobody_asked_for_are_dropped() -> None:
-    assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID]) == {ID: job()}
+    assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID]) == {ID: Sight(job(), {})}

@@ -13,14 +13,16 @@ from structlog.testing import capture_logs
 from awsbatch_operator.aws.batch import MOST_MALFORMED, AwsBatch
 from awsbatch_operator.aws.clients import THREADS
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import ABSENT, Job, JobKey
+from awsbatch_operator.domain.job import ABSENT, Job, Place
+from awsbatch_operator.domain.ports import Sight
+from builders import leave_to_end
 from fakes.telemetry import FakeTelemetry
 from unit.aws.fake_client import FakeClient, refusal
 
 pytestmark = pytest.mark.looptime(start=0)
 
 HERE = "eu-west-1"
-RUNNING = Job("RUNNING")
+SEEN = Sight(Job("RUNNING"), {})
 THROTTLE = refusal("TooManyRequestsException", 429, "Too Many Requests")
 EXPIRED = refusal("ExpiredTokenException", 403, "The security token included in the request is expired")
 NOT_FOUND = refusal("404", 404, "<html>Not Found</html>")
@@ -56,7 +58,9 @@ class World:
         return self.client
 
     async def terminate(self, *ids: str, reason: str = "why", region: str = HERE) -> list[Fault | None]:
-        return await asyncio.gather(*(self.batch.terminate(JobKey(region, job_id), reason) for job_id in ids))
+        return await asyncio.gather(
+            *(self.batch.terminate(leave_to_end(job_id, Place(region)), reason) for job_id in ids)
+        )
 
 
 @pytest.fixture
@@ -76,26 +80,26 @@ def fates(faults: list[Fault | None]) -> list[Fate | None]:
 
 async def test_a_hundred_jobs_are_one_call_and_each_gets_its_own_answer(world: World) -> None:
     world.client.jobs = dict.fromkeys(ids(99), "RUNNING")
-    looks = await world.batch.describe(HERE, ids(100))
-    assert looks == {**dict.fromkeys(ids(99), RUNNING), "j099": ABSENT}
+    looks = await world.batch.describe(Place(HERE), ids(100))
+    assert looks == {**dict.fromkeys(ids(99), SEEN), "j099": ABSENT}
     assert world.client.sizes("DescribeJobs") == [100]
 
 
 async def test_equal_ids_are_sent_once(world: World) -> None:
     world.client.jobs = {"a": "RUNNING"}
-    assert await world.batch.describe(HERE, ["a", "b", "a"]) == {"a": RUNNING, "b": ABSENT}
+    assert await world.batch.describe(Place(HERE), ["a", "b", "a"]) == {"a": SEEN, "b": ABSENT}
     assert world.client.calls == [("DescribeJobs", ("a", "b"), None)]
 
 
 async def test_to_look_at_nothing_costs_nothing(world: World) -> None:
-    assert await world.batch.describe(HERE, []) == {}
+    assert await world.batch.describe(Place(HERE), []) == {}
     assert world.client.calls == []
 
 
 async def test_what_was_prepared_is_not_made_for_the_first_calls_and_asks_aws_nothing(world: World) -> None:
     await world.batch.prepare(HERE)
     assert (world.regions, world.client.calls) == ([HERE, HERE], []), "a client for each lane"
-    await world.batch.describe(HERE, ["a"])
+    await world.batch.describe(Place(HERE), ["a"])
     await world.terminate("a")
     assert world.regions == [HERE, HERE]
 
@@ -108,7 +112,7 @@ async def test_what_cannot_be_prepared_is_told_by_the_first_call() -> None:
 
     world.batch = AwsBatch(telemetry=world.telemetry, connect=lambda: make)
     await world.batch.prepare(HERE)
-    look = (await world.batch.describe(HERE, ["a"]))["a"]
+    look = (await world.batch.describe(Place(HERE), ["a"]))["a"]
     assert isinstance(look, Fault)
     assert look.fate is Fate.CREDENTIALS
     await world.batch.close()
@@ -116,7 +120,7 @@ async def test_what_cannot_be_prepared_is_told_by_the_first_call() -> None:
 
 async def test_a_smaller_batch_size_makes_more_calls() -> None:
     world = World(batch_size=40)
-    assert len(await world.batch.describe(HERE, ids(100))) == 100
+    assert len(await world.batch.describe(Place(HERE), ids(100))) == 100
     assert world.client.sizes("DescribeJobs") == [40, 40, 20]
     await world.batch.close()
 
@@ -124,31 +128,31 @@ async def test_a_smaller_batch_size_makes_more_calls() -> None:
 async def test_one_malformed_id_costs_the_others_nothing_and_is_found_by_halves(world: World) -> None:
     world.client.jobs = dict.fromkeys(ids(100), "RUNNING")
     world.client.malformed = {"j042"}
-    looks = await world.batch.describe(HERE, ids(100))
+    looks = await world.batch.describe(Place(HERE), ids(100))
     culprit = looks["j042"]
     assert isinstance(culprit, Fault)
     assert (culprit.fate, culprit.message) == (Fate.REJECTED, "j042 is not supported")
-    assert {job_id for job_id, look in looks.items() if look == RUNNING} == set(ids(100)) - {"j042"}
+    assert {job_id for job_id, look in looks.items() if look == SEEN} == set(ids(100)) - {"j042"}
     assert world.client.count("DescribeJobs") <= 15
 
 
 async def test_a_known_malformed_id_is_asked_for_alone_from_then_on(world: World) -> None:
     world.client.jobs = dict.fromkeys(ids(100), "RUNNING")
     world.client.malformed = {"j042"}
-    await world.batch.describe(HERE, ids(100))
+    await world.batch.describe(Place(HERE), ids(100))
     world.client.calls.clear()
-    looks = await world.batch.describe(HERE, ids(100))
+    looks = await world.batch.describe(Place(HERE), ids(100))
     assert isinstance(looks["j042"], Fault)
     assert world.client.sizes("DescribeJobs") == [99, 1]
 
 
 async def test_an_id_that_is_malformed_no_more_joins_the_others_again(world: World) -> None:
     world.client.malformed = {"j001"}
-    await world.batch.describe(HERE, ids(2))
+    await world.batch.describe(Place(HERE), ids(2))
     world.client.malformed = set()
-    await world.batch.describe(HERE, ids(2))
+    await world.batch.describe(Place(HERE), ids(2))
     world.client.calls.clear()
-    await world.batch.describe(HERE, ids(2))
+    await world.batch.describe(Place(HERE), ids(2))
     assert world.client.sizes("DescribeJobs") == [2]
 
 
@@ -163,8 +167,8 @@ async def test_each_further_call_of_a_search_waits_for_its_own_budget() -> None:
     world = World(fast=1.0)
     world.client.malformed = {"j000"}
     for _ in range(10):
-        await world.batch.look_budget(HERE)
-    await world.batch.describe(HERE, ids(4))
+        await world.batch.look_budget(Place(HERE))
+    await world.batch.describe(Place(HERE), ids(4))
     assert world.client.sizes("DescribeJobs") == [4, 2, 1, 1, 2]
     assert asyncio.get_running_loop().time() == pytest.approx(4.0, abs=0.2)
     await world.batch.close()
@@ -174,18 +178,18 @@ async def test_a_search_that_is_throttled_keeps_what_it_has(world: World) -> Non
     world.client.jobs = dict.fromkeys(ids(4), "RUNNING")
     bad = refusal("ClientException", 400, "some id")
     world.client.script["DescribeJobs"] = [bad, None, THROTTLE]
-    looks = await world.batch.describe(HERE, ids(4))
-    assert [looks[job_id] for job_id in ids(2)] == [RUNNING, RUNNING]
+    looks = await world.batch.describe(Place(HERE), ids(4))
+    assert [looks[job_id] for job_id in ids(2)] == [SEEN, SEEN]
     assert fates([look for look in looks.values() if isinstance(look, Fault)]) == [Fate.THROTTLED] * 2
 
 
 async def test_a_throttle_is_the_answer_for_every_job_and_halves_the_rate() -> None:
     world = World(fast=4.0)
     world.client.script["DescribeJobs"] = [THROTTLE]
-    looks = await world.batch.describe(HERE, ids(3))
+    looks = await world.batch.describe(Place(HERE), ids(3))
     assert set(looks.values()) == {Fault(Fate.THROTTLED, "Too Many Requests", "TooManyRequestsException")}
     assert world.client.count("DescribeJobs") == 1
-    await world.batch.look_budget(HERE)
+    await world.batch.look_budget(Place(HERE))
     # 2/s now, and a little more with each moment.
     assert asyncio.get_running_loop().time() == pytest.approx(0.48, abs=0.06)
     await world.batch.close()
@@ -194,7 +198,7 @@ async def test_a_throttle_is_the_answer_for_every_job_and_halves_the_rate() -> N
 async def test_a_throttled_look_does_not_slow_terminations_down() -> None:
     world = World(fast=1.0)
     world.client.script["DescribeJobs"] = [THROTTLE]
-    await world.batch.describe(HERE, ids(3))
+    await world.batch.describe(Place(HERE), ids(3))
     await asyncio.sleep(2)
     before = asyncio.get_running_loop().time()
     assert await world.terminate("a") == [None]
@@ -207,9 +211,9 @@ async def test_a_throttled_termination_slows_looks_down_in_its_own_region_only()
     world.client.script["TerminateJob"] = [THROTTLE]
     assert fates(await world.terminate("a")) == [Fate.THROTTLED]
     before = asyncio.get_running_loop().time()
-    await world.batch.look_budget("us-east-1")
+    await world.batch.look_budget(Place("us-east-1"))
     assert asyncio.get_running_loop().time() == before
-    await world.batch.look_budget(HERE)
+    await world.batch.look_budget(Place(HERE))
     assert asyncio.get_running_loop().time() - before > 1.5
     await world.batch.close()
 
@@ -217,16 +221,16 @@ async def test_a_throttled_termination_slows_looks_down_in_its_own_region_only()
 @pytest.mark.parametrize("answer", [{}, {"jobs": None}])
 async def test_an_empty_answer_is_never_taken_for_absent(world: World, answer: dict[str, Any]) -> None:
     world.client.script["DescribeJobs"] = [answer]
-    looks = await world.batch.describe(HERE, ids(2))
+    looks = await world.batch.describe(Place(HERE), ids(2))
     assert [look.fate for look in looks.values() if isinstance(look, Fault)] == [Fate.UNAVAILABLE] * 2
 
 
 async def test_a_fault_of_this_program_surfaces(world: World) -> None:
     world.client.always = {"DescribeJobs": TypeError("a bug"), "TerminateJob": TypeError("a bug")}
     with pytest.raises(TypeError, match="a bug"):
-        await world.batch.describe(HERE, ids(2))
+        await world.batch.describe(Place(HERE), ids(2))
     with pytest.raises(TypeError, match="a bug"):
-        await world.batch.terminate(JobKey(HERE, "a"), "why")
+        await world.batch.terminate(leave_to_end("a"), "why")
 
 
 async def test_a_single_termination_goes_out_as_terminate_job_with_exactly_its_reason(world: World) -> None:
@@ -348,7 +352,7 @@ async def test_an_sdk_without_terminate_jobs_is_served_all_the_same() -> None:
     client = FakeClient()
     old: Any = OldClient(client)
     batch = AwsBatch(telemetry=FakeTelemetry(), terminate_rate=1000, connect=lambda: lambda _region: old)
-    faults = await asyncio.gather(*(batch.terminate(JobKey(HERE, job_id), "why") for job_id in ids(3)))
+    faults = await asyncio.gather(*(batch.terminate(leave_to_end(job_id), "why") for job_id in ids(3)))
     assert (faults, client.count("TerminateJob")) == ([None] * 3, 3)
     await batch.close()
 
@@ -374,14 +378,14 @@ async def test_an_endpoint_without_either_operation_is_asked_twice_not_fifty_tim
 async def test_expired_credentials_are_renewed_once_and_the_call_repeated(world: World) -> None:
     world.client.jobs = {"a": "RUNNING"}
     world.client.script["DescribeJobs"] = [EXPIRED]
-    assert await world.batch.describe(HERE, ["a"]) == {"a": RUNNING}
+    assert await world.batch.describe(Place(HERE), ["a"]) == {"a": SEEN}
     assert (world.connected, world.client.count("DescribeJobs")) == (2, 2)
 
 
 async def test_credentials_that_stay_expired_are_not_renewed_in_a_hot_loop(world: World) -> None:
     world.client.always["DescribeJobs"] = EXPIRED
     for _ in range(5):
-        look = (await world.batch.describe(HERE, ["a"]))["a"]
+        look = (await world.batch.describe(Place(HERE), ["a"]))["a"]
         assert isinstance(look, Fault)
         assert look.fate is Fate.CREDENTIALS
     assert (world.connected, world.client.count("DescribeJobs")) == (2, 6)
@@ -392,8 +396,8 @@ async def test_a_client_that_cannot_be_made_is_a_fault_not_a_crash() -> None:
         raise NoCredentialsError
 
     batch = AwsBatch(telemetry=FakeTelemetry(), connect=connect)
-    looks = await batch.describe(HERE, ["a"])
-    fault = await batch.terminate(JobKey(HERE, "a"), "why")
+    looks = await batch.describe(Place(HERE), ["a"])
+    fault = await batch.terminate(leave_to_end("a"), "why")
     assert looks == {"a": fault}
     assert fault is not None
     assert fault.fate is Fate.CREDENTIALS
@@ -402,7 +406,7 @@ async def test_a_client_that_cannot_be_made_is_a_fault_not_a_crash() -> None:
 
 async def test_terminations_do_not_wait_for_looks(world: World) -> None:
     looks_may_end = world.client.gates["DescribeJobs"] = threading.Event()
-    looks = [asyncio.create_task(world.batch.describe(HERE, [job_id])) for job_id in ids(3 * THREADS)]
+    looks = [asyncio.create_task(world.batch.describe(Place(HERE), [job_id])) for job_id in ids(3 * THREADS)]
     assert await world.terminate("x") == [None]
     assert not any(look.done() for look in looks)
     looks_may_end.set()
@@ -410,15 +414,15 @@ async def test_terminations_do_not_wait_for_looks(world: World) -> None:
 
 
 async def test_each_lane_has_its_own_client_of_a_region(world: World) -> None:
-    await asyncio.gather(*(world.batch.describe(HERE, [job_id]) for job_id in ids(10)))
+    await asyncio.gather(*(world.batch.describe(Place(HERE), [job_id]) for job_id in ids(10)))
     await asyncio.gather(world.terminate("a"), world.terminate("b", reason="x"))
     assert (world.connected, world.regions) == (1, [HERE, HERE])
 
 
 async def test_figures_are_kept_of_every_call(world: World) -> None:
-    await world.batch.describe(HERE, ids(3))
+    await world.batch.describe(Place(HERE), ids(3))
     world.client.script["DescribeJobs"] = [THROTTLE]
-    await world.batch.describe(HERE, ids(2))
+    await world.batch.describe(Place(HERE), ids(2))
     await world.terminate("a")
     await world.terminate(*ids(7))
     assert world.telemetry.requests == [
@@ -449,7 +453,7 @@ async def test_a_fault_is_logged_when_it_begins_and_when_it_ends_with_region_and
     world.client.script["DescribeJobs"] = [THROTTLE, THROTTLE, None, None]
     with capture_logs() as lines:
         for _ in range(4):
-            await world.batch.describe(HERE, ["a"])
+            await world.batch.describe(Place(HERE), ["a"])
     assert [line["log_level"] for line in lines] == ["warning", "debug", "info"]
     assert all((line["region"], line["jobId"]) == (HERE, "a") for line in lines)
     assert lines[0]["error"] == "Too Many Requests"

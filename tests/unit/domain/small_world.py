@@ -11,7 +11,6 @@ from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Absent, Job, Millis
 from awsbatch_operator.domain.observation import Observation, Request
-from awsbatch_operator.domain.ports import Look
 from awsbatch_operator.domain.record import Status
 from awsbatch_operator.domain.verdict import Record
 from builders import CADENCE, NOW, a_job, an_object
@@ -36,6 +35,9 @@ class Accepted:
     reason: str
     at: Millis
     real_at: Millis
+
+
+Answer = Job | Absent | Fault
 
 
 @dataclass
@@ -84,7 +86,7 @@ class SmallWorld:
 
     # -- what AWS answers ---------------------------------------------------------------------------------------------
 
-    def learn(self, look: Look) -> None:
+    def learn(self, look: Answer) -> None:
         before = self.known
         if isinstance(look, Job):
             self.known = self.known.saw(look, self.now)

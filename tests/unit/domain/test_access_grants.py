@@ -13,12 +13,12 @@ from awsbatch_operator.domain.access import (
     Grant,
     Mode,
     NoPolicy,
-    Place,
     Refusal,
     ambiguous,
     choose,
     grant,
 )
+from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.labels import Labels
 from awsbatch_operator.domain.policy import Policy, Unreadable, Verb
 from unit.domain.policies import ROLE, a_policy, unreadable

@@ -7,9 +7,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from awsbatch_operator.domain.cadence import MINUTE, SECOND
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import ABSENT
-from awsbatch_operator.domain.ports import Look
 from builders import CREDENTIALS, DENIED, REJECTED, THROTTLED, UNAVAILABLE, WHY
-from unit.domain.small_world import SmallWorld
+from unit.domain.small_world import Answer, SmallWorld
 
 FAULTS = st.sampled_from([THROTTLED, UNAVAILABLE, DENIED, CREDENTIALS, REJECTED])
 REASONS = st.sampled_from([WHY, "second thoughts", None])
@@ -23,7 +22,7 @@ class Storm(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = SmallWorld()
-        self.look: Look | None = None
+        self.look: Answer | None = None
         self.steps_back = 0
         self.mortal = self.alone = False
 
@@ -79,7 +78,7 @@ class Storm(RuleBasedStateMachine):
 
     @precondition(lambda self: self.look is not None)
     @rule(fault=st.none() | st.none() | FAULTS, missed=st.sampled_from([False, False, False, True]))
-    def look_arrives(self, fault: Look | None, missed: bool) -> None:
+    def look_arrives(self, fault: Answer | None, missed: bool) -> None:
         assert self.look is not None
         answer, self.look = self.look, None
         self.world.wait(30)

@@ -11,7 +11,9 @@
 {{- with .Values.aws.region }}
 - --region={{ . }}
 {{- end }}
+- --access-policy={{ .Values.accessPolicy.mode }}
 {{- range $value, $flag := dict
+    "clusterName" "cluster-name"
     "lookRunning" "look-running"
     "lookPending" "look-pending"
     "absenceGrace" "absence-grace"

@@ -61,6 +61,31 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [create, get, patch]
 {{- end -}}
 
+{{- /* What decides about BatchJobs and is of the whole cluster: for a ClusterRole, whatever is watched. */ -}}
+{{- define "awsbatch-operator.clusterRules" -}}
+# Which policy a namespace is under: all policies, and the labels of all namespaces that they select by.
+- apiGroups: [awsbatch.dev]
+  resources: [batchaccesspolicies]
+  verbs: [list, watch]
+- apiGroups: [awsbatch.dev]
+  resources: [batchaccesspolicies/status]
+  verbs: [patch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end -}}
+
+{{- /* The name of the operator's ClusterRole. A namespaced release is not the only one of its name in the cluster. */ -}}
+{{- define "awsbatch-operator.clusterRole" -}}
+{{- $name := include "awsbatch-operator.fullname" . -}}
+{{- if .Values.watchNamespaces -}}
+{{- $rest := sub 62 (len .Release.Namespace | min 31) | int -}}
+{{- printf "%s-%s" ($name | trunc $rest | trimSuffix "-") (.Release.Namespace | trunc 31 | trimSuffix "-") -}}
+{{- else -}}
+{{- $name -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "awsbatch-operator.subject" -}}
 - kind: ServiceAccount
   name: {{ include "awsbatch-operator.serviceAccount" . }}
