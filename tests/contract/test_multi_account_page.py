@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from awsbatch_operator.domain.access import NoPolicy, choose
+from awsbatch_operator.domain.admission import NotAdmitted
 from awsbatch_operator.domain.assumed import external_id
 from awsbatch_operator.domain.policy import Policy, parse_policy
 
@@ -83,6 +84,12 @@ def test_every_parameter_is_one_of_its_template(template: str) -> None:
     }
     assert given
     assert given <= declared
+
+
+def test_what_a_team_is_told_stands_in_the_code() -> None:
+    refusal = NotAdmitted("team-a").refusal
+    assert refusal.message in " ".join(PAGE.split())
+    assert f"Terminated=False {refusal.reason}" in PAGE
 
 
 def test_every_query_can_be_read() -> None:
