@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,7 +10,7 @@ import jmespath  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from awsbatch_operator.domain.access import NoPolicy, choose
+from awsbatch_operator.domain.access import Mode, NoPolicy, choose
 from awsbatch_operator.domain.admission import NotAdmitted
 from awsbatch_operator.domain.assumed import external_id
 from awsbatch_operator.domain.policy import Policy, parse_policy
@@ -90,6 +91,16 @@ def test_what_a_team_is_told_stands_in_the_code() -> None:
     refusal = NotAdmitted("team-a").refusal
     assert refusal.message in " ".join(PAGE.split())
     assert f"Terminated=False {refusal.reason}" in PAGE
+
+
+def test_every_value_that_is_set_is_one_of_the_chart() -> None:
+    values: Any = yaml.safe_load((ROOT / "deploy/helm/awsbatch-operator/values.yaml").read_text())
+    pairs = re.findall(r"--set ([\w.]+)=([^\s`]+)", PAGE)
+    assert {"accessPolicy.mode", "clusterName"} <= {name for name, _ in pairs}
+    for name, _ in pairs:
+        reduce(lambda place, part: place[part], name.split("."), values)
+    assert {value for name, value in pairs if name == "accessPolicy.mode"} <= set(Mode)
+    assert {value for name, value in pairs if name == "clusterName"} == {CLUSTER}
 
 
 def test_every_query_can_be_read() -> None:
