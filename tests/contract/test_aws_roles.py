@@ -29,7 +29,7 @@ ROLE = f"arn:aws:iam::{THEIRS}:role/teams/batch-team-a"
 OTHER_ROLE = "arn:aws:iam::333333333333:role/batch-team-b"
 THEIR_PLACE, OTHER_PLACE, OUR_PLACE = Place(HERE, ROLE, "team-a"), Place(HERE, OTHER_ROLE, "team-b"), Place(HERE)
 ONE_ATTEMPT = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-WORDS = "the role of the BatchAccessPolicy team-a can't be assumed; its status says why, ask the platform team"
+WORDS = "the role of the BatchAccessPolicy team-a can't be assumed"
 
 
 @dataclass

@@ -232,10 +232,8 @@ class Engine:
         granted = self.book.in_force(tracked.ref.namespace, tracked.record.spec.region)
         if granted != tracked.grant:
             self._grant(tracked, granted)
-        elif not tracked.record.asked:
-            return
         if self.leading:
-            self._decisions.decide_for(tracked)
+            self._decisions.reconsider(tracked)
 
     def _grant(self, tracked: TrackedObject, granted: Grant | Refusal | None) -> None:
         """Another place is another job, even by the same id: nothing that was seen of the one is carried over."""

@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
+from awsbatch_operator.domain.job import account_of
 from awsbatch_operator.domain.ports import Whose
 from awsbatch_operator.domain.record import LIVE_PHASES, Phase, Standing
 
@@ -138,7 +139,7 @@ class _Objects(Collector):
         for standing, count in self._census().items():
             jobs[standing.namespace, standing.phase] += count
             # A region in which all have ended shows a 0: it is there, and need not be looked at.
-            live[standing.region,] += count if standing.phase in LIVE_PHASES else 0
+            live[_whose(standing)] += count if standing.phase in LIVE_PHASES else 0
             if standing.stalled:
                 stalled[standing.namespace, standing.stalled] += count
             if standing.phase is Phase.TERMINATING:
@@ -153,10 +154,16 @@ class _Objects(Collector):
         # Asked for when registering: a census would come before there is anything to count.
         return (
             _family("jobs", "BatchJob objects.", "namespace", "phase"),
-            _family("live_jobs", "BatchJob objects whose job has not ended, by region.", "region"),
+            _family("live_jobs", "BatchJob objects whose job has not ended, by where it is looked at.", *Whose._fields),
             _family("stalled", "BatchJob objects that need a person, by reason.", "namespace", "reason"),
             _family("terminations_in_progress", "Accepted by AWS, job still alive."),
         )
+
+
+def _whose(standing: Standing) -> Whose:
+    # Of the operator's own credentials these figures know no account; there is one of them, by the region alone.
+    role = standing.role or ""
+    return Whose(account_of(role) or "", standing.region, role.rpartition("/")[2])
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:

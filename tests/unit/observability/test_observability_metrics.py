@@ -99,7 +99,7 @@ def test_objects_and_queues_are_counted_at_each_scrape(metrics: Metrics) -> None
     assert value(metrics, "queue_depth", lane="look") == 50
     assert value(metrics, "jobs", namespace="team-a", phase="Running") is None
     assert value(metrics, "jobs", namespace="team-b", phase="Failed") == 1
-    assert value(metrics, "live_jobs", region="us-east-1") == 0
+    assert value(metrics, "live_jobs", account="", region="us-east-1", role="") == 0
 
 
 def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metrics: Metrics) -> None:
@@ -127,9 +127,9 @@ def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metri
     assert len(censuses) == 1
     assert shown["jobs", "team-a", "Running"] == 9
     assert shown["jobs", "team-a", "Terminating"] == 6
-    assert shown["live_jobs", "eu-west-1"] == 11
-    assert shown["live_jobs", "us-east-1"] == 4
-    assert shown["live_jobs", "sa-east-1"] == 0
+    assert shown["live_jobs", "", "eu-west-1", ""] == 11
+    assert shown["live_jobs", "", "us-east-1", ""] == 4
+    assert shown["live_jobs", "", "sa-east-1", ""] == 0
     assert shown[("terminations_in_progress",)] == 6
     assert {key[1:]: count for key, count in shown.items() if key[0] == "stalled"} == {
         ("team-a", "AccessDenied"): 6,
