@@ -11,7 +11,7 @@ from contract.schema import assert_valid
 from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
 from deploy.places import GITOPS
 from deploy.reachable import KIN, current, reachable
-from deploy.readers import HEALTH_LUA, Flux, Object, argo_cd, kstatus
+from deploy.readers import HEALTH_LUA, HEALTH_OF_POLICIES, Flux, Object, argo_cd, kstatus
 from unit.domain.laws import ALLOWED, STALLS, TROUBLE
 
 ARGO: Final = GITOPS / "argocd"
@@ -156,9 +156,12 @@ def test_every_example_shows_what_the_operator_can_show() -> None:
         assert says(body) in known, path
 
 
-def test_the_config_map_holds_the_script_word_for_word() -> None:
+def test_the_config_map_holds_the_scripts_word_for_word() -> None:
     data = yaml.safe_load((ARGO / "argocd-cm.yaml").read_text("utf-8"))["data"]
-    assert data == {"resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8")}
+    assert data == {
+        "resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8"),
+        "resource.customizations.health.awsbatch.dev_BatchAccessPolicy": HEALTH_OF_POLICIES.read_text("utf-8"),
+    }
 
 
 def test_the_table_of_the_page_is_what_the_scripts_say() -> None:
