@@ -4,6 +4,7 @@ from awsbatch_operator.domain import cadence as waits
 from awsbatch_operator.domain import conditions as say
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.conditions import Claim
+from awsbatch_operator.domain.denied import denied
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import Job, Millis
 from awsbatch_operator.domain.observation import Observation
@@ -16,11 +17,13 @@ def absent(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> 
     last = seen.job or before.job
     age = looked_at - (seen.absent_since if seen.absent_since is not None else looked_at)
     believed = seen.absences >= waits.LOOKS_TO_BELIEVE_ABSENCE and age >= cadence.absence_grace
-    missing = believed or before.phase is Phase.MISSING
+    missing = believed or before.phase is (Phase.MISSING if record.absence is None else Phase.DENIED)
     look_at = looked_at + (waits.MISSING if missing else cadence.absence(age))
     if looked_at < record.changed_at <= now:
         # No look has followed this edit yet, and whoever states something wants to know now.
         look_at = now
+    if missing and record.absence is not None:
+        return denied(record, record.absence, look_at)
     if missing:
         return _missing(record, seen, say.not_found(seen=last is not None), last, look_at)
     if last is None:
@@ -34,6 +37,8 @@ def unanswered(record: Record, seen: Observation, fault: Fault) -> Verdict:
     if job is None and fault.fate is Fate.REJECTED:
         malformed = Claim(say.TRUE, "JobNotFound", f"{fault.message} (check spec.jobId)")
         return _missing(record, seen, malformed, None, look_at)
+    if record.absence is not None and record.status.phase is Phase.DENIED:
+        return denied(record, record.absence, look_at)
     if record.status.phase is Phase.MISSING:
         return _missing(record, seen, say.not_found(seen=job is not None), job, look_at)
     if job is None:

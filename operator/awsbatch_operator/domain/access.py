@@ -3,10 +3,12 @@
 The other half, whether one job is admitted, is in admission.py.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final, NoReturn
+from functools import lru_cache
+from typing import Final, NamedTuple, NoReturn
 
 from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.labels import Labels
@@ -39,10 +41,18 @@ class NoPolicy(Ruling):
 
 @dataclass(frozen=True, slots=True)
 class Refusal(Ruling):
-    """Nothing is granted, whatever the job: a reason of Stalled and its message."""
+    """What is not granted: a reason of Stalled and its message. `hides`: nor may anything be shown of the job."""
 
     reason: str
     message: str
+    hides: bool = True
+
+
+class Mark(NamedTuple):
+    """By what the job that a status shows was admitted: the policy, and a digest of all that admission rests on."""
+
+    policy: str
+    rules: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +140,25 @@ def _region_not_granted(policy: str, region: str, regions: Iterable[str]) -> Ref
         f"The BatchAccessPolicy {policy} grants no job in {region}, only in {', '.join(sorted(regions))}: "
         "give one of those as spec.region of a new BatchJob, or ask the platform team",
     )
+
+
+def account_changed(pinned: str) -> Refusal:
+    return Refusal(
+        "AccountChanged",
+        f"The job was seen in the account {pinned}, and calls reach another one by now: nothing is done for it there. "
+        "Ask the platform team, or name a job of that account by a new BatchJob",
+        hides=False,
+    )
+
+
+@lru_cache(maxsize=4096)
+def mark(grant: Grant) -> Mark | None:
+    """Of what a grant admits; None where every job is, for there is nothing to be held against it later."""
+    if grant.policy is None:
+        return None
+    # What is allowed to be done with a job has no part in it: a job is shown or not, whatever else it may be.
+    admits = repr((grant.namespace, tuple(grant.place), grant.policy, grant.rules))
+    return Mark(grant.policy, hashlib.sha256(admits.encode("utf-8", "surrogatepass")).hexdigest()[:16])
 
 
 def _listed(names: Iterable[str]) -> str:

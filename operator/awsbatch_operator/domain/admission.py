@@ -154,6 +154,11 @@ def termination(admission: Admission, now: Millis) -> MayEnd | MustLook | MayNot
             return MayEnd(grant, job_id, seen_at + TAGS_HOLD_FOR, _SEAL)
 
 
+def not_ended(admission: Admitted) -> Refusal | None:
+    """Why a job that may be looked at may not be ended, whenever that is asked."""
+    return None if Verb.TERMINATE in admission.grant.allow else _observe_only(admission.grant)
+
+
 def _observe_only(grant: Grant) -> Refusal:
     return Refusal(
         "TerminationNotAllowed",

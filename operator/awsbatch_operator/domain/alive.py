@@ -7,10 +7,11 @@ from awsbatch_operator.domain import cadence as waits
 from awsbatch_operator.domain import conditions as say
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.conditions import Claim
+from awsbatch_operator.domain.denied import observed_only
 from awsbatch_operator.domain.job import Job, Millis
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.record import Phase, Termination
-from awsbatch_operator.domain.verdict import Record, Verdict, latched, retry_at
+from awsbatch_operator.domain.verdict import Allowed, Record, Verdict, latched, retry_at
 
 _PHASES: Final = dict.fromkeys(("SUBMITTED", "PENDING", "RUNNABLE", "STARTING"), Phase.PENDING)
 
@@ -20,9 +21,11 @@ def alive(record: Record, seen: Observation, job: Job, now: Millis, cadence: Cad
     phase = Phase.RUNNING if job.running else _PHASES.get(job.status, Phase.UNKNOWN)
     if job.flagged or termination is not None:
         phase = Phase.TERMINATING
-    if termination is None and not record.asked:
+    forbidden = record.access.ending if isinstance(record.access, Allowed) else None
+    if termination is None and (forbidden is not None or not record.asked):
         wait = min(waits.TERMINATING_MAX, cadence.running) if job.flagged else cadence.alive(running=job.running)
-        return Verdict(phase, job, say.OBSERVED, (seen.looked_at or now) + wait, wait, succeeded=say.ACTIVE)
+        verdict = Verdict(phase, job, say.OBSERVED, (seen.looked_at or now) + wait, wait, succeeded=say.ACTIVE)
+        return observed_only(verdict, forbidden) if forbidden is not None and record.asked else verdict
     ending = _Ending(record, seen, job, termination, now, cadence)
     return Verdict(
         phase=phase,
@@ -33,7 +36,7 @@ def alive(record: Record, seen: Observation, job: Job, now: Millis, cadence: Cad
         stalled=say.STUCK if ending.stuck else None,
         terminated=ending.fate(),
         succeeded=say.ACTIVE,
-        terminate=ending.call(),
+        terminate=ending.call() if forbidden is None else None,
         look_at=ending.look_at(),
     )
 

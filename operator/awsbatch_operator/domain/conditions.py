@@ -17,6 +17,8 @@ TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 REASONS_OF_STALLED: Final = frozenset(
     {
         *("JobNotFound", "JobVanished", "TerminationStuck"),
+        *("NoAccessPolicy", "AmbiguousPolicy", "PolicyUnreadable"),
+        *("JobNotAllowed", "TerminationNotAllowed", "AccountChanged"),
         *(Fate.DENIED.value, Fate.CREDENTIALS.value, Fate.REJECTED.value),
     }
 )
@@ -37,6 +39,11 @@ OBSERVED: Final = Claim(TRUE, "Observed", "The status shows the job as Batch des
 AWAITING: Final = Claim(
     TRUE, "AwaitingFirstObservation", "Batch does not know the job yet; a new one may take a moment to appear"
 )
+WITHHELD: Final = Claim(
+    TRUE,
+    "AwaitingFirstObservation",
+    "The access policy has changed: the job is shown again once a look confirms it",
+)
 NOT_READY_TERMINATING: Final = Claim(FALSE, "Terminating", "A termination is stated and the job has not ended yet")
 
 REQUESTED: Final = Claim(UNKNOWN, "TerminationRequested", "The termination is stated; Batch has not accepted it yet")
@@ -55,6 +62,15 @@ SUCCEEDED_BEFORE: Final = Claim(
 )
 FAILED_BEFORE: Final = Claim(
     FALSE, "FailedBeforeTermination", "Batch accepted the termination, but the job failed by itself first"
+)
+
+FATE_WITHHELD: Final = Claim(
+    UNKNOWN,
+    "TerminationInProgress",
+    "Batch accepted a termination; what became of the job is shown once a look confirms that it may be",
+)
+FATE_NOT_SHOWN: Final = Claim(
+    UNKNOWN, "JobNotAllowed", "Batch accepted a termination; what became of the job may not be shown here any more"
 )
 
 SENDING: Final = Claim(TRUE, "TerminationInProgress", "TerminateJob is being sent")

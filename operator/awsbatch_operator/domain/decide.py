@@ -9,12 +9,14 @@ from dataclasses import dataclass, replace
 from awsbatch_operator.domain import cadence as waits
 from awsbatch_operator.domain import conditions as say
 from awsbatch_operator.domain.absent import absent, unanswered
+from awsbatch_operator.domain.access import Mark, Refusal
 from awsbatch_operator.domain.alive import alive
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.conditions import Claim
+from awsbatch_operator.domain.denied import refused
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.finished import finished
-from awsbatch_operator.domain.job import Millis
+from awsbatch_operator.domain.job import Millis, account_of
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.record import Status, condition, with_conditions
 from awsbatch_operator.domain.verdict import Record, Verdict, retry_at
@@ -38,6 +40,9 @@ class Decision:
 
 def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> Decision:
     """What happens to this object now. `now` in epoch milliseconds; nothing else is read from outside."""
+    if isinstance(record.access, Refusal):
+        verdict = refused(record, record.access, seen, now)
+        return Decision(_status(record, verdict, seen, now), look_at=verdict.look_at)
     edited_late = _edited_late(record, seen, now)
     if edited_late or _unheard(record, seen):
         if seen.fault is None:
@@ -57,7 +62,7 @@ def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> 
     verdict = _with_faults(record, verdict, seen, now)
     # A clock that was set back leaves times in the future: they must not blind the operator.
     look_at = None if verdict.look_at is None else min(verdict.look_at, now + cadence.longest)
-    status = _status(record, verdict, now)
+    status = _status(record, verdict, seen, now)
     if edited_late:
         # Not answered yet: whoever comes next, in this process or after it, must still look.
         status = replace(status, observed_generation=record.status.observed_generation)
@@ -131,7 +136,7 @@ def _owed(verdict: Verdict) -> bool:
     return verdict.terminated is not None and job is not None and not job.finished and not job.flagged
 
 
-def _status(record: Record, verdict: Verdict, now: Millis) -> Status:
+def _status(record: Record, verdict: Verdict, seen: Observation, now: Millis) -> Status:
     ready = verdict.ready
     if verdict.stalled is not None:
         ready = Claim(say.FALSE, verdict.stalled.reason, verdict.stalled.message)
@@ -156,4 +161,13 @@ def _status(record: Record, verdict: Verdict, now: Millis) -> Status:
         job=verdict.job,
         termination=verdict.termination,
         conditions=with_conditions(record.status.conditions, wanted),
+        # Pinned by the first sight of the job. What a status told before is no sight.
+        account_id=record.status.account_id or (account_of(verdict.job.arn) if verdict.job and seen.job else None),
+        access=_mark(record, verdict),
     )
+
+
+def _mark(record: Record, verdict: Verdict) -> Mark | None:
+    if verdict.job is None:
+        return None
+    return record.status.access if isinstance(record.access, Refusal) else record.access.mark

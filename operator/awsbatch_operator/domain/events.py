@@ -53,6 +53,13 @@ _OF_STALLED = {
     Fate.CREDENTIALS.value: "AccessDenied",
     Fate.REJECTED.value: "TerminationDelayed",
     say.STUCK.reason: "TerminationDelayed",
+    **{
+        reason: reason
+        for reason in (
+            *("NoAccessPolicy", "AmbiguousPolicy", "PolicyUnreadable"),
+            *("JobNotAllowed", "TerminationNotAllowed", "AccountChanged"),
+        )
+    },
 }
 
 

@@ -4,6 +4,7 @@ Environment, command, parameters, secrets and volumes have no place in these typ
 from them can leak those.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -32,6 +33,15 @@ class JobKey(NamedTuple):
 
     place: Place
     job_id: str
+
+
+_ARN: Final = re.compile(r"arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}):")
+
+
+def account_of(arn: str | None) -> str | None:
+    """The account that an ARN names."""
+    found = _ARN.match(arn or "")
+    return found[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

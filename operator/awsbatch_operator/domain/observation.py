@@ -81,6 +81,10 @@ class Observation:
     def refused(self, fault: Fault, now: Millis) -> Self:
         return replace(self, refusal=fault, refusals=self.refusals + 1, refused_at=now, calling=False)
 
+    def lapsed(self) -> Self:
+        """The call was not sent: nothing was asked, nothing refused."""
+        return replace(self, calling=False)
+
     def recalled(self, request: Request) -> Self:
         """Told by a status that an earlier process wrote: the newest acceptance counts, none without a reason does."""
         if not request.reason:

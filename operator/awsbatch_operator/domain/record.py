@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from awsbatch_operator.domain.access import Mark
 from awsbatch_operator.domain.job import Job, Millis
 
 
@@ -18,10 +19,11 @@ class Phase(StrEnum):
     FAILED = "Failed"
     TERMINATED = "Terminated"
     MISSING = "Missing"
+    DENIED = "Denied"
 
 
 FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED})
-LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING}
+LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING, Phase.DENIED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """`.status`. `job` holds the mirrored DescribeJobs fields; None: never seen."""
+    """`.status`. `job` holds the mirrored DescribeJobs fields; None: never seen, or not to be shown.
+
+    `account_id`: the account that the job was first seen in. `access`: by what the shown job was admitted.
+    """
 
     observed_generation: int | None = None
     phase: Phase | None = None
@@ -79,6 +84,8 @@ class Status:
     job: Job | None = None
     termination: Termination | None = None
     conditions: tuple[Condition, ...] = ()
+    account_id: str | None = None
+    access: Mark | None = None
 
     def condition(self, type_: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == type_), None)
@@ -128,9 +135,10 @@ class Snapshot:
 
 
 class Standing(NamedTuple):
-    """What objects are counted by. `stalled` is the reason for which a person must act, empty when nobody must."""
+    """What objects are counted by. `stalled`: why a person must act, empty when nobody must. `role`: its ARN."""
 
     namespace: str
     region: str
     phase: Phase
     stalled: str = ""
+    role: str | None = None

@@ -1,8 +1,10 @@
 """What the rows of the decision table have in common: their input, their outcome, and the request that was sent."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from awsbatch_operator.domain import cadence as waits
+from awsbatch_operator.domain.access import Mark, Refusal
 from awsbatch_operator.domain.conditions import Claim
 from awsbatch_operator.domain.job import Job, Millis
 from awsbatch_operator.domain.observation import Observation
@@ -10,8 +12,26 @@ from awsbatch_operator.domain.record import Phase, Spec, Status, Termination
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """The object may show its job. `mark`: by what the job was admitted. `ending`: why it may not be ended.
+
+    `absence`: what is said of a job that no look shows, in place of JobNotFound.
+    """
+
+    mark: Mark | None = None
+    ending: Refusal | None = None
+    absence: Refusal | None = None
+
+
+EVERYTHING: Final = Allowed()
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
-    """One object: what it states since `changed_at` (when this process first saw this generation), and its status."""
+    """One object: what it states since `changed_at` (when this process first saw this generation), and its status.
+
+    `access`: what the policy in force lets it show and do.
+    """
 
     spec: Spec
     region: str
@@ -19,6 +39,12 @@ class Record:
     created_at: Millis
     changed_at: Millis
     status: Status
+    access: Allowed | Refusal = EVERYTHING
+
+    @property
+    def absence(self) -> Refusal | None:
+        """What is said of a job that no look shows, in place of JobNotFound."""
+        return None if isinstance(self.access, Refusal) else self.access.absence
 
     @property
     def asked(self) -> bool:

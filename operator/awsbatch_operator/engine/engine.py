@@ -5,28 +5,26 @@ only while leading does the engine look, call or write.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from awsbatch_operator.domain.access import EVERY_JOB, Grant
-from awsbatch_operator.domain.admission import Facts, MayEnd, MayNotEnd, MustLook, admit, termination
+from awsbatch_operator.domain.access import Grant, Mode, Refusal
 from awsbatch_operator.domain.cadence import Cadence
-from awsbatch_operator.domain.decide import Decision, decide
-from awsbatch_operator.domain.errors import Fault
-from awsbatch_operator.domain.job import Absent, JobKey, Millis, Place
-from awsbatch_operator.domain.policy import ALL_VERBS
-from awsbatch_operator.domain.ports import Look, Sight
+from awsbatch_operator.domain.job import JobKey
 from awsbatch_operator.domain.record import Snapshot
 from awsbatch_operator.domain.verdict import Record
-from awsbatch_operator.engine.looks import Looks
+from awsbatch_operator.engine.access import needs_parent
+from awsbatch_operator.engine.book import Book
+from awsbatch_operator.engine.decisions import Decisions
 from awsbatch_operator.engine.outside import Ports
-from awsbatch_operator.engine.store import Store, TrackedJob, TrackedObject
+from awsbatch_operator.engine.store import Store, TrackedObject
 from awsbatch_operator.engine.sweep import Sweep
-from awsbatch_operator.engine.terminations import Terminations, recall
+from awsbatch_operator.engine.terminations import recall
 from awsbatch_operator.engine.writes import Writes, newer
 
 LOOKS_FINISH_WITHIN: Final = 1.0
@@ -38,21 +36,26 @@ log = structlog.get_logger(__name__)
 
 
 class Engine:
-    def __init__(self, ports: Ports, *, region: str, cadence: Cadence) -> None:
-        self._ports, self._region, self._cadence = ports, region, cadence
+    """`book` tells what policies grant; without one there are none, and none is required."""
+
+    def __init__(self, ports: Ports, *, region: str, cadence: Cadence, book: Book | None = None) -> None:
+        self._ports = ports
+        self.book = book or _blank(region)
+        self.book.on_change(self._regrant_soon)
         self.store = Store()
+        self._stale: dict[str, None] = {}
+        self._turned = asyncio.Event()
         self._writes = Writes(
             self.store, ports.objects, ports.telemetry, seen=self.seen, gone=self.gone, acting=self._acting
         )
-        self._looks = Looks(self.store.jobs, ports.batch, learn=self._learn, acting=self._acting, jitter=ports.jitter)
-        self._terminations = Terminations(
-            self.store.jobs, ports, decide=self._decide, leading=lambda: self.leading, acting=self._acting
+        self._decisions = Decisions(
+            self.store, ports, cadence, self.book, self._writes, leading=lambda: self.leading, acting=self._acting
         )
+        self._looks, self._terminations = self._decisions.looks, self._decisions.terminations
         self.sweep = Sweep(self.store, ports.objects, seen=self.seen, gone=self.gone)
         self._stopping = asyncio.Event()
         self.leading = False
         self.beat_at: float | None = None
-        self._silent_since: float | None = None
 
     # -- life ---------------------------------------------------------------------------------------------------------
 
@@ -62,7 +65,7 @@ class Engine:
             self._terminations.start(tasks)
             background = [
                 tasks.create_task(part)
-                for part in (self._writes.run(), self._looks.run(), self.sweep.run(), self._tick())
+                for part in (self._writes.run(), self._looks.run(), self.sweep.run(), self._tick(), self._regrants())
             ]
             await self._stopping.wait()
             self._looks.stop()
@@ -90,15 +93,21 @@ class Engine:
         """Start to act, on what the watch has told so far."""
         self.leading = True
         self._ports.telemetry.leading(yes=True)
+        for tracked in self.store.objects.values():
+            # What an earlier lead decided and did not come to write is forgotten, or it would seem written.
+            tracked.record = replace(tracked.record, status=tracked.told)
+            if tracked.scribbled is not None:
+                # Nor did it come to mend what another wrote over it.
+                self._writes.hold(tracked.ref.uid)
+        refused = [tracked for tracked in self.store.objects.values() if isinstance(tracked.grant, Refusal)]
         for turn, job in enumerate(sorted(self.store, key=lambda job: not job.asked)):
             if job.key in self.store.jobs:
-                for tracked in job.objects.values():
-                    # What an earlier lead decided and did not come to write is forgotten, or it would seem written.
-                    tracked.record = replace(tracked.record, status=tracked.told)
-                    if tracked.scribbled is not None:
-                        # Nor did it come to mend what another wrote over it.
-                        self._writes.hold(tracked.ref.uid)
-                self._decide(job)
+                self._decisions.decide(job)
+            if turn % _DECISIONS_A_TURN == 0:
+                await asyncio.sleep(0)
+        for turn, tracked in enumerate(refused):
+            if tracked.ref.uid in self.store.objects:
+                self._decisions.decide_for(tracked)
             if turn % _DECISIONS_A_TURN == 0:
                 await asyncio.sleep(0)
 
@@ -107,18 +116,20 @@ class Engine:
         self.leading = False
         self._ports.telemetry.leading(yes=False)
         self._writes.clear()
-        self._silent_since = None
+        self._decisions.silent_since.clear()
         for job in self.store:
             job.look_at = job.early_at = job.routine = None
             job.seen = type(job.seen)(request=job.seen.request)
+        for tracked in self.store.objects.values():
+            tracked.veil, tracked.veil_due = None, 0
 
     def _acting(self) -> bool:
         """Asked right before each call and write: a process that was frozen hears late that it leads no more."""
         return self.leading and self._ports.acting()
 
     def silent_for(self) -> float:
-        """Seconds since looks began to bring no answer; 0 while they do, or while there is nothing to look at."""
-        return 0.0 if self._silent_since is None else asyncio.get_running_loop().time() - self._silent_since
+        """Seconds since looks began to bring no answer anywhere; 0 while they do, or there is nothing to look at."""
+        return self._decisions.silent_for()
 
     @property
     def depths(self) -> Mapping[str, Callable[[], int]]:
@@ -155,12 +166,14 @@ class Engine:
             log.error("spec can't be read by this version of the operator; left alone", object=snapshot.ref)
             self.gone(snapshot.ref.uid)
             return
-        tracked = self._renewed(known, snapshot, snapshot.spec.region or self._region)
-        job = self.store.bind(tracked)
-        if known is None or not self.leading:
-            recall(job, snapshot.status.termination)
+        tracked = self._renewed(known, snapshot)
+        if known is None:
+            self.store.add(tracked)
+            self._grant(tracked, self.book.in_force(tracked.ref.namespace, snapshot.spec.region))
+        elif not self.leading:
+            self._recall(tracked)
         if self.leading:
-            self._decide(job)
+            self._decisions.decide_for(tracked)
             if known is not None and self._ports.objects.change(tracked.record.status, tracked.shows):
                 # Somebody wrote over it. Not at once: two writers that disagree must not make a storm.
                 self._writes.hold(tracked.ref.uid)
@@ -169,7 +182,7 @@ class Engine:
         """The object was deleted. Its job goes on as it is: deleting the object states nothing."""
         self.store.forget(uid)
 
-    def _renewed(self, known: TrackedObject | None, snapshot: Snapshot, region: str) -> TrackedObject:
+    def _renewed(self, known: TrackedObject | None, snapshot: Snapshot) -> TrackedObject:
         assert snapshot.spec is not None
         now = self._ports.now()
         same = known is not None and known.record.generation == snapshot.generation
@@ -177,7 +190,7 @@ class Engine:
         ours = known.record.status if known is not None and self.leading else snapshot.status
         record = Record(
             spec=snapshot.spec,
-            region=region,
+            region=snapshot.spec.region or self.book.region,
             generation=snapshot.generation,
             created_at=snapshot.created_at,
             changed_at=known.record.changed_at if known is not None and same else now,
@@ -185,74 +198,59 @@ class Engine:
         )
         heard_at = asyncio.get_running_loop().time()
         if known is None:
-            key = JobKey(Place(region), snapshot.spec.job_id)
-            known = TrackedObject(snapshot.ref, key, record, snapshot.resource_version, ours, heard_at)
+            known = TrackedObject(snapshot.ref, record, snapshot.resource_version, ours, heard_at)
         known.record, known.resource_version, known.listed_at = record, snapshot.resource_version, heard_at
         known.compare(known.told if self.leading else ours, snapshot.shown, self._ports.objects.change)
         return known
 
-    # -- what AWS tells -----------------------------------------------------------------------------------------------
+    # -- what policies tell -------------------------------------------------------------------------------------------
 
-    def _learn(self, place: Place, looks: Mapping[str, Look]) -> None:
-        if not self.leading:
+    def _regrant_soon(self, namespaces: Iterable[str] | None) -> None:
+        """Something may have changed for these namespaces (None: all). No call needs to wait for that: see `Book`."""
+        self._stale.update(dict.fromkeys(self.store.namespaces if namespaces is None else namespaces))
+        self._turned.set()
+
+    async def _regrants(self) -> None:
+        while True:
+            await self._turned.wait()
+            self._turned.clear()
+            stale, self._stale = self._stale, {}
+            objects = [tracked for name in stale for tracked in self.store.namespaces.get(name, {}).values()]
+            for turn, tracked in enumerate(objects):
+                if tracked.ref.uid in self.store.objects:
+                    self._regrant(tracked)
+                if turn % _DECISIONS_A_TURN == 0:
+                    await asyncio.sleep(0)
+
+    def _regrant(self, tracked: TrackedObject) -> None:
+        granted = self.book.in_force(tracked.ref.namespace, tracked.record.spec.region)
+        if granted != tracked.grant:
+            self._grant(tracked, granted)
+        elif not tracked.record.asked:
             return
-        now = self._ports.now()
-        if any(not isinstance(look, Fault) for look in looks.values()):
-            self._silent_since = None
-        elif self._silent_since is None:
-            self._silent_since = asyncio.get_running_loop().time()
-        for job_id, look in looks.items():
-            job = self.store.jobs.get(JobKey(place, job_id))
-            if job is None:
-                continue
-            if isinstance(look, Sight):
-                if job.routine is not None and look.job == job.seen.job:
-                    job.seen = job.seen.saw(job.seen.job, now)
-                    self._looks.set(job, job.routine)
-                    continue
-                job.seen = job.seen.saw(look.job, now)
-            elif isinstance(look, Absent):
-                job.seen = job.seen.missed(now)
-            else:
-                job.seen = job.seen.failed(look, now)
-            self._decide(job)
+        if self.leading:
+            self._decisions.decide_for(tracked)
 
-    # -- decide and act -----------------------------------------------------------------------------------------------
-
-    def _decide(self, job: TrackedJob) -> None:
-        """Decide for every object that names the job; the soonest of their looks is the job's."""
-        now = self._ports.now()
-        look_at: Millis | None = None
-        routines: list[Millis] = []
-        for tracked in job.objects.values():
-            decision = decide(tracked.record, job.seen, now, self._cadence)
-            if decision.terminate is not None:
-                leave = _leave(tracked, now)
-                if isinstance(leave, MayEnd):
-                    self._terminations.send(job, leave, decision.terminate)
-            self._take_over(tracked, decision, held=job.seen.calling)
-            if decision.look_at is not None:
-                look_at = decision.look_at if look_at is None else min(look_at, decision.look_at)
-            if decision.routine is not None:
-                routines.append(decision.routine)
-        job.routine = min(routines) if len(routines) == len(job.objects) else None
-        if look_at is None:
-            job.look_at = job.early_at = None
-        elif not self._looks.under_way(job.key):
-            self._looks.set(job, max(look_at - now, 0))
-
-    def _take_over(self, tracked: TrackedObject, decision: Decision, *, held: bool) -> None:
-        before = tracked.record.status
-        if decision.status == before:
-            return
-        tracked.record = replace(tracked.record, status=decision.status)
-        self._terminations.measure(before, decision.status)
-        if held:
-            self._writes.hold(tracked.ref.uid)
+    def _grant(self, tracked: TrackedObject, granted: Grant | Refusal | None) -> None:
+        """Another place is another job, even by the same id: nothing that was seen of the one is carried over."""
+        before, tracked.grant = tracked.key, granted
+        if isinstance(granted, Grant):
+            job_id = tracked.record.spec.job_id
+            self.store.bind(tracked, JobKey(granted.place, job_id), needs_parent(granted, job_id))
+            self._recall(tracked)
         else:
-            self._writes.submit(tracked.ref.uid)
+            self.store.bind(tracked, None)
+        if tracked.key != before:
+            tracked.veil, tracked.veil_due = None, 0
+
+    def _recall(self, tracked: TrackedObject) -> None:
+        job = self.store.job_of(tracked)
+        if job is not None:
+            recall(job, tracked.record.status.termination)
 
 
-def _leave(tracked: TrackedObject, now: Millis) -> MayEnd | MustLook | MayNotEnd | None:
-    granted = Grant(tracked.ref.namespace, tracked.key.place, None, EVERY_JOB, ALL_VERBS)
-    return termination(admit(granted, Facts(tracked.key.job_id, None, None, now)), now)
+def _blank(region: str) -> Book:
+    book = Book(Mode.OPTIONAL, region, time.monotonic)
+    book.policies_are({})
+    book.namespaces_are({})
+    return book

@@ -23,6 +23,10 @@ _TICK: Final = 0.001
 """Seconds. A timer may fire a little before its time: what is due within a tick is due."""
 
 
+Learn = Callable[[Place, Mapping[str, Look], Millis], None]
+"""Told where was looked, what was answered, and when it was asked for."""
+
+
 class Looks:
     """Group commit: an idle place sends at once; what falls due while calls are in flight goes with the next one.
 
@@ -35,12 +39,13 @@ class Looks:
         jobs: Mapping[JobKey, TrackedJob],
         batch: Batch,
         *,
-        learn: Callable[[Place, Mapping[str, Look]], None],
+        learn: Learn,
         acting: Callable[[], bool],
+        now: Callable[[], Millis],
         jitter: Callable[[float, float], float],
     ) -> None:
         self._jobs, self._batch, self._learn, self._acting = jobs, batch, learn, acting
-        self._jitter = jitter
+        self._now, self._jitter = now, jitter
         self._places: dict[Place, _Place] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._dispatchers: list[asyncio.Task[None]] = []
@@ -55,6 +60,10 @@ class Looks:
         # After a restart every job is due at once: those that a termination waits for come first.
         urgent = wait == 0 and job.seen.job is None and job.asked
         self._place(job.key.place).set(job, at - URGENT if urgent else at, wait)
+
+    def drop(self, job: TrackedJob) -> None:
+        """Look at the job no more."""
+        job.look_at = job.early_at = None
 
     def under_way(self, key: JobKey) -> bool:
         place = self._places.get(key.place)
@@ -82,7 +91,9 @@ class Looks:
 
     def _place(self, where: Place) -> "_Place":
         if where not in self._places:
-            place = self._places[where] = _Place(where, self._jobs, self._batch, self._learn, self._acting)
+            place = self._places[where] = _Place(
+                where, self._jobs, self._batch, learn=self._learn, acting=self._acting, now=self._now
+            )
             if self._tasks is not None and not self._stopped.is_set():
                 self._dispatchers.append(self._tasks.create_task(place.dispatch(self._tasks)))
         return self._places[where]
@@ -94,10 +105,13 @@ class _Place:
         where: Place,
         jobs: Mapping[JobKey, TrackedJob],
         batch: Batch,
-        learn: Callable[[Place, Mapping[str, Look]], None],
+        *,
+        learn: Learn,
         acting: Callable[[], bool],
+        now: Callable[[], Millis],
     ) -> None:
-        self._where, self._batch, self._learn, self._acting = where, batch, learn, acting
+        self._where, self._batch, self._learn = where, batch, learn
+        self._acting, self._now = acting, now
         self.schedule = Schedule(jobs)
         self.asked: set[JobKey] = set()
         self.idle = asyncio.Event()
@@ -148,11 +162,13 @@ class _Place:
         self._resume_at = loop.time() + self._pause
 
     async def _look(self, keys: list[JobKey]) -> None:
+        # What an answer shows may be as old as its request.
+        asked_at = self._now()
         try:
             looks = await self._batch.describe(self._where, [key.job_id for key in keys])
         finally:
             self.asked.difference_update(keys)
             self._slots.release()
-        self._learn(self._where, looks)
+        self._learn(self._where, looks, asked_at)
         if not self.asked:
             self.idle.set()

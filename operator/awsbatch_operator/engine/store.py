@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from awsbatch_operator.domain import conditions as say
+from awsbatch_operator.domain.access import Grant, Refusal
 from awsbatch_operator.domain.job import JobKey, Millis
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.record import ObjectRef, Phase, Standing, Status
@@ -21,15 +22,21 @@ class TrackedObject:
     `told` is the status of the last write (or of the first sight): Events tell the way from there. `scribbled` is what
     is shown where that is another; for all the others, keeping both would be half of an object's memory. `listed_at`
     is when it was last heard of (seconds, monotonic), so that a list that began earlier can't call it gone.
+
+    `grant` is what the policy in force grants (None: not known yet), `key` the job that it may be asked for (None: none
+    may). `veil` is what is known of a job that must look like none: looks that lack it, counted from `veil_due` on.
     """
 
     ref: ObjectRef
-    key: JobKey
     record: Record
     resource_version: str
     told: Status
     listed_at: float
+    key: JobKey | None = None
+    grant: Grant | Refusal | None = None
     scribbled: Shown | None = None
+    veil: Observation | None = None
+    veil_due: Millis = 0
 
     @property
     def shows(self) -> Shown:
@@ -45,12 +52,21 @@ class TrackedObject:
 class TrackedJob:
     """One Batch job and the objects that name it. `look_at` and `early_at` are loop times; None while not scheduled.
 
-    `routine` is the shortest of its objects' decisions; None as soon as one of them has none.
+    `routine` is the shortest of its objects' decisions; None as soon as one of them has none. `tags` are those of the
+    look in `seen`, which was asked for at `asked_at`. Those of `above` decide about access too, as this one's do about
+    `parts`, which were last decided for by `tags_for_parts`.
+    `lapses` counts the terminations in a row that were not sent, as the leave lapsed while they waited.
     """
 
     key: JobKey
     seen: Observation = field(default_factory=Observation)
     objects: dict[str, TrackedObject] = field(default_factory=dict)
+    above: JobKey | None = None
+    parts: dict[JobKey, None] = field(default_factory=dict)
+    tags: Mapping[str, str] | None = field(default=None, repr=False)
+    tags_for_parts: Mapping[str, str] | None = field(default=None, repr=False)
+    asked_at: Millis = 0
+    lapses: int = 0
     look_at: float | None = None
     early_at: float | None = None
     routine: Millis | None = None
@@ -61,29 +77,56 @@ class TrackedJob:
 
 
 class Store:
-    """Objects by uid, jobs by key."""
+    """Objects by uid and by namespace, jobs by key."""
 
     def __init__(self) -> None:
         self.objects: dict[str, TrackedObject] = {}
         self.jobs: dict[JobKey, TrackedJob] = {}
+        self.namespaces: dict[str, dict[str, TrackedObject]] = {}
 
-    def bind(self, tracked: TrackedObject) -> TrackedJob:
-        job = self.jobs.setdefault(tracked.key, TrackedJob(tracked.key))
-        job.objects[tracked.ref.uid] = tracked
+    def add(self, tracked: TrackedObject) -> None:
         self.objects[tracked.ref.uid] = tracked
-        return job
+        self.namespaces.setdefault(tracked.ref.namespace, {})[tracked.ref.uid] = tracked
 
     def forget(self, uid: str) -> TrackedObject | None:
         tracked = self.objects.pop(uid, None)
         if tracked is not None:
-            job = self.jobs[tracked.key]
-            del job.objects[uid]
-            if not job.objects:
-                del self.jobs[tracked.key]
+            self.bind(tracked, None)
+            neighbours = self.namespaces[tracked.ref.namespace]
+            del neighbours[uid]
+            if not neighbours:
+                del self.namespaces[tracked.ref.namespace]
         return tracked
 
-    def job_of(self, tracked: TrackedObject) -> TrackedJob:
-        return self.jobs[tracked.key]
+    def bind(self, tracked: TrackedObject, key: JobKey | None, above: str | None = None) -> None:
+        """Let the object stand for the job of that key, and for no other. `above`: the job whose tags decide too."""
+        before, tracked.key = tracked.key, key
+        if key is not None:
+            job = self._job(key)
+            job.objects[tracked.ref.uid] = tracked
+            if above is not None:
+                job.above = JobKey(key.place, above)
+                self._job(job.above).parts[key] = None
+        if before is not None and before != key:
+            del self.jobs[before].objects[tracked.ref.uid]
+            self._drop(before)
+
+    def job_of(self, tracked: TrackedObject) -> TrackedJob | None:
+        return self.jobs[tracked.key] if tracked.key is not None else None
+
+    def _job(self, key: JobKey) -> TrackedJob:
+        return self.jobs.setdefault(key, TrackedJob(key))
+
+    def _drop(self, key: JobKey) -> None:
+        job = self.jobs[key]
+        if job.objects:
+            return
+        if job.above is not None:
+            self.jobs[job.above].parts.pop(key, None)
+            self._drop(job.above)
+            job.above = None
+        if not job.parts:
+            del self.jobs[key]
 
     def census(self) -> Counter[Standing]:
         """How many objects there are of each standing."""
@@ -94,10 +137,11 @@ class Store:
         return iter(self.jobs.values())
 
 
-def _standing(tracked: TrackedObject) -> tuple[str, str, Phase, str]:
+def _standing(tracked: TrackedObject) -> tuple[str, str, Phase, str, str | None]:
     # Plain, as this is asked of ten thousand objects while nothing else runs.
     status = tracked.record.status
-    return tracked.ref.namespace, tracked.key.place.region, status.phase or Phase.UNKNOWN, _stalled(status)
+    role = tracked.key.place.role if tracked.key is not None else None
+    return tracked.ref.namespace, tracked.record.region, status.phase or Phase.UNKNOWN, _stalled(status), role
 
 
 def _stalled(status: Status) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.cadence import call_backoff
-from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import JobKey, Millis
 from awsbatch_operator.domain.observation import Request
 from awsbatch_operator.domain.record import Status, Termination
@@ -16,7 +16,8 @@ from awsbatch_operator.engine.store import TrackedJob
 class Terminations:
     """Calls under way, and refusals that pass. One call of a job at a time: none is decided while `seen.calling`.
 
-    `decide` is told of each job of which an answer, or the end of a refusal, makes more known.
+    `decide` is told of each job of which an answer, or the end of a refusal, makes more known; `look` of each that must
+    be looked at anew, since a leave to end it has lapsed.
     """
 
     def __init__(
@@ -25,11 +26,12 @@ class Terminations:
         ports: Ports,
         *,
         decide: Callable[[TrackedJob], None],
+        look: Callable[[TrackedJob], None],
         leading: Callable[[], bool],
         acting: Callable[[], bool],
     ) -> None:
         self._jobs, self._ports = jobs, ports
-        self._decide, self._leading, self._acting = decide, leading, acting
+        self._decide, self._look, self._leading, self._acting = decide, look, leading, acting
         self._calls: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._stopped = False
@@ -75,17 +77,31 @@ class Terminations:
             return
         if fault is None:
             self._accepted(job, reason, requested_at)
+        elif fault.fate is Fate.LAPSED:
+            self._lapsed(job)
         elif self._tries_again():
             self._refused(job, fault)
 
     def _accepted(self, job: TrackedJob, reason: str, requested_at: Millis) -> None:
         now = self._ports.now()
         job.seen = job.seen.accepted(reason, requested_at, now)
+        job.lapses = 0
         for tracked in job.objects.values():
             if tracked.record.asked:
                 self._ports.telemetry.termination_accepted((now - tracked.record.changed_at) / 1000)
         if self._leading():
             self._decide(job)
+
+    def _lapsed(self, job: TrackedJob) -> None:
+        job.seen = job.seen.lapsed()
+        wait = call_backoff(Fate.LAPSED, job.lapses) / 1000 if job.lapses else 0.0
+        job.lapses += 1
+        asyncio.get_running_loop().call_later(wait, self._look_again, job.key)
+
+    def _look_again(self, key: JobKey) -> None:
+        job = self._jobs.get(key)
+        if job is not None and self._tries_again():
+            self._look(job)
 
     def _refused(self, job: TrackedJob, fault: Fault) -> None:
         job.seen = job.seen.refused(fault, self._ports.now())

@@ -187,7 +187,13 @@ class Writes:
 
 def _log(tracked: TrackedObject, event: Event) -> None:
     say = log.warning if event.warning else log.info
-    say(event.note, reason=event.reason, object=tracked.ref, jobId=tracked.key.job_id, region=tracked.record.region)
+    say(
+        event.note,
+        reason=event.reason,
+        object=tracked.ref,
+        jobId=tracked.record.spec.job_id,
+        region=tracked.record.region,
+    )
 
 
 _RESULTS: Final = {Written: "written", Conflict: "conflict", Gone: "gone", NotWritten: "failed"}

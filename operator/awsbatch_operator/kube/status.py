@@ -1,8 +1,10 @@
 """The domain's Status and the object's `.status`: both directions, and the difference between two, in one place."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard, cast
 
+from awsbatch_operator.domain.access import Mark
 from awsbatch_operator.domain.job import Array, Job, Node
 from awsbatch_operator.domain.record import Condition, Phase, Status, Termination, condition
 from awsbatch_operator.kube import times
@@ -26,11 +28,12 @@ _TERMINATION_TIMES: Final = (
     ("completedAt", "completed_at"),
 )
 _CONDITION_STATUSES: Final = frozenset({"True", "False", "Unknown"})
+_ACCOUNT: Final = re.compile(r"[0-9]{12}")
 _LONGEST_WORD: Final = 316
 _PHASES: Final = {phase.value: phase for phase in Phase}
 
 FIELDS: Final = (
-    *("observedGeneration", "phase", "region", "jobStatus", "isTerminated", "isCancelled"),
+    *("observedGeneration", "phase", "region", "accountId", "access", "jobStatus", "isTerminated", "isCancelled"),
     *(field for field, _ in (*_JOB_TEXTS, *_JOB_TIMES, *_JOB_COUNTS)),
     *("array", "node", "termination", "conditions"),
 )
@@ -49,6 +52,10 @@ def render(status: Status) -> Raw:
         raw["phase"] = status.phase.value
     if status.region is not None:
         raw["region"] = status.region
+    if status.account_id is not None:
+        raw["accountId"] = status.account_id
+    if status.access is not None:
+        raw["access"] = status.access._asdict()
     if status.job is not None:
         _render_job(status.job, raw)
     if status.termination is not None:
@@ -115,7 +122,18 @@ def parse(raw: object) -> Status:
         job=_parse_job(raw),
         termination=_parse_termination(_mapping(raw.get("termination"))),
         conditions=_parse_conditions(raw.get("conditions")),
+        account_id=_parse_account(raw.get("accountId")),
+        access=_parse_mark(_mapping(raw.get("access"))),
     )
+
+
+def _parse_account(raw: object) -> str | None:
+    return raw if isinstance(raw, str) and _ACCOUNT.fullmatch(raw) else None
+
+
+def _parse_mark(raw: Mapping[str, Any]) -> Mark | None:
+    policy, rules = _text(raw.get("policy")), _text(raw.get("rules"))
+    return None if policy is None or rules is None else Mark(policy, rules)
 
 
 def _parse_job(raw: Mapping[str, Any]) -> Job | None:

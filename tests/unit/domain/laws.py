@@ -18,6 +18,15 @@ STALLS = {
     "TerminationRejected",
     "TerminationStuck",
 }
+REFUSALS = {
+    "NoAccessPolicy",
+    "AmbiguousPolicy",
+    "PolicyUnreadable",
+    "JobNotAllowed",
+    "TerminationNotAllowed",
+    "AccountChanged",
+}
+"""Stalls of objects that a policy governs."""
 TROUBLE = {"Throttled", "AWSUnavailable"}
 ALLOWED = {
     ("Ready", "True"): {"Observed", "Terminated", "AlreadyFinished"},

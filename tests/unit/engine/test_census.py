@@ -9,7 +9,7 @@ from awsbatch_operator.domain.cadence import MINUTE
 from awsbatch_operator.domain.conditions import REASONS_OF_STALLED
 from awsbatch_operator.domain.record import Phase, Standing
 from builders import DENIED
-from unit.domain.laws import STALLS
+from unit.domain.laws import REFUSALS, STALLS
 from unit.engine.world import REGION, World, now
 
 SINCE = "2026-11-25T12:00:00Z"
@@ -85,4 +85,4 @@ async def test_a_replica_that_does_not_lead_counts_what_the_statuses_say_but_no_
 
 
 def test_every_reason_that_the_decisions_may_give_is_counted() -> None:
-    assert set(STALLS) == REASONS_OF_STALLED
+    assert STALLS | REFUSALS == REASONS_OF_STALLED

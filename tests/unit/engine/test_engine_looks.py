@@ -115,7 +115,8 @@ async def test_a_look_that_shows_the_same_job_is_no_decision_but_a_word_of_anybo
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1"))
         await asyncio.sleep(1)
-        job = world.engine.store.jobs[world.engine.store.objects[uid].key]
+        job = world.engine.store.job_of(world.engine.store.objects[uid])
+        assert job is not None
         shown = job.seen.job
         await asyncio.sleep(65)
         assert job.seen.job is shown, "the value that was there is kept"

@@ -90,7 +90,7 @@ def test_a_transition_within_the_same_second_is_no_difference() -> None:
 @pytest.mark.parametrize(
     ("raw", "status"),
     [
-        ({"phase": "Denied", "jobStatus": ""}, Status(job=Job(""))),
+        ({"phase": "Odd", "jobStatus": ""}, Status(job=Job(""))),
         ({"observedGeneration": True, "region": 1, "jobStatus": ["RUNNING"]}, Status()),
         ({"jobStatus": "X", "isTerminated": "yes", "exitCode": "1"}, Status(job=Job("X"))),
         ({"jobStatus": "X", "array": {"size": "3", "statusSummary": {"A": 1, "B": None}}}, None),

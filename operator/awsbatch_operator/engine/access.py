@@ -1,0 +1,122 @@
+"""What an object may show and do, by the policy in force and by what looks have shown of its job."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from awsbatch_operator.domain.access import EveryJob, Grant, Mode, Refusal, account_changed, mark
+from awsbatch_operator.domain.admission import (
+    Admission,
+    Admitted,
+    Facts,
+    NotAdmitted,
+    ParentNeeded,
+    admit,
+    not_ended,
+    parent_of,
+)
+from awsbatch_operator.domain.denied import withheld
+from awsbatch_operator.domain.errors import Fault
+from awsbatch_operator.domain.job import ABSENT, Absent, JobKey, Millis, account_of
+from awsbatch_operator.domain.observation import Observation
+from awsbatch_operator.domain.policy import Rules
+from awsbatch_operator.domain.ports import Batch
+from awsbatch_operator.domain.verdict import EVERYTHING, Allowed
+from awsbatch_operator.engine.store import TrackedJob, TrackedObject
+
+COUNTS_FROM = 0.75
+"""The part of its wait after which a look counts for an object that must not learn of other objects' looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ruled:
+    """What `decide` may know: what is allowed, and what was observed. `admission`: for ending the job by."""
+
+    access: Allowed | Refusal
+    seen: Observation
+    admission: Admission | None = None
+
+
+_NOTHING = Observation()
+
+
+class Gate:
+    """Stands between what is known of jobs and what is decided for objects.
+
+    Where a policy is required, an object whose job is not admitted has an observation of its own, the veil: every
+    answer counts as one that lacks the job, at the times at which that object alone would have looked.
+    """
+
+    def __init__(self, jobs: Mapping[JobKey, TrackedJob], batch: Batch, mode: Mode) -> None:
+        self._jobs, self._batch, self._mode = jobs, batch, mode
+
+    def rule(self, tracked: TrackedObject, job: TrackedJob, now: Millis) -> Ruled:
+        """What holds for the object now. What its status shows and nothing vouches for any more is withheld."""
+        granted = tracked.grant
+        if not isinstance(granted, Grant):
+            raise TypeError("an object without a grant stands for no job")
+        changed = self._account_changed(tracked, job)
+        if changed is not None:
+            return Ruled(changed, job.seen)
+        if isinstance(granted.rules, EveryJob):
+            return Ruled(EVERYTHING, job.seen, admit(granted, Facts(job.key.job_id, None, None, now)))
+        admission = self._admission(granted, job)
+        match admission:
+            case Admitted():
+                tracked.veil = None
+                return Ruled(Allowed(mark(granted), not_ended(admission)), job.seen, admission)
+            case None | ParentNeeded() if tracked.record.status.access == mark(granted):
+                # Admitted by the very same rules before: the look that will tell is on its way.
+                return Ruled(Allowed(mark(granted)), job.seen, admission)
+            case NotAdmitted(refusal=refusal) if self._mode is Mode.OPTIONAL or tracked.record.status.job is not None:
+                # That there is such a job is no secret here, or no more.
+                return Ruled(refusal, job.seen)
+        if tracked.record.status.job is not None:
+            tracked.record = replace(tracked.record, status=withheld(tracked.record, now))
+        if self._mode is Mode.OPTIONAL:
+            return Ruled(EVERYTHING, _NOTHING if job.seen.job is not None else job.seen)
+        return Ruled(Allowed(absence=NotAdmitted(granted.policy or "").refusal), tracked.veil or _NOTHING)
+
+    def heard(self, tracked: TrackedObject, job: TrackedJob, fault: Fault | None, now: Millis) -> None:
+        """A look at the job has brought an answer, or a fault: what the veil makes of it."""
+        granted = tracked.grant
+        if self._mode is Mode.OPTIONAL or not isinstance(granted, Grant) or isinstance(granted.rules, EveryJob):
+            return
+        if tracked.record.status.job is not None or isinstance(self._admission(granted, job), Admitted):
+            tracked.veil = None
+            return
+        veil = tracked.veil or _NOTHING
+        if fault is not None:
+            tracked.veil = veil.failed(fault, now)
+        elif now >= tracked.veil_due:
+            tracked.veil = veil.missed(now)
+
+    def _admission(self, granted: Grant, job: TrackedJob) -> Admission | None:
+        """None: no look has shown the job here."""
+        facts = _facts(job)
+        return None if facts is None else admit(granted, facts, self._parent(job))
+
+    def _parent(self, job: TrackedJob) -> Facts | Absent | None:
+        above = self._jobs.get(job.above) if job.above is not None else None
+        if above is None:
+            return None
+        return _facts(above) or (ABSENT if above.seen.absences else None)
+
+    def _account_changed(self, tracked: TrackedObject, job: TrackedJob) -> Refusal | None:
+        """Another account than the one in which the job was seen first: an id may exist in both."""
+        status = tracked.record.status
+        if status.account_id is None or status.finished:
+            return None
+        shown = account_of(job.seen.job.arn) if job.seen.job is not None and not job.seen.absences else None
+        account = shown or self._batch.account(job.key.place)
+        return account_changed(status.account_id) if account not in (None, status.account_id) else None
+
+
+def needs_parent(granted: Grant, job_id: str) -> str | None:
+    """The job that this one is a part of, where its tags decide: AWS shows none of a part."""
+    has_tags = isinstance(granted.rules, Rules) and granted.rules.tags
+    return parent_of(job_id) if has_tags else None
+
+
+def _facts(job: TrackedJob) -> Facts | None:
+    seen = job.seen.job
+    return None if seen is None else Facts(job.key.job_id, seen.queue, job.tags, job.asked_at)
