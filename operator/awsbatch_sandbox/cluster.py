@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 
-from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, POLICY_PLURAL, VERSION
 from awsbatch_sandbox.processes import wait_for
 
 Body = dict[str, Any]
@@ -85,9 +85,10 @@ class Cluster:
         return cast("list[Body]", self._said(found)["items"])
 
     def serves(self) -> bool:
-        """Whether BatchJobs can be had: a new CRD, and each after a restart, takes a moment."""
+        """Whether both kinds can be had: a new CRD, and each after a restart, takes a moment."""
         try:
             self.objects()
+            self._objects.list_cluster_custom_object(GROUP, VERSION, POLICY_PLURAL)
         except (client.ApiException, HTTPError):
             return False
         return True

@@ -19,7 +19,7 @@ from awsbatch_sandbox.processes import Child, wait_for
 
 CHOICES: Final = ("auto", "embedded", "envtest")
 ASSETS: Final = "KUBEBUILDER_ASSETS"
-_CRD: Final = "batchjobs.awsbatch.dev.yaml"
+_CRDS: Final = ("batchjobs.awsbatch.dev.yaml", "batchaccesspolicies.awsbatch.dev.yaml")
 _START_TIMEOUT: Final = 30.0
 
 
@@ -37,7 +37,7 @@ class ControlPlane(ABC):
     description: str
     can_go_away = True
     knows_batch_jobs = False
-    """Whether the CRD is there from the start."""
+    """Whether the CRDs are there from the start."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
@@ -89,7 +89,7 @@ class Embedded(ControlPlane):
 
     def __init__(self, directory: Path) -> None:
         super().__init__(directory / "kubeconfig")
-        flags = (f"--kubeconfig={self.kubeconfig}", f"--crd={crd_file()}")
+        flags = (f"--kubeconfig={self.kubeconfig}", *(f"--crd={crd}" for crd in crd_files()))
         argv = (sys.executable, "-m", "awsbatch_sandbox.apiserver", *flags)
         self._child = Child("embedded API server", argv, log=directory / "apiserver.log")
         self._url = ""
@@ -172,13 +172,22 @@ def choose(name: str, directory: Path) -> ControlPlane:
 
 
 def crd_file() -> Path:
-    """The CRD as the wheel carries it, else that of the source tree around an editable install."""
-    packaged = resources.files("awsbatch_sandbox") / _CRD
-    beside = Path(__file__).resolve().parents[2] / "crds" / _CRD
+    """The CRD of BatchJobs alone."""
+    return crd_files()[0]
+
+
+def crd_files() -> tuple[Path, ...]:
+    """Both CRDs, that of BatchJobs first: as the wheel carries them, else of the source tree of an editable install."""
+    return tuple(_found(name) for name in _CRDS)
+
+
+def _found(crd: str) -> Path:
+    packaged = resources.files("awsbatch_sandbox") / crd
+    beside = Path(__file__).resolve().parents[2] / "crds" / crd
     for candidate in (packaged, beside):
         if isinstance(candidate, Path) and candidate.is_file():
             return candidate
-    raise ControlPlaneError(f"{_CRD} is neither in the package nor at {beside}: install awsbatch-operator anew")
+    raise ControlPlaneError(f"{crd} is neither in the package nor at {beside}: install awsbatch-operator anew")
 
 
 def listens(host: str, port: int) -> bool:

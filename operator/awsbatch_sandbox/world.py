@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 from awsbatch_sandbox.batch.remote import RemoteBatch
 from awsbatch_sandbox.cluster import Cluster
-from awsbatch_sandbox.controlplane import ControlPlane, choose, crd_file
+from awsbatch_sandbox.controlplane import ControlPlane, choose, crd_files
 from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_environment
 from awsbatch_sandbox.processes import Child, wait_for
 from awsbatch_sandbox.sts.remote import RemoteSts
@@ -21,7 +21,7 @@ _BATCH_TIMEOUT: Final = 20.0
 
 
 class World:
-    """Everything is up and the CRD established inside the `with` block, save the operator, which is started by hand.
+    """Everything is up and the CRDs established inside the `with` block, save the operator, which is started by hand.
 
     `control_plane` as of --control-plane, or a control plane that runs already and goes on. `grace` is how many
     seconds a job takes to end after TerminateJob. `flags` and `environment` are those of the operator. With `roles`
@@ -65,7 +65,7 @@ class World:
         """It refuses connections from the begin of the block until `seconds` later; it serves again at the end."""
         with self.control_plane.away(seconds):
             yield
-        wait_for(self.cluster.serves, timeout=30, what="the API server serves BatchJobs again")
+        wait_for(self.cluster.serves, timeout=30, what="the API server serves them again")
 
     def _build(self) -> None:
         self.directory = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="awsbatch-sandbox-")))
@@ -124,7 +124,8 @@ class World:
 
 
 def establish(cluster: Cluster) -> None:
-    """The CRD is there and served; applied when it is not, or another."""
-    cluster.kubectl("apply", "--filename", str(crd_file()))
-    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd_file().stem}")
-    wait_for(cluster.serves, timeout=30, what="the API server serves BatchJobs")
+    """The CRDs are there and served; applied when they are not, or others."""
+    crds = crd_files()
+    cluster.kubectl("apply", *(f"--filename={crd}" for crd in crds))
+    cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{crd.stem}" for crd in crds))
+    wait_for(cluster.serves, timeout=30, what="the API server serves BatchJobs and BatchAccessPolicies")

@@ -12,6 +12,7 @@ from awsbatch_operator.kube import names
 from awsbatch_operator.kube.client import METADATA_LIST, ApiError, KubeClient
 from awsbatch_operator.kube.events import EVENT_RIGHTS, EventPoster
 from awsbatch_operator.kube.objects import parse_object, parse_ref, shown_of, version_of
+from awsbatch_operator.kube.preflight import PreflightError, diagnosis, forbidden
 from awsbatch_operator.kube.rights import Right, lacking
 from awsbatch_operator.kube.status import diff
 
@@ -22,11 +23,9 @@ _NEEDED: Final = (
     ("patch", names.GROUP, f"{names.PLURAL}/status"),
 )
 
+__all__ = ["BatchJobs", "PreflightError"]
+
 log = structlog.get_logger(__name__)
-
-
-class PreflightError(Exception):
-    """Why the operator can't do its work on this cluster; the message is one line and says what to do."""
 
 
 def collection_path(namespace: str | None) -> str:
@@ -108,7 +107,7 @@ class BatchJobs:
             except ApiError as error:
                 if error.status == 403:
                     await self._check_rights(namespace)
-                raise PreflightError(_diagnosis(error)) from error
+                raise PreflightError(diagnosis(error)) from error
             await self._check_rights(namespace)
 
     async def _check_rights(self, namespace: str | None) -> None:
@@ -116,35 +115,11 @@ class BatchJobs:
             missing = await lacking(self._client, [Right(*need, namespace) for need in _NEEDED])
             untold = await lacking(self._client, [Right(*need, namespace) for need in EVENT_RIGHTS])
         except ApiError as error:
-            raise PreflightError(_diagnosis(error)) from error
+            raise PreflightError(diagnosis(error)) from error
         if missing:
-            raise PreflightError(_forbidden(missing) + ", or watch other namespaces (--namespace)")
+            raise PreflightError(forbidden(missing) + ", or watch other namespaces (--namespace)")
         if untold:
-            log.warning("Events will be lost, and nothing else", error=_forbidden(untold))
-
-
-def _forbidden(missing: Sequence[Right]) -> str:
-    group, namespace = missing[0].group, missing[0].namespace
-    where, role = (f"namespace {namespace}", "Role") if namespace else ("the whole cluster", "ClusterRole")
-    return (
-        f"Kubernetes forbids {', '.join(map(str, missing))} in {where}: grant it by a {role} to the operator's "
-        f"service account (apiGroups: [{group}])"
-    )
-
-
-def _diagnosis(error: ApiError) -> str:
-    match error.status:
-        case 0:
-            return error.message
-        case 401:
-            return f"the Kubernetes API refuses the credentials ({error.message}): renew those of KUBECONFIG or the pod"
-        case 404:
-            return (
-                f"the cluster knows no {names.KIND}: install the custom resource definition {names.CRD_NAME} first "
-                f"(kubectl apply -f {names.CRD_FILE})"
-            )
-        case status:
-            return f"the Kubernetes API answers HTTP {status}: {error.message}"
+            log.warning("Events will be lost, and nothing else", error=forbidden(untold))
 
 
 def _is_gone(error: ApiError) -> bool:

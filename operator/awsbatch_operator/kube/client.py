@@ -3,57 +3,34 @@
 import asyncio
 import json
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Self, TypeVar
 
 import aiohttp
 
 from awsbatch_operator import __version__
 from awsbatch_operator.kube import credentials
+from awsbatch_operator.kube.answers import Answer, ApiError, Told, answer, events, explained
 from awsbatch_operator.kube.credentials import Access, NoClusterError
 from awsbatch_operator.kube.names import FIELD_MANAGER
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
+METADATA: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 TIMEOUT_SECONDS: Final = 10.0
+SILENCE_SECONDS: Final = 75.0
+"""How long a watch may say nothing: a bookmark comes every minute, where bookmarks are asked for."""
 CONNECTIONS: Final = 32
 
-_CONTENT_REFUSED: Final = frozenset({400, 405, 413, 415, 422})
-_TEXT_SHOWN: Final = 300
-"""Characters of an answer that is not JSON (a proxy's, say) that go into a message."""
+__all__ = ["Answer", "ApiError", "KubeClient", "Told"]
 
-
-class ApiError(Exception):
-    """A call that was not granted. `status` is the HTTP status, 0 when there was no (whole) answer.
-
-    `reason` and `details` are those of the Kubernetes Status object, empty when the answer held none.
-    """
-
-    def __init__(self, status: int, message: str, reason: str = "", details: Mapping[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.status, self.message, self.reason, self.details = status, message, reason, details or {}
-
-    @property
-    def again(self) -> bool:
-        """Whether the very same call may succeed later."""
-        return self.status not in _CONTENT_REFUSED
-
-    @property
-    def transient(self) -> bool:
-        """Whether waiting alone may cure it: no answer, too many requests, a server in trouble."""
-        return self.status in (0, 429) or self.status >= 500
-
-
-class Answer(NamedTuple):
-    """A granted call: HTTP status (2xx) and JSON body."""
-
-    status: int
-    body: dict[str, Any]
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,21 +83,19 @@ class KubeClient:
         self._login: _Login | None = None
         self._logging_in = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
+        self._streams: aiohttp.ClientSession | None = None
+        self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": f"{FIELD_MANAGER}/{__version__}"},
-            timeout=aiohttp.ClientTimeout(total=self._timeout),
-        )
+        self._session = await self._open.enter_async_context(_session(self._connections, self._timeout))
+        # A watch keeps its connection for as long as it lasts; taken from the pool, it would be missed there.
+        self._streams = await self._open.enter_async_context(_session(0, self._timeout))
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._open.aclose()
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Answer:
         return await self._request(_Call("GET", path, {"Accept": accept}, params))
@@ -138,16 +113,34 @@ class KubeClient:
     async def delete(self, path: str) -> Answer:
         return await self._request(_Call("DELETE", path, {"Accept": JSON}))
 
+    @asynccontextmanager
+    async def watch(
+        self, path: str, params: Mapping[str, str], accept: str = JSON, *, silence: float = SILENCE_SECONDS
+    ) -> AsyncIterator[AsyncIterator[Told]]:
+        """What happens, event by event; granted once the block begins, and the iterator ends when the server ends it.
+
+        ApiError when it is not granted, breaks off, tells of an error (`status` is then that of the event, such as
+        410), or when nothing is heard for `silence` seconds.
+        """
+        call = _Call("GET", path, {"Accept": accept}, {**params, "watch": "1"})
+        server, response = await self._logged_in_for(lambda login: self._opened(login, call, silence))
+        try:
+            yield events(response, server, silence)
+        finally:
+            response.close()
+
     async def _request(self, call: _Call) -> Answer:
+        return await self._logged_in_for(lambda login: self._send(login, call))
+
+    async def _logged_in_for(self, attempt: Callable[[_Login], Awaitable[_Result]]) -> _Result:
         login = await self._logged_in(None)
         try:
-            return await self._send(login.access, login.tls, call)
+            return await attempt(login)
         except ApiError as error:
             if error.status != 401:
                 raise
         # A token may be renewed, or revoked, before its time.
-        login = await self._logged_in(login)
-        return await self._send(login.access, login.tls, call)
+        return await attempt(await self._logged_in(login))
 
     async def _logged_in(self, refused: _Login | None) -> _Login:
         """The current login; a new one when there is none, it has expired, or it is the one that was refused."""
@@ -162,57 +155,47 @@ class KubeClient:
                     raise ApiError(0, str(error)) from error
             return login
 
-    async def _send(self, access: Access, tls: ssl.SSLContext | None, call: _Call) -> Answer:
-        if self._session is None:
-            raise RuntimeError("KubeClient is used outside of `async with`")
-        try:
-            async with self._session.request(
-                call.method,
-                access.server + call.path,
-                params=call.params,
-                headers={**call.headers, **access.headers()},
-                data=call.data,
-                ssl=tls or True,
-                server_hostname=access.tls_server_name if tls else None,
-                proxy=access.proxy,
-                allow_redirects=False,
-            ) as response:
-                return _answer(response.status, await response.read())
-        except TimeoutError as error:
-            raise ApiError(
-                0, f"the Kubernetes API at {access.server} gave no answer within {self._timeout:g} s"
-            ) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise ApiError(0, f"the Kubernetes API at {access.server} can't be reached: {_why(error)}") from error
+    async def _send(self, login: _Login, call: _Call) -> Answer:
+        with explained(login.access.server, self._timeout):
+            async with await _asked(self._session, login, call) as response:
+                return answer(response.status, await response.read())
+
+    async def _opened(self, login: _Login, call: _Call, silence: float) -> tuple[str, aiohttp.ClientResponse]:
+        patience = aiohttp.ClientTimeout(total=None, sock_read=silence)
+        with explained(login.access.server, self._timeout):
+            async with asyncio.timeout(self._timeout):
+                response = await _asked(self._streams, login, call, timeout=patience)
+                if response.status != 200:
+                    async with response:
+                        answer(response.status, await response.read())
+                return login.access.server, response
 
 
-def _why(error: Exception) -> str:
-    # aiohttp's own words for these hold addresses of memory, new ones each time.
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            error = error.certificate_error
-        case aiohttp.ClientConnectorError():
-            error = error.os_error
-    return str(error) or type(error).__name__
+def _session(connections: int, timeout: float) -> aiohttp.ClientSession:
+    """`connections` 0: as many as are wanted."""
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=connections),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"{FIELD_MANAGER}/{__version__}"},
+        timeout=aiohttp.ClientTimeout(total=timeout),
+    )
 
 
-def _answer(status: int, raw: bytes) -> Answer:
-    try:
-        body = json.loads(raw)
-    except ValueError:
-        body = None
-    granted = 200 <= status < 300
-    if granted and isinstance(body, dict):
-        return Answer(status, body)
-    text = raw[: 4 * _TEXT_SHOWN].decode(errors="replace").strip()[:_TEXT_SHOWN]
-    if granted:
-        raise ApiError(0, f"HTTP {status} with something that is not a JSON object: {text}")
-    if not isinstance(body, dict):
-        raise ApiError(status, f"HTTP {status}: {text}")
-    details = body.get("details")
-    raise ApiError(
-        status,
-        str(body.get("message") or f"HTTP {status}"),
-        str(body.get("reason") or ""),
-        details if isinstance(details, dict) else None,
+async def _asked(
+    session: aiohttp.ClientSession | None, login: _Login, call: _Call, **options: Any
+) -> aiohttp.ClientResponse:
+    if session is None:
+        raise RuntimeError("KubeClient is used outside of `async with`")
+    access, tls = login.access, login.tls
+    return await session.request(
+        call.method,
+        access.server + call.path,
+        params=call.params,
+        headers={**call.headers, **access.headers()},
+        data=call.data,
+        ssl=tls or True,
+        server_hostname=access.tls_server_name if tls else None,
+        proxy=access.proxy,
+        allow_redirects=False,
+        **options,
     )

@@ -6,9 +6,21 @@ GROUP: Final = "awsbatch.dev"
 VERSION: Final = "v1alpha1"
 PLURAL: Final = "batchjobs"
 KIND: Final = "BatchJob"
+POLICY_PLURAL: Final = "batchaccesspolicies"
+POLICY_KIND: Final = "BatchAccessPolicy"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
-CRD_NAME: Final = f"{PLURAL}.{GROUP}"
-CRD_FILE: Final = f"crds/{CRD_NAME}.yaml"
+
+
+def crd_name(plural: str) -> str:
+    return f"{plural}.{GROUP}"
+
+
+def crd_file(plural: str) -> str:
+    return f"crds/{crd_name(plural)}.yaml"
+
+
+CRD_NAME: Final = crd_name(PLURAL)
+CRD_FILE: Final = crd_file(PLURAL)
 
 FIELD_MANAGER: Final = "awsbatch-operator"
 """Owner of `.status` in managedFields, and first word of the User-Agent."""

@@ -61,7 +61,7 @@ def render(status: Status) -> Raw:
     if status.termination is not None:
         raw["termination"] = _render_termination(status.termination)
     if status.conditions:
-        raw["conditions"] = [_render_condition(condition) for condition in status.conditions]
+        raw["conditions"] = [render_condition(condition) for condition in status.conditions]
     return raw
 
 
@@ -84,7 +84,7 @@ def _render_termination(termination: Termination) -> Raw:
     return _render_times(termination, _TERMINATION_TIMES, raw)
 
 
-def _render_condition(condition: Condition) -> Raw:
+def render_condition(condition: Condition) -> Raw:
     return {
         "type": condition.type,
         "status": condition.status,
@@ -121,7 +121,7 @@ def parse(raw: object) -> Status:
         region=_text(raw.get("region")),
         job=_parse_job(raw),
         termination=_parse_termination(_mapping(raw.get("termination"))),
-        conditions=_parse_conditions(raw.get("conditions")),
+        conditions=parse_conditions(raw.get("conditions")),
         account_id=_parse_account(raw.get("accountId")),
         access=_parse_mark(_mapping(raw.get("access"))),
     )
@@ -176,7 +176,7 @@ def _parse_termination(raw: Mapping[str, Any]) -> Termination | None:
     return Termination(reason or "", requests=requests, **values)
 
 
-def _parse_conditions(raw: object) -> tuple[Condition, ...]:
+def parse_conditions(raw: object) -> tuple[Condition, ...]:
     if not isinstance(raw, list):
         return ()
     return tuple(found for item in raw if (found := _parse_condition(_mapping(item))) is not None)
