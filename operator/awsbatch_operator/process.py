@@ -7,7 +7,7 @@ import os
 import platform
 import secrets
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final, NoReturn
@@ -18,14 +18,18 @@ from awsbatch_operator import __version__
 from awsbatch_operator.aws.batch import AwsBatch
 from awsbatch_operator.aws.clients import SettingsError, connect, default_region
 from awsbatch_operator.config import Settings, flag
+from awsbatch_operator.engine.book import Book
 from awsbatch_operator.engine.engine import Engine
 from awsbatch_operator.engine.outside import Ports
 from awsbatch_operator.handlers.watch import Inbox, Watch, make_registry
 from awsbatch_operator.kube import credentials
-from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError
+from awsbatch_operator.kube.access import AccessRules
+from awsbatch_operator.kube.batchjobs import BatchJobs
 from awsbatch_operator.kube.client import KubeClient
 from awsbatch_operator.kube.events import EventPoster
 from awsbatch_operator.kube.lease import Elector, LeaseError
+from awsbatch_operator.kube.policies import PolicyStatuses
+from awsbatch_operator.kube.preflight import PreflightError
 from awsbatch_operator.observability import http
 from awsbatch_operator.observability.metrics import Metrics
 
@@ -49,20 +53,23 @@ async def serve(settings: Settings) -> int:
     region = await _region(settings)
     async with AsyncExitStack() as parts:
         metrics = Metrics()
-        fence = _Fence()
-        batch = await parts.enter_async_context(_batch(settings, metrics, fence))
+        fence, book = _Fence(), Book(settings.access_policy, region, asyncio.get_running_loop().time)
+        batch = await parts.enter_async_context(_batch(settings, metrics, fence, book))
         # A tenth of a second that passes while the Kubernetes API is asked; beside a first list it would be three.
         preparing = asyncio.create_task(batch.prepare(region))
         parts.callback(preparing.cancel)
         client = await parts.enter_async_context(KubeClient())
         events = await parts.enter_async_context(EventPoster(client, platform.node()))
         objects = BatchJobs(client, events, settings.namespace)
+        ports = Ports(batch, objects, metrics, acting=fence)
+        engine = Engine(ports, region=region, cadence=settings.cadence(), book=book)
+        statuses = PolicyStatuses(client, engine.standings, lambda: engine.leading and fence())
+        rules = AccessRules(client, book, statuses, settings.access_policy)
         try:
-            await objects.preflight()
+            await asyncio.gather(objects.preflight(), rules.preflight())
         except PreflightError as error:
             raise StartError(str(error)) from error
         elector = fence.elector = await _elector(client, settings) if settings.leader_elect else None
-        engine = Engine(Ports(batch, objects, metrics, acting=fence), region=region, cadence=settings.cadence())
         metrics.ask(engine.store.census, engine.depths)
         app = http.make_app(metrics.registry, *checks(engine))
         try:
@@ -71,7 +78,7 @@ async def serve(settings: Settings) -> int:
             raise StartError(str(error)) from error
         await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)
         log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
-        return await _work(engine, elector, metrics, settings)
+        return await _work(engine, elector, metrics, settings, partial(_follow, rules, statuses))
 
 
 async def _region(settings: Settings) -> str:
@@ -106,7 +113,9 @@ class _Fence:
 
 
 @asynccontextmanager
-async def _batch(settings: Settings, metrics: Metrics, acting: Callable[[], bool]) -> AsyncIterator[AwsBatch]:
+async def _batch(
+    settings: Settings, metrics: Metrics, acting: Callable[[], bool], book: Book
+) -> AsyncIterator[AwsBatch]:
     batch = AwsBatch(
         telemetry=metrics,
         describe_rate=settings.describe_rate,
@@ -119,15 +128,23 @@ async def _batch(settings: Settings, metrics: Metrics, acting: Callable[[], bool
         await batch.close(within=1.0)
 
 
-async def _work(engine: Engine, elector: Elector | None, metrics: Metrics, settings: Settings) -> int:
+async def _work(
+    engine: Engine, elector: Elector | None, metrics: Metrics, settings: Settings, rules: Callable[[], Awaitable[None]]
+) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _resolve, stop)
     watch = Watch(make_registry(credentials.load, Inbox(loop, engine)), settings.namespace)
     engine_ends, lag = asyncio.ensure_future(engine.run()), asyncio.ensure_future(metrics.sample_loop_lag())
+    rules_end = asyncio.ensure_future(rules())
     watch_ends, election = watch.start(), asyncio.ensure_future(_elect(elector, engine))
-    parts = {engine_ends: "the engine", watch_ends: "the watch", election: "the election"}
+    parts = {
+        engine_ends: "the engine",
+        watch_ends: "the watch",
+        rules_end: "the watch of access policies",
+        election: "the election",
+    }
     ended, _ = await asyncio.wait({*parts, stop}, return_when=asyncio.FIRST_COMPLETED)
     for part in ended & parts.keys():
         log.error("operator ends, since a part of it did", part=parts[part], exc_info=part.exception())
@@ -139,8 +156,16 @@ async def _work(engine: Engine, elector: Elector | None, metrics: Metrics, setti
     if elector is not None and finished:
         await elector.release()
     lag.cancel()
-    await asyncio.wait({engine_ends, watch_ends, lag}, timeout=1.0)
+    rules_end.cancel()
+    await asyncio.wait({engine_ends, watch_ends, rules_end, lag}, timeout=1.0)
     return 0 if ended == {stop} else 1
+
+
+async def _follow(rules: AccessRules, statuses: PolicyStatuses) -> None:
+    """Tell the engine what access policies say, and the policies where they stand."""
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(rules.run())
+        tasks.create_task(statuses.run())
 
 
 async def _elect(elector: Elector | None, engine: Engine) -> None:
@@ -150,6 +175,7 @@ async def _elect(elector: Elector | None, engine: Engine) -> None:
     else:
         # Who leads acts at once, on all that it knows: a replica that knows nothing yet is not fit to.
         await engine.sweep.synced.wait()
+        await engine.book.complete.wait()
         await elector.run(engine.lead, engine.follow)
 
 
@@ -174,7 +200,9 @@ def checks(engine: Engine) -> tuple[Mapping[str, http.Check], Mapping[str, http.
         blind = 0.0 if since is None else asyncio.get_running_loop().time() - since
         if blind > _BLIND_AFTER:
             return f"the objects can't be listed for {blind:.0f} s"
-        return None if engine.sweep.synced.is_set() else "the objects are not all known yet"
+        if not engine.sweep.synced.is_set():
+            return "the objects are not all known yet"
+        return None if engine.book.complete.is_set() else "the access policies are not known yet"
 
     def batch_answers() -> str | None:
         silent = engine.silent_for()

@@ -85,10 +85,16 @@ class Cluster:
         return cast("list[Body]", self._said(found)["items"])
 
     def serves(self) -> bool:
-        """Whether both kinds can be had: a new CRD, and each after a restart, takes a moment."""
+        """Whether BatchJobs can be had: a new CRD, and each after a restart, takes a moment."""
+        return self._serves(self.objects)
+
+    def serves_policies(self) -> bool:
+        """The same of BatchAccessPolicies."""
+        return self._serves(lambda: self._objects.list_cluster_custom_object(GROUP, VERSION, POLICY_PLURAL))
+
+    def _serves(self, ask: Callable[[], object]) -> bool:
         try:
-            self.objects()
-            self._objects.list_cluster_custom_object(GROUP, VERSION, POLICY_PLURAL)
+            ask()
         except (client.ApiException, HTTPError):
             return False
         return True

@@ -65,7 +65,7 @@ class World:
         """It refuses connections from the begin of the block until `seconds` later; it serves again at the end."""
         with self.control_plane.away(seconds):
             yield
-        wait_for(self.cluster.serves, timeout=30, what="the API server serves them again")
+        wait_for(self.cluster.serves, timeout=30, what="the API server serves BatchJobs again")
 
     def _build(self) -> None:
         self.directory = Path(self._ends.enter_context(tempfile.TemporaryDirectory(prefix="awsbatch-sandbox-")))
@@ -128,4 +128,5 @@ def establish(cluster: Cluster) -> None:
     crds = crd_files()
     cluster.kubectl("apply", *(f"--filename={crd}" for crd in crds))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{crd.stem}" for crd in crds))
-    wait_for(cluster.serves, timeout=30, what="the API server serves BatchJobs and BatchAccessPolicies")
+    wait_for(cluster.serves, timeout=30, what="the API server serves BatchJobs")
+    wait_for(cluster.serves_policies, timeout=30, what="the API server serves BatchAccessPolicies")

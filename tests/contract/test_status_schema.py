@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from awsbatch_operator.domain.access import Mark
 from awsbatch_operator.domain.job import Array, Job, Node
 from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
 from awsbatch_operator.kube import names
@@ -41,6 +42,8 @@ FULL = Status(
     ),
     termination=Termination("INC-4711", AT + 3, AT + 4, AT + 5, 2),
     conditions=(Condition("Ready", "True", "Terminated", "Ended.", AT // 1000 * 1000, 2),),
+    account_id="123456789012",
+    access=Mark("team-a", "d02cb8035764dea6"),
 )
 
 Path_ = tuple[str, ...]

@@ -19,6 +19,7 @@ class FakeBatch:
         self.jobs: dict[str, Job] = {}
         self.tags: dict[str, dict[str, str]] = {}
         self.accounts: dict[Place, str] = {}
+        self.troubles: dict[Place, Fault] = {}
         self.latency = latency
         self.looks: list[tuple[float, tuple[str, ...]]] = []
         self.terminations: list[tuple[float, str, str]] = []
@@ -61,6 +62,9 @@ class FakeBatch:
 
     def account(self, place: Place) -> str | None:
         return self.accounts.get(place)
+
+    def trouble(self, place: Place) -> Fault | None:
+        return self.troubles.get(place)
 
     def _look(self, job_id: str) -> Look:
         job = self.jobs.get(job_id)

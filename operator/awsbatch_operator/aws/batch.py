@@ -96,6 +96,9 @@ class AwsBatch:
     def account(self, place: Place) -> str | None:
         return place.role.split(":")[4] if place.role else None
 
+    def trouble(self, place: Place) -> Fault | None:
+        return None
+
     def stop(self) -> None:
         self._lane.stop()
 

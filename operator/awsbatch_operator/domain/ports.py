@@ -49,6 +49,10 @@ class Batch(Protocol):
         """The account that calls of the place reach, as far as it is known."""
         ...
 
+    def trouble(self, place: Place) -> Fault | None:
+        """Why the place's role could not be assumed the last time, in AWS's words; None: it could, or was not tried."""
+        ...
+
     def stop(self) -> None:
         """Send no more terminations: those that wait for their turn are answered at once. Calls under way go on."""
 

@@ -1,5 +1,6 @@
 """The book of rules: which policies there are, which labels namespaces have, and what is granted by them right now."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,6 +26,7 @@ class _Page:
     labels: Mapping[str, Labels] | None = None
     choices: dict[str, Choice] = field(default_factory=dict)
     grants: dict[tuple[str, str], Grant | Refusal] = field(default_factory=dict)
+    reach: dict[str, dict[str, Choice]] = field(default_factory=dict)
 
 
 class Book:
@@ -38,6 +40,8 @@ class Book:
         self.mode, self.region, self._clock = mode, region, clock
         self._page = _Page()
         self._blind_since: float | None = None
+        self.complete = asyncio.Event()
+        """Set once policies and namespaces have been listed."""
         self._changed: Callable[[Iterable[str] | None], None] = lambda _: None
 
     def on_change(self, changed: Callable[[Iterable[str] | None], None]) -> None:
@@ -67,14 +71,11 @@ class Book:
 
     def _turn(self, page: _Page, namespaces: Iterable[str] | None = None) -> None:
         self._page = page
+        if page.policies is not None and page.labels is not None:
+            self.complete.set()
         self._changed(namespaces)
 
     # -- what is asked ------------------------------------------------------------------------------------------------
-
-    @property
-    def known(self) -> bool:
-        """Whether policies and namespaces have been listed."""
-        return self._page.policies is not None and self._page.labels is not None
 
     @property
     def sees_nothing(self) -> bool:
@@ -92,13 +93,19 @@ class Book:
         granted = leave.grant
         return leave.holds(self.in_force(granted.namespace, granted.place.region), now) and not self.sees_nothing
 
-    def choices(self) -> Mapping[str, Choice]:
-        """What was chosen for each namespace that there is."""
-        page = self._page
-        return {name: self._chosen(page, name, labels) for name, labels in (page.labels or {}).items()}
-
     def policies(self) -> Mapping[str, Policy | Unreadable]:
         return self._page.policies or {}
+
+    def reach(self) -> Mapping[str, Mapping[str, Choice]]:
+        """By policy the namespaces that it selects, each with what was chosen there."""
+        page = self._page
+        if page.reach or not page.policies:
+            return page.reach
+        for namespace, labels in (page.labels or {}).items():
+            for name, policy in page.policies.items():
+                if policy.selector is not None and policy.selector.selects(labels):
+                    page.reach.setdefault(name, {})[namespace] = self._chosen(page, namespace, labels)
+        return page.reach
 
     def _granted(self, page: _Page, namespace: str, region: str) -> Grant | Refusal | None:
         if page.policies is None or page.labels is None:

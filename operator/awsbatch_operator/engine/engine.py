@@ -16,12 +16,14 @@ import structlog
 from awsbatch_operator.domain.access import Grant, Mode, Refusal
 from awsbatch_operator.domain.cadence import Cadence
 from awsbatch_operator.domain.job import JobKey
+from awsbatch_operator.domain.ports import PolicyStanding
 from awsbatch_operator.domain.record import Snapshot
 from awsbatch_operator.domain.verdict import Record
 from awsbatch_operator.engine.access import needs_parent
 from awsbatch_operator.engine.book import Book
 from awsbatch_operator.engine.decisions import Decisions
 from awsbatch_operator.engine.outside import Ports
+from awsbatch_operator.engine.standings import standings
 from awsbatch_operator.engine.store import Store, TrackedObject
 from awsbatch_operator.engine.sweep import Sweep
 from awsbatch_operator.engine.terminations import recall
@@ -135,6 +137,10 @@ class Engine:
     def depths(self) -> Mapping[str, Callable[[], int]]:
         """What counts those that wait, by lane. Not at each tick: of looks it walks over all that are due."""
         return {"status": self._writes.depth, "look": self._looks.depth}
+
+    def standings(self) -> Mapping[str, PolicyStanding]:
+        """What the statuses of the access policies shall say."""
+        return standings(self.book, self.store, self._ports.batch)
 
     async def _tick(self) -> None:
         while True:

@@ -9,7 +9,7 @@ from awsbatch_operator.domain.job import Millis
 from awsbatch_operator.domain.ports import Batch, Objects, Telemetry
 
 
-def _wall_clock() -> Millis:
+def wall_clock() -> Millis:
     return time.time_ns() // 1_000_000
 
 
@@ -24,6 +24,6 @@ class Ports:
     batch: Batch
     objects: Objects
     telemetry: Telemetry
-    now: Callable[[], Millis] = _wall_clock
+    now: Callable[[], Millis] = wall_clock
     jitter: Callable[[float, float], float] = random.uniform
     acting: Callable[[], bool] = _always

@@ -93,11 +93,12 @@ class Reflector:
         while True:
             params = {"limit": str(_PAGE)} | ({"continue": token} if token else {})
             _, page = await self._client.get(self._path, params, self._form[0])
-            items, metadata = page.get("items"), _metadata(page)
-            if not isinstance(items, list) or not metadata.get("resourceVersion"):
+            metadata = _metadata(page)
+            if "items" not in page or not metadata.get("resourceVersion"):
                 # Whatever that is, it is not the news that there is nothing.
                 raise ApiError(0, f"the Kubernetes API answers with something that is no list of {self._what}")
-            bodies |= {_name(item): item for item in items}
+            # Go writes some empty lists as null.
+            bodies |= {_name(item): item for item in page["items"] or ()}
             token = metadata.get("continue") or ""
             if not token:
                 break

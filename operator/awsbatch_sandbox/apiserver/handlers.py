@@ -13,7 +13,7 @@ from awsbatch_sandbox.apiserver.deletion import Deleter
 from awsbatch_sandbox.apiserver.objects import Objects
 from awsbatch_sandbox.apiserver.reading import Lister, encode, selection
 from awsbatch_sandbox.apiserver.resources import Catalog, Resource
-from awsbatch_sandbox.apiserver.routes import Target, decode, flag, media_type, negotiate, read_object
+from awsbatch_sandbox.apiserver.routes import Target, check_form, decode, flag, media_type, negotiate, read_object
 from awsbatch_sandbox.apiserver.storage import Body, Entry, dumps
 from awsbatch_sandbox.apiserver.watching import Watch
 
@@ -73,7 +73,9 @@ class Handlers:
             return await self._watch(request, resource, target)
         if request.method == "GET":
             matches = selection(resource, target.namespace, "", request.query)
-            return _json(self._lister.list(resource, matches, request.query, negotiate(request)))
+            form = negotiate(request)
+            check_form(form, resource.kind, listed=True)
+            return _json(self._lister.list(resource, matches, request.query, form))
         if request.method == "POST" and (target.namespace or not resource.namespaced):
             write = _write(request, target)
             entry = self._objects.create(resource, target.namespace, await read_object(request), write)
@@ -91,6 +93,7 @@ class Handlers:
             case "GET" if flag(request.query, "watch"):
                 return await self._watch(request, resource, target)
             case "GET":
+                check_form(negotiate(request), resource.kind, listed=False)
                 return self._object(request, resource, self._objects.find(resource, key), write)
             case "PUT":
                 sent = await read_object(request)
@@ -110,7 +113,10 @@ class Handlers:
 
     async def _watch(self, request: web.Request, resource: Resource, target: Target) -> web.StreamResponse:
         matches = selection(resource, target.namespace, target.name, request.query)
-        watch = Watch(self._objects.store, resource, matches, request.query, negotiate(request), now=self._now)
+        form = negotiate(request)
+        # Kubernetes says 200 to that, and nothing after it.
+        check_form(form, resource.kind, listed=False)
+        watch = Watch(self._objects.store, resource, matches, request.query, form, now=self._now)
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
         )

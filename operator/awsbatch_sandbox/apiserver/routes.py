@@ -49,10 +49,14 @@ def parse_path(path: str) -> Target | None:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A representation: `as_` is "", "Table" or "PartialObjectMetadata"; `embed` is a Table's includeObject."""
+    """A representation: `as_` is "", "Table" or "PartialObjectMetadata"; `embed` is a Table's includeObject.
+
+    `of_list` where the name of the form is that for lists.
+    """
 
     as_: str = ""
     embed: str = "Metadata"
+    of_list: bool = False
 
 
 def negotiate(request: web.Request) -> Form:
@@ -69,9 +73,18 @@ def negotiate(request: web.Request) -> Form:
             if wanted == "Table":
                 return Form("Table", request.query.get("includeObject") or "Metadata")
             if wanted in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
-                return Form("PartialObjectMetadata")
+                return Form("PartialObjectMetadata", of_list=wanted.endswith("List"))
     message = "only the following media types are accepted: application/json"
     raise ApiError(406, "NotAcceptable", message)
+
+
+def check_form(form: Form, kind: str, *, listed: bool) -> None:
+    """ApiError 406 for metadata that is asked for as one object of a list, or as a list of one object."""
+    if form.as_ != "PartialObjectMetadata" or form.of_list == listed:
+        return
+    asked = form.as_ + ("List" if form.of_list else "")
+    what = f"a list (*{kind}List)" if listed else f"not a list (*{kind})"
+    raise ApiError(406, "NotAcceptable", f"you requested {asked}, but the requested object is {what}")
 
 
 def parse_media(text: str) -> tuple[str, Mapping[str, str]]:

@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from awsbatch_operator import __version__
-from awsbatch_operator.kube.client import METADATA_LIST, ApiError, KubeClient
+from awsbatch_operator.kube.client import METADATA, METADATA_LIST, ApiError, KubeClient, Told
 from awsbatch_operator.kube.credentials import Access, NoClusterError
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
@@ -235,3 +235,150 @@ async def test_connections_are_kept_and_bounded() -> None:
 async def test_use_outside_of_its_context_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(RuntimeError, match="async with"):
         await KubeClient(lambda: Access("http://127.0.0.1:1")).get("/x")
+
+
+# -- watches ----------------------------------------------------------------------------------------------------------
+
+
+def streaming(*chunks: bytes, cut: bool = False, seen: list[web.Request] | None = None) -> Reply:
+    """Each chunk by itself; afterwards the stream ends as it should, or the connection is gone."""
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if seen is not None:
+            seen.append(request)
+        response = web.StreamResponse()
+        response.enable_chunked_encoding()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+            await asyncio.sleep(0)
+        if cut:
+            assert request.transport is not None
+            request.transport.abort()
+        return response
+
+    return reply
+
+
+def line(kind: str, body: object) -> bytes:
+    return json.dumps({"type": kind, "object": body}).encode() + b"\n"
+
+
+async def told(reply: Reply, *tokens: str, **options: Any) -> tuple[list[Told], ApiError | None]:
+    """What a watch told, and the error that it ended with."""
+    heard: list[Told] = []
+    server = await served(reply)
+    async with server, KubeClient(Logins(server, *(tokens or ("t",))), timeout=5) as client:
+        try:
+            async with client.watch("/x", {"resourceVersion": "7"}, METADATA, **options) as events:
+                async for event in events:
+                    heard.append(event)  # noqa: PERF401  what was told before an error counts
+        except ApiError as error:
+            return heard, error
+    return heard, None
+
+
+async def test_a_watch_gives_event_after_event_however_they_are_cut_into_chunks() -> None:
+    seen: list[web.Request] = []
+    text = line("ADDED", {"n": "é"}) + line("DELETED", {"n": 2}) + line("BOOKMARK", {"n": 3})
+    wanted = [Told("ADDED", {"n": "é"}), Told("DELETED", {"n": 2}), Told("BOOKMARK", {"n": 3})]
+    assert await told(streaming(text, seen=seen)) == (wanted, None)
+    assert await told(streaming(*(text[at : at + 1] for at in range(len(text))))) == (wanted, None)
+    (request,) = seen
+    assert (request.method, dict(request.query)) == ("GET", {"resourceVersion": "7", "watch": "1"})
+    assert (request.headers["Accept"], request.headers["Authorization"]) == (METADATA, "Bearer t")
+
+
+async def test_an_event_may_be_as_long_as_an_object_can_be() -> None:
+    body = {"text": "x" * 3_000_000}
+    assert await told(streaming(line("ADDED", body))) == ([Told("ADDED", body)], None)
+
+
+@pytest.mark.parametrize("chunks", [(), (line("ADDED", {}),), (line("ADDED", {}), b'{"type":')])
+async def test_a_watch_that_is_cut_is_an_error_after_what_it_told(chunks: tuple[bytes, ...]) -> None:
+    heard, error = await told(streaming(*chunks, cut=True))
+    assert heard == [Told("ADDED", {})][: len(chunks)]
+    assert error is not None
+    assert (error.status, error.transient) == (0, True)
+
+
+@pytest.mark.parametrize("end", [b'{"type":"ADDED","object":{}}', b"\n", b"[]\n", line("ADDED", None)])
+async def test_what_is_no_event_is_an_error(end: bytes) -> None:
+    heard, error = await told(streaming(line("ADDED", {}), end))
+    assert heard == [Told("ADDED", {})]
+    assert error is not None
+    assert error.status == 0
+
+
+async def test_an_error_in_the_stream_is_one_with_its_own_code() -> None:
+    status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+    heard, error = await told(streaming(line("ADDED", {}), line("ERROR", status)))
+    assert heard == [Told("ADDED", {})]
+    assert error is not None
+    assert (error.status, error.reason, error.message) == (410, "Expired", "too old resource version")
+
+
+@pytest.mark.parametrize("status", [403, 404, 410, 500])
+async def test_a_watch_that_is_not_granted_is_an_error(status: int) -> None:
+    heard, error = await told(replying(status, b'{"message": "no"}'))
+    assert heard == []
+    assert error is not None
+    assert (error.status, error.message) == (status, "no")
+
+
+async def test_a_watch_logs_in_anew_once_as_every_call_does() -> None:
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if request.headers["Authorization"] != "Bearer new":
+            return web.json_response({}, status=401)
+        return await streaming(line("ADDED", {}))(request)
+
+    assert await told(reply, "old", "new") == ([Told("ADDED", {})], None)
+    _, error = await told(replying(401), "old", "older")
+    assert error is not None
+    assert error.status == 401
+
+
+async def test_a_connection_that_says_nothing_is_given_up_on() -> None:
+    hanging = asyncio.Event()
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(line("ADDED", {}))
+        await hanging.wait()
+        return response
+
+    heard, error = await told(reply, silence=0.1)
+    hanging.set()
+    assert heard == [Told("ADDED", {})]
+    assert error is not None
+    assert error.message.endswith(r"gave no answer within 0.1 s")
+
+
+async def test_watches_leave_the_connections_of_calls_alone_and_end_with_their_block() -> None:
+    left = asyncio.Queue[None]()
+
+    async def reply(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(line("ADDED", {}))
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.put_nowait(None)
+        return response
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", reply)
+    server = TestServer(app, handler_cancellation=True)
+    await server.start_server()
+    async with server, KubeClient(Logins(server, "t"), connections=1, timeout=5) as client:
+        async with client.watch("/x", {}) as first, client.watch("/x", {}) as second:
+            assert [(await anext(events)).type for events in (first, second)] == ["ADDED", "ADDED"]
+            assert (await client.get("/x")).status == 200
+            assert left.empty()
+        async with asyncio.timeout(5):
+            await left.get()
+            await left.get()

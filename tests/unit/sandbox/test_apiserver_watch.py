@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from awsbatch_sandbox.apiserver.storage import Store
-from unit.sandbox.apiserver_client import METADATA, TABLE, WIDGETS, Client, running, widget
+from unit.sandbox.apiserver_client import METADATA_OF_ONE, TABLE, WIDGETS, Client, running, widget
 
 W = f"{WIDGETS}/w"
 
@@ -142,7 +142,7 @@ async def test_watches_can_ask_for_tables_and_for_metadata(api: Client) -> None:
     assert first["object"]["columnDefinitions"][0]["name"] == "Name"
     assert second["object"]["columnDefinitions"] is None
     assert second["object"]["rows"][0]["cells"][0] == "b"
-    async with api.watch("", **METADATA) as stream:
+    async with api.watch("", **METADATA_OF_ONE) as stream:
         assert (await stream.next())["object"]["kind"] == "PartialObjectMetadata"
 
 

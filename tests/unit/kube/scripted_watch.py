@@ -1,0 +1,96 @@
+"""A collection of the Kubernetes API on virtual time: lists and watches answer as the test has it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from awsbatch_operator.kube.client import JSON, Answer, ApiError, KubeClient, Told
+
+GONE = ApiError(410, "too old resource version", "Expired")
+AWAY = ApiError(0, "can't be reached")
+UNSERVED = ApiError(404, "HTTP 404: 404 page not found")
+
+
+class Collection(KubeClient):
+    """`objects` are listed; `tell` reaches the open watch. `refusals` are the answers to the next calls, in order.
+
+    While `trouble` is set every call gets it.
+    """
+
+    def __init__(self, page: int = 100) -> None:
+        super().__init__()
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.version = 1
+        self.page = page
+        self.trouble: ApiError | None = None
+        self.refusals: list[ApiError] = []
+        self.calls: list[tuple[float, str, dict[str, str]]] = []
+        self.silence = 0.0
+        self._told: asyncio.Queue[Told | ApiError | None] | None = None
+
+    def make(self, name: str, **spec: Any) -> dict[str, Any]:
+        """The object as it now is; nobody is told."""
+        self.version += 1
+        metadata = {"name": name, "resourceVersion": str(self.version), "generation": self.version}
+        self.objects[name] = {"metadata": metadata, "spec": spec}
+        return self.objects[name]
+
+    def tell(self, kind: str, body: dict[str, Any]) -> None:
+        assert self._told is not None, "no watch is open"
+        self._told.put_nowait(Told(kind, body))
+
+    def end(self, error: ApiError | None = None) -> None:
+        """The open watch ends, by itself or by an error."""
+        assert self._told is not None, "no watch is open"
+        self._told.put_nowait(error)
+
+    @property
+    def verbs(self) -> list[str]:
+        return [verb for _, verb, _ in self.calls]
+
+    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Answer:
+        del path, accept
+        self._called("list", params or {})
+        await asyncio.sleep(0.001)
+        start = int((params or {}).get("continue", 0))
+        items = [self.objects[name] for name in sorted(self.objects)]
+        metadata = {"resourceVersion": str(self.version)}
+        if start + self.page < len(items):
+            metadata["continue"] = str(start + self.page)
+        return Answer(200, {"metadata": metadata, "items": items[start : start + self.page]})
+
+    @asynccontextmanager
+    async def watch(
+        self, path: str, params: Mapping[str, str], accept: str = JSON, *, silence: float = 75.0
+    ) -> AsyncIterator[AsyncIterator[Told]]:
+        del path, accept
+        self.silence = silence
+        self._called("watch", params)
+        await asyncio.sleep(0.001)
+        told = self._told = asyncio.Queue()
+        try:
+            yield self._events(told, float(params["timeoutSeconds"]))
+        finally:
+            self._told = None
+
+    async def _events(self, told: asyncio.Queue[Told | ApiError | None], lasts: float) -> AsyncIterator[Told]:
+        end = asyncio.get_running_loop().time() + lasts
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    event = await told.get()
+            except TimeoutError:
+                return
+            if event is None:
+                return
+            if isinstance(event, ApiError):
+                raise event
+            yield event
+
+    def _called(self, verb: str, params: Mapping[str, str]) -> None:
+        self.calls.append((asyncio.get_running_loop().time(), verb, dict(params)))
+        if self.refusals:
+            raise self.refusals.pop(0)
+        if self.trouble is not None:
+            raise self.trouble
