@@ -23,9 +23,6 @@ from awsbatch_operator.domain.ports import Batch
 from awsbatch_operator.domain.verdict import EVERYTHING, Allowed
 from awsbatch_operator.engine.store import TrackedJob, TrackedObject
 
-COUNTS_FROM = 0.75
-"""The part of its wait after which a look counts for an object that must not learn of other objects' looks."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ruled:
@@ -34,6 +31,10 @@ class Ruled:
     access: Allowed | Refusal
     seen: Observation
     admission: Admission | None = None
+
+    @property
+    def veiled(self) -> bool:
+        return isinstance(self.access, Allowed) and self.access.absence is not None
 
 
 _NOTHING = Observation()
@@ -62,7 +63,7 @@ class Gate:
         admission = self._admission(granted, job)
         match admission:
             case Admitted():
-                tracked.veil = None
+                tracked.lift_veil()
                 return Ruled(Allowed(mark(granted), not_ended(admission)), job.seen, admission)
             case None | ParentNeeded() if tracked.record.status.access == mark(granted):
                 # Admitted by the very same rules before: the look that will tell is on its way.
@@ -82,7 +83,7 @@ class Gate:
         if self._mode is Mode.OPTIONAL or not isinstance(granted, Grant) or isinstance(granted.rules, EveryJob):
             return
         if tracked.record.status.job is not None or isinstance(self._admission(granted, job), Admitted):
-            tracked.veil = None
+            tracked.lift_veil()
             return
         veil = tracked.veil or _NOTHING
         if fault is not None:

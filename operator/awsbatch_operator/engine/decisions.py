@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 from awsbatch_operator.domain.access import Refusal
 from awsbatch_operator.domain.admission import Admission, MayEnd, MayNotEnd, MustLook, ParentNeeded, termination
@@ -14,13 +15,24 @@ from awsbatch_operator.domain.job import Absent, JobKey, Millis, Place
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.ports import Look, Sight
 from awsbatch_operator.domain.record import Phase, Status
-from awsbatch_operator.engine.access import COUNTS_FROM, Gate
+from awsbatch_operator.engine.access import Gate
 from awsbatch_operator.engine.book import Book
 from awsbatch_operator.engine.looks import Looks
 from awsbatch_operator.engine.outside import Ports
 from awsbatch_operator.engine.store import Store, TrackedJob, TrackedObject
 from awsbatch_operator.engine.terminations import Terminations
 from awsbatch_operator.engine.writes import Writes
+
+
+class _Decided(NamedTuple):
+    """When an object wants its job to be looked at, and after how long again if nothing changes.
+
+    `exact`: not a moment sooner or later, lest it tell of others' looks.
+    """
+
+    look_at: Millis | None
+    routine: Millis | None
+    exact: bool
 
 
 class Decisions:
@@ -104,21 +116,21 @@ class Decisions:
     def decide(self, job: TrackedJob) -> None:
         """Decide for every object that names the job; the soonest of their looks is the job's."""
         now = self._ports.now()
-        looks_at = [self._decide_one(tracked, job, now) for tracked in job.objects.values()]
-        wanted = [look_at for look_at, _ in looks_at if look_at is not None]
-        routines = [routine for _, routine in looks_at if routine is not None]
-        job.routine = min(routines) if routines and len(routines) == len(looks_at) and not job.parts else None
-        wanted += self._for_parts(job, now)
+        decided = [self._decide_one(tracked, job, now) for tracked in job.objects.values()]
+        wanted = [one.look_at for one in decided if one.look_at is not None] + self._for_parts(job, now)
+        routines = [one.routine for one in decided if one.routine is not None]
+        job.routine = min(routines) if routines and len(routines) == len(decided) and not job.parts else None
         if not wanted:
             self.looks.drop(job)
         elif not self.looks.under_way(job.key):
-            self.looks.set(job, max(min(wanted) - now, 0))
+            look_at = min(wanted)
+            exact = any(one.look_at == look_at and one.exact for one in decided)
+            self.looks.set(job, max(look_at - now, 0), exact=exact)
         above = self._store.jobs.get(job.above) if job.above is not None else None
         if above is not None and above.look_at is None and not self.looks.under_way(above.key):
             self.decide(above)
 
-    def _decide_one(self, tracked: TrackedObject, job: TrackedJob, now: Millis) -> tuple[Millis | None, Millis | None]:
-        """When this object wants its job to be looked at, and after how long again if nothing changes."""
+    def _decide_one(self, tracked: TrackedObject, job: TrackedJob, now: Millis) -> "_Decided":
         before = tracked.record.status
         ruled = self._gate.rule(tracked, job, now)
         if ruled.access != tracked.record.access:
@@ -130,9 +142,16 @@ class Decisions:
         elif look_at is not None and isinstance(ruled.admission, ParentNeeded):
             look_at = max(look_at, now + SECOND)
         self._take_over(tracked, before, decision, held=job.seen.calling)
-        if look_at is not None:
-            tracked.veil_due = now + int(COUNTS_FROM * max(look_at - now, 0))
-        return look_at, decision.routine
+        if look_at is not None and ruled.veiled:
+            look_at = self._behind_the_veil(tracked, look_at, now)
+        return _Decided(look_at, decision.routine, exact=ruled.veiled)
+
+    def _behind_the_veil(self, tracked: TrackedObject, look_at: Millis, now: Millis) -> Millis:
+        """When the next look counts for the object, whoever else has the same job looked at meanwhile."""
+        if look_at != tracked.veil_for:
+            wait = max(look_at - now, 0)
+            tracked.veil_for, tracked.veil_due = look_at, now + int(wait * self._ports.jitter(1.0, 1.1))
+        return tracked.veil_due
 
     def _end(self, job: TrackedJob, admission: Admission, decision: Decision, now: Millis) -> Millis | None:
         """Send the termination if what is known lets it be sent. When to look at the job."""

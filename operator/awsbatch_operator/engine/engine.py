@@ -123,7 +123,7 @@ class Engine:
             job.look_at = job.early_at = job.routine = None
             job.seen = type(job.seen)(request=job.seen.request)
         for tracked in self.store.objects.values():
-            tracked.veil, tracked.veil_due = None, 0
+            tracked.lift_veil()
 
     def _acting(self) -> bool:
         """Asked right before each call and write: a process that was frozen hears late that it leads no more."""
@@ -247,7 +247,7 @@ class Engine:
         else:
             self.store.bind(tracked, None)
         if tracked.key != before:
-            tracked.veil, tracked.veil_due = None, 0
+            tracked.lift_veil()
 
     def _recall(self, tracked: TrackedObject) -> None:
         job = self.store.job_of(tracked)

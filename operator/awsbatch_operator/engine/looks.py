@@ -51,11 +51,11 @@ class Looks:
         self._dispatchers: list[asyncio.Task[None]] = []
         self._stopped = asyncio.Event()
 
-    def set(self, job: TrackedJob, after: Millis) -> None:
-        """Look at the job after so long, give or take a tenth."""
+    def set(self, job: TrackedJob, after: Millis, *, exact: bool = False) -> None:
+        """Look at the job after so long, give or take a tenth unless `exact`."""
         # A look that confirms or retries must not come too early, or it would decide nothing and be one more.
         early = 0.9 if job.seen.fault is None and job.seen.refusal is None and not job.seen.absences else 1.0
-        wait = after / 1000 * self._jitter(early, 1.1)
+        wait = after / 1000 * (1.0 if exact else self._jitter(early, 1.1))
         at = asyncio.get_running_loop().time() + wait
         # After a restart every job is due at once: those that a termination waits for come first.
         urgent = wait == 0 and job.seen.job is None and job.asked

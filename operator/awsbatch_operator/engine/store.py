@@ -24,7 +24,8 @@ class TrackedObject:
     is when it was last heard of (seconds, monotonic), so that a list that began earlier can't call it gone.
 
     `grant` is what the policy in force grants (None: not known yet), `key` the job that it may be asked for (None: none
-    may). `veil` is what is known of a job that must look like none: looks that lack it, counted from `veil_due` on.
+    may). `veil` is what is known of a job that must look like none: looks that lack it. One counts from `veil_due` on,
+    which is drawn once for each look that was decided to be due at `veil_for`.
     """
 
     ref: ObjectRef
@@ -36,7 +37,11 @@ class TrackedObject:
     grant: Grant | Refusal | None = None
     scribbled: Shown | None = None
     veil: Observation | None = None
+    veil_for: Millis = 0
     veil_due: Millis = 0
+
+    def lift_veil(self) -> None:
+        self.veil, self.veil_for, self.veil_due = None, 0, 0
 
     @property
     def shows(self) -> Shown:
