@@ -113,9 +113,9 @@ def absent(*at: Millis, last: Observation | None = None) -> Observation:
 PLACE = Place(REGION)
 
 
-def leave_to_end(job_id: str, place: Place = PLACE) -> MayEnd:
-    """As where no policy is in force."""
-    admission = admit(Grant("team", place, None, EVERY_JOB, ALL_VERBS), Facts(job_id, None, None, NOW))
+def leave_to_end(job_id: str, place: Place = PLACE, namespace: str = "team") -> MayEnd:
+    """As where no policy says any rules."""
+    admission = admit(Grant(namespace, place, place.policy, EVERY_JOB, ALL_VERBS), Facts(job_id, None, None, NOW))
     assert isinstance(admission, Admitted)
     leave = termination(admission, NOW)
     assert isinstance(leave, MayEnd)

@@ -16,11 +16,12 @@ import structlog
 
 from awsbatch_operator import __version__
 from awsbatch_operator.aws.batch import AwsBatch
-from awsbatch_operator.aws.clients import SettingsError, connect, default_region
+from awsbatch_operator.aws.clients import SettingsError, default_region
+from awsbatch_operator.aws.sessions import Connector
 from awsbatch_operator.config import Settings, flag
 from awsbatch_operator.engine.book import Book
 from awsbatch_operator.engine.engine import Engine
-from awsbatch_operator.engine.outside import Ports
+from awsbatch_operator.engine.outside import Ports, wall_clock
 from awsbatch_operator.handlers.watch import Inbox, Watch, make_registry
 from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.access import AccessRules
@@ -116,11 +117,15 @@ class _Fence:
 async def _batch(
     settings: Settings, metrics: Metrics, acting: Callable[[], bool], book: Book
 ) -> AsyncIterator[AwsBatch]:
+    connector = Connector(acting=acting)
     batch = AwsBatch(
         telemetry=metrics,
         describe_rate=settings.describe_rate,
         terminate_rate=settings.terminate_rate,
-        connect=partial(connect, acting=acting),
+        cluster=settings.cluster_name,
+        holds=lambda leave: book.holds(leave, wall_clock()),
+        connect=connector,
+        identify=connector.account,
     )
     try:
         yield batch

@@ -106,9 +106,11 @@ class OperatorProcess:
 
 
 def sandbox_aws(batch_url: str) -> dict[str, str]:
-    """The variables that lead every AWS client to the simulated Batch."""
+    """The variables that lead every AWS client to the simulated Batch, and to no other AWS."""
     return {
         "AWS_ENDPOINT_URL_BATCH": batch_url,
+        # It knows who calls. Where roles are to be assumed, a whole STS stands in its place.
+        "AWS_ENDPOINT_URL_STS": batch_url,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": "sandbox",

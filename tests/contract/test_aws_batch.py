@@ -14,8 +14,8 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from awsbatch_operator import __version__
 from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.clients import CONFIG, MakeClient, connect
 from awsbatch_operator.aws.payload import job_of
+from awsbatch_operator.aws.sessions import CONFIG, Connector
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Array, Job, Node, Place
 from awsbatch_operator.domain.ports import Sight
@@ -61,9 +61,8 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @cache
-def session() -> MakeClient:
-    """One for all tests: it takes the service model, which is long to read, from memory."""
-    return connect(ONE_ATTEMPT)
+def connector() -> Connector:
+    return Connector(ONE_ATTEMPT)
 
 
 @pytest.fixture
@@ -71,9 +70,10 @@ async def world(_credentials: None, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     simulator = BatchSimulator()
     async with serve(simulator) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
         telemetry = FakeTelemetry()
 
-        batch = AwsBatch(telemetry=telemetry, describe_rate=1000, terminate_rate=1000, connect=session)
+        batch = AwsBatch(telemetry=telemetry, describe_rate=1000, terminate_rate=1000, connect=connector())
         yield World(simulator, batch, telemetry)
         await batch.close()
 
@@ -156,8 +156,8 @@ async def test_an_empty_answer_to_a_single_termination_is_its_normal_one(world: 
 async def test_a_request_whose_lease_runs_out_while_it_connects_does_not_arrive(world: World) -> None:
     job_id = world.simulator.seed()
     permits = iter([True])
-    replica = connect(ONE_ATTEMPT, acting=lambda: next(permits, False))
-    batch = AwsBatch(telemetry=world.telemetry, connect=lambda: replica)
+    replica = Connector(ONE_ATTEMPT, acting=lambda: next(permits, False))
+    batch = AwsBatch(telemetry=world.telemetry, connect=replica)
     fault = await batch.terminate(leave_to_end(job_id), "why")
     await batch.close()
     assert fault is not None
@@ -277,7 +277,7 @@ async def test_no_secret_leaves_by_value_or_by_log(
 
 async def test_the_simulated_batch_does_show_secrets_to_who_asks(world: World) -> None:
     job_id = world.simulator.seed(**HIDDEN)
-    client: Any = session()(HERE)
+    client: Any = connector()()(HERE)
     assert SECRET in repr(await asyncio.to_thread(client.describe_jobs, jobs=[job_id]))
     client.close()
 
@@ -291,7 +291,7 @@ async def test_botocore_may_not_log_signed_requests(world: World, caplog: pytest
 
 @pytest.mark.usefixtures("_credentials")
 def test_clients_are_set_up_as_designed() -> None:
-    client: Any = connect()(HERE)
+    client: Any = Connector()()(HERE)
     config = client.meta.config
     assert (config.connect_timeout, config.read_timeout, config.tcp_keepalive) == (3, 10, True)
     assert config.retries == {"mode": "standard", "total_max_attempts": 3}

@@ -47,6 +47,7 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     simulator, telemetry = BatchSimulator(), FakeTelemetry()
     async with serve(simulator) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
         batch = AwsBatch(telemetry=telemetry, describe_rate=1000, terminate_rate=1000)
         yield World(simulator, batch, telemetry, simulator.seed())
         await batch.close()

@@ -14,7 +14,7 @@ from botocore.config import Config
 from structlog.testing import capture_logs
 
 from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.clients import CONFIG, connect
+from awsbatch_operator.aws.sessions import CONFIG, Connector
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.ports import Sight
@@ -49,7 +49,8 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", f"http://127.0.0.1:{runner.addresses[0][1]}")
+    for service in ("BATCH", "STS"):
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", f"http://127.0.0.1:{runner.addresses[0][1]}")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "sandbox")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -59,7 +60,7 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def batch(server: Server) -> AsyncIterator[AwsBatch]:
-    batch = AwsBatch(telemetry=FakeTelemetry(), connect=lambda: connect(CONFIGURED))
+    batch = AwsBatch(telemetry=FakeTelemetry(), connect=Connector(CONFIGURED))
     yield batch
     await batch.close()
 

@@ -60,6 +60,7 @@ async def batch_on_the_wire(monkeypatch: pytest.MonkeyPatch, **settings: Any) ->
     simulator = BatchSimulator(**settings)
     async with serve(simulator) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", url)
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
         batch = AwsBatch(telemetry=FakeTelemetry(), describe_rate=1000, terminate_rate=1000)
         yield simulator, batch
         await batch.close()
@@ -95,7 +96,7 @@ def read_in_the_code() -> tuple[set[str], set[str]]:
 
 async def test_the_calls_on_the_wire_and_in_the_code_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     called, services = read_in_the_code()
-    assert services == {"batch"}
+    assert services == {"batch", "sts"}
     assert await seen_on_the_wire(monkeypatch) == called == BATCH_OPERATIONS
     offered = {name for name, _ in inspect.getmembers(BatchClient, inspect.isfunction) if not name.startswith("_")}
     assert offered - {"close"} == {xform_name(operation) for operation in called}

@@ -15,6 +15,7 @@ import yaml
 from awsbatch_operator.aws.errors import _RULES
 from awsbatch_operator.domain.conditions import REASONS_OF_STALLED
 from awsbatch_operator.domain.errors import Fate
+from awsbatch_operator.domain.ports import Whose
 from awsbatch_operator.domain.record import Phase, Standing
 from awsbatch_operator.engine.writes import _RESULTS
 from awsbatch_operator.observability.metrics import Metrics
@@ -50,8 +51,8 @@ def metrics() -> Metrics:
     """Every metric with every label."""
     metrics = Metrics()
     metrics.ask(lambda: {Standing("team", "eu-west-1", Phase.TERMINATING, "TerminationStuck"): 1}, {"look": lambda: 0})
-    metrics.aws_request("DescribeJobs", "OK", 0.1)
-    metrics.looked("eu-west-1", 0)
+    metrics.aws_request("DescribeJobs", "OK", 0.1, Whose("", "eu-west-1", ""))
+    metrics.looked(0, Whose("", "eu-west-1", ""))
     metrics.queue_depth("terminate", 0)
     return metrics
 

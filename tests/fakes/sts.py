@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from awsbatch_sandbox.sts.query import NAMESPACE, Form, Reply
+from awsbatch_sandbox.batch.identity import NAMESPACE
+from awsbatch_sandbox.sts.query import Form, Reply
 
 
 @dataclass

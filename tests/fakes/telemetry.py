@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from awsbatch_operator.domain.ports import Whose
+
 
 class FakeTelemetry:
     """Implements `domain.ports.Telemetry`."""
@@ -10,16 +12,19 @@ class FakeTelemetry:
         self.requests: list[tuple[str, str]] = []
         self.describe_sizes: list[int] = []
         self.terminate_sizes: list[int] = []
+        self.whose: list[Whose] = []
         self.looks: list[tuple[str, float]] = []
+        self.looked_at: dict[Whose, float] = {}
         self.accepted: list[float] = []
         self.completed: list[float] = []
         self.writes: Counter[str] = Counter()
         self.leads = False
         self.depths: dict[str, int] = {}
 
-    def aws_request(self, operation: str, code: str, seconds: float) -> None:
+    def aws_request(self, operation: str, code: str, seconds: float, whose: Whose) -> None:
         assert seconds >= 0
         self.requests.append((operation, code))
+        self.whose.append(whose)
 
     def describe_batch(self, size: int) -> None:
         self.describe_sizes.append(size)
@@ -27,8 +32,12 @@ class FakeTelemetry:
     def terminate_batch(self, size: int) -> None:
         self.terminate_sizes.append(size)
 
-    def looked(self, region: str, at: float) -> None:
-        self.looks.append((region, at))
+    def looked(self, at: float, whose: Whose) -> None:
+        self.looks.append((whose.region, at))
+        self.looked_at[whose] = at
+
+    def unused(self, whose: Whose) -> None:
+        self.looked_at.pop(whose, None)
 
     def termination_accepted(self, seconds: float) -> None:
         self.accepted.append(seconds)

@@ -6,7 +6,7 @@ from the gateway in front of it. Hence codes and HTTP statuses are matched, neve
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -33,6 +33,22 @@ class NotActingError(sdk.BotoCoreError):
     """Raised in place of a request that this replica may not send any more."""
 
     fmt = "this replica does not hold the Lease any more: the request was not sent"
+
+
+class LapsedError(sdk.BotoCoreError):
+    """Raised in place of a request that rests on a leave which holds no more."""
+
+    fmt = "the access policy in force does not allow it any more, or the last look is too old: the request was not sent"
+
+
+class NotAssumedError(sdk.BotoCoreError):
+    """A policy's role could not be assumed. `fault` tells why, in AWS's words: for the policy's status alone."""
+
+    fmt = "the role could not be assumed: {message}"
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(message=fault.message)
+        self.fault = fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +112,7 @@ _SDK_FATES: Final[Mapping[type[Exception], Fate]] = {
     ResponseParserError: Fate.UNAVAILABLE,
     sdk.IncompleteReadError: Fate.UNAVAILABLE,
     NotActingError: Fate.UNAVAILABLE,
+    LapsedError: Fate.LAPSED,
     sdk.ParamValidationError: Fate.REJECTED,
 }
 """By class, its bases included. Whatever else the SDK raises, it raises before it calls: credentials it cannot get, a
@@ -107,6 +124,9 @@ _NO_OPERATION: Final = frozenset(
         "MissingAuthenticationTokenException",  # how API Gateway says that it has no such route
     }
 )
+
+_NOT_OURS: Final = frozenset({"RegionDisabledException", "OptInRequired"})
+"""What STS says of the role's account, though it sounds like the caller's."""
 
 _REMEDIES: Final = {
     "NoCredentialsError": "give the operator a role (IRSA, EKS Pod Identity) or AWS_ACCESS_KEY_ID",
@@ -135,6 +155,11 @@ def fault_of(error: Exception) -> Fault:
     """The fate of one of AWS_ERRORS."""
     if isinstance(error, sdk.ClientError):
         return _of_reply(error)
+    if isinstance(error, NotAssumedError):
+        return error.fault
+    if isinstance(error, sdk.HTTPClientError) and isinstance(error.kwargs.get("error"), LapsedError):
+        # Raised with the last byte: what it passes on its way makes it an error of the connection.
+        return fault_of(error.kwargs["error"])
     code = type(error).__name__
     fate = next((fate for kind, fate in _SDK_FATES.items() if isinstance(error, kind)), Fate.CREDENTIALS)
     if isinstance(error, sdk.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
@@ -155,12 +180,27 @@ def lacks_operation(fault: Fault) -> bool:
     return fault.code in _NO_OPERATION
 
 
-def _of_reply(error: sdk.ClientError) -> Fault:
+def fault_of_assuming(error: Exception) -> Fault:
+    """Why the operator, whose own credentials were found, may not assume a role.
+
+    CREDENTIALS where AWS does not take those; DENIED for all that only the role's owner, or the policy's, can mend.
+    """
+    fault = _of_words(error) if isinstance(error, sdk.ClientError) else fault_of(error)
+    if fault.fate is Fate.REJECTED or fault.code in _NOT_OURS:
+        return replace(fault, fate=Fate.DENIED)
+    return fault
+
+
+def _of_words(error: sdk.ClientError) -> Fault:
     response: Mapping[str, Any] = error.response
     reply = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code, message = (str(reply.get(key) or "") for key in ("Code", "Message"))
-    fault = fault_of_code(code or str(status), status, message)
+    return fault_of_code(code or str(status), status, message)
+
+
+def _of_reply(error: sdk.ClientError) -> Fault:
+    fault = _of_words(error)
     if error.operation_name not in BATCH_OPERATIONS and not fault.fate.passes:
         # Refused by STS or SSO on the way to credentials: the right to call Batch was not even asked for.
         return Fault(Fate.CREDENTIALS, f"{error.operation_name}: {fault.message}", fault.code)

@@ -1,6 +1,7 @@
 """JobDetail to Job. Total: whatever stands in the body, nothing raises, and only what is named here is read."""
 
 import math
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
@@ -31,32 +32,58 @@ UNREADABLE: Final = Fault(
     Fate.UNAVAILABLE, "DescribeJobs answered with an entry that names no job, perhaps this one", "UnreadableAnswer"
 )
 
+FOREIGN: Final = Fault(
+    Fate.UNAVAILABLE, "DescribeJobs answered with a job of another account or region than was asked", "ForeignAnswer"
+)
+
+MOST_TAGS: Final = 200
+"""Tags of a job that are read. Batch takes 50; who has more has none that can be read, which admits nothing."""
+
+_ARN: Final = re.compile(r"arn:[a-z-]+:batch:([a-z0-9-]+):([0-9]{12}):")
+
 _NOTHING: Final[Mapping[str, Any]] = {}
 
 
-def looks_of(answer: Mapping[str, Any], job_ids: Sequence[str]) -> Mapping[str, Look] | Fault:
-    """DescribeJobs' answer, one look for each id that was asked for, matched by id: the order is not kept."""
+def looks_of(
+    answer: Mapping[str, Any], job_ids: Sequence[str], region: str, account: str | None = None
+) -> Mapping[str, Look] | Fault:
+    """DescribeJobs' answer, one look for each id that was asked for, matched by id: the order is not kept.
+
+    `region` and `account` (None: any) are those that were asked.
+    """
     details = answer.get("jobs")
     if not isinstance(details, list):
         # botocore makes `{}` of an empty or cut body. It must never pass for "no such job".
         return NO_JOBS
-    jobs: dict[str, Sight] = {}
+    jobs: dict[str, Look] = {}
     unreadable = False
     for detail in details:
         job_id = _map(detail).get("jobId")
         if isinstance(job_id, str):
-            jobs[job_id] = Sight(job_of(detail), tags_of(detail))
+            job = job_of(detail)
+            jobs[job_id] = FOREIGN if _is_foreign(job.arn, region, account) else Sight(job, tags_of(detail))
         else:
             unreadable = True
     missing = UNREADABLE if unreadable else ABSENT
     return {job_id: jobs.get(job_id, missing) for job_id in job_ids}
 
 
+def _is_foreign(arn: str | None, region: str, account: str | None) -> bool:
+    """An ARN that says nothing says nothing against the job: it was asked for with the right credentials."""
+    found = _ARN.match(arn or "")
+    return found is not None and (found[1] != region or account not in (None, found[2]))
+
+
 def tags_of(detail: Mapping[str, Any]) -> Mapping[str, str] | None:
     """A job's tags; none where none are mentioned, None where they can't be read."""
-    tags = detail.get("tags") or {}
-    if not isinstance(tags, dict) or not all(isinstance(part, str) for tag in tags.items() for part in tag):
+    tags = detail.get("tags")
+    if tags is None:
+        return {}
+    if not isinstance(tags, dict) or len(tags) > MOST_TAGS:
         return None
+    if not all(isinstance(part, str) and len(part) <= MOST_TEXT for tag in tags.items() for part in tag):
+        return None
+    # Most jobs share a few of them, and keys always.
     return {sys.intern(key): sys.intern(value) for key, value in tags.items()}
 
 

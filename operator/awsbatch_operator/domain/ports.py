@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.conditions import Claim
@@ -145,13 +145,28 @@ class ListError(Exception):
     """The list of objects could not be read to its end; nothing may be concluded from what it lacks."""
 
 
+class Whose(NamedTuple):
+    """Labels of figures about calls: account (empty while unknown), region, and the role's name (empty: none)."""
+
+    account: str
+    region: str
+    role: str
+
+    def told(self) -> dict[str, str]:
+        """For a line of the log: what is known of it."""
+        return {name: value for name, value in self._asdict().items() if value}
+
+
 class Telemetry(Protocol):
     """Where figures go. `lane` is one that a room of AWS keeps; `code` AWS's error code or OK."""
 
-    def aws_request(self, operation: str, code: str, seconds: float) -> None: ...
+    def aws_request(self, operation: str, code: str, seconds: float, whose: Whose) -> None: ...
     def describe_batch(self, size: int) -> None: ...
     def terminate_batch(self, size: int) -> None: ...
-    def looked(self, region: str, at: float) -> None: ...
+    def looked(self, at: float, whose: Whose) -> None: ...
+    def unused(self, whose: Whose) -> None:
+        """Nobody looks there any more: when that was done last is no figure of interest."""
+
     def termination_accepted(self, seconds: float) -> None: ...
     def termination_completed(self, seconds: float) -> None: ...
     def status_write(self, result: str) -> None: ...

@@ -4,6 +4,7 @@ import asyncio
 import platform
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
@@ -14,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
 from awsbatch_operator.domain.job import account_of
+from awsbatch_operator.domain.ports import Whose
 from awsbatch_operator.domain.record import LIVE_PHASES, Phase, Standing
 
 Census = Callable[[], Mapping[Standing, int]]
@@ -39,8 +41,10 @@ class Metrics:
         GCCollector(registry=self.registry)
         build = Info("build", "Versions of the operator and of Python.", namespace=_PREFIX, registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
-        self._requests = self._counter("aws_requests", "Calls to AWS.", "operation", "code")
-        self._seconds = self._histogram("aws_request_seconds", "Length of a call to AWS.", _CALL_SECONDS, "operation")
+        self._requests = self._counter("aws_requests", "Calls to AWS.", "operation", "code", *Whose._fields)
+        self._seconds = self._histogram(
+            "aws_request_seconds", "Length of a call to AWS.", _CALL_SECONDS, "operation", *Whose._fields
+        )
         self._describe_batch = self._histogram("describe_batch_size", "Jobs in a DescribeJobs call.", _sizes(100))
         self._terminate_batch = self._histogram("terminate_batch_size", "Jobs in a TerminateJobs call.", _sizes(50))
         self._request_seconds = self._histogram(
@@ -54,7 +58,9 @@ class Metrics:
             # From 0 on: a failure that is the first of its kind would be no increase to Prometheus.
             self._writes.labels(result)
         self._looked = self._gauge(
-            "last_successful_look_timestamp_seconds", "When AWS Batch last answered in full, Unix time.", "region"
+            "last_successful_look_timestamp_seconds",
+            "When AWS Batch last answered in full, Unix time.",
+            *Whose._fields,
         )
         self._leader = self._gauge("leader", "1 while this replica acts, else 0.")
         self._queue = self._gauge("queue_depth", "What waits in a lane: look, terminate or status.", "lane")
@@ -75,9 +81,9 @@ class Metrics:
         for lane, depth in depths.items():
             self._queue.labels(lane).set_function(depth)
 
-    def aws_request(self, operation: str, code: str, seconds: float) -> None:
-        self._requests.labels(operation, code).inc()
-        self._seconds.labels(operation).observe(seconds)
+    def aws_request(self, operation: str, code: str, seconds: float, whose: Whose) -> None:
+        self._requests.labels(operation, code, *whose).inc()
+        self._seconds.labels(operation, *whose).observe(seconds)
 
     def describe_batch(self, size: int) -> None:
         self._describe_batch.observe(size)
@@ -85,8 +91,13 @@ class Metrics:
     def terminate_batch(self, size: int) -> None:
         self._terminate_batch.observe(size)
 
-    def looked(self, region: str, at: float) -> None:
-        self._looked.labels(region).set(at)
+    def looked(self, at: float, whose: Whose) -> None:
+        self._looked.labels(*whose).set(at)
+
+    def unused(self, whose: Whose) -> None:
+        # It would tell of silence for ever. Counters may stay: they count nothing more.
+        with suppress(KeyError):
+            self._looked.remove(*whose)
 
     def termination_accepted(self, seconds: float) -> None:
         self._request_seconds.observe(seconds)

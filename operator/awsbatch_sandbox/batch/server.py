@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from awsbatch_sandbox.batch import control
+from awsbatch_sandbox.batch import control, identity
 from awsbatch_sandbox.batch.gateway import Gateway
 from awsbatch_sandbox.batch.replies import Reply
 from awsbatch_sandbox.batch.signature import SignedRequest
@@ -42,6 +42,7 @@ def application(simulator: BatchSimulator) -> web.Application:
         app.router.add_post(path, _wire(simulator.gateway, operation))
     for method, operation in TAGS.items():
         app.router.add_route(method, "/v1/tags/{arn:.+}", _wire(simulator.gateway, operation))
+    app.router.add_post("/", _who_am_i(simulator))
     control.add_routes(app.router, simulator, control.VERBS)
     return app
 
@@ -77,6 +78,13 @@ def _wire(gateway: Gateway, operation: str) -> Handler:
         if reply.status == 0:
             return _cut(request)
         return _response(reply)
+
+    return handle
+
+
+def _who_am_i(simulator: BatchSimulator) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        return identity.answer(simulator.identity, await signed_request(request))
 
     return handle
 

@@ -12,6 +12,7 @@ from awsbatch_sandbox.batch.clock import Clock
 from awsbatch_sandbox.batch.credentials import Credentials
 from awsbatch_sandbox.batch.faults import Fault, Faults
 from awsbatch_sandbox.batch.gateway import Gateway
+from awsbatch_sandbox.batch.identity import SKEW_MINUTES as STS_SKEW_MINUTES
 from awsbatch_sandbox.batch.jobs import ENDED_BY_ITSELF, Job
 from awsbatch_sandbox.batch.lifecycle import Lifecycle, Outcome
 from awsbatch_sandbox.batch.limits import Limits
@@ -29,9 +30,9 @@ SKEW_MINUTES: Final = 5
 class BatchSimulator:
     """Jobs of any number of accounts and regions. Times are epoch milliseconds, durations seconds.
 
-    `gateway` takes the wire calls, `credentials` tell who sent them. `now` gives epoch seconds; `advance` moves the
-    jobs' time ahead of it. The control verbs raise ValueError for a wrong argument and LookupError for a job that is
-    not there. Where they take an account and a region, None stands for any.
+    `gateway` takes the wire calls, `credentials` tell who sent them, `identity` verifies who asks STS for his name.
+    `now` gives epoch seconds; `advance` moves the jobs' time ahead of it. The verbs raise ValueError for a wrong
+    argument and LookupError for a job that is not there. Where they take an account and a region, None stands for any.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time, shuffle_seed: int = 0, **settings: Any) -> None:
@@ -43,6 +44,7 @@ class BatchSimulator:
         self._recorder = Recorder()
         self.credentials = Credentials(lambda: self._lifecycle.settings)
         verifier = Verifier("batch", self.credentials, clock=self.aws_time, minutes=SKEW_MINUTES, serves=self._serves)
+        self.identity = Verifier("sts", self.credentials, clock=self.aws_time, minutes=STS_SKEW_MINUTES, serves=bool)
         self.gateway = Gateway(
             clock=self._clock,
             verifier=verifier,

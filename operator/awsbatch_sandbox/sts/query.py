@@ -2,20 +2,19 @@
 
 import itertools
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
 from urllib.parse import parse_qsl
-from xml.sax.saxutils import escape
 
 import botocore.session
 from botocore.model import OperationModel, Shape, StructureShape
 from botocore.parsers import create_parser
 
-VERSION: Final = "2011-06-15"
-NAMESPACE: Final = f"https://sts.amazonaws.com/doc/{VERSION}/"
+from awsbatch_sandbox.batch.identity import error as refusal
+from awsbatch_sandbox.batch.identity import identity as named
+
 ASSUME_ROLE: Final = "AssumeRole"
 
 Form = Mapping[str, str]
@@ -117,24 +116,8 @@ def granted(body: bytes) -> dict[str, Any]:
 
 def identity(account: str, arn: str) -> Reply:
     """GetCallerIdentity's answer."""
-    name = arn.rpartition("/")[2]
-    user_id = f"AROASANDBOX:{name}" if ":assumed-role/" in arn else "AIDASANDBOX"
-    facts = {"Arn": arn, "UserId": user_id, "Account": account}
-    inner = "".join(f"<{name}>{escape(value)}</{name}>" for name, value in facts.items())
-    return Reply(
-        200, _document("GetCallerIdentityResponse", f"<GetCallerIdentityResult>{inner}</GetCallerIdentityResult>")
-    )
+    return Reply(200, named(account, arn))
 
 
 def _error(status: int, code: str, message: str) -> Reply:
-    whose = "Sender" if status < 500 else "Receiver"
-    inner = f"<Type>{whose}</Type><Code>{code}</Code><Message>{escape(message)}</Message>"
-    request_id = f"<RequestId>{uuid.uuid4()}</RequestId>"
-    return Reply(
-        status, f'<ErrorResponse xmlns="{NAMESPACE}"><Error>{inner}</Error>{request_id}</ErrorResponse>'.encode(), code
-    )
-
-
-def _document(name: str, result: str) -> bytes:
-    metadata = f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>"
-    return f'<{name} xmlns="{NAMESPACE}">{result}{metadata}</{name}>'.encode()
+    return Reply(status, refusal(status, code, message), code)

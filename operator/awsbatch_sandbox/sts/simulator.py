@@ -1,22 +1,14 @@
 """STS with the verbs by which tests control it: moto gives out credentials; who gets them is said and recorded here."""
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from awsbatch_sandbox.batch.credentials import Caller, Credential, Credentials
-from awsbatch_sandbox.batch.signature import Problem, SignatureError, SignedRequest, Verifier
+from awsbatch_sandbox.batch.identity import CODES, SKEW_MINUTES, status_of
+from awsbatch_sandbox.batch.signature import SignatureError, SignedRequest, Verifier
 from awsbatch_sandbox.sts import query
 from awsbatch_sandbox.sts.query import Form, RefusedError, Reply
 from awsbatch_sandbox.sts.trust import HOUR, Trust, Trusts, account_of
-
-SKEW_MINUTES: Final = 15
-_CODES: Final = {
-    Problem.MISSING: "MissingAuthenticationToken",
-    Problem.INCOMPLETE: "IncompleteSignature",
-    Problem.UNKNOWN: "InvalidClientTokenId",
-    Problem.EXPIRED: "ExpiredToken",
-    Problem.INVALID: "SignatureDoesNotMatch",
-}
 
 
 class StsSimulator:
@@ -60,8 +52,7 @@ class StsSimulator:
             call |= {"account": caller.account, "region": region, "access_key": caller.access_key, "caller": caller.arn}
             reply = self._act(form, credential, caller, call)
         except SignatureError as wrong:
-            status = 400 if wrong.problem is Problem.INCOMPLETE else 403
-            reply = RefusedError(status, _CODES[wrong.problem], wrong.message).reply
+            reply = RefusedError(status_of(wrong.problem), CODES[wrong.problem], wrong.message).reply
         except RefusedError as refused:
             reply = refused.reply
         call |= {"http_status": reply.status, "error": reply.error}

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import InvalidEndpointConfigurationError
 
-from awsbatch_operator.aws.clients import RENEW_EVERY, Clients, SettingsError, connect, default_region, read_body
+from awsbatch_operator.aws.clients import RENEW_EVERY, Clients, SettingsError, default_region
+from awsbatch_operator.aws.sessions import Connector
+from awsbatch_operator.aws.wire import read_body
 from unit.aws.fake_client import FakeClient
 
 HERE = "eu-west-1"
@@ -113,7 +115,7 @@ def test_closing_closes_every_client() -> None:
 def test_an_endpoint_that_is_none_is_told_with_its_variable(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", endpoint)
     with pytest.raises(InvalidEndpointConfigurationError, match="AWS_ENDPOINT_URL_BATCH"):
-        connect()(HERE)
+        Connector()()(HERE)
 
 
 def test_the_region_is_none_when_nothing_says_it() -> None:
@@ -184,7 +186,7 @@ def test_the_sdk_never_logs_what_it_sends_and_stays_as_quiet_as_it_was(before: i
     was = log.level
     log.setLevel(before)
     try:
-        connect()
+        Connector()
         assert log.level == after
     finally:
         log.setLevel(was)

@@ -8,11 +8,22 @@ from typing import Any
 
 import pytest
 
-from awsbatch_operator.aws.payload import MOST_STATUSES, NO_JOBS, UNREADABLE, job_of, looks_of
+from awsbatch_operator.aws.payload import (
+    FOREIGN,
+    MOST_STATUSES,
+    MOST_TAGS,
+    MOST_TEXT,
+    NO_JOBS,
+    UNREADABLE,
+    job_of,
+    looks_of,
+    tags_of,
+)
 from awsbatch_operator.domain.job import ABSENT, Array, Job, Node
 from awsbatch_operator.domain.ports import Sight
 
 ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
+HERE = "eu-west-1"
 QUEUE = "arn:aws:batch:eu-west-1:123456789012:job-queue/main"
 SECRET = "hunter2"
 
@@ -276,29 +287,83 @@ def test_no_secret_of_any_kind_leaves_with_the_job() -> None:
     body = detail(**SECRETS)
     assert json.dumps(body).count(SECRET) > 20
     assert SECRET not in repr(job_of(body))
-    assert SECRET not in repr(looks_of({"jobs": [body]}, [ID]))
+    assert SECRET not in repr(looks_of({"jobs": [body]}, [ID], HERE))
 
 
 def test_answers_are_matched_by_id_whatever_their_order() -> None:
     ids = [f"{ID}:{index}" for index in range(5)]
     bodies = [detail(jobId=job_id, jobName=job_id) for job_id in reversed(ids)]
-    looks = looks_of({"jobs": bodies}, ids)
+    looks = looks_of({"jobs": bodies}, ids, HERE)
     assert looks == {job_id: Sight(replace(job(), name=job_id), {}) for job_id in ids}
 
 
 def test_only_a_full_answer_that_lacks_the_job_means_absent() -> None:
-    assert looks_of({"jobs": []}, [ID]) == {ID: ABSENT}
+    assert looks_of({"jobs": []}, [ID], HERE) == {ID: ABSENT}
 
 
 @pytest.mark.parametrize("answer", [{}, {"jobs": None}, {"jobs": {}}, {"jobs": "x"}, {"message": "cut"}])
 def test_an_answer_without_a_list_of_jobs_is_no_answer(answer: dict[str, Any]) -> None:
-    assert looks_of(answer, [ID]) == NO_JOBS
+    assert looks_of(answer, [ID], HERE) == NO_JOBS
 
 
 @pytest.mark.parametrize("entry", [None, 3, "x", [], {}, {"jobId": None}, {"jobId": 5, "status": "RUNNING"}])
 def test_an_unreadable_entry_may_be_the_job_that_seems_absent(entry: Any) -> None:
-    assert looks_of({"jobs": [entry, detail()]}, [ID, "other"]) == {ID: Sight(job(), {}), "other": UNREADABLE}
+    assert looks_of({"jobs": [entry, detail()]}, [ID, "other"], HERE) == {ID: Sight(job(), {}), "other": UNREADABLE}
 
 
 def test_jobs_that_nobody_asked_for_are_dropped() -> None:
-    assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID]) == {ID: Sight(job(), {})}
+    assert looks_of({"jobs": [detail(), detail(jobId="other")]}, [ID], HERE) == {ID: Sight(job(), {})}
+
+
+THEIRS = "222222222222"
+ARNS = [
+    (f"arn:aws:batch:eu-west-1:{THEIRS}:job/{ID}", THEIRS, False),
+    (f"arn:aws:batch:eu-west-1:{THEIRS}:job/{ID}", None, False),
+    (f"arn:aws:batch:eu-west-1:123456789012:job/{ID}", THEIRS, True),
+    (f"arn:aws:batch:us-east-1:{THEIRS}:job/{ID}", THEIRS, True),
+    (f"arn:aws:batch:us-east-1:{THEIRS}:job/{ID}", None, True),
+    (f"arn:aws-cn:batch:eu-west-1:{THEIRS}:job/{ID}", THEIRS, False),
+    ("nonsense", THEIRS, False),
+    (None, THEIRS, False),
+    ({"a": 1}, None, False),
+]
+
+
+@pytest.mark.parametrize(("arn", "account", "foreign"), ARNS)
+def test_a_job_of_another_account_or_region_is_no_answer(arn: Any, account: str | None, foreign: bool) -> None:
+    looks = looks_of({"jobs": [detail(jobArn=arn)]}, [ID], HERE, account)
+    assert (looks == {ID: FOREIGN}) is foreign
+
+
+TAGS: list[tuple[Any, Any]] = [
+    ({"team": "a"}, {"team": "a"}),
+    ({}, {}),
+    (None, {}),
+    ([], None),
+    ("", None),
+    (0, None),
+    ([["team", "a"]], None),
+    ({"team": None}, None),
+    ({"team": 1}, None),
+    ({"team": "a", "x": {"team": "a"}}, None),
+    ({"team": "x" * (MOST_TEXT + 1)}, None),
+    ({"k" * (MOST_TEXT + 1): "a"}, None),
+    ({f"k{n}": "" for n in range(MOST_TAGS + 1)}, None),
+    ({"team": "\ud83d"}, {"team": "\ud83d"}),
+]
+
+
+@pytest.mark.parametrize(("tags", "expected"), TAGS)
+def test_tags_are_a_map_of_texts_or_cannot_be_read(tags: Any, expected: Any) -> None:
+    assert tags_of({"tags": tags}) == expected
+
+
+def test_a_job_without_tags_has_none() -> None:
+    assert tags_of({}) == {}
+
+
+def test_jobs_share_what_their_tags_have_in_common() -> None:
+    one, other = (tags_of(json.loads('{"tags": {"the-team": "team-a-b"}}')) for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert [*map(id, one), *map(id, one.values())] == [*map(id, other), *map(id, other.values())]

@@ -12,6 +12,7 @@ from structlog.testing import capture_logs
 
 from awsbatch_operator.aws.batch import MOST_MALFORMED, AwsBatch
 from awsbatch_operator.aws.clients import THREADS
+from awsbatch_operator.domain.assumed import Session
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Job, Place
 from awsbatch_operator.domain.ports import Sight
@@ -49,7 +50,7 @@ class World:
             connect=self.connect,
         )
 
-    def connect(self) -> Callable[[str], FakeClient]:
+    def connect(self, _session: Session | None) -> Callable[[str], FakeClient]:
         self.connected += 1
         return self.make
 
@@ -110,7 +111,7 @@ async def test_what_cannot_be_prepared_is_told_by_the_first_call() -> None:
     def make(_region: str) -> FakeClient:
         raise NoCredentialsError
 
-    world.batch = AwsBatch(telemetry=world.telemetry, connect=lambda: make)
+    world.batch = AwsBatch(telemetry=world.telemetry, connect=lambda _session: make)
     await world.batch.prepare(HERE)
     look = (await world.batch.describe(Place(HERE), ["a"]))["a"]
     assert isinstance(look, Fault)
@@ -158,9 +159,9 @@ async def test_an_id_that_is_malformed_no_more_joins_the_others_again(world: Wor
 
 async def test_what_is_remembered_of_malformed_ids_is_bounded(world: World) -> None:
     for number in range(MOST_MALFORMED + 5):
-        world.batch._remember((HERE, f"bad-{number}"), malformed=True)
+        world.batch._remember((Place(HERE), f"bad-{number}"), malformed=True)
     assert len(world.batch._malformed) == MOST_MALFORMED
-    assert (HERE, "bad-0") not in world.batch._malformed
+    assert (Place(HERE), "bad-0") not in world.batch._malformed
 
 
 async def test_each_further_call_of_a_search_waits_for_its_own_budget() -> None:
@@ -351,7 +352,7 @@ async def test_an_sdk_without_terminate_jobs_is_served_all_the_same() -> None:
 
     client = FakeClient()
     old: Any = OldClient(client)
-    batch = AwsBatch(telemetry=FakeTelemetry(), terminate_rate=1000, connect=lambda: lambda _region: old)
+    batch = AwsBatch(telemetry=FakeTelemetry(), terminate_rate=1000, connect=lambda _session: lambda _region: old)
     faults = await asyncio.gather(*(batch.terminate(leave_to_end(job_id), "why") for job_id in ids(3)))
     assert (faults, client.count("TerminateJob")) == ([None] * 3, 3)
     await batch.close()
@@ -392,7 +393,7 @@ async def test_credentials_that_stay_expired_are_not_renewed_in_a_hot_loop(world
 
 
 async def test_a_client_that_cannot_be_made_is_a_fault_not_a_crash() -> None:
-    def connect() -> Callable[[str], FakeClient]:
+    def connect(_session: Session | None) -> Callable[[str], FakeClient]:
         raise NoCredentialsError
 
     batch = AwsBatch(telemetry=FakeTelemetry(), connect=connect)

@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from awsbatch_operator import __version__
-from awsbatch_operator.domain.ports import Telemetry
+from awsbatch_operator.domain.ports import Telemetry, Whose
 from awsbatch_operator.domain.record import Phase, Standing
 from awsbatch_operator.engine.writes import _RESULTS
 from awsbatch_operator.observability.metrics import Metrics
@@ -49,23 +49,27 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
 
 def test_it_is_the_engines_port_and_each_figure_has_its_place(metrics: Metrics) -> None:
     port: Telemetry = metrics
-    port.aws_request("DescribeJobs", "OK", 0.2)
-    port.aws_request("DescribeJobs", "TooManyRequestsException", 0.1)
+    whose = Whose("111122223333", "eu-west-1", "batch-team-a")
+    labels = whose._asdict()
+    port.aws_request("DescribeJobs", "OK", 0.2, whose)
+    port.aws_request("DescribeJobs", "TooManyRequestsException", 0.1, whose)
     port.describe_batch(100)
     port.terminate_batch(50)
-    port.looked("eu-west-1", 1_795_428_000.5)
+    port.looked(1_795_428_000.5, whose)
     port.termination_accepted(0.02)
     port.termination_completed(90)
     port.status_write("written")
     port.leading(yes=True)
     port.queue_depth("terminate", 7)
-    assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="OK") == 1
-    assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="TooManyRequestsException") == 1
-    assert value(metrics, "aws_request_seconds_sum", operation="DescribeJobs") == pytest.approx(0.3)
+    assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="OK", **labels) == 1
+    assert (
+        value(metrics, "aws_requests_total", operation="DescribeJobs", code="TooManyRequestsException", **labels) == 1
+    )
+    assert value(metrics, "aws_request_seconds_sum", operation="DescribeJobs", **labels) == pytest.approx(0.3)
     assert value(metrics, "describe_batch_size_bucket", le="50.0") == 0
     assert value(metrics, "describe_batch_size_bucket", le="100.0") == 1
     assert value(metrics, "terminate_batch_size_bucket", le="50.0") == 1
-    assert value(metrics, "last_successful_look_timestamp_seconds", region="eu-west-1") == 1_795_428_000.5
+    assert value(metrics, "last_successful_look_timestamp_seconds", **labels) == 1_795_428_000.5
     assert value(metrics, "termination_request_seconds_bucket", le="0.025") == 1
     assert value(metrics, "termination_completion_seconds_bucket", le="60.0") == 0
     assert value(metrics, "termination_completion_seconds_bucket", le="120.0") == 1
@@ -168,3 +172,15 @@ async def test_a_loop_that_is_on_time_shows_no_lag(metrics: Metrics) -> None:
     await asyncio.wait([sampler])
     assert value(metrics, "event_loop_lag_seconds_count") == 10
     assert value(metrics, "event_loop_lag_seconds_bucket", le="0.1") == 10
+
+
+def test_where_nobody_looks_any_more_no_age_is_shown(metrics: Metrics) -> None:
+    here, there = Whose("", "eu-west-1", ""), Whose("111122223333", "eu-west-1", "batch-team-a")
+    for whose in (here, there):
+        metrics.looked(7.0, whose)
+        metrics.aws_request("DescribeJobs", "OK", 0.1, whose)
+    metrics.unused(there)
+    metrics.unused(Whose("", "us-east-1", ""))
+    assert value(metrics, "last_successful_look_timestamp_seconds", **there._asdict()) is None
+    assert value(metrics, "last_successful_look_timestamp_seconds", **here._asdict()) == 7
+    assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="OK", **there._asdict()) == 1
