@@ -21,6 +21,9 @@ from awsbatch_operator.kube.access import NAMESPACES, POLICIES, AccessRules
 from awsbatch_operator.kube.client import ApiError, KubeClient
 from awsbatch_operator.kube.policies import PolicyStatuses
 from awsbatch_operator.kube.reflector import UNSERVED
+from awsbatch_sandbox.apiserver import ApiServer, serve
+from awsbatch_sandbox.apiserver.server import load_definitions
+from awsbatch_sandbox.controlplane import crd_files
 from awsbatch_sandbox.world import World, establish
 from chaos.links import Link
 
@@ -254,6 +257,19 @@ async def test_a_version_that_is_gone_is_a_410_in_whatever_way(people: People, w
             async with client.watch(POLICIES, {"resourceVersion": "1"}) as events:
                 await anext(events)
     assert (raised.value.status, raised.value.reason) == (410, "Expired")
+
+
+@pytest.mark.parametrize("told_in_the_stream", [True, False])
+async def test_after_a_410_the_whole_is_told_anew_soon(told_in_the_stream: bool) -> None:
+    server = ApiServer(load_definitions(crd_files()))
+    async with serve(server) as url, KubeClient(lambda: credentials.Access(url)) as client, heard(client) as book:
+        name = await People(client).make()
+        await eventually(lambda: name in book.policies, SOON)
+        server.store.expire()
+        server.store.cut(expired=told_in_the_stream)
+        await eventually(lambda: book.told.count("policies") == book.told.count("namespaces") == 2, SOON)
+        assert book.policies.keys() == {name}
+        await eventually(lambda: book.blind_since is None, SOON)
 
 
 @pytest.fixture
