@@ -138,9 +138,9 @@ class Engine:
         """What counts those that wait, by lane. Not at each tick: of looks it walks over all that are due."""
         return {"status": self._writes.depth, "look": self._looks.depth}
 
-    def standings(self) -> Mapping[str, PolicyStanding]:
-        """What the statuses of the access policies shall say."""
-        return standings(self.book, self.store, self._ports.batch)
+    def standings(self, *, all_jobs: bool = True) -> Mapping[str, PolicyStanding]:
+        """What the statuses of the access policies shall say. `all_jobs`: whether all BatchJobs are watched."""
+        return standings(self.book, self.store, self._ports.batch, all_jobs=all_jobs)
 
     async def _tick(self) -> None:
         while True:
