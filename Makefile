@@ -60,7 +60,7 @@ lint: $(READY) ## everything that can be said without running it
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/api_docs.py --check
-	$(BIN)/cfn-lint deploy/iam/template.yaml
+	$(BIN)/cfn-lint deploy/iam/template.yaml deploy/iam/spoke/template.yaml
 	$(BIN)/python tools/helm_chart.py lint
 	$(BIN)/python tools/install_yaml.py --check
 	$(BIN)/hadolint Dockerfile

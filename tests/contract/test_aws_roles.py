@@ -29,7 +29,8 @@ ROLE = f"arn:aws:iam::{THEIRS}:role/teams/batch-team-a"
 OTHER_ROLE = "arn:aws:iam::333333333333:role/batch-team-b"
 THEIR_PLACE, OTHER_PLACE, OUR_PLACE = Place(HERE, ROLE, "team-a"), Place(HERE, OTHER_ROLE, "team-b"), Place(HERE)
 ONE_ATTEMPT = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-WORDS = "the role of the BatchAccessPolicy team-a can't be assumed; its status says why, ask the platform team"
+WORDS = "the role of the BatchAccessPolicy team-a can't be assumed"
+REMEDY = "ask the platform team: the policy's status says why; it is tried again every 5 minutes"
 
 
 @dataclass
@@ -202,7 +203,7 @@ async def test_a_role_that_cannot_be_assumed_is_no_affair_of_others(world: World
     world.sts.trust(ROLE, refuses=code)
     mine, other, ours = world.seed(), world.seed("333333333333"), world.seed(OURS)
     look = await world.look(THEIR_PLACE, mine)
-    assert look == Fault(fate, WORDS, code)
+    assert look == Fault(fate, WORDS, code, REMEDY)
     assert await world.terminate(mine) == [look]
     assert isinstance(await world.look(OTHER_PLACE, other), Sight)
     assert isinstance(await world.look(OUR_PLACE, ours), Sight)

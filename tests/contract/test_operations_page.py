@@ -33,7 +33,7 @@ LOGGED: Final[list[str]] = re.findall(r"^- (?:Running[^`]*)?`((?:the|status) [^`
 
 @pytest.mark.parametrize("said", [*SAID, *LOGGED])
 def test_what_the_operator_is_said_to_say_stands_in_the_code(said: str) -> None:
-    pieces = said.replace(names.KIND, "…").split("…")
+    pieces = re.split(f"{names.KIND}|{names.POLICY_KIND}|…", said)
     assert [piece for piece in pieces if piece.strip(" s") not in CODE] == []
 
 

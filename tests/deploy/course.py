@@ -1,8 +1,12 @@
 """All that the operator ever does with Kubernetes, in the objects of some namespaces."""
 
-from collections.abc import Sequence
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
+from awsbatch_operator.kube.names import API_VERSION, POLICY_KIND
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
@@ -34,6 +38,8 @@ def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster]) ->
         cluster.kubectl("patch", "batchjob", "done", "--subresource=status", "--type=merge", '--patch={"status":null}')
     operator.start()
     wait_for(lambda: all(_told_again(cluster) for cluster in clusters), timeout=SOON, what="it is told once more")
+    with policy(clusters) as name:
+        world.cluster.kubectl("wait", "bap", name, "--for=condition=Ready", f"--timeout={SOON}s")
     assert operator.stop() == 0
 
 
@@ -53,6 +59,25 @@ def _provoke_a_conflict(world: World, operator: OperatorProcess, cluster: Cluste
         if _conflicts(operator) > before:
             return
     raise AssertionError("no write of the operator met one of ours")
+
+
+@contextmanager
+def policy(clusters: Sequence[Cluster]) -> Iterator[str]:
+    """One is there that selects these namespaces and admits every job; gives its name."""
+    names = [cluster.namespace for cluster in clusters]
+    name, kubectl = f"policy-{secrets.token_hex(2)}", clusters[0].kubectl
+    selector = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": names}
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": POLICY_KIND,
+        "metadata": {"name": name},
+        "spec": {"namespaceSelector": {"matchExpressions": [selector]}, "jobs": {"queues": ["*"]}},
+    }
+    kubectl("create", "--filename=-", stdin=json.dumps(body))
+    try:
+        yield name
+    finally:
+        kubectl("delete", "bap", name, "--ignore-not-found")
 
 
 def _conflicts(operator: OperatorProcess) -> float:

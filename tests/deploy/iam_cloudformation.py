@@ -40,7 +40,9 @@ class Stack:
     def __init__(self, template: Mapping[str, Any], parameters: Mapping[str, Any], pseudo: Mapping[str, str]) -> None:
         unknown = set(parameters) - set(template["Parameters"])
         assert not unknown, f"the template has no parameter {unknown}"
-        defaults = {name: parameter["Default"] for name, parameter in template["Parameters"].items()}
+        defaults = {
+            name: parameter["Default"] for name, parameter in template["Parameters"].items() if "Default" in parameter
+        }
         self._template = template
         self._values: dict[str, Any] = defaults | dict(parameters) | dict(pseudo) | {"AWS::NoValue": NO_VALUE}
         for name, parameter in template["Parameters"].items():

@@ -1,5 +1,6 @@
 """How IAM decides: as much of it as the documents of deploy/iam use. An operator that is not known here raises."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -10,11 +11,14 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Request:
-    """`context` holds condition keys, such as aws:RequestedRegion or aws:ResourceTag/managed-by."""
+    """`context` holds condition keys, such as aws:RequestedRegion or aws:ResourceTag/managed-by.
+
+    A tuple for a key of many values, such as aws:TagKeys.
+    """
 
     action: str
     resource: str = "*"
-    context: Mapping[str, str] = field(default_factory=dict)
+    context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     principal: tuple[str, str] | None = None
     """For a trust policy: its kind and name, such as ("Service", "pods.eks.amazonaws.com")."""
 
@@ -54,10 +58,31 @@ def _trusts(principal: Mapping[str, Any] | None, request: Request) -> bool:
         # A policy of a role has no principal, a trust policy always has one.
         return (principal is None) is (request.principal is None)
     kind, name = request.principal
-    return name in listed(principal.get(kind, []))
+    return not {name, "*"}.isdisjoint(listed(principal.get(kind, [])))
 
 
 def _holds(operator: str, keys: Mapping[str, Any], request: Request) -> bool:
+    if operator == "ForAllValues:StringEquals":
+        # Of a key that is not there, all values are as they should be: it bounds, it does not demand.
+        return all(set(_found(request, key)) <= _wanted(request, values) for key, values in keys.items())
+    if operator == "StringEqualsIfExists":
+        keys = {key: values for key, values in keys.items() if key in request.context}
+        operator = "StringEquals"
     assert operator == "StringEquals", f"not read here: {operator}"
     # Each key must be there: a condition on a tag that the job lacks does not hold.
-    return all(request.context.get(key) in listed(values) for key, values in keys.items())
+    return all(request.context.get(key) in _wanted(request, values) for key, values in keys.items())
+
+
+def _found(request: Request, key: str) -> tuple[str, ...]:
+    found = request.context.get(key, ())
+    return found if isinstance(found, tuple) else (found,)
+
+
+def _wanted(request: Request, values: Any) -> set[str]:
+    """Variables filled in. A value with one that the request lacks matches nothing, not even its own text."""
+    wanted = set()
+    for value in listed(values):
+        named = re.findall(r"\$\{([^}]*)\}", value)
+        if all(name in request.context for name in named):
+            wanted.add(re.sub(r"\$\{([^}]*)\}", lambda match: str(request.context[match[1]]), value))
+    return wanted

@@ -1,6 +1,7 @@
 """The documents of deploy/iam for one wish, from each of its three forms."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,8 @@ IAM = DEPLOY / "iam"
 TEMPLATE = cloudformation.load(IAM / "template.yaml")
 
 POLICIES = ("policy.json", "policy-tag-scoped.json")
-TRUSTS = ("trust-irsa.json", "trust-pod-identity.json")
+TRUSTS = ("trust-irsa.json", "trust-pod-identity.json", "trust-pod-identity-hub.json")
+HUB_POLICY = "policy-hub.json"
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Wish:
     oidc_provider: str = "oidc.eks.eu-west-1.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE"
     namespace: str = "awsbatch-operator"
     service_account: str = "awsbatch-operator"
+    own_jobs: bool = True
+    spokes: tuple[str, ...] = ()
 
     @property
     def cluster_arn(self) -> str:
@@ -37,6 +41,7 @@ class Wish:
 
 
 AS_IT_STANDS = Wish()
+SPOKES = ("arn:aws:iam::222233334444:role/batch-team-a", "arn:aws:iam::333344445555:role/batch-team-b")
 TAG = ("managed-by", "awsbatch-operator")
 WISHES = {
     "as the files stand": Wish(),
@@ -55,12 +60,21 @@ WISHES = {
     "regions": Wish(regions=("eu-west-1", "us-east-1"), tag=TAG),
     "another ServiceAccount": Wish(namespace="batch", service_account="ender"),
     "another ServiceAccount, IRSA": Wish(trust="IRSA", namespace="batch", service_account="ender"),
+    "hub": Wish(own_jobs=False, spokes=SPOKES),
+    "hub, IRSA": Wish(trust="IRSA", own_jobs=False, spokes=SPOKES),
+    "hub with jobs of its own": Wish(tag=TAG, spokes=("arn:aws:iam::222233334444:role/teams/a",)),
 }
 
 
 class Documents(NamedTuple):
+    """`policy`: the statements of all policies of the role, which IAM reads as one."""
+
     trust: Document
     policy: Document
+
+
+def joined(*policies: Document) -> Document:
+    return {"Version": "2012-10-17", "Statement": [one for policy in policies for one in listed(policy["Statement"])]}
 
 
 def of_json(wish: Wish) -> Documents:
@@ -72,7 +86,10 @@ def of_json(wish: Wish) -> Documents:
             text = text.replace(placeholder, instead)
         return json.loads(text)
 
-    return Documents(read(TRUSTS[wish.trust == "PodIdentity"]), read(POLICIES[wish.tag is not None]))
+    trust = TRUSTS[0] if wish.trust == "IRSA" else TRUSTS[2 if wish.spokes else 1]
+    own = [read(POLICIES[wish.tag is not None])] if wish.own_jobs else []
+    hub = [read(HUB_POLICY)] if wish.spokes else []
+    return Documents(read(trust), joined(*own, *hub))
 
 
 def _replacements(wish: Wish) -> list[tuple[str, str]]:
@@ -83,6 +100,7 @@ def _replacements(wish: Wish) -> list[tuple[str, str]]:
         (old.account, wish.account),
         ("arn:aws:", f"arn:{wish.partition}:"),
         (json.dumps(list(old.regions)), json.dumps(list(wish.regions))),
+        (_lines(SPOKES), _lines(wish.spokes)),
         (
             f'"aws:ResourceTag/{TAG[0]}": "{TAG[1]}"',
             f'"aws:ResourceTag/{(wish.tag or TAG)[0]}": "{(wish.tag or TAG)[1]}"',
@@ -96,6 +114,10 @@ def _replacements(wish: Wish) -> list[tuple[str, str]]:
     ]
 
 
+def _lines(arns: Iterable[str]) -> str:
+    return ",\n".join(f'        "{arn}"' for arn in arns)
+
+
 def stack(wish: Wish) -> cloudformation.Stack:
     parameters = {
         "Trust": wish.trust,
@@ -104,6 +126,8 @@ def stack(wish: Wish) -> cloudformation.Stack:
         "Namespace": wish.namespace,
         "ServiceAccount": wish.service_account,
         "Regions": "" if wish.regions == (wish.region,) else ",".join(wish.regions),
+        "OwnJobs": str(wish.own_jobs).lower(),
+        "SpokeRoleArns": ",".join(wish.spokes),
     }
     if wish.tag is not None:
         parameters |= {"JobTagKey": wish.tag[0], "JobTagValue": wish.tag[1]}
@@ -113,8 +137,8 @@ def stack(wish: Wish) -> cloudformation.Stack:
 
 def of_cloudformation(wish: Wish) -> Documents:
     role = stack(wish).properties("Role")
-    (inline,) = role["Policies"]
-    return Documents(*map(cloudformation.document, (role["AssumeRolePolicyDocument"], inline["PolicyDocument"])))
+    inline = [cloudformation.document(one["PolicyDocument"]) for one in role["Policies"]]
+    return Documents(cloudformation.document(role["AssumeRolePolicyDocument"]), joined(*inline))
 
 
 def module(wish: Wish, **more: Any) -> terraform.Module:
@@ -123,6 +147,8 @@ def module(wish: Wish, **more: Any) -> terraform.Module:
         "namespace": wish.namespace,
         "service_account": wish.service_account,
         "regions": list(wish.regions),
+        "own_jobs": wish.own_jobs,
+        "spoke_role_arns": list(wish.spokes),
         "job_tag": None if wish.tag is None else dict(zip(("key", "value"), wish.tag, strict=True)),
     }
     proof = {"cluster_arn": wish.cluster_arn} if wish.trust == "PodIdentity" else {"oidc_provider": wish.oidc_provider}
@@ -132,8 +158,9 @@ def module(wish: Wish, **more: Any) -> terraform.Module:
 
 def of_terraform(wish: Wish) -> Documents:
     one = module(wish)
-    role, inline = one.resource("aws_iam_role"), one.resource("aws_iam_role_policy")
-    return Documents(json.loads(one.value(role, "assume_role_policy")), json.loads(one.value(inline, "policy")))
+    inline = [one.resource("aws_iam_role_policy", name) for name in ("operator", "spokes")]
+    made = [json.loads(one.value(block, "policy")) for block in inline if one.value(block, "count")]
+    return Documents(json.loads(one.value(one.resource("aws_iam_role"), "assume_role_policy")), joined(*made))
 
 
 FORMS = {"JSON": of_json, "CloudFormation": of_cloudformation, "Terraform": of_terraform}

@@ -17,6 +17,7 @@ Node = Tree[Token] | Token
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "jsonencode": json.dumps,
+    "length": len,
     "merge": lambda *maps: {key: value for one in maps for key, value in one.items()},
     "split": lambda separator, text: text.split(separator),
 }
@@ -24,6 +25,7 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "==": lambda one, other: one == other,
     "!=": lambda one, other: one != other,
     "&&": lambda one, other: one and other,
+    ">": lambda one, other: one > other,
     "||": lambda one, other: one or other,
 }
 LITERALS: dict[str, Any] = {"null": None, "true": True, "false": False}
@@ -70,8 +72,8 @@ class Module:
     def of(self, kind: str) -> list[Block]:
         return [one for one in self.blocks if one.kind == kind]
 
-    def resource(self, kind: str) -> Block:
-        (block,) = [one for one in self.of("resource") if one.labels[0] == kind]
+    def resource(self, kind: str, name: str = "operator") -> Block:
+        (block,) = [one for one in self.of("resource") if one.labels == [kind, name]]
         return block
 
     def value(self, block: Block, attribute: str) -> Any:
@@ -108,14 +110,20 @@ class Module:
             case "conditional":
                 asked, chosen, other = (part for part in parts if isinstance(part, Tree))
                 return self.evaluate(chosen if self.evaluate(asked) else other)
-            case "binary_op":
-                operator, right = _parts(parts[1])
-                return OPERATORS["".join(_tokens(operator))](self.evaluate(parts[0]), self.evaluate(right))
+            case "binary_op" | "unary_op":
+                return self._operation(parts)
             case "function_call":
                 arguments = [one for part in parts[1:] if isinstance(part, Tree) for one in _parts(part)]
                 values = [self.evaluate(one) for one in arguments if isinstance(one, Tree)]
                 return FUNCTIONS["".join(_tokens(parts[0]))](*values)
         raise KeyError(kind)
+
+    def _operation(self, parts: list[Any]) -> Any:
+        if isinstance(parts[0], Token):
+            assert str(parts[0]) == "!", f"not read here: {parts[0]}"
+            return not self.evaluate(parts[1])
+        operator, right = _parts(parts[1])
+        return OPERATORS["".join(_tokens(operator))](self.evaluate(parts[0]), self.evaluate(right))
 
     def _root(self, name: str) -> Any:
         return {"var": self._variables, "local": self._locals, "data": self._data}[name]
@@ -125,7 +133,7 @@ class Module:
 
     def _text(self, part: Node) -> str:
         if isinstance(part, Token):
-            return re.sub(r'\\(["\\])', r"\1", str(part))
+            return re.sub(r'\\(["\\])', r"\1", str(part)).replace("$${", "${")
         return str(self.evaluate(_parts(part)[1]))
 
     def _key(self, node: Node) -> str:

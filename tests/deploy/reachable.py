@@ -2,20 +2,26 @@
 
 One job, one object, and whatever may happen to the two: looks, faults, calls, edits, other people, time, a restart.
 Two worlds count as one when nothing that a decision weighs tells them apart; times count by the marks they have passed.
+From each of them it is one step to what an access policy makes of it.
 """
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from copy import copy
+from dataclasses import replace
 from functools import cache, partial
 from itertools import chain
 from typing import Any, Final
 
+from awsbatch_operator.domain.access import Mark, Refusal
 from awsbatch_operator.domain.cadence import MINUTE
+from awsbatch_operator.domain.decide import decide
+from awsbatch_operator.domain.denied import withheld
 from awsbatch_operator.domain.job import ABSENT
+from awsbatch_operator.domain.verdict import Allowed, Record
 from awsbatch_operator.kube import names
 from awsbatch_operator.kube.status import render
-from builders import DENIED, REJECTED, THROTTLED, WHY
+from builders import CADENCE, DENIED, REJECTED, THROTTLED, WHY
 from contract.schema import SCHEMA
 from unit.domain.small_world import Answer, SmallWorld
 
@@ -25,6 +31,18 @@ Object = dict[str, Any]
 FAULTS: Final = (THROTTLED, DENIED, REJECTED)
 KIN: Final = {"AWSUnavailable": "Throttled", "CredentialsUnavailable": "AccessDenied"}
 """Reasons that a decision treats as it treats another, but for the word: the walk counts the two as one."""
+ADMITTED: Final = Mark("team-a", "0123456789abcdef")
+ACCESS: Final[tuple[Allowed | Refusal, ...]] = (
+    *(
+        Refusal(reason, "ask the platform team")
+        for reason in ("NoAccessPolicy", "AmbiguousPolicy", "PolicyUnreadable", "JobNotAllowed")
+    ),
+    Refusal("AccountChanged", "ask the platform team", hides=False),
+    Allowed(ADMITTED),
+    Allowed(ADMITTED, ending=Refusal("TerminationNotAllowed", "ask the platform team")),
+    Allowed(absence=Refusal("JobNotAllowed", "ask the platform team")),
+)
+"""What a policy can make of an object."""
 TOLD: Final = 2
 BELIEVED: Final = 4
 """So many failed looks in a row are told of at the latest; so many absences are believed."""
@@ -34,20 +52,21 @@ STUCK_AFTER: Final = 30 * MINUTE
 @cache
 def reachable() -> tuple[Object, ...]:
     """One object, as the API server shows it, for every status that can be told from the others."""
-    shown: dict[Hashable, Object] = {}
+    shown: dict[Hashable, Record] = {}
     seen, ahead = set[Hashable](), deque([SmallWorld()])
     while ahead:
         world = ahead.popleft()
         for move in chain(_of_people(world), _of_aws(world), _of_the_process(world)):
             after = _fork(world)
             move(after)
-            counts, looks = _all_that_counts(after), _looks_like(after)
-            if looks not in shown:
-                shown[looks] = _object(after)
+            record, counts = after.records[0], _all_that_counts(after)
+            shown.setdefault(_looks_like(record), record)
             if counts not in seen:
                 seen.add(counts)
                 ahead.append(after)
-    return tuple(shown.values())
+                for ruled in _of_the_platform_team(after):
+                    shown.setdefault(_looks_like(ruled), ruled)
+    return tuple(map(_object, shown.values()))
 
 
 def current() -> list[Object]:
@@ -127,6 +146,15 @@ def _restart(world: SmallWorld) -> None:
     world.crash(call_arrives=True)
 
 
+def _of_the_platform_team(world: SmallWorld) -> Iterator[Record]:
+    record = world.records[0]
+    for access in ACCESS:
+        ruled = replace(record, access=access)
+        yield replace(ruled, status=decide(ruled, world.known, world.now, CADENCE).status)
+    if record.status.job is not None:
+        yield replace(record, status=withheld(record, world.now))
+
+
 def _all_that_counts(world: SmallWorld) -> Hashable:
     known, record, job = world.known, world.records[0], world.batch.job
     asked_at = None if known.request is None else known.request.requested_at
@@ -138,14 +166,12 @@ def _all_that_counts(world: SmallWorld) -> Hashable:
     )
 
 
-def _looks_like(world: SmallWorld) -> Hashable:
-    record = world.records[0]
+def _looks_like(record: Record) -> Hashable:
     says = tuple((c.type, c.status, c.reason) for c in record.status.conditions)
     return record.asked, record.generation == record.status.observed_generation, record.status.phase, says
 
 
-def _object(world: SmallWorld) -> Object:
-    record = world.records[0]
+def _object(record: Record) -> Object:
     stated = {"terminate": {"reason": record.spec.terminate}} if record.asked else {}
     return {
         "apiVersion": names.API_VERSION,

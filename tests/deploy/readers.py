@@ -1,5 +1,6 @@
 """How kstatus, Argo CD and Flux read an object: the first by its documented rules, the others by our own scripts."""
 
+from pathlib import Path
 from typing import Any, Final
 
 import celpy
@@ -12,6 +13,7 @@ from deploy.places import GITOPS
 Object = dict[str, Any]
 
 HEALTH_LUA: Final = GITOPS / "argocd" / "health.lua"
+HEALTH_OF_POLICIES: Final = GITOPS / "argocd" / "policies" / "health.lua"
 BATCH_JOBS: Final = GITOPS / "flux" / "batch-jobs.yaml"
 STATUSES: Final = {"Healthy", "Progressing", "Degraded", "Suspended", "Missing", "Unknown"}
 # Argo CD opens no other libraries of Lua: base, package, table, and of os what tells the time.
@@ -33,13 +35,13 @@ def kstatus(body: Object) -> str:
     return "Current" if by_type.get("Ready", "True") == "True" else "InProgress"
 
 
-def argo_cd(body: Object) -> tuple[str, str]:
-    """Health and message that health.lua gives, run as Argo CD runs it."""
+def argo_cd(body: Object, script: Path = HEALTH_LUA) -> tuple[str, str]:
+    """Health and message that the script gives, run as Argo CD runs it."""
     lua = LuaRuntime(register_eval=False, register_builtins=False)
     for library in SHUT:
         lua.globals()[library] = None
     lua.globals()["obj"] = lua.table_from(body, recursive=True)
-    health = lua.execute(HEALTH_LUA.read_text("utf-8"))
+    health = lua.execute(script.read_text("utf-8"))
     assert set(health) <= {"status", "message"}
     assert health["status"] in STATUSES
     assert isinstance(health["message"], str)

@@ -67,7 +67,7 @@ def _asked(method: str, path: str, query: str) -> Call:
     if target is None or not target.plural:
         return Call(verb, "", "", "", "", path)
     if verb == "get" and not target.name:
-        verb = "watch" if parse_qs(query).get("watch") == ["true"] else "list"
+        verb = "watch" if parse_qs(query).get("watch") in (["true"], ["1"]) else "list"
     resource = "/".join(filter(None, (target.plural, target.subresource)))
     return Call(verb, target.group, resource, target.namespace, target.name, "")
 

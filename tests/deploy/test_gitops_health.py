@@ -11,11 +11,14 @@ from contract.schema import assert_valid
 from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
 from deploy.places import GITOPS
 from deploy.reachable import KIN, current, reachable
-from deploy.readers import HEALTH_LUA, Flux, Object, argo_cd, kstatus
-from unit.domain.laws import ALLOWED, STALLS, TROUBLE
+from deploy.readers import HEALTH_LUA, HEALTH_OF_POLICIES, Flux, Object, argo_cd, kstatus
+from unit.domain.laws import ALLOWED, REFUSALS, STALLS, TROUBLE
 
 ARGO: Final = GITOPS / "argocd"
 AGREED: Final = {"InProgress": "Progressing", "Current": "Healthy", "Failed": "Degraded", "Terminating": "Progressing"}
+REFUSED: Final = {("Ready", "False"), ("Stalled", "True"), ("Terminated", "False")}
+HIDES: Final = REFUSALS - {"TerminationNotAllowed", "AccountChanged"}
+"""Refusals after which nothing is shown of a job, nor what became of a termination that was accepted."""
 OTHER: Final = {one: other for other, one in KIN.items()}
 
 
@@ -34,7 +37,7 @@ def meant(body: Object) -> str:
     reasons = {said[type_]["reason"] for type_ in ("Ready", "Reconciling", "Stalled") if type_ in said}
     if not said or body["status"].get("observedGeneration") != body["metadata"]["generation"]:
         return "InProgress"
-    if reasons & STALLS:
+    if reasons & (STALLS | REFUSALS):
         return "Failed"
     return "Current" if reasons <= {"Observed", "Terminated", "AlreadyFinished"} else "InProgress"
 
@@ -48,6 +51,8 @@ def test_the_walk_comes_to_every_phase_and_every_word_of_the_conditions() -> Non
     assert {body["status"].get("phase") for body in current()} == {*Phase}
     said = {(c["type"], c["status"], c["reason"]) for body in current() for c in body["status"]["conditions"]}
     all_words = {(*what, reason) for what, reasons in ALLOWED.items() for reason in reasons}
+    all_words |= {(*what, reason) for what in REFUSED for reason in REFUSALS}
+    all_words |= {("Terminated", "Unknown", reason) for reason in HIDES}
     assert said <= all_words
     # One word stands for two where the decision does not tell them apart, and a cancelled job for a terminated one.
     assert {reason for _, _, reason in all_words - said} == {"CredentialsUnavailable", "JobCancelled"}
@@ -156,9 +161,12 @@ def test_every_example_shows_what_the_operator_can_show() -> None:
         assert says(body) in known, path
 
 
-def test_the_config_map_holds_the_script_word_for_word() -> None:
+def test_the_config_map_holds_the_scripts_word_for_word() -> None:
     data = yaml.safe_load((ARGO / "argocd-cm.yaml").read_text("utf-8"))["data"]
-    assert data == {"resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8")}
+    assert data == {
+        "resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8"),
+        "resource.customizations.health.awsbatch.dev_BatchAccessPolicy": HEALTH_OF_POLICIES.read_text("utf-8"),
+    }
 
 
 def test_the_table_of_the_page_is_what_the_scripts_say() -> None:

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import botocore.session
 import pytest
 from botocore import xform_name
 
-from deploy.iam_forms import IAM, TAG, TEMPLATE, TRUSTS, WISHES, Wish, module, stack
+from deploy.iam_forms import HUB_POLICY, IAM, SPOKES, TAG, TEMPLATE, TRUSTS, WISHES, Wish, module, stack
 
 
 def test_the_association_binds_the_same_service_account() -> None:
@@ -19,11 +20,20 @@ def test_the_association_binds_the_same_service_account() -> None:
         "Namespace": "batch",
         "ServiceAccount": "ender",
         "RoleArn": "<Role.Arn>",
+        "DisableSessionTags": False,
     }
     one = module(wish)
     association = one.resource("aws_eks_pod_identity_association")
     found = [one.value(association, name) for name in ("count", "cluster_name", "namespace", "service_account")]
     assert found == [1, "my-cluster", "batch", "ender"]
+    assert one.value(association, "disable_session_tags") is False
+
+
+def test_the_association_of_a_role_that_takes_roles_sends_no_session_tags() -> None:
+    wish = WISHES["hub"]
+    assert stack(wish).properties("Association")["DisableSessionTags"] is True
+    one = module(wish)
+    assert one.value(one.resource("aws_eks_pod_identity_association"), "disable_session_tags") is True
 
 
 def test_there_is_no_association_with_irsa_or_when_it_is_not_wanted() -> None:
@@ -42,6 +52,18 @@ def test_what_the_trust_needs_is_asked_for(wish: Wish) -> None:
     assert words.startswith(f"trust = {wish.trust} needs ")
 
 
+@pytest.mark.parametrize(
+    ("lacking", "said"),
+    [
+        ({"regions": []}, "own_jobs = true needs regions."),
+        ({"own_jobs": False}, "own_jobs = false needs spoke_role_arns."),
+    ],
+)
+def test_a_role_for_nothing_is_not_made(lacking: dict[str, Any], said: str) -> None:
+    assert module(Wish(), **lacking).refusals("aws_iam_role") == [said]
+    assert module(WISHES["hub"], regions=[]).refusals("aws_iam_role") == []
+
+
 CHECKED = {
     # parameter of the template: variable of the module, its pattern among the variable's, what both take
     "ClusterName": ("cluster_arn", 0, "arn:aws:eks:eu-west-1:111122223333:cluster/{}", ["my-cluster", "c_2"]),
@@ -51,6 +73,7 @@ CHECKED = {
     "Regions": ("regions", 0, "{}", ["eu-west-1", "us-gov-west-1", "ap-southeast-2"]),
     "JobTagKey": ("job_tag", 0, "{}", ["managed-by", "team/owner", "https://a"]),
     "JobTagValue": ("job_tag", 1, "{}", ["awsbatch-operator", "a b=c", "https://a"]),
+    "SpokeRoleArns": ("spoke_role_arns", 0, "{}", [*SPOKES, "arn:aws-cn:iam::222233334444:role/teams/a"]),
 }
 WRONG = ("*", "a*", "a?", 'a"b', "a\\", "${x}", "a,b", "a\nb", "https://a")
 
@@ -83,10 +106,10 @@ def test_the_module_brings_no_provider_and_nothing_that_costs() -> None:
 
 
 def commands() -> Iterator[list[str]]:
-    """The `aws` commands of the README, each as its words."""
-    text = (IAM / "README.md").read_text().replace("\\\n", " ")
-    for line in re.findall(r"^\$ (aws .*)$", text, re.MULTILINE):
-        yield line.split()
+    """The `aws` commands of the pages, each as its words."""
+    for page in (IAM / "README.md", IAM / "spoke" / "README.md"):
+        for line in re.findall(r"^\$ (aws .*)$", page.read_text().replace("\\\n", " "), re.MULTILINE):
+            yield line.split()
 
 
 def test_the_readmes_aws_commands_and_options_exist() -> None:
@@ -104,12 +127,12 @@ def test_the_readmes_aws_commands_and_options_exist() -> None:
         assert given <= members, f"{service} {command}: {given - members}"
         assert {xform_name(name, "-") for name in shape.required_members} <= given
         checked += 1
-    assert checked >= 5
+    assert checked >= 7
 
 
 def test_the_readme_names_every_file_and_placeholder() -> None:
     text = (IAM / "README.md").read_text()
-    for name in ("policy.json", "policy-tag-scoped.json", *TRUSTS, "template.yaml", "terraform/"):
+    for name in ("policy.json", "policy-tag-scoped.json", HUB_POLICY, *TRUSTS, "template.yaml", "terraform/", "spoke/"):
         assert name in text
     for placeholder in ("111122223333", "eu-west-1", "my-cluster", "EXAMPLED539D4633E53DE1B71EXAMPLE", *TAG):
         assert placeholder in text

@@ -85,8 +85,10 @@ def test_what_reads_something_else_is_found_out(wrong: str, why: str, shown: Sho
 
 
 def test_the_alerts_are_those_of_the_contract() -> None:
-    six = {"TerminationStuck", "LooksStale", "AWSThrottled", "AccessDenied", "NoLeader", "StatusWritesFailing"}
-    assert set(ALERTS) == six
+    assert set(ALERTS) == {
+        *("TerminationStuck", "LooksStale", "AWSThrottled", "AccessDenied", "AccessPolicyRefuses"),
+        *("NoLeader", "StatusWritesFailing"),
+    }
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -159,7 +161,7 @@ def matched(label: str) -> set[str]:
 
 def test_throttled_is_what_the_operator_takes_for_throttling() -> None:
     (codes,) = (rule.codes for rule in _RULES if rule.fate is Fate.THROTTLED)
-    assert matched("code") == {"|".join(sorted({"429", *codes}))}
+    assert matched("code") == {"|".join(sorted({"429", *codes})), "OK"}
 
 
 def test_reasons_and_results_are_the_operators_own() -> None:

@@ -17,14 +17,17 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import establish
 from deploy.charts import NAME, objects, of_kind
-from deploy.course import REASON
+from deploy.course import REASON, policy
 from deploy.record import AuditLog
 from deploy.stage import QUICK, RealStage, flags, namespaces
 from integration.scenario import SOON, accepted, phase, reasons_sent, says
 
 pytestmark = pytest.mark.real
 
-RIGHTS = ("Role", "RoleBinding")
+RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+CLUSTERS_OWN = ("batchaccesspolicies", "namespaces")
+LONGEST_BLIND = 11
+"""Seconds after which what was known of policies is not acted on any more, and one."""
 EVENTS = (("create", "events"), ("get", "events"), ("patch", "events"))
 
 
@@ -47,6 +50,9 @@ class Account:
 
     def lose(self, binding: str, namespace: str) -> None:
         self._cluster.kubectl("delete", "rolebinding", binding, f"--namespace={namespace}")
+
+    def lose_policies(self) -> None:
+        self._cluster.kubectl("delete", "clusterrolebinding", f"{self.name}-{NAME}")
 
     def _apply(self, *objects: dict[str, Any]) -> None:
         self._cluster.kubectl("apply", "--namespace=", "--filename=-", stdin=yaml.safe_dump_all(objects))
@@ -88,6 +94,7 @@ def refusals(account: Account) -> Counter[str]:
     [
         *(("list", "batchjobs"), ("watch", "batchjobs"), ("get", "batchjobs"), ("patch", "batchjobs/status")),
         *(("get", "leases"), ("create", "leases"), ("update", "leases")),
+        *((verb, resource) for resource in CLUSTERS_OWN for verb in ("list", "watch")),
     ],
     ids=" ".join,
 )
@@ -103,7 +110,44 @@ def test_without_it_there_is_no_start_and_one_line_says_what_to_grant(
     verb, resource = lacks
     assert f"{verb} {resource}" in line or f'{verb} resource "{resource}"' in line
     assert "grant" in line
-    assert "by a Role" in line
+    assert f"by a {'ClusterRole' if resource in CLUSTERS_OWN else 'Role'} " in line
+
+
+def test_a_policy_s_status_that_may_not_be_written_hurts_nothing_else(real: RealStage, cluster: Cluster) -> None:
+    account = Account(real, cluster, lacks=[("patch", "batchaccesspolicies/status")])
+    cluster.create("train", real.world.batch.seed(), terminate={"reason": REASON})
+    with running(real, account) as operator:
+        cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        [told] = complaints(operator)
+    assert told["message"] == "the status of access policies stays empty, and nothing else"
+    assert "patch batchaccesspolicies/status" in told["error"]
+    assert "by a ClusterRole" in told["error"]
+
+
+def test_who_may_read_policies_no_more_ends_no_job_until_it_may(real: RealStage, cluster: Cluster) -> None:
+    """What they forbid is not known then."""
+    account = Account(real, cluster)
+    job_id = real.world.batch.seed()
+    cluster.create("train", job_id)
+    with policy([cluster]), running(real, account) as operator:
+        cluster.wait_for("train", phase("Running"), timeout=SOON)
+        account.lose_policies()
+        # What is granted is asked at the begin of a watch: so it has to begin anew.
+        with real.plane.away(0):
+            pass
+        wait_for(lambda: _blind(operator), timeout=SOON, what="it is told that policies can't be read")
+        time.sleep(LONGEST_BLIND)
+        cluster.terminate("train", REASON)
+        time.sleep(2)
+        assert reasons_sent(real.world, job_id) == []
+        assert sum(refusals(account).values()) < 40
+        account.restore()
+        cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+    assert reasons_sent(real.world, job_id) == [REASON]
+
+
+def _blind(operator: OperatorProcess) -> bool:
+    return any("batchaccesspolicies" in str(line) for line in complaints(operator))
 
 
 def test_events_that_are_forbidden_hurt_nothing_else(real: RealStage, cluster: Cluster) -> None:

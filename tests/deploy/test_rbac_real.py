@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from awsbatch_operator.kube.names import API_VERSION, POLICY_KIND
 from awsbatch_sandbox.cluster import Cluster, KubectlError
 from deploy.charts import NAME, Object, objects
 from deploy.rights import ANY, BASIC_USER, DISCOVERY, Right, of_rule, rights_of
@@ -32,7 +33,10 @@ FORBIDDEN = (
     *(("list", "events.k8s.io", "events"), ("watch", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events")),
     *(("create", "", "events"), ("list", "coordination.k8s.io", "leases"), ("delete", "coordination.k8s.io", "leases")),
     *(("get", "coordination.k8s.io", "leases"), ("update", "coordination.k8s.io", "leases")),
-    *(("get", "apiextensions.k8s.io", "customresourcedefinitions"), ("list", "", "namespaces")),
+    *(("get", "apiextensions.k8s.io", "customresourcedefinitions"), ("get", "", "namespaces")),
+    *((verb, "", "namespaces") for verb in ("create", "update", "patch", "delete")),
+    *((verb, "awsbatch.dev", "batchaccesspolicies") for verb in ("get", "create", "update", "patch", "delete")),
+    *((verb, "awsbatch.dev", "batchaccesspolicies/status") for verb in ("get", "update")),
     *(("create", "rbac.authorization.k8s.io", "rolebindings"), ("bind", "rbac.authorization.k8s.io", "clusterroles")),
     *(("escalate", "rbac.authorization.k8s.io", "clusterroles"), ("impersonate", "", "users")),
 )
@@ -143,6 +147,39 @@ def test_a_viewer_reads_and_changes_nothing(installed: Installed, job: str) -> N
             kubectl("--as=ann", *deed)
     with pytest.raises(KubectlError, match="cannot list"):
         installed.elsewhere.kubectl("--as=ann", "get", "batchjobs")
+
+
+def test_who_reads_or_writes_batch_jobs_reads_no_policy(installed: Installed) -> None:
+    kubectl = installed.namespace.kubectl
+    for user, role in (("bea", "batchjobs-viewer"), ("bob", "batchjobs-editor")):
+        # In the whole cluster, as Kubernetes' own view may be bound too.
+        kubectl("create", "clusterrolebinding", user, f"--clusterrole={role}", f"--user={user}")
+        assert "items" in kubectl(f"--as={user}", "get", "--raw", f"/apis/{API_VERSION}/batchjobs")
+        with pytest.raises(KubectlError, match=f'User "{user}" cannot list resource "batchaccesspolicies"'):
+            kubectl(f"--as={user}", "get", "batchaccesspolicies")
+        kubectl("delete", "clusterrolebinding", user)
+
+
+def test_a_writer_of_policies_writes_them_and_no_status(installed: Installed) -> None:
+    kubectl, name = installed.namespace.kubectl, f"policy-{secrets.token_hex(2)}"
+    kubectl("create", "clusterrolebinding", "pia", "--clusterrole=batchaccesspolicies-editor", "--user=pia")
+    kubectl("create", "clusterrolebinding", "pit", "--clusterrole=batchaccesspolicies-viewer", "--user=pit")
+    policy = {
+        "apiVersion": API_VERSION,
+        "kind": POLICY_KIND,
+        "metadata": {"name": name},
+        "spec": {"namespaceSelector": {"matchLabels": {"team": name}}, "jobs": {"queues": ["*"]}},
+    }
+    assert name in kubectl("--as=pia", "create", "--filename=-", stdin=json.dumps(policy))
+    assert name in kubectl("--as=pit", "get", "bap")
+    for user, deed in (
+        ("pia", ("patch", "bap", name, "--type=merge", "-p", "{}", "--subresource=status")),
+        ("pit", ("delete", "bap", name)),
+    ):
+        with pytest.raises(KubectlError, match=f'User "{user}" cannot {deed[0]} resource "batchaccesspolicies'):
+            kubectl(f"--as={user}", *deed)
+    assert "deleted" in kubectl("--as=pia", "delete", "bap", name)
+    kubectl("delete", "clusterrolebinding", "pia", "pit")
 
 
 def test_an_editor_states_terminations_and_no_status(installed: Installed, job: str) -> None:

@@ -41,6 +41,24 @@ locals {
     }]
   }
 
+  takes_roles = length(var.spoke_role_arns) > 0
+
+  # Without session tags there is nothing to ask for.
+  trust_pod_identity_hub = {
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "OneServiceAccount"
+      Effect    = "Allow"
+      Principal = { Service = "pods.eks.amazonaws.com" }
+      Action    = ["sts:AssumeRole", "sts:TagSession"]
+    }]
+  }
+
+  trust = {
+    IRSA        = jsonencode(local.trust_irsa)
+    PodIdentity = local.takes_roles ? jsonencode(local.trust_pod_identity_hub) : jsonencode(local.trust_pod_identity)
+  }
+
   tag_condition = var.job_tag == null ? {} : { "aws:ResourceTag/${var.job_tag.key}" = var.job_tag.value }
 
   policy = {
@@ -66,12 +84,22 @@ locals {
       },
     ]
   }
+
+  policy_hub = {
+    Version = "2012-10-17"
+    Statement = [{
+      Sid      = "TakeSpokeRoles"
+      Effect   = "Allow"
+      Action   = ["sts:AssumeRole", "sts:TagSession"]
+      Resource = var.spoke_role_arns
+    }]
+  }
 }
 
 resource "aws_iam_role" "operator" {
   name                 = var.role_name
   description          = "awsbatch-operator sees the jobs of AWS Batch and ends those whose BatchJob object says so."
-  assume_role_policy   = var.trust == "IRSA" ? jsonencode(local.trust_irsa) : jsonencode(local.trust_pod_identity)
+  assume_role_policy   = local.trust[var.trust]
   permissions_boundary = var.permissions_boundary
   tags                 = var.tags
 
@@ -84,13 +112,31 @@ resource "aws_iam_role" "operator" {
       condition     = var.trust != "PodIdentity" || var.cluster_arn != ""
       error_message = "trust = PodIdentity needs cluster_arn."
     }
+    precondition {
+      condition     = !var.own_jobs || length(var.regions) > 0
+      error_message = "own_jobs = true needs regions."
+    }
+    precondition {
+      condition     = var.own_jobs || local.takes_roles
+      error_message = "own_jobs = false needs spoke_role_arns."
+    }
   }
 }
 
 resource "aws_iam_role_policy" "operator" {
+  count = var.own_jobs ? 1 : 0
+
   name   = "awsbatch-operator"
   role   = aws_iam_role.operator.id
   policy = jsonencode(local.policy)
+}
+
+resource "aws_iam_role_policy" "spokes" {
+  count = local.takes_roles ? 1 : 0
+
+  name   = "awsbatch-operator-spokes"
+  role   = aws_iam_role.operator.id
+  policy = jsonencode(local.policy_hub)
 }
 
 resource "aws_eks_pod_identity_association" "operator" {
@@ -100,4 +146,7 @@ resource "aws_eks_pod_identity_association" "operator" {
   namespace       = var.namespace
   service_account = var.service_account
   role_arn        = aws_iam_role.operator.arn
+
+  # EKS would make them transitive, and kubernetes-namespace could not be set for a spoke any more.
+  disable_session_tags = local.takes_roles
 }

@@ -65,14 +65,34 @@ variable "service_account" {
   }
 }
 
-variable "regions" {
-  description = "Regions whose jobs may be seen and ended."
+variable "own_jobs" {
+  description = "Whether the role itself may see and end the jobs of this account. false: it only takes spoke_role_arns, as every BatchAccessPolicy names a role."
+  type        = bool
+  default     = true
+  nullable    = false
+}
+
+variable "spoke_role_arns" {
+  description = "Roles that BatchAccessPolicies name (../spoke/terraform). With Pod Identity the association then sends no session tags: see ../README.md."
   type        = list(string)
+  default     = []
   nullable    = false
 
   validation {
-    condition     = length(var.regions) > 0 && alltrue([for region in var.regions : can(regex("^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$", region))])
-    error_message = "Give at least one name of a region, such as eu-west-1."
+    condition     = alltrue([for arn in var.spoke_role_arns : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[0-9A-Za-z_+=.@/-]{1,512}$", arn))])
+    error_message = "Give ARNs of roles, without wildcards."
+  }
+}
+
+variable "regions" {
+  description = "Regions whose jobs may be seen and ended. Not needed with own_jobs = false."
+  type        = list(string)
+  default     = []
+  nullable    = false
+
+  validation {
+    condition     = alltrue([for region in var.regions : can(regex("^[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}$", region))])
+    error_message = "Give names of regions, such as eu-west-1."
   }
 }
 

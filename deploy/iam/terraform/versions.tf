@@ -4,7 +4,7 @@ terraform {
   required_providers {
     aws = {
       source  = "hashicorp/aws"
-      version = ">= 5.29.0" # the first with aws_eks_pod_identity_association
+      version = ">= 6.2.0" # the first with disable_session_tags of aws_eks_pod_identity_association
     }
   }
 }

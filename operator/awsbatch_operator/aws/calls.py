@@ -19,9 +19,8 @@ from awsbatch_operator.domain.ports import Telemetry, Whose
 T = TypeVar("T")
 Request = Callable[[BatchClient], T | Fault]
 
-_NOT_ASSUMED: Final = (
-    "the role of the BatchAccessPolicy {policy} can't be assumed; its status says why, ask the platform team"
-)
+_NOT_ASSUMED: Final = "the role of the BatchAccessPolicy {policy} can't be assumed"
+_ASK: Final = "ask the platform team: the policy's status says why; it is tried again every 5 minutes"
 
 _log = structlog.get_logger(__name__)
 
@@ -120,7 +119,7 @@ class Caller:
         """The same in words that tell nothing of roles and accounts. Of its own credentials the operator does tell."""
         if fault.fate is Fate.CREDENTIALS:
             return fault
-        return Fault(fault.fate, _NOT_ASSUMED.format(policy=self._place.policy), fault.code)
+        return Fault(fault.fate, _NOT_ASSUMED.format(policy=self._place.policy), fault.code, _ASK)
 
     def _note(self, operation: str, job_ids: Sequence[str], fault: Fault | None) -> None:
         """Log a fault when it begins and when it ends; while it lasts, only for those who debug."""

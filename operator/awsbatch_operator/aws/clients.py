@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import boto3
@@ -42,6 +42,7 @@ class Clients:
         self._lock = threading.Lock()
         self._make: MakeClient | None = None
         self._clients: dict[tuple[str, str], BatchClient] = {}
+        self._old: list[BatchClient] = []
         self._made_at = self._renewed_at = float("-inf")
         self.generation = 0
         """Counts renewals."""
@@ -73,15 +74,20 @@ class Clients:
             self._renewed_at = now
             self.generation += 1
             self._make = None
-            # A new dict, as `get` reads without the lock. The old clients are not closed: calls may be under way.
-            self._clients = {}
+            # Calls may be under way with the old clients: they are closed with the next renewal.
+            self._close(self._old)
+            # A new dict, as `get` reads without the lock.
+            self._old, self._clients = list(self._clients.values()), {}
             return True
 
     def close(self) -> None:
         with self._lock:
-            for client in self._clients.values():
-                client.close()
-            self._clients = {}
+            self._close([*self._old, *self._clients.values()])
+            self._old, self._clients = [], {}
+
+    def _close(self, clients: Iterable[BatchClient]) -> None:
+        for client in clients:
+            client.close()
 
 
 def default_region() -> str | None:

@@ -151,14 +151,21 @@ def account_changed(pinned: str) -> Refusal:
     )
 
 
-@lru_cache(maxsize=4096)
-def mark(grant: Grant) -> Mark | None:
-    """Of what a grant admits; None where every job is, for there is nothing to be held against it later."""
+def mark(grant: Grant, job_id: str) -> Mark | None:
+    """Of a job that a grant admits; None where every job is, for there is nothing to be held against it later.
+
+    Of that job alone: who copies it to an object that names another has gained nothing.
+    """
     if grant.policy is None:
         return None
+    digest = hashlib.sha256(f"{_admits(grant)} {job_id}".encode("utf-8", "surrogatepass"))
+    return Mark(grant.policy, digest.hexdigest()[:16])
+
+
+@lru_cache(maxsize=4096)
+def _admits(grant: Grant) -> str:
     # What is allowed to be done with a job has no part in it: a job is shown or not, whatever else it may be.
-    admits = repr((grant.namespace, tuple(grant.place), grant.policy, grant.rules))
-    return Mark(grant.policy, hashlib.sha256(admits.encode("utf-8", "surrogatepass")).hexdigest()[:16])
+    return repr((grant.namespace, tuple(grant.place), grant.policy, grant.rules))
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -137,7 +137,7 @@ _REMEDY: Final = {
 
 def stalled(fault: Fault) -> Claim:
     """Stalled, for a fault that a person must cure."""
-    return Claim(TRUE, fault.fate.value, f"{fault.message} ({_REMEDY[fault.fate]})")
+    return Claim(TRUE, fault.fate.value, f"{fault.message} ({fault.remedy or _REMEDY[fault.fate]})")
 
 
 def _because(what: str, reason: str | None) -> str:

@@ -29,9 +29,11 @@ class Fault:
     """Why a call was not granted.
 
     `message` is AWS's own words without what changes from call to call (request ids, times), so that the same
-    fault seen twice is equal and a status that shows it is not written again.
+    fault seen twice is equal and a status that shows it is not written again. `remedy`: what a person can do, where
+    that is another thing than for the rest of its fate.
     """
 
     fate: Fate
     message: str
     code: str = ""
+    remedy: str = ""

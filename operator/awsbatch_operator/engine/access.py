@@ -64,10 +64,10 @@ class Gate:
         match admission:
             case Admitted():
                 tracked.lift_veil()
-                return Ruled(Allowed(mark(granted), not_ended(admission)), job.seen, admission)
-            case None | ParentNeeded() if tracked.record.status.access == mark(granted):
+                return Ruled(Allowed(mark(granted, job.key.job_id), not_ended(admission)), job.seen, admission)
+            case None | ParentNeeded() if tracked.record.status.access == mark(granted, job.key.job_id):
                 # Admitted by the very same rules before: the look that will tell is on its way.
-                return Ruled(Allowed(mark(granted)), job.seen, admission)
+                return Ruled(Allowed(mark(granted, job.key.job_id)), job.seen, admission)
             case NotAdmitted(refusal=refusal) if self._mode is Mode.OPTIONAL or tracked.record.status.job is not None:
                 # That there is such a job is no secret here, or no more.
                 return Ruled(refusal, job.seen)

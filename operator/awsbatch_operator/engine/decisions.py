@@ -113,6 +113,13 @@ class Decisions:
             tracked.record = replace(tracked.record, access=tracked.grant)
             self._take_over(tracked, before, decide(tracked.record, Observation(), now, self._cadence), held=False)
 
+    def reconsider(self, tracked: TrackedObject) -> None:
+        """Decide anew as policies have changed: what a person had to mend may be mended with that."""
+        self.decide_for(tracked)
+        job = self._store.job_of(tracked)
+        if job is not None and job.seen.fault is not None and not job.seen.fault.fate.passes:
+            self._look_now(job)
+
     def decide(self, job: TrackedJob) -> None:
         """Decide for every object that names the job; the soonest of their looks is the job's."""
         now = self._ports.now()

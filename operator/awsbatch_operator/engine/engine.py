@@ -138,9 +138,9 @@ class Engine:
         """What counts those that wait, by lane. Not at each tick: of looks it walks over all that are due."""
         return {"status": self._writes.depth, "look": self._looks.depth}
 
-    def standings(self) -> Mapping[str, PolicyStanding]:
-        """What the statuses of the access policies shall say."""
-        return standings(self.book, self.store, self._ports.batch)
+    def standings(self, *, all_jobs: bool = True) -> Mapping[str, PolicyStanding]:
+        """What the statuses of the access policies shall say. `all_jobs`: whether all BatchJobs are watched."""
+        return standings(self.book, self.store, self._ports.batch, all_jobs=all_jobs)
 
     async def _tick(self) -> None:
         while True:
@@ -232,10 +232,8 @@ class Engine:
         granted = self.book.in_force(tracked.ref.namespace, tracked.record.spec.region)
         if granted != tracked.grant:
             self._grant(tracked, granted)
-        elif not tracked.record.asked:
-            return
         if self.leading:
-            self._decisions.decide_for(tracked)
+            self._decisions.reconsider(tracked)
 
     def _grant(self, tracked: TrackedObject, granted: Grant | Refusal | None) -> None:
         """Another place is another job, even by the same id: nothing that was seen of the one is carried over."""

@@ -14,6 +14,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
+from awsbatch_operator.domain.job import account_of
 from awsbatch_operator.domain.ports import Whose
 from awsbatch_operator.domain.record import LIVE_PHASES, Phase, Standing
 
@@ -136,11 +137,12 @@ class _Objects(Collector):
         tallies = jobs, live, stalled, terminating = tuple(Tally[tuple[str, ...]]() for _ in self.describe())
         terminating[()] = 0
         for standing, count in self._census().items():
+            account, role = _named(standing.role)
             jobs[standing.namespace, standing.phase] += count
             # A region in which all have ended shows a 0: it is there, and need not be looked at.
-            live[standing.region,] += count if standing.phase in LIVE_PHASES else 0
+            live[account, standing.region, role] += count if standing.phase in LIVE_PHASES else 0
             if standing.stalled:
-                stalled[standing.namespace, standing.stalled] += count
+                stalled[standing.namespace, standing.stalled, account, role] += count
             if standing.phase is Phase.TERMINATING:
                 terminating[()] += count
         families = self.describe()
@@ -153,10 +155,17 @@ class _Objects(Collector):
         # Asked for when registering: a census would come before there is anything to count.
         return (
             _family("jobs", "BatchJob objects.", "namespace", "phase"),
-            _family("live_jobs", "BatchJob objects whose job has not ended, by region.", "region"),
-            _family("stalled", "BatchJob objects that need a person, by reason.", "namespace", "reason"),
+            _family("live_jobs", "BatchJob objects whose job has not ended.", "account", "region", "role"),
+            _family(
+                "stalled", "BatchJob objects that need a person, by reason.", "namespace", "reason", "account", "role"
+            ),
             _family("terminations_in_progress", "Accepted by AWS, job still alive."),
         )
+
+
+def _named(role: str | None) -> tuple[str, str]:
+    """Account and name of the role; both empty for the operator's own credentials."""
+    return account_of(role) or "", (role or "").rpartition("/")[2]
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:

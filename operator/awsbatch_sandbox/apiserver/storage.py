@@ -97,7 +97,9 @@ class Store:
 
     def drop(self, name: str) -> None:
         """Forget a collection and end its watches."""
-        if dropped := self._collections.pop(name, None):
+        dropped = self._collections.pop(name, None)
+        # One that is empty is false, and may be watched all the same.
+        if dropped is not None:
             dropped.cut()
 
     def next_version(self) -> int:

@@ -85,6 +85,12 @@ def test_a_renewal_leaves_old_clients_open_for_the_calls_under_way() -> None:
     world.clients.get("look", HERE)
     world.clients.renew(world.clients.generation)
     assert not world.made[0].closed
+    world.clients.get("look", HERE)
+    world.now += RENEW_EVERY
+    world.clients.renew(world.clients.generation)
+    assert [client.closed for client in world.made] == [True, False]
+    world.clients.close()
+    assert [client.closed for client in world.made] == [True, True]
 
 
 def test_renewals_come_at_most_every_few_seconds() -> None:

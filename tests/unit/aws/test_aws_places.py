@@ -275,3 +275,20 @@ def test_an_account_is_unknown_again_when_nobody_vouches_for_it_and_keeps_its_na
     identity.learn(HERE, needed=True)
     assert identity.account is None
     assert identity.named == ACCOUNT
+
+
+async def test_sts_is_worth_a_call_only_when_a_job_is_missing() -> None:
+    asked = list[bool]()
+
+    def identify(_region: str, _shown: str | None, ask: bool) -> str | None:
+        asked.append(ask)
+        return None
+
+    batch = AwsBatch(
+        telemetry=FakeTelemetry(), connect=lambda _session: lambda _region: FakeClient("a"), identify=identify
+    )
+    await batch.describe(Place(HERE), ["a"])
+    await batch.describe(Place(HERE), ["a", "missing"])
+    await batch.describe(TEAM_A, ["missing"])
+    assert asked == [False, True]
+    await batch.close()

@@ -99,7 +99,7 @@ def test_objects_and_queues_are_counted_at_each_scrape(metrics: Metrics) -> None
     assert value(metrics, "queue_depth", lane="look") == 50
     assert value(metrics, "jobs", namespace="team-a", phase="Running") is None
     assert value(metrics, "jobs", namespace="team-b", phase="Failed") == 1
-    assert value(metrics, "live_jobs", region="us-east-1") == 0
+    assert value(metrics, "live_jobs", account="", region="us-east-1", role="") == 0
 
 
 def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metrics: Metrics) -> None:
@@ -111,6 +111,8 @@ def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metri
         RUNNING._replace(phase=Phase.TERMINATING, stalled="TerminationStuck"): 1,
         RUNNING._replace(region="us-east-1", stalled="AccessDenied"): 4,
         RUNNING._replace(region="sa-east-1", phase=Phase.MISSING): 2,
+        RUNNING._replace(role="arn:aws:iam::111122223333:role/teams/a"): 7,
+        RUNNING._replace(role="arn:aws:iam::444455556666:role/teams/a", stalled="AccessDenied"): 8,
     }
 
     def taken() -> Mapping[Standing, int]:
@@ -125,15 +127,20 @@ def test_one_census_gives_the_jobs_the_terminations_and_who_needs_a_person(metri
         for sample in family.samples
     }
     assert len(censuses) == 1
-    assert shown["jobs", "team-a", "Running"] == 9
+    assert shown["jobs", "team-a", "Running"] == 24
     assert shown["jobs", "team-a", "Terminating"] == 6
-    assert shown["live_jobs", "eu-west-1"] == 11
-    assert shown["live_jobs", "us-east-1"] == 4
-    assert shown["live_jobs", "sa-east-1"] == 0
+    assert {key[1:]: count for key, count in shown.items() if key[0] == "live_jobs"} == {
+        ("", "eu-west-1", ""): 11,
+        ("", "us-east-1", ""): 4,
+        ("", "sa-east-1", ""): 0,
+        ("111122223333", "eu-west-1", "a"): 7,
+        ("444455556666", "eu-west-1", "a"): 8,
+    }
     assert shown[("terminations_in_progress",)] == 6
     assert {key[1:]: count for key, count in shown.items() if key[0] == "stalled"} == {
-        ("team-a", "AccessDenied"): 6,
-        ("team-a", "TerminationStuck"): 1,
+        ("team-a", "AccessDenied", "", ""): 6,
+        ("team-a", "AccessDenied", "444455556666", "a"): 8,
+        ("team-a", "TerminationStuck", "", ""): 1,
     }
 
 

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from awsbatch_sandbox.apiserver.storage import Store
-from unit.sandbox.apiserver_client import METADATA_OF_ONE, TABLE, WIDGETS, Client, running, widget
+from unit.sandbox.apiserver_client import METADATA, METADATA_OF_ONE, TABLE, WIDGETS, Client, running, widget
 
 W = f"{WIDGETS}/w"
 
@@ -160,6 +160,24 @@ async def test_cut_ends_open_watches(api: Client) -> None:
     async with api.watch("") as stream:
         await api.order("cut")
         assert await stream.rest() == []
+
+
+@pytest.mark.parametrize("names", [(), ("w",)], ids=["empty", "one"])
+async def test_a_watch_of_what_is_no_longer_served_ends(api: Client, names: tuple[str, ...]) -> None:
+    for name in names:
+        await api.create(widget(name))
+    async with api.watch(f"resourceVersion={await latest(api)}") as stream:
+        await api.delete("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/widgets.example.com")
+        assert [event["type"] for event in await stream.rest()] == ["DELETED"] * len(names)
+
+
+async def test_metadata_is_asked_for_in_one_form_as_a_list_and_in_another_as_an_object(api: Client) -> None:
+    await api.create(widget())
+    answers = [await api.get(WIDGETS, **METADATA_OF_ONE), await api.get(W, **METADATA)]
+    assert [(answer.status, answer.body["reason"]) for answer in answers] == [(406, "NotAcceptable")] * 2
+    assert answers[0].message == (
+        "you requested PartialObjectMetadata, but the requested object is a list (*WidgetList)"
+    )
 
 
 async def test_cut_may_end_open_watches_by_a_410_in_the_stream(api: Client) -> None:

@@ -1,0 +1,9 @@
+output "role_arn" {
+  description = "The role, for spec.role.arn of the BatchAccessPolicy and for the operator's own role."
+  value       = aws_iam_role.spoke.arn
+}
+
+output "external_id" {
+  description = "The ExternalId with which it is taken."
+  value       = local.external_id
+}

@@ -1,0 +1,276 @@
+"""The roles of BatchAccessPolicies: who may take them, and what IAM would answer to the operator's sessions."""
+
+import copy
+import json
+import re
+from dataclasses import replace
+from typing import Any, Final
+
+import pytest
+
+from awsbatch_operator.domain.assumed import Session, ending, looking
+from awsbatch_operator.domain.policy import NAMESPACE
+from deploy.iam_decision import Document, Request, allows
+from deploy.iam_forms import joined, normal
+from deploy.iam_mutants import mutants
+from deploy.iam_spoke_forms import FORMS, SPOKE, TEMPLATE, WISHES, SpokeWish, module
+from deploy.iam_terraform import read
+
+IN_EACH_FORM = pytest.mark.parametrize("form", FORMS)
+EVERY = pytest.mark.parametrize("wish", WISHES.values(), ids=list(WISHES))
+ROLE: Final = "arn:aws:iam::222233334444:role/batch-team-a"
+AS_IT_STANDS: Final = SpokeWish()
+Who = tuple[str, str]
+HUB: Final = ("AWS", AS_IT_STANDS.hub)
+LOOKING: Final = looking(ROLE, "my-cluster", "team-a")
+ENDING: Final = ending(ROLE, "my-cluster", "team-a", "team-a-dev")
+
+
+@pytest.mark.parametrize("form", ["CloudFormation", "Terraform"])
+@EVERY
+def test_the_forms_say_the_same(form: str, wish: SpokeWish) -> None:
+    found, expected = FORMS[form](wish), FORMS["JSON"](wish)
+    assert normal(found.trust) == normal(expected.trust)
+    assert normal(found.policy) == normal(expected.policy)
+
+
+def taken(trust: Document, session: Session, principal: Who = HUB, *, external_id: bool = True) -> bool:
+    """Whether AssumeRole succeeds: with tags it needs the right to each of two actions.
+
+    sts:ExternalId is known to be there for AssumeRole alone, so no other statement may lean on it.
+    """
+    tags: dict[str, Any] = {f"aws:RequestTag/{key}": value for key, value in session.tags}
+    if session.tags:
+        tags["aws:TagKeys"] = tuple(key for key, _ in session.tags)
+    proof = {"sts:ExternalId": session.external_id} if external_id else {}
+    return allows(trust, Request("sts:AssumeRole", "*", tags | proof, principal)) and (
+        not session.tags or allows(trust, Request("sts:TagSession", "*", tags, principal))
+    )
+
+
+def tagged(session: Session, **more: str) -> Session:
+    return replace(session, tags=(*session.tags, *more.items()))
+
+
+INHERITED: Final = ("eks-cluster-arn", "eks-cluster-name", "kubernetes-service-account", "kubernetes-pod-name")
+TAKERS: Final[dict[str, tuple[Session, Who, bool]]] = {
+    "looks": (LOOKING, HUB, True),
+    "terminations": (ENDING, HUB, True),
+    "terminations of another namespace": (ending(ROLE, "my-cluster", "team-a", "team-a-prod"), HUB, True),
+    "looks of another policy": (looking(ROLE, "my-cluster", "team-b"), HUB, False),
+    "terminations of another policy": (ending(ROLE, "my-cluster", "team-b", "team-a-dev"), HUB, False),
+    "another cluster": (looking(ROLE, "my-cluster-2", "team-a"), HUB, False),
+    "another cluster, for a termination": (ending(ROLE, "my-cluster-2", "team-a", "team-a-dev"), HUB, False),
+    "the ExternalId with another cluster's tag": (
+        replace(LOOKING, tags=(("kubernetes-cluster", "my-cluster-2"),)),
+        HUB,
+        False,
+    ),
+    "an ExternalId in capitals": (replace(LOOKING, external_id=LOOKING.external_id.upper()), HUB, False),
+    "an ExternalId that goes on": (replace(LOOKING, external_id=f"{LOOKING.external_id}2"), HUB, False),
+    "no tags": (replace(LOOKING, tags=()), HUB, False),
+    "the namespace's tag alone": (replace(ENDING, tags=ENDING.tags[:1]), HUB, False),
+    "one tag more": (tagged(ENDING, team="a"), HUB, False),
+    "one tag more on a look": (tagged(LOOKING, team="a"), HUB, False),
+    "a key in another case": (tagged(LOOKING, **{"Kubernetes-Namespace": "team-a-dev"}), HUB, False),
+    "what Pod Identity hands on": (tagged(LOOKING, **dict.fromkeys(INHERITED, "x")), HUB, False),
+    "another role of the hub's account": (LOOKING, ("AWS", f"{AS_IT_STANDS.hub}-2"), False),
+    "a role of that name in a third account": (LOOKING, ("AWS", AS_IT_STANDS.hub.replace("1111", "9999")), False),
+    "everybody in the hub's account": (LOOKING, ("AWS", "arn:aws:iam::111122223333:root"), False),
+    "somebody of its own account": (LOOKING, ("AWS", "arn:aws:iam::222233334444:role/admin"), False),
+    "a service": (LOOKING, ("Service", "batch.amazonaws.com"), False),
+    "pods": (LOOKING, ("Service", "pods.eks.amazonaws.com"), False),
+}
+
+
+@IN_EACH_FORM
+@pytest.mark.parametrize("taker", TAKERS)
+def test_the_operator_of_one_cluster_takes_the_role_for_one_policy(form: str, taker: str) -> None:
+    session, principal, answer = TAKERS[taker]
+    assert taken(FORMS[form](AS_IT_STANDS).trust, session, principal) is answer
+
+
+@IN_EACH_FORM
+@pytest.mark.parametrize("session", [LOOKING, ENDING], ids=["look", "termination"])
+def test_without_an_external_id_nobody_takes_it(form: str, session: Session) -> None:
+    assert not taken(FORMS[form](AS_IT_STANDS).trust, session, external_id=False)
+
+
+@IN_EACH_FORM
+@EVERY
+def test_the_operator_sends_what_each_trust_asks_for(form: str, wish: SpokeWish) -> None:
+    trust = FORMS[form](wish).trust
+    for session in (looking(ROLE, wish.cluster, wish.policy), ending(ROLE, wish.cluster, wish.policy, "n" * 63)):
+        assert taken(trust, session, ("AWS", wish.hub))
+        assert 2 <= len(session.name) <= 64
+        assert len(session.external_id) <= 1224
+
+
+TRUSTS: Final = dict(mutants(FORMS["JSON"](AS_IT_STANDS).trust))
+
+
+@pytest.mark.parametrize("done", TRUSTS)
+def test_a_wider_or_narrower_trust_is_noticed(done: str) -> None:
+    mutant = TRUSTS[done]
+    wrong = [name for name, (session, who, answer) in TAKERS.items() if taken(mutant, session, who) is not answer]
+    assert wrong or lets_in_more(mutant)
+
+
+def lets_in_more(trust: Document) -> bool:
+    """Whether the hub may make a call that it never makes, or somebody else one of those that it makes."""
+    tags: dict[str, Any] = {f"aws:RequestTag/{key}": value for key, value in LOOKING.tags}
+    context = tags | {"aws:TagKeys": tuple(key for key, _ in LOOKING.tags), "sts:ExternalId": LOOKING.external_id}
+    others = {who for _, who, _ in TAKERS.values()} - {HUB}
+    calls = [(action, HUB) for action in ("sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity")]
+    calls += [(action, who) for action in ("sts:AssumeRole", "sts:TagSession") for who in others]
+    return any(allows(trust, Request(action, "*", context, who)) for action, who in calls)
+
+
+@IN_EACH_FORM
+def test_no_other_call_is_let_in(form: str) -> None:
+    assert not lets_in_more(FORMS[form](AS_IT_STANDS).trust)
+
+
+JOB: Final = "arn:aws:batch:eu-west-1:222233334444:job/61e743ed-35e4-48da-b2de-5c8333821c84"
+HERE: Final = {"aws:RequestedRegion": "eu-west-1"}
+LOOK, END = "batch:DescribeJobs", "batch:TerminateJob"
+MINE: Final = {"aws:ResourceTag/k8s-namespace": "team-a-dev"}
+
+
+def asked(session: Session, action: str, resource: str = JOB, **more: str) -> Request:
+    tags = {f"aws:PrincipalTag/{key}": value for key, value in session.tags}
+    return Request(action, resource, HERE | tags | more)
+
+
+ANSWERS: Final[dict[str, tuple[Request, bool]]] = {
+    "look": (asked(LOOKING, LOOK, "*"), True),
+    "look in another region": (asked(LOOKING, LOOK, "*", **{"aws:RequestedRegion": "us-east-1"}), False),
+    "end an own job": (asked(ENDING, END, **MINE), True),
+    "end a child that IAM sees with its parent's tag": (asked(ENDING, END, f"{JOB}:3", **MINE), True),
+    "end a child that IAM sees without tags": (asked(ENDING, END, f"{JOB}:3"), False),
+    "end another namespace's job": (asked(ENDING, END, **{"aws:ResourceTag/k8s-namespace": "team-b"}), False),
+    "end a job of a namespace whose name begins so": (
+        asked(ENDING, END, **{"aws:ResourceTag/k8s-namespace": "team-a-dev2"}),
+        False,
+    ),
+    "end a job of all namespaces": (asked(ENDING, END, **{"aws:ResourceTag/k8s-namespace": "*"}), False),
+    "end an untagged job": (asked(ENDING, END), False),
+    "end a job with another tag": (asked(ENDING, END, **{"aws:ResourceTag/team": "team-a-dev"}), False),
+    "end a job that carries the tag in the request alone": (
+        asked(ENDING, END, **{"aws:RequestTag/k8s-namespace": "team-a-dev"}),
+        False,
+    ),
+    "end an own job by the session of looks": (asked(LOOKING, END, **MINE), False),
+    "end an untagged job by the session of looks": (asked(LOOKING, END), False),
+    "end a job tagged with the variable by the session of looks": (
+        asked(LOOKING, END, **{"aws:ResourceTag/k8s-namespace": "${aws:PrincipalTag/kubernetes-namespace}"}),
+        False,
+    ),
+    "end in another account": (asked(ENDING, END, JOB.replace("2222", "9999"), **MINE), False),
+    "end in another region": (
+        asked(ENDING, END, JOB.replace("eu-west-1", "us-east-1"), **MINE, **{"aws:RequestedRegion": "us-east-1"}),
+        False,
+    ),
+    "end a service job": (asked(ENDING, END, JOB.replace("job/", "service-job/"), **MINE), False),
+    "end the jobs of a queue": (asked(ENDING, END, JOB.replace("job/", "job-queue/"), **MINE), False),
+    "cancel": (asked(ENDING, "batch:CancelJob", **MINE), False),
+    "tag a job": (asked(ENDING, "batch:TagResource", **MINE), False),
+    "untag a job": (asked(ENDING, "batch:UntagResource", **MINE), False),
+    "submit": (asked(ENDING, "batch:SubmitJob", **MINE), False),
+    "list": (asked(LOOKING, "batch:ListJobs", "*"), False),
+    "take a further role": (asked(ENDING, "sts:AssumeRole", "arn:aws:iam::222233334444:role/admin", **MINE), False),
+}
+
+
+@IN_EACH_FORM
+@pytest.mark.parametrize("question", ANSWERS)
+def test_iam_answers_as_intended(form: str, question: str) -> None:
+    request, answer = ANSWERS[question]
+    assert allows(FORMS[form](AS_IT_STANDS).policy, request) is answer
+
+
+POLICIES: Final = dict(mutants(FORMS["JSON"](AS_IT_STANDS).policy))
+
+
+@pytest.mark.parametrize("done", POLICIES)
+def test_a_wider_or_narrower_policy_is_noticed(done: str) -> None:
+    assert [name for name, (request, answer) in ANSWERS.items() if allows(POLICIES[done], request) is not answer]
+
+
+def test_the_condition_asks_for_the_tag_that_the_example_of_a_policy_asks_for() -> None:
+    # The same job, whether the operator looks at its tags or IAM does.
+    example = (SPOKE.parents[2] / "crds/examples/valid/policy-team.yaml").read_text()
+    assert f'k8s-namespace: "{NAMESPACE}"' in example
+    (condition,) = [one["Condition"] for one in FORMS["JSON"](AS_IT_STANDS).policy["Statement"] if one["Action"] == END]
+    assert "aws:ResourceTag/k8s-namespace" in condition["StringEquals"]
+    assert ENDING.tags[0] == ("kubernetes-namespace", "team-a-dev")
+
+
+def advice(key: str) -> dict[str, Any]:
+    """The condition of that key that the page offers."""
+    (found,) = re.findall(rf'`("[^`]*{key}[^`]*")`|`("[^`]*{key}[^`]*}})`', (SPOKE / "README.md").read_text())
+    return dict(json.loads("{" + "".join(found) + "}"))
+
+
+def test_the_page_keeps_a_role_to_some_namespaces() -> None:
+    trust = copy.deepcopy(dict(FORMS["JSON"](AS_IT_STANDS).trust))
+    trust["Statement"][0]["Condition"] |= advice("aws:RequestTag/kubernetes-namespace")
+    assert taken(trust, LOOKING)
+    assert taken(trust, ENDING)
+    assert not taken(trust, ending(ROLE, "my-cluster", "team-a", "team-b"))
+
+
+def test_the_page_tells_the_jobs_of_two_clusters_apart() -> None:
+    policy = copy.deepcopy(dict(FORMS["JSON"](AS_IT_STANDS).policy))
+    policy["Statement"][1]["Condition"]["StringEquals"] |= advice("aws:ResourceTag/k8s-cluster")
+    tag = "aws:ResourceTag/k8s-cluster"
+    assert allows(policy, asked(ENDING, END, **MINE, **{tag: "my-cluster"}))
+    assert not allows(policy, asked(ENDING, END, **MINE, **{tag: "my-cluster-2"}))
+    assert not allows(policy, asked(ENDING, END, **MINE))
+
+
+def test_the_right_to_any_child_is_no_right_to_its_parent() -> None:
+    (pattern,) = re.findall(r"`(arn:aws:batch:\S+:job/\S+)`", (SPOKE / "README.md").read_text())
+    grant = {"Sid": "EndChildren", "Effect": "Allow", "Action": END, "Resource": pattern}
+    policy = joined(FORMS["JSON"](AS_IT_STANDS).policy, {"Statement": [grant]})
+    assert allows(policy, asked(ENDING, END, f"{JOB}:3"))
+    assert not allows(policy, asked(ENDING, END))
+
+
+CHECKED: Final = {
+    # parameter of the template: variable of the module, what both take
+    "HubRoleArn": ("hub_role_arn", [AS_IT_STANDS.hub, "arn:aws-us-gov:iam::111122223333:role/teams/a=b,c"]),
+    "ClusterName": ("cluster_name", ["my-cluster", "Prod_2.eu", "x" * 63]),
+    "PolicyName": ("policy_name", ["team-a", "a.b", "x"]),
+    "RoleName": ("role_name", ["batch-team-a", "a,b=c"]),
+    "Regions": ("regions", ["eu-west-1", "us-gov-west-1"]),
+}
+WRONG: Final = ("*", "a*", "a?", 'a"b', "a\\", "${x}", "a b", "a\nb", "a/b", "x" * 600)
+
+
+@pytest.mark.parametrize("parameter", CHECKED)
+def test_both_forms_refuse_what_would_widen_or_break_a_document(parameter: str) -> None:
+    variable, good = CHECKED[parameter]
+    template = TEMPLATE["Parameters"][parameter]["AllowedPattern"]
+    (declared,) = [one for one in read(SPOKE / "terraform") if one.labels == [variable]]
+    (pattern,) = re.findall(r'regex\("(.*?)"', declared.blocks[0].text("condition"))
+    for value in (*good, *WRONG):
+        assert bool(re.fullmatch(template, value)) is (value in good), value
+        assert bool(re.search(pattern.replace("$", r"\Z"), value)) is (value in good), value
+
+
+def test_the_module_makes_a_role_and_nothing_else() -> None:
+    one = module(AS_IT_STANDS)
+    assert {block.kind for block in one.blocks} == {"terraform", "variable", "locals", "data", "resource", "output"}
+    assert {block.labels[0] for block in one.of("resource")} == {"aws_iam_role", "aws_iam_role_policy"}
+    assert {block["Type"] for block in TEMPLATE["Resources"].values()} == {"AWS::IAM::Role"}
+    (tags,) = [block for block in one.of("variable") if block.labels == ["tags"]]
+    assert '"kubernetes-namespace"' in tags.blocks[0].text("condition")
+
+
+def test_both_forms_tell_the_external_id() -> None:
+    # What the operator sends, to compare with where AWS says no.
+    assert TEMPLATE["Outputs"]["ExternalId"]["Value"] == {"Fn::Sub": "awsbatch-operator/${ClusterName}/${PolicyName}"}
+    one = module(AS_IT_STANDS)
+    (output,) = [block for block in one.of("output") if block.labels == ["external_id"]]
+    assert one.value(output, "value") == LOOKING.external_id
