@@ -64,7 +64,8 @@ async def serve(settings: Settings) -> int:
         objects = BatchJobs(client, events, settings.namespace)
         ports = Ports(batch, objects, metrics, acting=fence)
         engine = Engine(ports, region=region, cadence=settings.cadence(), book=book)
-        statuses = PolicyStatuses(client, engine.standings, lambda: engine.leading and fence())
+        standings = partial(engine.standings, all_jobs=not settings.namespace)
+        statuses = PolicyStatuses(client, standings, lambda: engine.leading and fence())
         rules = AccessRules(client, book, statuses, settings.access_policy)
         try:
             await asyncio.gather(objects.preflight(), rules.preflight())

@@ -11,6 +11,7 @@ from typing import Any, Final, cast
 
 from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
+from urllib3.util.retry import Retry
 
 from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, POLICY_PLURAL, VERSION
 from awsbatch_sandbox.processes import wait_for
@@ -182,7 +183,10 @@ class Watch:
 def api_client(kubeconfig: Path) -> client.ApiClient:
     settings = client.Configuration()
     config.load_kube_config(str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
-    settings.retries = False  # an outage is to be seen, not waited for
+    # An outage is to be seen, not waited for; but that a definition has just changed is no outage: 429 says when.
+    settings.retries = Retry(
+        total=None, connect=0, read=0, redirect=0, other=0, status=10, status_forcelist=(429,), allowed_methods=None
+    )
     settings.proxy = None
     api = client.ApiClient(settings)
     api.user_agent = MANAGER

@@ -37,11 +37,18 @@ GONE_SINCE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-
 def cluster(real: RealStage) -> Iterator[Cluster]:
     """A namespace of a cluster that never heard of the operator."""
     cluster = real.world.cluster.within("default")
-    cluster.kubectl("delete", *DEFINITIONS, "--ignore-not-found")
+    _forget_definitions(cluster)
     yield cluster
-    cluster.kubectl("delete", *DEFINITIONS, "--ignore-not-found")
+    _forget_definitions(cluster)
     cluster.kubectl("delete", "leases", "--all", f"--namespace={NAME}")
     cluster.close()
+
+
+def _forget_definitions(cluster: Cluster) -> None:
+    cluster.kubectl("delete", *DEFINITIONS, "--ignore-not-found", "--wait=false")
+    # Not by kubectl's own wait: on a busy machine the API server may take more than a minute to let go of a definition.
+    left = ("get", *DEFINITIONS, "--ignore-not-found", "-o", "name")
+    wait_for(lambda: not cluster.kubectl(*left), timeout=180, every=0.5, what="the definitions are gone")
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_a_killed_sandbox_takes_its_children_along(
     with sandbox(control_plane, directory, environment) as process:
         files = (directory / "env").read_text(), (directory / "kubeconfig").read_text()
         urls = [urlsplit(found) for text in files for found in re.findall(r"https?://127\.0\.0\.1:\d+", text)]
-        servers = [(url.hostname or "", url.port or 0) for url in urls]
+        servers = {(url.hostname or "", url.port or 0) for url in urls}
         assert [listens(*server) for server in servers] == [True, True]
         process.kill()
         process.wait()

@@ -133,11 +133,14 @@ class Rulebook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PolicyStanding:
-    """What a BatchAccessPolicy's status shall say. `ready`: its condition Ready; `jobs`: objects that it governs."""
+    """What a BatchAccessPolicy's status shall say. `ready`: its condition Ready.
+
+    `jobs`: objects that it governs; None where this operator does not watch all of them.
+    """
 
     ready: Claim
     namespaces: int
-    jobs: int
+    jobs: int | None
     account_id: str | None
 
 

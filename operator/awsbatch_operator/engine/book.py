@@ -51,14 +51,20 @@ class Book:
     # -- what the watch tells -----------------------------------------------------------------------------------------
 
     def policies_are(self, policies: Mapping[str, Policy | Unreadable]) -> None:
-        self._turn(_Page(dict(policies), self._page.labels))
+        if policies != self._page.policies:
+            self._turn(_Page(dict(policies), self._page.labels))
 
     def policy_is(self, name: str, policy: Policy | Unreadable | None) -> None:
         others = {one: known for one, known in (self._page.policies or {}).items() if one != name}
         self._turn(_Page(others if policy is None else {**others, name: policy}, self._page.labels))
 
     def namespaces_are(self, labels: Mapping[str, Labels]) -> None:
-        self._turn(_Page(self._page.policies, dict(labels)))
+        known = self._page.labels
+        if known is None:
+            self._turn(_Page(self._page.policies, dict(labels)))
+        elif labels != known:
+            changed = [name for name in {*known, *labels} if known.get(name) != labels.get(name)]
+            self._turn(_Page(self._page.policies, dict(labels)), changed)
 
     def namespace_is(self, name: str, labels: Labels | None) -> None:
         others = {one: known for one, known in (self._page.labels or {}).items() if one != name}

@@ -18,18 +18,22 @@ MOST_FAULTS: Final = 5
 _IN_FORCE: Final = Claim(say.TRUE, "InForce", "The policy is in force")
 
 
-def standings(book: Book, store: Store, batch: Batch) -> Mapping[str, PolicyStanding]:
-    """By name. Jobs are BatchJob objects in the namespaces that a policy selects, admitted or not."""
+def standings(book: Book, store: Store, batch: Batch, *, all_jobs: bool) -> Mapping[str, PolicyStanding]:
+    """By name. Jobs are BatchJob objects in the namespaces that a policy selects, admitted or not, if all are known."""
     reach = book.reach()
     return {
         name: PolicyStanding(
             ready=_ready(policy, reach.get(name, {}), book.region, batch),
             namespaces=len(reach.get(name, ())),
-            jobs=sum(len(store.namespaces.get(namespace, ())) for namespace in reach.get(name, ())),
+            jobs=_jobs(reach.get(name, ()), store) if all_jobs else None,
             account_id=_account(policy, book.region, batch),
         )
         for name, policy in book.policies().items()
     }
+
+
+def _jobs(namespaces: Iterable[str], store: Store) -> int:
+    return sum(len(store.namespaces.get(namespace, ())) for namespace in namespaces)
 
 
 def _ready(policy: Policy | Unreadable, reach: Mapping[str, Choice], own: str, batch: Batch) -> Claim:

@@ -139,12 +139,13 @@ def difference(
     wanted: dict[str, Any] = {
         "observedGeneration": generation,
         "namespaces": standing.namespaces,
-        "jobs": standing.jobs,
+        # Several operators may watch some namespaces each: the counts of none are those of the policy.
+        **({} if standing.jobs is None else {"jobs": standing.jobs}),
         "accountId": standing.account_id,
     }
     conditions = with_conditions(parse_conditions(shown.get("conditions")), _conditions(standing, generation, now))
     wanted["conditions"] = [render_condition(one) for one in conditions]
-    return {name: wanted[name] for name in _FIELDS if wanted[name] != shown.get(name)}
+    return {name: wanted[name] for name in _FIELDS if name in wanted and wanted[name] != shown.get(name)}
 
 
 def _conditions(standing: PolicyStanding, generation: int, now: Millis) -> Iterator[Condition]:

@@ -270,7 +270,7 @@ async def told(reply: Reply, *tokens: str, **options: Any) -> tuple[list[Told], 
     server = await served(reply)
     async with server, KubeClient(Logins(server, *(tokens or ("t",))), timeout=5) as client:
         try:
-            async with client.watch("/x", {"resourceVersion": "7"}, METADATA, **options) as events:
+            async with asyncio.timeout(5), client.watch("/x", {"resourceVersion": "7"}, METADATA, **options) as events:
                 async for event in events:
                     heard.append(event)  # noqa: PERF401  what was told before an error counts
         except ApiError as error:
