@@ -120,6 +120,11 @@ class Stage:
         self.world.operator.wait_ready()
         return self.world.operator
 
+    def pause(self) -> None:
+        """The operator is down until it is asked for."""
+        if self.world.operator.running:
+            self.world.operator.stop()
+
     @contextmanager
     def teams(self, count: int) -> Iterator[list[Team]]:
         """The first in the one account, the others in the other."""

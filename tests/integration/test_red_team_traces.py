@@ -189,7 +189,6 @@ def test_time_does_not_tell_a_denied_job_from_none_nor_whether_others_look_at_it
         for kind in kinds
     }
     told = {kind: f"{one[0]:.2f} {statistics.median(one):.2f} {one[-1]:.2f}" for kind, one in took.items()}
-    print("seconds until Denied, least, median, most:", told)
     for kind in ("busy", "there"):
         assert abs(statistics.median(took[kind]) - statistics.median(took["none"])) < 0.25, told
 

@@ -50,7 +50,7 @@ def test_a_policy_tightened_while_terminations_wait_for_throttling_keeps_them_fr
 def test_a_tag_removed_since_a_look_of_half_a_minute_ago_is_seen_before_anything_is_sent(
     stage: Stage, tmp_path: Path
 ) -> None:
-    stage.world.operator.stop()
+    stage.pause()
     flags = [flag for flag in FLAGS if not flag.startswith("--look")]
     program = (sys.executable, Path(__file__).with_name("clocked.py"))
     operator = OperatorProcess(stage.world.environment, tmp_path, [*flags, "--look-running=1h"], program)
