@@ -66,14 +66,14 @@ class Gate:
                 return Ruled(Allowed(mark(granted), not_ended(admission)), job.seen, admission)
             case None | ParentNeeded() if tracked.record.status.access == mark(granted):
                 # Admitted by the very same rules before: the look that will tell is on its way.
-                return Ruled(Allowed(mark(granted)), job.seen, admission)
+                return Ruled(Allowed(mark(granted)), self._unconfirmed(job), admission)
             case NotAdmitted(refusal=refusal) if self._mode is Mode.OPTIONAL or tracked.record.status.job is not None:
                 # That there is such a job is no secret here, or no more.
                 return Ruled(refusal, job.seen)
         if tracked.record.status.job is not None:
             tracked.record = replace(tracked.record, status=withheld(tracked.record, now))
         if self._mode is Mode.OPTIONAL:
-            return Ruled(EVERYTHING, _NOTHING if job.seen.job is not None else job.seen)
+            return Ruled(EVERYTHING, self._unconfirmed(job), admission)
         return Ruled(Allowed(absence=NotAdmitted(granted.policy or "").refusal), tracked.veil or _NOTHING)
 
     def heard(self, tracked: TrackedObject, job: TrackedJob, fault: Fault | None, now: Millis) -> None:
@@ -89,6 +89,16 @@ class Gate:
             tracked.veil = veil.failed(fault, now)
         elif now >= tracked.veil_due:
             tracked.veil = veil.missed(now)
+
+    def _unconfirmed(self, job: TrackedJob) -> Observation:
+        """Of a job that nothing vouches for yet: that it is absent, or why looks fail. Not what others asked of it."""
+        if job.seen.job is None:
+            return replace(job.seen, request=None)
+        above = self._jobs.get(job.above) if job.above is not None else None
+        trouble = above.seen if above is not None else _NOTHING
+        return Observation(
+            fault=trouble.fault, faults=trouble.faults, failed_at=trouble.failed_at, calling=job.seen.calling
+        )
 
     def _admission(self, granted: Grant, job: TrackedJob) -> Admission | None:
         """None: no look has shown the job here."""
