@@ -31,7 +31,7 @@ def a_part(world: World, *, of: dict[str, str] | None = TEAM_A) -> None:
     world.a_job("array:3", queue=QUEUE)
 
 
-async def looks_a_minute(world: World, job_id: str, minutes: int = 5) -> float:
+async def looks_a_minute(world: World, job_id: str, minutes: int = 3) -> float:
     before = len(world.batch.looks)
     await asyncio.sleep(60 * minutes)
     return sum(job_id in ids for _, ids in world.batch.looks[before:]) / minutes
@@ -105,7 +105,7 @@ async def test_a_leave_that_lapses_again_and_again_is_asked_for_every_15_s() -> 
         before = len(asked)
         looks = await looks_a_minute(world, "j")
         assert looks <= 8
-        assert (len(asked) - before) / 5 <= 5
+        assert (len(asked) - before) / 3 <= 5
         world.batch.at_the_door = lambda _: None
         await asyncio.sleep(20)
         assert [reason for _, _, reason in world.batch.terminations] == ["why"]

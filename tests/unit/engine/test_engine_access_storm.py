@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import looptime
-from hypothesis import Phase, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -28,6 +28,8 @@ STEP = 0.5
 SHOWN_FOR = 2.0
 CALM_FOR = 20.0
 MOST_LOOKS = 100
+SKEW = 0.5
+"""Seconds that the answers of two calls may lie apart."""
 
 WRITTEN = st.builds(
     Written,
@@ -48,6 +50,7 @@ class Storm(RuleBasedStateMachine):
         self.broken: list[str] = []
         self.faults = 0
         self.denied_since: dict[str, float] = {}
+        self.differ_since: dict[str, float] = {}
         self.leads, self.blind = True, False
 
     @initialize(mode=st.sampled_from(Mode), policy=WRITTEN)
@@ -118,7 +121,9 @@ class Storm(RuleBasedStateMachine):
             for namespace in NAMESPACES:
                 one, other = (self.world.objects.bodies.get(f"uid-{namespace}-{j}") for j in (FOREIGN, NOTHING))
                 told = [self.world.engine.store.objects[body["metadata"]["uid"]].record.status for body in (one, other) if body]
-                if len(told) == 2 and told[0] != told[1]:
+                if len(told) < 2 or told[0] == told[1] or not self.leads:
+                    self.differ_since.pop(namespace, None)
+                elif at - self.differ_since.setdefault(namespace, at) > SKEW:
                     self.broken.append(f"in {namespace} the foreign and the missing job differ at {at}: {told}")
 
     # -- people -------------------------------------------------------------------------------------------------------
@@ -246,7 +251,8 @@ class Storm(RuleBasedStateMachine):
         for body in self.world.objects.bodies.values():
             job = batch.jobs.get(body["spec"]["jobId"])
             if job is not None and job.queue != "z" and body["spec"].get("terminate"):
-                assert job.is_terminated, f"{body['metadata']['uid']}: the stated end was lost"
+                sent = {job_id for _, job_id, _ in batch.terminations}
+                assert body["spec"]["jobId"] in sent, f"{body['metadata']['uid']}: the stated end was lost"
 
     def _do(self, call: Any, *arguments: Any) -> None:
         async def doing() -> None:
@@ -271,4 +277,4 @@ class Storm(RuleBasedStateMachine):
 
 
 TestStorm = Storm.TestCase
-TestStorm.settings = settings(max_examples=25, stateful_step_count=25, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+TestStorm.settings = settings(max_examples=40, stateful_step_count=30, deadline=None, derandomize=True)
