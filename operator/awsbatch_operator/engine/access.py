@@ -85,10 +85,8 @@ class Gate:
             tracked.veil = None
             return
         veil = tracked.veil or _NOTHING
-        if fault is not None:
-            tracked.veil = veil.failed(fault, now)
-        elif now >= tracked.veil_due:
-            tracked.veil = veil.missed(now)
+        if now >= tracked.veil_due:
+            tracked.veil = veil.missed(now) if fault is None else veil.failed(fault, now)
 
     def _unconfirmed(self, job: TrackedJob) -> Observation:
         """Of a job that nothing vouches for yet: that it is absent, or why looks fail. Not what others asked of it."""
@@ -105,6 +103,11 @@ class Gate:
         facts = _facts(job)
         return None if facts is None else admit(granted, facts, self._parent(job))
 
+    def _may_see(self, tracked: TrackedObject, job: TrackedJob) -> bool:
+        """Lest an account that was scribbled into a status shows that there is such a job."""
+        granted = tracked.grant
+        return isinstance(granted, Grant) and isinstance(self._admission(granted, job), Admitted)
+
     def _parent(self, job: TrackedJob) -> Facts | Absent | None:
         above = self._jobs.get(job.above) if job.above is not None else None
         if above is None:
@@ -116,7 +119,9 @@ class Gate:
         status = tracked.record.status
         if status.account_id is None or status.finished:
             return None
-        shown = account_of(job.seen.job.arn) if job.seen.job is not None and not job.seen.absences else None
+        shown = None
+        if job.seen.job is not None and not job.seen.absences and self._may_see(tracked, job):
+            shown = account_of(job.seen.job.arn)
         account = shown or self._batch.account(job.key.place)
         return account_changed(status.account_id) if account not in (None, status.account_id) else None
 

@@ -54,11 +54,13 @@ class Looks:
     def set(self, job: TrackedJob, after: Millis) -> None:
         """Look at the job after so long, give or take a tenth."""
         # A look that confirms or retries must not come too early, or it would decide nothing and be one more.
-        early = 0.9 if job.seen.fault is None and job.seen.refusal is None and not job.seen.absences else 1.0
+        # Nor may a job that must look like none keep another time than one that is absent.
+        late = job.seen.fault or job.seen.refusal or job.seen.absences or job.veiled
+        early = 1.0 if late else 0.9
         wait = after / 1000 * self._jitter(early, 1.1)
         at = asyncio.get_running_loop().time() + wait
         # After a restart every job is due at once: those that a termination waits for come first.
-        urgent = wait == 0 and job.seen.job is None and job.asked
+        urgent = wait == 0 and job.seen.looked_at is None and job.asked
         self._place(job.key.place).set(job, at - URGENT if urgent else at, wait)
 
     def drop(self, job: TrackedJob) -> None:

@@ -77,6 +77,10 @@ class TrackedJob:
     def asked(self) -> bool:
         return any(tracked.record.asked for tracked in self.objects.values())
 
+    @property
+    def veiled(self) -> bool:
+        return any(tracked.veil is not None for tracked in self.objects.values())
+
 
 class Store:
     """Objects by uid and by namespace, jobs by key."""
