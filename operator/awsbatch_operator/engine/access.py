@@ -77,6 +77,13 @@ class Gate:
             return Ruled(EVERYTHING, self._unconfirmed(job), admission)
         return Ruled(Allowed(absence=NotAdmitted(granted.policy or "").refusal), tracked.veil or _NOTHING)
 
+    def admits(self, tracked: TrackedObject, job: TrackedJob) -> bool:
+        """Whether what the object's status tells of the job concerns others that name it."""
+        granted = tracked.grant
+        if not isinstance(granted, Grant):
+            return False
+        return isinstance(granted.rules, EveryJob) or isinstance(self._admission(granted, job), Admitted)
+
     def heard(self, tracked: TrackedObject, job: TrackedJob, fault: Fault | None, now: Millis) -> None:
         """A look at the job has brought an answer, or a fault: what the veil makes of it."""
         granted = tracked.grant
@@ -124,7 +131,11 @@ class Gate:
         if job.seen.job is not None and not job.seen.absences and self._may_see(tracked, job):
             shown = account_of(job.seen.job.arn)
         account = shown or self._batch.account(job.key.place)
-        return account_changed(status.account_id) if account not in (None, status.account_id) else None
+        if account in (None, status.account_id):
+            return None
+        # Under another policy than before, the account is that policy's: what was shown is not its to show.
+        hides = isinstance(tracked.grant, Grant) and status.access != mark(tracked.grant, job.key.job_id)
+        return account_changed(status.account_id, hides=hides)
 
 
 def needs_parent(granted: Grant, job_id: str) -> str | None:

@@ -28,7 +28,7 @@ from awsbatch_operator.engine.book import Book
 from awsbatch_operator.engine.looks import Looks
 from awsbatch_operator.engine.outside import Ports
 from awsbatch_operator.engine.store import Store, TrackedJob, TrackedObject
-from awsbatch_operator.engine.terminations import Terminations
+from awsbatch_operator.engine.terminations import Terminations, recall
 from awsbatch_operator.engine.writes import Writes
 
 
@@ -131,6 +131,7 @@ class Decisions:
     def decide(self, job: TrackedJob) -> None:
         """Decide for every object that names the job; the soonest of their looks is the job's."""
         now = self._ports.now()
+        self._recall(job)
         decided = [self._decide_one(tracked, job, now) for tracked in job.objects.values()]
         wanted = [one.look_at for one in decided if one.look_at is not None] + self._for_parts(job, now)
         routines = [one.routine for one in decided if one.routine is not None]
@@ -144,6 +145,13 @@ class Decisions:
         above = self._store.jobs.get(job.above) if job.above is not None else None
         if above is not None and above.look_at is None and not self.looks.under_way(above.key):
             self.decide(above)
+
+    def _recall(self, job: TrackedJob) -> None:
+        """Requests that an earlier process sent, as statuses tell: those of objects that may show the job at all."""
+        for tracked in job.objects.values():
+            told = tracked.record.status.termination
+            if told is not None and told.accepted_at is not None and self._gate.admits(tracked, job):
+                recall(job, told)
 
     def _decide_one(self, tracked: TrackedObject, job: TrackedJob, now: Millis) -> "_Decided":
         before = tracked.record.status
