@@ -7,8 +7,16 @@ from functools import partial
 from typing import NamedTuple
 
 from awsbatch_operator.domain.access import Refusal
-from awsbatch_operator.domain.admission import Admission, MayEnd, MayNotEnd, MustLook, ParentNeeded, termination
-from awsbatch_operator.domain.cadence import SECOND, Cadence, look_backoff
+from awsbatch_operator.domain.admission import (
+    TAGS_HOLD_FOR,
+    Admission,
+    MayEnd,
+    MayNotEnd,
+    MustLook,
+    ParentNeeded,
+    termination,
+)
+from awsbatch_operator.domain.cadence import SECOND, TERMINATING_MAX, Cadence, look_backoff
 from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Absent, JobKey, Millis, Place
@@ -173,14 +181,18 @@ class Decisions:
         if decision.terminate is None or job.seen.calling or self._book.sees_nothing:
             return decision.look_at
         match termination(admission, now):
+            # A hold that is longer than any tells of a clock that was set back.
+            case MayEnd() if now < job.held_until <= now + TERMINATING_MAX:
+                pass
             case MayEnd() as leave:
                 self.terminations.send(job, leave, decision.terminate)
             case MustLook(job_ids=job_ids):
-                stale = [self._store.jobs.get(JobKey(job.key.place, job_id)) for job_id in job_ids]
+                known = (self._store.jobs.get(JobKey(job.key.place, job_id)) for job_id in job_ids)
+                stale = [one for one in known if one is not None and _look_helps(one, now)]
                 for other in stale:
-                    if other is not None and other is not job and other.seen.fault is None:
+                    if other is not job:
                         self._look_now(other)
-                if job in stale and job.seen.fault is None:
+                if job in stale:
                     return now
             case MayNotEnd():
                 pass
@@ -219,6 +231,12 @@ class Decisions:
             self._writes.hold(tracked.ref.uid)
         else:
             self._writes.submit(tracked.ref.uid)
+
+
+def _look_helps(job: TrackedJob, now: Millis) -> bool:
+    """Whether a look right now may show more. One that fails, or lacks the job, comes again in its own time."""
+    fresh = job.seen.job is not None and 0 <= now - job.asked_at <= TAGS_HOLD_FOR
+    return not fresh and job.seen.fault is None and not job.seen.absences
 
 
 def _taken_in(job: TrackedJob, look: Look, asked_at: Millis, now: Millis) -> None:

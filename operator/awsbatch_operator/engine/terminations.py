@@ -94,9 +94,11 @@ class Terminations:
 
     def _lapsed(self, job: TrackedJob) -> None:
         job.seen = job.seen.lapsed()
-        wait = call_backoff(Fate.LAPSED, job.lapses) / 1000 if job.lapses else 0.0
+        wait = call_backoff(Fate.LAPSED, job.lapses) if job.lapses else 0
         job.lapses += 1
-        asyncio.get_running_loop().call_later(wait, self._look_again, job.key)
+        # Until then no edit and no other look sends it again: each would be one more that lapses and looks.
+        job.held_until = self._ports.now() + wait
+        asyncio.get_running_loop().call_later(wait / 1000, self._look_again, job.key)
 
     def _look_again(self, key: JobKey) -> None:
         job = self._jobs.get(key)
