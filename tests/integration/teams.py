@@ -12,6 +12,7 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import REGION, OperatorProcess
 from awsbatch_sandbox.policies import Policies
 from awsbatch_sandbox.world import World
+from integration.scenario import SOON
 from manners import assert_observe_only
 
 ACCOUNTS = ("111122223333", "444455556666")
@@ -58,6 +59,10 @@ class Team:
         }
         wanted = {key: value for key, value in {**usual, **spec}.items() if value is not None}
         self.policies.create(self.name, **wanted)
+
+    def heard(self) -> None:
+        """Returns once the operator has the policy: before, its namespace is told that there is none."""
+        self.policies.wait_for(self.name, lambda status: status["observedGeneration"], timeout=SOON)
 
     def seed(self, **job: Any) -> str:
         """A job that the usual policy admits, but for the fields that are told."""

@@ -36,6 +36,7 @@ def shared(teams: list[Team]) -> tuple[Team, Team]:
     team.grant(
         namespaceSelector={"matchExpressions": [{"key": "team", "operator": "In", "values": [team.name, other.name]}]}
     )
+    team.heard()
     return team, other
 
 
@@ -112,6 +113,7 @@ def test_an_object_whose_job_is_denied_learns_nothing_of_the_termination_that_an
 def test_nothing_of_a_denied_job_stands_anywhere(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     team.grant(jobs={"queues": [f"{team.name}-*"]})
+    team.heard()
     job_id = team.seed(
         name=MARK,
         queue=f"{MARK}-queue",

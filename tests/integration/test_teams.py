@@ -51,6 +51,7 @@ def test_each_team_ends_its_own_job_by_its_own_role_and_neither_sees_that_of_the
 def test_a_job_that_is_not_admitted_and_none_are_told_alike(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     team.grant()
+    team.heard()
     ids = {"is-there": team.seed(queue="finance", name="payroll"), "is-not": "00000000-0000-4000-8000-000000000001"}
     for name, job_id in ids.items():
         team.cluster.create(name, job_id)
