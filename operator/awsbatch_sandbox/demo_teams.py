@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import yaml
 
-from awsbatch_operator.domain.assumed import external_id
 from awsbatch_sandbox.cluster import Body, Cluster, condition
 from awsbatch_sandbox.demo import StoryError, patch_for
 from awsbatch_sandbox.policies import access_policy
@@ -60,7 +59,7 @@ class _Play:
         story, batch = self._story, self._world.batch
         for team, cluster in self._teams.items():
             cluster.create_namespace(team=team[-1])
-            self._world.sts.trust(role(team), external_id=external_id(CLUSTER, team))
+            self._world.sts.trust(role(team), external_id=f"awsbatch-operator/{CLUSTER}/{team}")
         # What deploy/iam grants: TerminateJob on jobs that carry the namespace of the session as a tag.
         batch.deny("TerminateJob", job_tag="k8s-namespace", principal_tag="kubernetes-namespace")
         self._jobs = {
