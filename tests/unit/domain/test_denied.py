@@ -75,7 +75,12 @@ def test_a_request_that_batch_accepted_stays_without_its_end() -> None:
         (ALIVE.failed(THROTTLED, NOW), NOW - 1, 1_000),
         (seen(a_job(), NOW + 60 * MINUTE), NOW, CADENCE.longest),
     ],
-    ids=["as one that is missing", "at once after an edit", "when a failed look is due", "in spite of a clock set back"],
+    ids=[
+        "as one that is missing",
+        "at once after an edit",
+        "when a failed look is due",
+        "in spite of a clock set back",
+    ],
 )
 def test_a_denied_job_is_looked_at_now_and_then(known: Observation, edited_at: int, look_in: int) -> None:
     now = max(edited_at, NOW)

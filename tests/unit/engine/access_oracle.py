@@ -70,7 +70,7 @@ class Oracle:
             return False
         if policy.tag is None:
             return True
-        whole = self.seen.get((policy.role, job_id.split(":")[0]))
+        whole = self.seen.get((policy.role, job_id.split(":", maxsplit=1)[0]))
         if whole is None or whole.tags.get("owner") != policy.tag.replace("${namespace}", namespace):
             return False
         return not end or now - min(job.at, whole.at) <= 30.001

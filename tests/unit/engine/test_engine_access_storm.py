@@ -1,4 +1,4 @@
-"""No sequence of edits ends a job that the policy in force does not admit, and what is admitted ends when it is calm."""
+"""No sequence of edits ends a job that the policy in force does not admit; what is admitted ends when it is calm."""
 
 import asyncio
 from collections.abc import Mapping
@@ -120,7 +120,11 @@ class Storm(RuleBasedStateMachine):
         if self.oracle.required:
             for namespace in NAMESPACES:
                 one, other = (self.world.objects.bodies.get(f"uid-{namespace}-{j}") for j in (FOREIGN, NOTHING))
-                told = [self.world.engine.store.objects[body["metadata"]["uid"]].record.status for body in (one, other) if body]
+                told = [
+                    self.world.engine.store.objects[body["metadata"]["uid"]].record.status
+                    for body in (one, other)
+                    if body
+                ]
                 if len(told) < 2 or told[0] == told[1] or not self.leads:
                     self.differ_since.pop(namespace, None)
                 elif at - self.differ_since.setdefault(namespace, at) > SKEW:
@@ -148,7 +152,9 @@ class Storm(RuleBasedStateMachine):
             self.teams[namespace] = team
         self._do(self.world.book.namespace_is, namespace, None if team is None else {"team": team})
 
-    @rule(namespace=st.sampled_from(NAMESPACES), job_id=st.sampled_from(JOBS), why=st.sampled_from(["why", "why", None]))
+    @rule(
+        namespace=st.sampled_from(NAMESPACES), job_id=st.sampled_from(JOBS), why=st.sampled_from(["why", "why", None])
+    )
     def state(self, namespace: str, job_id: str, why: str | None) -> None:
         uid = f"uid-{namespace}-{job_id}"
         if uid in self.world.objects.bodies:

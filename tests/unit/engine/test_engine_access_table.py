@@ -140,9 +140,7 @@ def _shown(world: World, uid: str, job_id: str, looked: set[str], sent: set[str]
     trouble = status.condition("Stalled") or status.condition("Reconciling")
     fate = status.condition("Terminated")
     assert (status.job is not None) == (status.phase in ("Running", "Terminating"))
-    return Shown(
-        str(status.phase), trouble and trouble.reason, fate and fate.reason, job_id in looked, job_id in sent
-    )
+    return Shown(str(status.phase), trouble and trouble.reason, fate and fate.reason, job_id in looked, job_id in sent)
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -42,9 +42,7 @@ class World:
         self.batch.jobs[job_id] = Job(status, name=job_id, **more)
         return job_id
 
-    def an_object(
-        self, job_id: str, reason: str | None = None, name: str | None = None, namespace: str = "ns"
-    ) -> str:
+    def an_object(self, job_id: str, reason: str | None = None, name: str | None = None, namespace: str = "ns") -> str:
         spec: dict[str, Any] = {"jobId": job_id}
         if reason is not None:
             spec["terminate"] = {"reason": reason}
