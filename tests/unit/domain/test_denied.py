@@ -153,7 +153,8 @@ def test_what_is_withheld_keeps_the_request_and_the_account_alone() -> None:
     status = withheld(given.record, NOW)
     assert set(render(status)) == SHOWN_OF_A_DENIED | {"termination"}
     assert told(status) == (
-        "Ready=Unknown/NotObservedYet Reconciling=True/AwaitingFirstObservation Terminated=Unknown/TerminationInProgress"
+        "Ready=Unknown/NotObservedYet Reconciling=True/AwaitingFirstObservation "
+        "Terminated=Unknown/TerminationInProgress"
     )
     assert status.termination is not None
     assert status.termination.completed_at is None

@@ -123,9 +123,9 @@ def test_a_leave_holds_for_as_long_as_the_same_is_granted() -> None:
 
 def test_regions_that_people_make_up_fill_no_memory() -> None:
     book = a_book(Mode.OPTIONAL)
-    for number in range(books._MOST_GRANTS + 5):  # noqa: SLF001 - the bound itself
+    for number in range(books._MOST_GRANTS + 5):
         book.in_force("ns", f"xx-made-{number}")
-    assert len(book._page.grants) <= books._MOST_GRANTS  # noqa: SLF001
+    assert len(book._page.grants) <= books._MOST_GRANTS
 
 
 def test_threads_that_ask_while_pages_turn_hear_the_one_or_the_other_page_and_never_a_mix() -> None:
@@ -139,8 +139,8 @@ def test_threads_that_ask_while_pages_turn_hear_the_one_or_the_other_page_and_ne
 
     def ask() -> None:
         while not over.is_set():
-            page = book._page  # noqa: SLF001 - what the page says itself is what it must grant
-            granted = book._granted(page, "ns", REGION)  # noqa: SLF001
+            page = book._page
+            granted = book._granted(page, "ns", REGION)
             assert page.policies is not None
             assert page.labels is not None
             fits = page.labels["ns"]["team"] in page.policies
