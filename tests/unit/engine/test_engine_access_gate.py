@@ -55,6 +55,9 @@ async def test_another_s_looks_bring_the_denial_no_sooner() -> None:
         assert world.objects.status(shown).phase is Phase.TERMINATING
         assert len([1 for _, ids in world.batch.looks if "j" in ids]) > 8
         assert world.objects.status(hidden).phase is Phase.UNKNOWN
+        veil = world.engine.store.objects[hidden].veil
+        assert veil is not None
+        assert veil.absences <= 4, "only looks that it would have had alone"
         await asyncio.sleep(25)
         status = world.objects.status(hidden)
         assert (status.phase, status.job, status.termination) == (Phase.DENIED, None, None)
