@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams sandbox test alerts coverage lint format e2e chaos bench bench-cost soak locks docs clean
+.PHONY: help setup demo demo-teams sandbox test alerts coverage lint format e2e chaos bench bench-cost bench-broken-role soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -85,6 +85,9 @@ bench: $(READY) ## the figures of bench/README.md, anew: KUBEBUILDER_ASSETS, els
 
 bench-cost: $(READY) ## cost against the number of jobs, 100 to 30,000: draws bench/cost.svg anew
 	@$(BIN)/python -m bench.cost $(ARGS)
+
+bench-broken-role: $(READY) ## whether 1,000 healthy jobs feel it when roles of others break: not by more than 10 %
+	@$(BIN)/python -m bench.broken_role $(ARGS)
 
 soak: $(READY) ## 40 minutes of churn at 2,000 objects: memory, files and threads must stay flat
 	@$(BIN)/python -m bench.soak $(ARGS)

@@ -56,8 +56,7 @@ class UsualWay:
 
 def ours(world: World, flags: Sequence[str] = ()) -> OperatorProcess:
     """`awsbatch-operator run` with its defaults, but for these flags."""
-    environment = operator_environment(world.control_plane.kubeconfig, world.cache, world.batch.url)
-    return OperatorProcess(environment, world.directory, flags)
+    return OperatorProcess(world.environment, world.directory, flags)
 
 
 def status_writes(operator: OperatorProcess) -> float:

@@ -13,12 +13,13 @@ import click
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL
 from bench import measures
 from bench.command import control_plane_option, measured, sizes_of, teller
-from bench.contenders import Contender, UsualWay, launched, ours
+from bench.contenders import Contender, UsualWay, launched
 from bench.cost_report import Cost, Point, sheet, table
 from bench.course import DEFAULT_DESCRIBE_RATE, Course, Tell, lab_of
-from bench.measures import Lab
+from bench.lab import Lab
 from bench.plot import draw
 from bench.process import load, machine, memory
+from bench.rounds import settle, steady
 
 LOOK_EVERY: Final = 30.0
 """Seconds; our default, and what the usual way is set to here."""
@@ -66,7 +67,7 @@ async def _point(course: Course, *, usual: bool, tell: Tell, quick: bool) -> Poi
     compared: Cost | None = None
     async with asyncio.timeout(600 + course.objects / 10):
         async with lab_of(course, tell) as (lab, version):
-            found = await _cost(lab, ours(lab.world), quick=quick)
+            found = await _cost(lab, lab.operator(), quick=quick)
             tell(f"ours: {_words(found)}")
             bare = await measures.bare_sync(lab)
             tell(f"bare client: first sync {bare.last:.2f} s")
@@ -88,8 +89,8 @@ async def _cost(lab: Lab, contender: Contender, *, each: bool = False, quick: bo
             await sightings.statuses(lab.size, timeout=lab.patience)
             sync = measures.sync_since(began, sightings)
             # Timers are spread by themselves; looks that share calls find their places within a round.
-            await measures.settle(lab, each=each, seconds=a_round / 3 if each else a_round)
-            rounds = await measures.steady(lab, contender, seconds=a_round)
+            await settle(lab, each=each, seconds=a_round / 3 if each else a_round)
+            rounds = await steady(lab, contender, seconds=a_round)
             return Cost(sync, rounds, memory(contender.pid))
 
 

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
-from bench.measures import Steady, Sync
+from bench.measures import Sync
 from bench.plot import Line, Panel, Sheet
 from bench.process import Memory
 from bench.report import markdown
+from bench.rounds import Steady
 
 _HEAD: Final = (
     "live jobs",

@@ -8,13 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL
+from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.world import World
 from bench import measures
-from bench.contenders import UsualWay, launched, ours
+from bench.contenders import UsualWay, launched
 from bench.fleet import Fleet
 from bench.kube import connected
-from bench.measures import Lab, Mass, Single, Steady, Sync
+from bench.lab import Lab
+from bench.measures import Mass, Single, Sync
 from bench.process import Memory, load, memory
+from bench.rounds import Steady, settle, steady
+from bench.tenants import ALONE, Tenants
 
 GRACE: Final = 3.0
 """Seconds from TerminateJob to the end of a job."""
@@ -102,73 +106,91 @@ async def run(course: Course, *, usual: bool, tell: Tell) -> Result:
 
 
 @asynccontextmanager
-async def lab_of(course: Course, tell: Tell) -> AsyncIterator[tuple[Lab, str]]:
-    """A fresh world with the objects in it, and the version of its control plane."""
-    with World(course.control_plane, grace=GRACE) as world:
+async def lab_of(course: Course, tell: Tell, tenants: Tenants | None = None) -> AsyncIterator[tuple[Lab, str]]:
+    """A fresh world with the objects in it, those of `tenants` or of nobody, and the version of its control plane."""
+    with World(course.control_plane, grace=GRACE, roles=tenants is not None) as world:
         async with connected(world.control_plane.kubeconfig) as kube:
-            fleet = Fleet(kube, world.batch)
+            fleet = Fleet(kube, world.batch, ALONE if tenants is None else tenants.homes)
             began = time.monotonic()
+            if tenants is not None:
+                await tenants.settle(kube)
             await fleet.grow(course.objects)
             tell(f"{course.objects} objects made in {time.monotonic() - began:.1f} s")
-            yield Lab(world, kube, fleet), await kube.version()
+            yield Lab(world, kube, fleet, tenants), await kube.version()
 
 
 async def _our_way(lab: Lab, course: Course, tell: Tell) -> tuple[list[Sync], Findings]:
-    syncs, bare = [], []
-    for _ in range(course.syncs):
-        syncs.append(await measures.first_sync(lab, ours(lab.world)))
-        bare.append(await measures.bare_sync(lab))
-        tell(f"ours: first sync {syncs[-1].last:.2f} s, bare client {bare[-1].last:.2f} s")
-    short_rounds = await _short_rounds(lab, course, tell)
-    operator = ours(lab.world)
+    syncs, bare = await syncs_of(lab, course, tell, "ours")
+    short = await short_rounds(lab, course, tell, "ours")
+    operator = lab.operator()
     lab.world.batch.clear_calls()
     with launched(operator):
-        default_window = course.windows[0]
-        await measures.settle(lab, seconds=default_window / 4)
-        default_rounds = await measures.steady(lab, operator, seconds=default_window)
-        used = memory(operator.pid)
-        tell(f"ours: default looks take {default_rounds.cpu_percent:.2f} % of a core, {used.resident:.0f} MiB")
-        brisk, calm = await _singles(lab, course, tell, "ours")
+        default, used = await default_rounds(lab, operator, course, tell, "ours")
+        brisk, calm = await singles(lab, course, tell, "ours")
         half_same, same, different = await _masses(lab, course, tell)
         recoveries = [await measures.recovery(lab, operator) for _ in range(course.recoveries)]
         tell(f"ours: recovery {', '.join(f'{one:.2f}' for one in recoveries)} s")
     half_different = await _half_different(lab, course, tell)
-    found = Findings(syncs, short_rounds, used, brisk, calm, same, recoveries, default_rounds, different)
+    found = Findings(syncs, short, used, brisk, calm, same, recoveries, default, different)
     return bare, replace(found, half_same=half_same, half_different=half_different)
 
 
-async def _short_rounds(lab: Lab, course: Course, tell: Tell) -> Steady:
-    operator = ours(lab.world, (f"--look-running={SHORT_ROUND:.0f}s", f"--describe-rate={course.describe_rate:g}"))
+async def syncs_of(lab: Lab, course: Course, tell: Tell, who: str) -> tuple[list[Sync], list[Sync]]:
+    """Ours and the bare client's, in turn."""
+    syncs, bare = [], []
+    for _ in range(course.syncs):
+        syncs.append(await measures.first_sync(lab, lab.operator()))
+        bare.append(await measures.bare_sync(lab))
+        tell(f"{who}: first sync {syncs[-1].last:.2f} s, bare client {bare[-1].last:.2f} s")
+    return syncs, bare
+
+
+async def short_rounds(lab: Lab, course: Course, tell: Tell, who: str) -> Steady:
+    operator = lab.operator(f"--look-running={SHORT_ROUND:.0f}s", f"--describe-rate={course.describe_rate:g}")
     lab.world.batch.clear_calls()
     with launched(operator):
-        await measures.settle(lab, seconds=SHORT_ROUND / 2)
-        rounds = await measures.steady(lab, operator, seconds=course.windows[1])
-    tell(f"ours: looks every 10 s take {rounds.cpu_percent:.2f} % of a core")
+        await settle(lab, seconds=SHORT_ROUND / 2)
+        rounds = await steady(lab, operator, seconds=course.windows[1])
+    tell(f"{who}: looks every 10 s take {rounds.cpu_percent:.2f} % of a core")
     return rounds
+
+
+async def default_rounds(
+    lab: Lab, operator: OperatorProcess, course: Course, tell: Tell, who: str
+) -> tuple[Steady, Memory]:
+    """Of an operator that was started just now."""
+    window = course.windows[0]
+    await settle(lab, seconds=window / 4)
+    rounds = await steady(lab, operator, seconds=window)
+    used = memory(operator.pid)
+    tell(f"{who}: default looks take {rounds.cpu_percent:.2f} % of a core, {used.resident:.0f} MiB")
+    return rounds, used
 
 
 async def _masses(lab: Lab, course: Course, tell: Tell) -> tuple[Mass | None, Mass, Mass]:
     """With the default budget: half with one reason, unless the next is as many; 500 with one; 500 with many."""
     half: Mass | None = None
     if course.half > course.at_once:
-        half = await _mass(lab, course.half, tell, same_reason=True)
+        half = await mass_of(lab, course.half, tell, same_reason=True)
         await lab.fleet.renew()
-    same = await _mass(lab, course.at_once, tell, same_reason=True)
+    same = await mass_of(lab, course.at_once, tell, same_reason=True)
     await lab.fleet.renew()
-    return half, same, await _mass(lab, course.at_once, tell, same_reason=False)
+    return half, same, await mass_of(lab, course.at_once, tell, same_reason=False)
 
 
 async def _half_different(lab: Lab, course: Course, tell: Tell) -> Mass:
-    operator = ours(lab.world, (f"--terminate-rate={AMPLE_RATE:g}",))
+    operator = lab.operator(f"--terminate-rate={AMPLE_RATE:g}")
     lab.world.batch.clear_calls()
     with launched(operator):
         await lab.fleet.renew()
-        await measures.settle(lab, seconds=1)
-        return await _mass(lab, course.half, tell, same_reason=False)
+        await settle(lab, seconds=1)
+        return await mass_of(lab, course.half, tell, same_reason=False)
 
 
-async def _mass(lab: Lab, count: int, tell: Tell, *, same_reason: bool, who: str = "ours") -> Mass:
-    found = await measures.mass(lab, count=count, same_reason=same_reason)
+async def mass_of(
+    lab: Lab, count: int, tell: Tell, *, same_reason: bool, who: str = "ours", namespace: str = ""
+) -> Mass:
+    found = await measures.mass(lab, count=count, same_reason=same_reason, namespace=namespace)
     reasons = "one reason" if same_reason else "different reasons"
     tell(f"{who}: {found.count} with {reasons} {found.arrival:.2f} s, {found.calls} calls")
     return found
@@ -180,18 +202,18 @@ async def _usual_way(lab: Lab, course: Course, tell: Tell) -> Findings:
     tell(f"usual way: first sync {syncs[-1].last:.2f} s")
     lab.world.batch.clear_calls()
     with launched(operator):
-        await measures.settle(lab, each=True, seconds=SHORT_ROUND / 2)
-        rounds = await measures.steady(lab, operator, seconds=course.windows[1])
+        await settle(lab, each=True, seconds=SHORT_ROUND / 2)
+        rounds = await steady(lab, operator, seconds=course.windows[1])
         used = memory(operator.pid)
         tell(f"usual way: looks every 10 s take {rounds.cpu_percent:.1f} % of a core, {used.resident:.0f} MiB")
-        brisk, calm = await _singles(lab, course, tell, "usual way")
-        same = await _mass(lab, course.at_once, tell, same_reason=True, who="usual way")
+        brisk, calm = await singles(lab, course, tell, "usual way")
+        same = await mass_of(lab, course.at_once, tell, same_reason=True, who="usual way")
         recoveries = [await measures.recovery(lab, operator, each=True)]
         tell(f"usual way: recovery {recoveries[0]:.2f} s")
     return Findings(syncs, rounds, used, brisk, calm, same, recoveries)
 
 
-async def _singles(lab: Lab, course: Course, tell: Tell, who: str) -> tuple[Single, Single]:
+async def singles(lab: Lab, course: Course, tell: Tell, who: str) -> tuple[Single, Single]:
     """Faster and slower than the default budget of terminations; all jobs live again after each."""
     found = []
     for spacing in (measures.BRISK, measures.CALM):

@@ -1,13 +1,15 @@
 """The N live jobs and the objects that name them."""
 
 import random
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Final
 
 from awsbatch_sandbox.batch.remote import RemoteBatch
 from awsbatch_sandbox.cluster import batch_job
 from bench.kube import CONNECTIONS, Kube, in_parallel
+from bench.tenants import ALONE, Home, Where
 
 # As much in an answer of DescribeJobs as an ordinary job has: what is not mirrored has to be read over too.
 _JOB: Final[dict[str, Any]] = {
@@ -21,48 +23,81 @@ _JOB: Final[dict[str, Any]] = {
 
 
 class Fleet:
-    """`live` holds the job ids by object name. Objects are made and deleted as fast as the API server takes it."""
+    """`live` holds the job ids by `namespace/name`. Objects are made and deleted as fast as the API server takes it.
 
-    def __init__(self, kube: Kube, batch: RemoteBatch) -> None:
-        self._kube, self._batch = kube, batch
+    `first` is the number of the first object: no two fleets of one world may have the same ones.
+    """
+
+    def __init__(self, kube: Kube, batch: RemoteBatch, homes: Sequence[Home] = ALONE, *, first: int = 0) -> None:
+        self._kube, self._batch, self._homes = kube, batch, homes
+        self._where = {home.namespace: home.where for home in homes}
         self._chance = random.Random(1)  # noqa: S311  (the same objects in every run)
-        self._made = 0
+        self._made = first
         self.live: dict[str, str] = {}
         self._ended: list[str] = []
 
-    async def grow(self, count: int) -> None:
-        job_ids = self._batch.seed_many(count, name="train", **_JOB)
-        new = {f"bench-{self._made + number:06}": job_id for number, job_id in enumerate(job_ids)}
-        self._made += count
-        bodies = (batch_job(name, job_id) for name, job_id in new.items())
-        await in_parallel(CONNECTIONS, (partial(self._kube.create, body) for body in bodies))
-        self.live |= new
+    @property
+    def spread(self) -> Counter[Where]:
+        """How many of the live jobs there are where."""
+        return Counter(self._where[namespace_of(key)] for key in self.live)
 
-    def take(self, count: int) -> dict[str, str]:
-        """Some objects that are about to be terminated: they count as live no more."""
-        names = self._chance.sample(sorted(self.live), count)
-        self._ended += names
-        return {name: self.live.pop(name) for name in names}
+    async def grow(self, count: int, homes: Sequence[Home] = ()) -> None:
+        """Dealt out among these homes in turn, or among all."""
+        homes = homes or self._homes
+        bodies: list[tuple[str, dict[str, Any]]] = []
+        for turn, home in enumerate(homes):
+            numbers = range(self._made + turn, self._made + count, len(homes))
+            names = [f"bench-{number:06}" for number in numbers]
+            if not names:
+                continue
+            job_ids = self._batch.seed_many(len(names), **{"name": "train", **_JOB, **home.job})
+            bodies += [(home.namespace, batch_job(name, job_id)) for name, job_id in zip(names, job_ids, strict=True)]
+        self._made += count
+        await in_parallel(CONNECTIONS, (partial(self._kube.create, *body) for body in bodies))
+        self.live |= {f"{namespace}/{body['metadata']['name']}": body["spec"]["jobId"] for namespace, body in bodies}
+
+    def take(self, count: int, namespace: str = "") -> dict[str, str]:
+        """Some objects, of that namespace or of all, that are about to be terminated: they count as live no more."""
+        known = sorted(key for key in self.live if namespace in ("", namespace_of(key)))
+        keys = self._chance.sample(known, count)
+        self._ended += keys
+        return {key: self.live.pop(key) for key in keys}
 
     def oldest(self, count: int) -> dict[str, str]:
         """The objects that live longest and are about to end: they count as live no more."""
-        return {name: self.live.pop(name) for name in list(self.live)[:count]}
+        return {key: self.live.pop(key) for key in list(self.live)[:count]}
 
     async def replace(self, ended: Collection[str]) -> None:
         """New jobs and objects in the place of these."""
-        await in_parallel(CONNECTIONS, (partial(self._kube.delete, name) for name in ended))
+        await in_parallel(CONNECTIONS, (partial(self._kube.delete, key) for key in ended))
         await self.grow(len(ended))
 
     async def renew(self) -> None:
         """New jobs and objects in the place of those that ended; returns once they have a status."""
+        await self.grow_seen(await self.drop())
+
+    async def drop(self) -> int:
+        """Delete the objects of jobs that ended; returns once all are gone, how many they were."""
         ended, self._ended = self._ended, []
-        patience = 60 + len(ended) / 20
         async with self._kube.watch() as sightings:
-            await in_parallel(CONNECTIONS, (partial(self._kube.delete, name) for name in ended))
-            await sightings.deletions(len(ended), timeout=patience)
-            sightings.status_at.clear()
-            await self.grow(len(ended))
-            await sightings.statuses(len(ended), timeout=patience)
+            await in_parallel(CONNECTIONS, (partial(self._kube.delete, key) for key in ended))
+            await sightings.deletions(len(ended), timeout=_patience(len(ended)))
+        return len(ended)
+
+    async def grow_seen(self, count: int, homes: Sequence[Home] = ()) -> None:
+        """Returns once the new objects have a status."""
+        async with self._kube.watch() as sightings:
+            await self.grow(count, homes)
+            await sightings.statuses(count, timeout=_patience(count))
 
     async def clear_statuses(self) -> None:
-        await in_parallel(CONNECTIONS, (partial(self._kube.patch_status, name, None) for name in self.live))
+        await in_parallel(CONNECTIONS, (partial(self._kube.patch_status, key, None) for key in self.live))
+
+
+def namespace_of(key: str) -> str:
+    return key.partition("/")[0]
+
+
+def _patience(count: int) -> float:
+    """Seconds."""
+    return 60 + count / 20

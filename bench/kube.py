@@ -4,23 +4,25 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from ssl import SSLContext
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 
 from awsbatch_operator.kube import credentials
-from awsbatch_operator.kube.names import API_VERSION, PLURAL
+from awsbatch_operator.kube.names import API_VERSION, PLURAL, POLICY_PLURAL
 
 Body = dict[str, Any]
 T = TypeVar("T")
 
-NAMESPACE: Final = "default"
 CONNECTIONS: Final = 32
-_COLLECTION: Final = f"/apis/{API_VERSION}/namespaces/{NAMESPACE}/{PLURAL}"
+_GROUP: Final = f"/apis/{API_VERSION}"
+_COLLECTION: Final = f"{_GROUP}/{PLURAL}"
+_NAMESPACES: Final = "/api/v1/namespaces"
+_POLICIES: Final = f"{_GROUP}/{POLICY_PLURAL}"
 _PAGE: Final = "1000"
 _JSON: Final = {"Content-Type": "application/json"}
 _MERGE_PATCH: Final = {"Content-Type": "application/merge-patch+json"}
@@ -28,10 +30,11 @@ _MANAGER: Final = {"fieldManager": "bench"}
 _VERSION: Final = re.compile(rb'"resourceVersion": ?"(\d+)"')
 _NAME: Final = re.compile(rb'"name": ?"(bench-\d+)"')
 _HAS_STATUS: Final = re.compile(rb'"jobStatus": ?"')
+_DENIED: Final = re.compile(rb'"phase": ?"Denied"')
 
 
 class Kube:
-    """BatchJobs of one namespace. A verb raises aiohttp.ClientResponseError for what is not granted."""
+    """BatchJobs by `namespace/name`, and what governs them. A verb raises RuntimeError for what is refused."""
 
     def __init__(self, session: aiohttp.ClientSession, tls: SSLContext | None) -> None:
         self._session, self._tls = session, tls
@@ -40,28 +43,49 @@ class Kube:
         """Of the control plane, as it tells it."""
         return str(json.loads(await self._send("GET", "/version"))["gitVersion"])
 
-    async def create(self, body: Body) -> None:
-        await self._send("POST", _COLLECTION, body, _JSON)
+    async def create(self, namespace: str, body: Body) -> None:
+        await self._send("POST", f"{_GROUP}/namespaces/{namespace}/{PLURAL}", body, _JSON)
 
-    async def patch(self, name: str, change: Body) -> None:
+    async def patch(self, key: str, change: Body) -> None:
         """A merge patch of the object, as `kubectl patch` makes it."""
-        await self._send("PATCH", f"{_COLLECTION}/{name}", change, _MERGE_PATCH)
+        await self._send("PATCH", _path(key), change, _MERGE_PATCH)
 
-    async def patch_status(self, name: str, status: Body | None) -> None:
+    async def patch_status(self, key: str, status: Body | None) -> None:
         """A merge patch of `.status`; None takes the status away."""
-        await self._send("PATCH", f"{_COLLECTION}/{name}/status", {"status": status}, _MERGE_PATCH)
+        await self._send("PATCH", f"{_path(key)}/status", {"status": status}, _MERGE_PATCH)
 
-    async def delete(self, name: str) -> None:
-        await self._send("DELETE", f"{_COLLECTION}/{name}")
+    async def delete(self, key: str) -> None:
+        await self._send("DELETE", _path(key))
+
+    async def create_namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        metadata = {"name": name, "labels": dict(labels)}
+        await self._send("POST", _NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, _JSON)
+
+    async def label_namespace(self, name: str, labels: Mapping[str, str | None]) -> None:
+        """A merge patch; None takes a label away."""
+        await self._send("PATCH", f"{_NAMESPACES}/{name}", {"metadata": {"labels": dict(labels)}}, _MERGE_PATCH)
+
+    async def create_policy(self, body: Body) -> None:
+        await self._send("POST", _POLICIES, body, _JSON)
+
+    async def patch_policy(self, name: str, spec: Body) -> None:
+        """A merge patch of `.spec`."""
+        await self._send("PATCH", f"{_POLICIES}/{name}", {"spec": spec}, _MERGE_PATCH)
+
+    async def delete_policy(self, name: str) -> None:
+        await self._send("DELETE", f"{_POLICIES}/{name}")
+
+    async def policy(self, name: str) -> Body:
+        return cast("Body", json.loads(await self._send("GET", f"{_POLICIES}/{name}")))
 
     async def statuses(self) -> dict[str, Body]:
-        """`.status` by name, {} where there is none."""
+        """`.status` by key, {} where there is none."""
         found: dict[str, Body] = {}
         token = ""
         while True:
             raw = await self._send("GET", _COLLECTION, params={"limit": _PAGE} | ({"continue": token} if token else {}))
             page = json.loads(raw)
-            found |= {one["metadata"]["name"]: one.get("status", {}) for one in page["items"]}
+            found |= {_key(one["metadata"]): one.get("status", {}) for one in page["items"]}
             token = page["metadata"].get("continue", "")
             if not token:
                 return found
@@ -115,7 +139,9 @@ class Sightings:
         self.versions = 0
         self.deleted = 0
         self.status_at: dict[str, float] = {}
-        """When an object was first seen with the status of a job in it, by name."""
+        """When an object was first seen with the status of a job in it, by name: no two have one, in any namespaces."""
+        self.denied_at: dict[str, float] = {}
+        """The same of a status that tells of no job, since none may be shown."""
 
     async def read(self, stream: aiohttp.StreamReader) -> None:
         rest = b""
@@ -128,6 +154,10 @@ class Sightings:
     async def statuses(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (a bound of the measure itself)
         """Returns once so many objects were seen with a status. TimeoutError."""
         await until(lambda: len(self.status_at) >= count, timeout, lambda: f"{len(self.status_at)} of {count} statuses")
+
+    async def denials(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (as above)
+        """Returns once so many objects were seen with a status that shows no job. TimeoutError."""
+        await until(lambda: len(self.denied_at) >= count, timeout, lambda: f"{len(self.denied_at)} of {count} denials")
 
     async def deletions(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (as above)
         """Returns once so many objects were seen to go. TimeoutError."""
@@ -144,6 +174,17 @@ class Sightings:
         name = _NAME.search(line)
         if name is not None and _HAS_STATUS.search(line):
             self.status_at.setdefault(name[1].decode(), now)
+        elif name is not None and _DENIED.search(line):
+            self.denied_at.setdefault(name[1].decode(), now)
+
+
+def _path(key: str) -> str:
+    namespace, _, name = key.partition("/")
+    return f"{_GROUP}/namespaces/{namespace}/{PLURAL}/{name}"
+
+
+def _key(metadata: Mapping[str, str]) -> str:
+    return f"{metadata['namespace']}/{metadata['name']}"
 
 
 @asynccontextmanager

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from awsbatch_operator.domain.ports import LOOKS_PER_CALL
 from awsbatch_operator.engine.writes import WRITERS
-from awsbatch_sandbox.operator_process import OperatorProcess
-from awsbatch_sandbox.world import World
-from bench.contenders import Contender, launched, status_writes
-from bench.fleet import Fleet
-from bench.kube import Kube, Sightings, in_parallel, until
-from bench.process import cpu_seconds
+from bench.contenders import Contender, launched
+from bench.kube import Sightings, in_parallel, until
+from bench.lab import Lab
+from bench.rounds import settle
 
 USERS: Final = 8
 """Patches under way at once when many objects are told to terminate."""
@@ -30,63 +27,11 @@ _TERMINATIONS: Final = ("TerminateJob", "TerminateJobs")
 
 
 @dataclass(frozen=True, slots=True)
-class Lab:
-    """One control plane, one Batch, the objects."""
-
-    world: World
-    kube: Kube
-    fleet: Fleet
-
-    @property
-    def size(self) -> int:
-        return len(self.fleet.live)
-
-    @property
-    def patience(self) -> float:
-        """Seconds for what concerns every object; whoever needs longer has failed."""
-        return 60 + self.size / 20
-
-
-@dataclass(frozen=True, slots=True)
 class Sync:
     """From the start (of the process, or of the bare client) to the first and to the last status that a watch shows."""
 
     first: float
     last: float
-
-
-@dataclass(frozen=True, slots=True)
-class Steady:
-    """`seconds` in which nothing happens but looks, `looks` of single jobs in `calls`; `writes` to the API server."""
-
-    seconds: float
-    cpu_percent: float
-    calls: int
-    looks: int
-    writes: float
-    objects: int
-
-    @property
-    def calls_a_round(self) -> float:
-        """A round is as many looks as there are jobs."""
-        return self.calls_a_look * self.objects
-
-    @property
-    def round_seconds(self) -> float:
-        return self.seconds * self.objects / self.looks if self.looks else math.nan
-
-    @property
-    def cpu_a_look(self) -> float:
-        """Seconds of CPU time for one look at one job."""
-        return self.cpu_percent / 100 * self.seconds / self.looks if self.looks else math.nan
-
-    @property
-    def calls_a_look(self) -> float:
-        return self.calls / self.looks if self.looks else math.nan
-
-    @property
-    def calls_a_minute(self) -> float:
-        return 60 * self.calls / self.seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,76 +92,43 @@ def sync_since(began: float, sightings: Sightings) -> Sync:
     return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
 
 
-async def all_looked_at(lab: Lab, *, calls: int) -> None:
-    """Returns once Batch has heard of every live job, in at least so many calls since the record was cleared."""
-    batch = lab.world.batch
-    deadline = time.monotonic() + lab.patience
-    while batch.counts().get("DescribeJobs", 0) < calls or _unseen(lab):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"within {lab.patience:.0f} s not every job was looked at")
-        await asyncio.sleep(0.25)
-
-
-def _unseen(lab: Lab) -> bool:
-    looked_at = {job_id for call in lab.world.batch.calls("DescribeJobs") for job_id in call["job_ids"]}
-    return not looked_at.issuperset(lab.fleet.live.values())
-
-
-async def settle(lab: Lab, *, each: bool = False, seconds: float) -> None:
-    """After a start: every job looked at (`each` by a call of its own), and then so long."""
-    await all_looked_at(lab, calls=lab.size if each else math.ceil(lab.size / LOOKS_PER_CALL))
-    await asyncio.sleep(seconds)
-
-
-async def steady(lab: Lab, contender: Contender, *, seconds: float) -> Steady:
-    own_count = partial(status_writes, contender) if isinstance(contender, OperatorProcess) else float
-    written = own_count()
-    lab.world.batch.clear_calls()
-    async with lab.kube.watch() as sightings:
-        began, cpu = time.monotonic(), cpu_seconds(contender.pid)
-        await asyncio.sleep(seconds)
-        cpu, passed = cpu_seconds(contender.pid) - cpu, time.monotonic() - began
-    calls = lab.world.batch.calls("DescribeJobs")
-    # A write that changes nothing is seen by no watch, one by another hand in no count: the greater tells.
-    writes = max(own_count() - written, sightings.versions)
-    looks = sum(len(call["job_ids"]) for call in calls)
-    return Steady(passed, 100 * cpu / passed, len(calls), looks, writes, lab.size)
-
-
 async def single(lab: Lab, *, count: int, spacing: float) -> Single:
     """Objects told to terminate one by one, whatever the answers take, each with a reason of its own."""
+    arrived, answered = await one_by_one(lab, count=count, spacing=spacing)
+    return Single(count, latency(arrived), latency(answered))
+
+
+async def one_by_one(lab: Lab, *, count: int, spacing: float) -> tuple[list[float], list[float]]:
+    """From sending each patch to the arrival of its TerminateJob, and to the API server's answer."""
     chosen = lab.fleet.take(count)
     sent: dict[str, float] = {}
     answered: dict[str, float] = {}
     lab.world.batch.clear_calls()
 
-    async def terminate(name: str, job_id: str) -> None:
+    async def terminate(key: str, job_id: str) -> None:
         sent[job_id] = time.time()
-        await lab.kube.patch(name, stated(f"runaway cost of {name}"))
+        await lab.kube.patch(key, stated(f"runaway cost of {key}"))
         answered[job_id] = time.time()
 
     loop = asyncio.get_running_loop()
     begin = loop.time()
     async with asyncio.TaskGroup() as patches:
-        for number, (name, job_id) in enumerate(chosen.items()):
+        for number, (key, job_id) in enumerate(chosen.items()):
             await asyncio.sleep(begin + number * spacing - loop.time())
-            patches.create_task(terminate(name, job_id))
-    arrived = await _arrivals(lab, chosen)
-    return Single(
-        count,
-        latency([arrived[job_id] - sent[job_id] for job_id in sent]),
-        latency([answered[job_id] - sent[job_id] for job_id in sent]),
-    )
+            patches.create_task(terminate(key, job_id))
+    arrived = await arrivals(lab, chosen)
+    return [arrived[job_id] - at for job_id, at in sent.items()], [answered[job_id] - at for job_id, at in sent.items()]
 
 
-async def mass(lab: Lab, *, count: int, same_reason: bool) -> Mass:
-    chosen = lab.fleet.take(count)
+async def mass(lab: Lab, *, count: int, same_reason: bool, namespace: str = "") -> Mass:
+    """`namespace`: all in that one, else in any."""
+    chosen = lab.fleet.take(count, namespace)
     lab.world.batch.clear_calls()
     began = time.time()
     reasons = {name: "budget is spent" if same_reason else f"budget of {name} is spent" for name in chosen}
     await in_parallel(USERS, (partial(lab.kube.patch, name, stated(reason)) for name, reason in reasons.items()))
     patched = time.time()
-    arrived = await _arrivals(lab, chosen)
+    arrived = await arrivals(lab, chosen)
     counts = lab.world.batch.counts()
     calls = sum(counts.get(operation, 0) for operation in _TERMINATIONS)
     return Mass(count, patched - began, max(arrived.values()) - began, calls)
@@ -231,7 +143,7 @@ async def recovery(lab: Lab, contender: Contender, *, each: bool = False) -> flo
     lab.world.batch.clear_calls()
     began = time.time()
     contender.launch()
-    arrived = await _arrivals(lab, chosen)
+    arrived = await arrivals(lab, chosen)
     await settle(lab, each=each, seconds=1)
     return max(arrived.values()) - began
 
@@ -240,7 +152,7 @@ def stated(reason: str) -> dict[str, Any]:
     return {"spec": {"terminate": {"reason": reason}}}
 
 
-async def _arrivals(lab: Lab, chosen: dict[str, str]) -> dict[str, float]:
+async def arrivals(lab: Lab, chosen: dict[str, str]) -> dict[str, float]:
     """When the first request for each of the jobs came to Batch, by job id."""
     arrived: dict[str, float] = {}
 

@@ -8,43 +8,62 @@ from typing import Final
 
 from awsbatch_operator.domain.ports import LOOKS_PER_CALL
 from bench.course import AMPLE_RATE, SHORT_ROUND, Findings, Result
-from bench.measures import BRISK, CALM, Mass, Single, Steady
+from bench.measures import BRISK, CALM, Mass, Single, Sync
+from bench.rounds import Steady
+from bench.ruled import Ruled
 
-_HEAD: Final = ("figure", "usual way", "ours", "target", "met?")
+_HEAD: Final = ("figure", "usual way", "ours", "under policies", "target", "met?")
 _SHORT: Final = f"looks every {SHORT_ROUND:.0f} s"
 _DEFAULT: Final = "default looks"
+_TOLD_WITHIN: Final = 2.0
+"""Seconds from an edit of a policy, or of a namespace's labels, until its objects are decided anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure. `limit`: the greatest value that meets the target; None when the design sets none."""
+    """One figure. `limit`: the greatest value that meets the target; None when the design sets none.
+
+    `ruled` is ours under policies; `ruled_limit` where its target is another.
+    """
 
     figure: str
     usual: float | None
     ours: float | None
+    ruled: float | None
     unit: str
     limit: float | None
     digits: int
+    ruled_limit: float | None = None
 
     def cells(self) -> tuple[str, ...]:
-        target = "" if self.limit is None else f"<= {self.limit:g}{self.unit}"
-        return (self.figure, self._text(self.usual), self._text(self.ours), target, self._verdict())
+        limits = [f"<= {limit:g}{self.unit}" for limit in self._limits() if limit is not None]
+        values = (self.usual, self.ours, self.ruled)
+        return (self.figure, *map(self._text, values), ", ".join(dict.fromkeys(limits)), self._verdict())
+
+    def _limits(self) -> tuple[float | None, float | None]:
+        """Without policies, and under some."""
+        return self.limit, self.limit if self.ruled_limit is None else self.ruled_limit
 
     def _verdict(self) -> str:
-        if self.limit is None or self.ours is None:
-            return ""
-        return "yes" if round(self.ours, self.digits) <= self.limit else "NO"
+        """Of both, where they differ."""
+        judged = zip((self.ours, self.ruled), self._limits(), strict=True)
+        verdicts = [
+            "yes" if round(value, self.digits) <= limit else "NO"
+            for value, limit in judged
+            if value is not None and limit is not None
+        ]
+        return ", ".join(dict.fromkeys(verdicts))
 
     def _text(self, value: float | None) -> str:
         return "-" if value is None else f"{value:,.{self.digits}f}{self.unit}"
 
 
 class _Rows:
-    """Collects the rows of one result: each a value that the findings of both contenders give."""
+    """Collects the rows of one result: each a value that the findings of all contenders give."""
 
-    def __init__(self, result: Result) -> None:
-        self._result = result
-        self.ours = result.ours
+    def __init__(self, result: Result, ruled: Ruled | None) -> None:
+        self._usual, self.ours = result.usual, result.ours
+        self.ruled = None if ruled is None else ruled.ours
         self.rows: list[Row] = []
 
     def add(
@@ -54,43 +73,67 @@ class _Rows:
         unit: str = "",
         limit: float | None = None,
         digits: int = 1,
+        *,
+        ruled_limit: float | None = None,
     ) -> None:
-        usual = None if self._result.usual is None else value(self._result.usual)
-        self.rows.append(Row(figure, usual, value(self._result.ours), unit, limit, digits))
+        usual, ours, ruled = (None if one is None else value(one) for one in (self._usual, self.ours, self.ruled))
+        self.rows.append(Row(figure, usual, ours, ruled, unit, limit, digits, ruled_limit))
+
+    def add_ruled(self, figure: str, value: float, unit: str = "", limit: float | None = None, digits: int = 2) -> None:
+        """What there is under policies alone."""
+        self.rows.append(Row(figure, None, None, value, unit, limit, digits))
 
 
-def table(results: Sequence[Result]) -> str:
+def table(results: Sequence[tuple[Result, Ruled | None]]) -> str:
     """All figures of all sizes."""
-    return "\n\n".join(f"{_title(result)}\n\n{_rendered(result)}" for result in results)
+    return "\n\n".join(f"{_title(*both)}\n\n{_rendered(*both)}" for both in results)
 
 
-def _rendered(result: Result) -> str:
-    return markdown([_HEAD, *(row.cells() for row in rows_of(result))], numbers=(1, 2, 3))
+def _rendered(result: Result, ruled: Ruled | None) -> str:
+    return markdown([_HEAD, *(row.cells() for row in rows_of(result, ruled))], numbers=(1, 2, 3, 4))
 
 
-def rows_of(result: Result) -> list[Row]:
-    found = _Rows(result)
-    _add_syncs(found, result)
+def rows_of(result: Result, ruled: Ruled | None = None) -> list[Row]:
+    found = _Rows(result, ruled)
+    _add_syncs(found, result, ruled)
     _add_rounds(found, result.objects)
     _add_terminations(found, result.objects)
+    if ruled is not None:
+        _add_policies(found, ruled)
     return found.rows
 
 
-def _title(result: Result) -> str:
+def _title(result: Result, ruled: Ruled | None) -> str:
     rate = f"`--describe-rate={result.describe_rate:g}`"
-    return (
+    title = (
         f"**{result.objects:,} live jobs**, Kubernetes {result.control_plane}; {_SHORT} with {rate}; "
         f"ample budget: `--terminate-rate={AMPLE_RATE:g}`; "
         f"load of the machine before: {result.load:.2f}; took {result.took:.0f} s"
     )
+    if ruled is None:
+        return title
+    places = len(ruled.ours.short_rounds.shares)
+    return (
+        f"{title}; {ruled.policies} policies, {ruled.namespaces} namespaces and {places} places of looks in "
+        f"{ruled.took:.0f} s more, after a load of {ruled.load:.2f}"
+    )
 
 
-def _add_syncs(found: _Rows, result: Result) -> None:
-    bare = median(sync.last for sync in result.bare)
-    found.add("first sync, from the start of the process", lambda one: median(s.last for s in one.syncs), " s", None, 2)
+def _add_syncs(found: _Rows, result: Result, ruled: Ruled | None) -> None:
+    bare, ruled_bare = _last(result.bare), None if ruled is None else _last(ruled.bare)
+    found.add("first sync, from the start of the process", lambda one: _last(one.syncs), " s", None, 2)
     found.add("... of it until the first status", lambda one: median(s.first for s in one.syncs), " s", None, 2)
-    found.rows.append(Row("... the same statuses by a bare client", None, bare, " s", None, 2))
-    found.add("first sync : bare client", lambda one: median(s.last for s in one.syncs) / bare, "x", 1.5, 2)
+    found.rows.append(Row("... the same statuses by a bare client", None, bare, ruled_bare, " s", None, 2))
+    ratios = (
+        None if result.usual is None else _last(result.usual.syncs) / bare,
+        _last(result.ours.syncs) / bare,
+        None if ruled is None else _last(ruled.ours.syncs) / _last(ruled.bare),
+    )
+    found.rows.append(Row("first sync : bare client", *ratios, "x", 1.5, 2))
+
+
+def _last(syncs: Sequence[Sync]) -> float:
+    return median(sync.last for sync in syncs)
 
 
 def _add_rounds(found: _Rows, objects: int) -> None:
@@ -111,7 +154,10 @@ def _add_round(
 
     found.add(f"CPU, steady, {looks}, of a core", of(lambda rounds: rounds.cpu_percent), " %", cpu_limit, 2)
     calls = float(math.ceil(objects / LOOKS_PER_CALL))
-    found.add(f"AWS calls a round, {looks}", of(lambda rounds: rounds.calls_a_round), "", calls)
+    # Under policies jobs that are looked at by different roles can't share a call: there its fewest are more.
+    rounds_ruled = None if found.ruled is None else steady(found.ruled)
+    fewest = None if rounds_ruled is None else float(rounds_ruled.fewest_calls)
+    found.add(f"AWS calls a round, {looks}", of(lambda rounds: rounds.calls_a_round), "", calls, ruled_limit=fewest)
     found.add(f"length of a round, {looks}", of(lambda rounds: rounds.round_seconds), " s")
     found.add(f"AWS calls a minute, {looks}", of(lambda rounds: rounds.calls_a_minute))
     writes = f"Kubernetes writes a minute, {looks}"
@@ -156,6 +202,24 @@ def _add_mass(
     found.add("... the patches alone", of(lambda one: one.patches), " s", None, 2)
     found.add("... last call : patches", of(lambda one: one.ratio), "x", ratio, 2)
     found.add("... calls", of(lambda one: one.calls), "", calls, 0)
+
+
+def _add_policies(found: _Rows, ruled: Ruled) -> None:
+    """What there is under policies alone. A call of a role ends jobs of one namespace: it carries the name of it."""
+    spread = ruled.spread
+    over = f"terminate {spread.count:,}, one reason, over {ruled.namespaces} namespaces"
+    found.add_ruled(f"{over}: until the last call", spread.arrival, " s")
+    found.add_ruled("... the patches alone", spread.patches, " s")
+    found.add_ruled("... last call : patches", spread.ratio, "x")
+    found.add_ruled("... calls", spread.calls, digits=0)
+    edits = ruled.edits
+    for what, edit, told in (
+        ("policy tightened", edits.tightened, "Denied"),
+        ("policy loosened", edits.loosened, "shown"),
+        ("namespace relabelled", edits.relabelled, "Denied"),
+    ):
+        found.add_ruled(f"{what}: until the first object is {told}", edit.first, " s")
+        found.add_ruled(f"... the last of {edit.objects:,}", edit.last, " s", _TOLD_WITHIN)
 
 
 def markdown(lines: Sequence[Sequence[str]], *, numbers: Container[int]) -> str:

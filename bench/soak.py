@@ -14,10 +14,12 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import ProcessError
 from bench import process
 from bench.command import control_plane_option, measured, teller
-from bench.contenders import launched, ours, status_writes, tracked
+from bench.contenders import launched, status_writes, tracked
 from bench.course import Course, Tell, lab_of
 from bench.flatness import Sample, kept_up, verdicts
-from bench.measures import Lab, mass, settle, stated
+from bench.lab import Lab
+from bench.measures import mass, stated
+from bench.rounds import settle
 
 STORM: Final = 50
 """Terminations at once, each with a reason of its own."""
@@ -87,7 +89,7 @@ class Churn:
 
 async def _soak(course: Course, minutes: float, rate: int, tell: Tell) -> list[Sample]:
     async with lab_of(course, tell) as (lab, _):
-        operator = ours(lab.world)
+        operator = lab.operator()
         lab.world.batch.settings(retention=RETENTION)
         lab.world.batch.clear_calls()
         with launched(operator):

@@ -65,7 +65,13 @@ class Decisions:
         self._gate = Gate(store.jobs, ports.batch, book.mode)
         self.looks = Looks(store.jobs, ports.batch, learn=self.learn, acting=acting, now=ports.now, jitter=ports.jitter)
         self.terminations = Terminations(
-            store.jobs, ports, decide=self.decide, look=self._look_now, leading=leading, acting=acting
+            store.jobs,
+            ports,
+            decide=self.decide,
+            decide_for=self.decide_for,
+            look=self._look_now,
+            leading=leading,
+            acting=acting,
         )
         self.silent_since: dict[Place, float | None] = {}
 
@@ -161,7 +167,7 @@ class Decisions:
         decision = decide(tracked.record, ruled.seen, now, self._cadence)
         look_at = decision.look_at
         if decision.terminate is not None and ruled.admission is not None:
-            look_at = self._end(job, ruled.admission, decision, now)
+            look_at = self._end(tracked, job, ruled.admission, decision, now)
         elif look_at is not None and isinstance(ruled.admission, ParentNeeded):
             look_at = max(look_at, now + SECOND)
         self._take_over(tracked, before, decision, held=job.seen.calling)
@@ -176,7 +182,9 @@ class Decisions:
             tracked.veil_for, tracked.veil_due = look_at, now + int(wait * self._ports.jitter(1.0, 1.1))
         return tracked.veil_due
 
-    def _end(self, job: TrackedJob, admission: Admission, decision: Decision, now: Millis) -> Millis | None:
+    def _end(
+        self, tracked: TrackedObject, job: TrackedJob, admission: Admission, decision: Decision, now: Millis
+    ) -> Millis | None:
         """Send the termination if what is known lets it be sent. When to look at the job."""
         if decision.terminate is None or job.seen.calling or self._book.sees_nothing:
             return decision.look_at
@@ -185,7 +193,7 @@ class Decisions:
             case MayEnd() if now < job.held_until <= now + TERMINATING_MAX:
                 pass
             case MayEnd() as leave:
-                self.terminations.send(job, leave, decision.terminate)
+                self.terminations.send(job, tracked, leave, decision.terminate)
             case MustLook(job_ids=job_ids):
                 known = (self._store.jobs.get(JobKey(job.key.place, job_id)) for job_id in job_ids)
                 stale = [one for one in known if one is not None and _look_helps(one, now)]

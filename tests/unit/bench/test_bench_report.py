@@ -1,9 +1,13 @@
 from dataclasses import replace
 
 from bench.course import Findings, Result
-from bench.measures import Latency, Mass, Single, Steady, Sync, latency
+from bench.edits import Edit, Edits
+from bench.measures import Latency, Mass, Single, Sync, latency
 from bench.process import Memory
 from bench.report import Row, rows_of, table
+from bench.rounds import Share, Steady
+from bench.ruled import Ruled
+from bench.tenants import Where
 
 LOOKS = Steady(seconds=30.0, cpu_percent=0.5, calls=30, looks=3000, writes=0, objects=1000)
 OURS = Findings(
@@ -22,23 +26,81 @@ USUAL = replace(OURS, default_rounds=None, different_reasons=None, half_differen
 RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.0)], OURS, USUAL)
 
 
-def row(figure: str, result: Result = RESULT) -> Row:
-    return next(one for one in rows_of(result) if one.figure == figure)
+SHARES = [Share(Where("1" * 12, "a-role"), jobs=150, calls=6, looks=450), Share(Where("2" * 12), 850, 27, 2550)]
+UNDER = replace(LOOKS, cpu_percent=0.8, calls=33, shares=SHARES)
+EDIT = Edit(50, first=0.1, last=0.4)
+RULED = Ruled(
+    policies=20,
+    namespaces=200,
+    load=0.1,
+    took=200.0,
+    bare=[Sync(0.1, 5.0)],
+    ours=replace(OURS, default_rounds=UNDER, short_rounds=UNDER, same_reason=Mass(500, 2.0, 2.8, 15)),
+    spread=Mass(500, patches=2.0, arrival=5.0, calls=140),
+    edits=Edits(EDIT, EDIT, replace(EDIT, objects=5, last=2.1)),
+)
+
+
+def row(figure: str, result: Result = RESULT, ruled: Ruled | None = None) -> Row:
+    return next(one for one in rows_of(result, ruled) if one.figure == figure)
 
 
 def test_the_first_sync_is_told_as_a_multiple_of_the_bare_client() -> None:
-    assert row("first sync : bare client").cells()[1:] == ("5.00x", "1.50x", "<= 1.5x", "yes")
+    assert row("first sync : bare client").cells()[1:] == ("5.00x", "1.50x", "-", "<= 1.5x", "yes")
+
+
+def test_the_first_sync_under_policies_is_a_multiple_of_the_bare_client_there() -> None:
+    assert row("first sync : bare client", ruled=RULED).cells()[1:4] == ("5.00x", "1.50x", "1.20x")
 
 
 def test_a_call_that_is_not_full_misses_the_target_of_a_round() -> None:
-    assert row("AWS calls a round, default looks").cells()[2:] == ("10.0", "<= 10", "yes")
+    assert row("AWS calls a round, default looks").cells()[2:] == ("10.0", "-", "<= 10", "yes")
     wasteful = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=31)))
-    assert row("AWS calls a round, default looks", wasteful).cells()[2:] == ("10.3", "<= 10", "NO")
+    assert row("AWS calls a round, default looks", wasteful).cells()[2:] == ("10.3", "-", "<= 10", "NO")
+
+
+def test_a_round_under_policies_takes_full_calls_of_each_role_and_none_more() -> None:
+    found = row("AWS calls a round, default looks", ruled=RULED)
+    assert found.cells()[2:] == ("10.0", "11.0", "<= 10, <= 11", "yes")
+    one_more = replace(UNDER, shares=[replace(SHARES[0], calls=7), SHARES[1]])
+    wasteful = replace(RULED, ours=replace(RULED.ours, default_rounds=one_more))
+    assert row("AWS calls a round, default looks", ruled=wasteful).cells()[3:] == ("11.3", "<= 10, <= 11", "yes, NO")
+
+
+def test_a_role_that_did_not_look_meets_nothing() -> None:
+    blind = replace(UNDER, shares=[replace(SHARES[0], calls=0, looks=0), SHARES[1]])
+    found = row(
+        "AWS calls a round, default looks", ruled=replace(RULED, ours=replace(RULED.ours, default_rounds=blind))
+    )
+    assert found.cells()[3:] == ("nan", "<= 10, <= 11", "yes, NO")
+
+
+def test_a_target_that_is_missed_under_policies_alone_is_told() -> None:
+    slow = replace(RULED, ours=replace(RULED.ours, default_rounds=replace(UNDER, cpu_percent=1.2)))
+    assert row("CPU, steady, default looks, of a core", ruled=RULED).cells()[5] == "yes"
+    assert row("CPU, steady, default looks, of a core", ruled=slow).cells()[2:] == (
+        "0.50 %",
+        "1.20 %",
+        "<= 1 %",
+        "yes, NO",
+    )
+
+
+def test_terminations_over_many_namespaces_stand_beside_no_target() -> None:
+    figures = [one for one in rows_of(RESULT, RULED) if one.ours is None and one.ruled is not None]
+    spread = {one.figure: one.cells()[3:] for one in figures}
+    assert spread["... calls"] == ("140", "", "")
+    assert spread["terminate 500, one reason, over 200 namespaces: until the last call"] == ("5.00 s", "", "")
+
+
+def test_an_edit_is_to_be_told_of_within_two_seconds() -> None:
+    assert row("... the last of 50", ruled=RULED).cells()[3:] == ("0.40 s", "<= 2 s", "yes")
+    assert row("... the last of 5", ruled=RULED).cells()[3:] == ("2.10 s", "<= 2 s", "NO")
 
 
 def test_a_window_without_a_look_meets_nothing() -> None:
     blind = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=0, looks=0)))
-    assert row("AWS calls a round, default looks", blind).cells()[2:] == ("nan", "<= 10", "NO")
+    assert row("AWS calls a round, default looks", blind).cells()[2:] == ("nan", "-", "<= 10", "NO")
 
 
 def test_what_was_not_measured_the_usual_way_is_a_dash() -> None:
@@ -53,12 +115,12 @@ def test_ten_thousand_jobs_have_other_targets_than_a_thousand() -> None:
 
 
 def test_patches_faster_than_the_budget_of_terminations_stand_beside_no_target() -> None:
-    assert row("20 patches/s to TerminateJob, p50").cells()[2:] == ("300.0 ms", "", "")
-    assert row("8 patches/s to TerminateJob, p50").cells()[2:] == ("12.0 ms", "<= 20 ms", "yes")
+    assert row("20 patches/s to TerminateJob, p50").cells()[2:] == ("300.0 ms", "-", "", "")
+    assert row("8 patches/s to TerminateJob, p50").cells()[2:] == ("12.0 ms", "-", "<= 20 ms", "yes")
 
 
 def test_calls_of_a_round_are_told_by_the_minute_too() -> None:
-    assert row("AWS calls a minute, default looks").cells()[2:] == ("60.0", "", "")
+    assert row("AWS calls a minute, default looks").cells()[2:] == ("60.0", "-", "", "")
 
 
 def test_half_of_the_jobs_has_rows_of_its_own_where_it_is_more_than_five_hundred() -> None:
@@ -66,7 +128,7 @@ def test_half_of_the_jobs_has_rows_of_its_own_where_it_is_more_than_five_hundred
     assert figures.count("terminate 500, one reason: until the last call") == 1
     half = Mass(5000, patches=40.0, arrival=44.0, calls=210)
     large = replace(RESULT, objects=10_000, ours=replace(OURS, half_same=half))
-    assert row("terminate 5,000, one reason: until the last call", large).cells()[1:] == ("-", "44.00 s", "", "")
+    assert row("terminate 5,000, one reason: until the last call", large).cells()[1:] == ("-", "44.00 s", "-", "", "")
 
 
 def test_only_the_design_s_five_hundred_stand_beside_its_target() -> None:
@@ -76,10 +138,17 @@ def test_only_the_design_s_five_hundred_stand_beside_its_target() -> None:
 
 
 def test_the_table_is_markdown_with_columns_of_one_width() -> None:
-    lines = table([RESULT]).partition("\n\n")[2].splitlines()
+    lines = table([(RESULT, None)]).partition("\n\n")[2].splitlines()
     head = lines[0]
     assert len(lines) == len(rows_of(RESULT)) + 2
-    assert head.split() == ["|", "figure", "|", "usual", "way", "|", "ours", "|", "target", "|", "met?", "|"]
+    assert [cell.strip() for cell in head.strip("|").split("|")] == [
+        "figure",
+        "usual way",
+        "ours",
+        "under policies",
+        "target",
+        "met?",
+    ]
     assert len({len(line) for line in lines}) == 1
 
 

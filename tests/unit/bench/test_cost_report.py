@@ -2,9 +2,10 @@ import json
 from dataclasses import asdict, replace
 
 from bench.cost_report import Cost, Point, rows, sheet, table
-from bench.measures import Steady, Sync
+from bench.measures import Sync
 from bench.plot import Panel
 from bench.process import Memory
+from bench.rounds import Steady
 
 MACHINE = {"cores": "2", "processor": "AMD EPYC"}
 

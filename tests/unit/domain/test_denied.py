@@ -117,7 +117,9 @@ def test_an_old_request_is_not_sent_again_once_it_may_not_be() -> None:
 def test_where_the_account_changed_all_stays_as_it_was_shown() -> None:
     given = an_object().terminating().settled(ALIVE)
     given = given.scribbled(account_id="111122223333", access=MARK)
-    decision = under(account_changed("111122223333"), given, seen(a_job().ended("FAILED", "of another account")))
+    decision = under(
+        account_changed("111122223333", hides=False), given, seen(a_job().ended("FAILED", "of another account"))
+    )
     assert decision.status.job == ALIVE.job
     assert decision.status.access == MARK
     assert decision.terminate is None
@@ -153,7 +155,8 @@ def test_what_is_withheld_keeps_the_request_and_the_account_alone() -> None:
     status = withheld(given.record, NOW)
     assert set(render(status)) == SHOWN_OF_A_DENIED | {"termination"}
     assert told(status) == (
-        "Ready=Unknown/NotObservedYet Reconciling=True/AwaitingFirstObservation Terminated=Unknown/TerminationInProgress"
+        "Ready=Unknown/NotObservedYet Reconciling=True/AwaitingFirstObservation "
+        "Terminated=Unknown/TerminationInProgress"
     )
     assert status.termination is not None
     assert status.termination.completed_at is None

@@ -12,7 +12,7 @@ OWN = "eu-west-1"
 
 @dataclass(frozen=True)
 class Written:
-    """A policy as its author thinks of it. `team` None: of every namespace. `later`: of a version that we can't read."""
+    """A policy as its author thinks of it. `team` None: of all namespaces. `later`: of a version that we can't read."""
 
     team: str | None = "a"
     queue: str | None = "a-*"

@@ -1,4 +1,4 @@
-"""No sequence of edits ends a job that the policy in force does not admit, and what is admitted ends when it is calm."""
+"""No sequence of edits ends a job that the policy in force does not admit; what is admitted ends when it is calm."""
 
 import asyncio
 from collections.abc import Mapping

@@ -140,7 +140,8 @@ def _shown(world: World, uid: str, job_id: str, looked: set[str], sent: set[str]
     trouble = status.condition("Stalled") or status.condition("Reconciling")
     fate = status.condition("Terminated")
     assert (status.job is not None) == (status.phase in ("Running", "Terminating"))
-    return Shown(str(status.phase), trouble and trouble.reason, fate and fate.reason, job_id in looked, job_id in sent)
+    said = [one.reason if one is not None else None for one in (trouble, fate)]
+    return Shown(str(status.phase), said[0], said[1], looked=job_id in looked, sent=job_id in sent)
 
 
 @pytest.mark.parametrize("mode", Mode)

@@ -1,0 +1,45 @@
+from dataclasses import replace
+
+from bench.broken_role import Line, Side, compared
+
+HEALTHY = Side(
+    arrivals=[0.010, 0.011, 0.012],
+    answers=[0.005, 0.006, 0.007],
+    rounds=[9.9, 10.1, 10.0],
+    calls_a_round=[12.0, 12.0, 12.5],
+    cpu_percent=[0.9, 1.0, 1.1],
+)
+
+
+def line(figure: str, beside: Side) -> Line:
+    return next(one for one in compared(HEALTHY, beside) if one.figure == figure)
+
+
+def test_what_is_as_fast_beside_broken_roles_meets_every_target() -> None:
+    assert all(one.met for one in compared(HEALTHY, HEALTHY))
+    assert line("patch to TerminateJob, p50", HEALTHY).cells() == (
+        "patch to TerminateJob, p50",
+        "11.0 ms",
+        "11.0 ms",
+        "1.00x",
+        "<= 1.1x",
+        "yes",
+    )
+
+
+def test_terminations_may_take_a_tenth_longer_and_no_more() -> None:
+    slower = replace(HEALTHY, arrivals=[1.1 * one for one in HEALTHY.arrivals])
+    assert line("patch to TerminateJob, p50", slower).met
+    slower = replace(HEALTHY, arrivals=[1.12 * one for one in HEALTHY.arrivals])
+    assert line("patch to TerminateJob, p50", slower).cells()[3:] == ("1.12x", "<= 1.1x", "NO")
+
+
+def test_rounds_may_take_a_tenth_longer_and_no_more() -> None:
+    assert not line("length of a round of looks", replace(HEALTHY, rounds=[11.2, 11.2, 10.0])).met
+    assert line("length of a round of looks", replace(HEALTHY, rounds=[14.0, 10.1, 10.0])).met, "one turn is no verdict"
+
+
+def test_what_the_api_server_takes_is_told_and_not_judged() -> None:
+    slower = replace(HEALTHY, answers=[2 * one for one in HEALTHY.answers])
+    assert line("... the API server's answer alone, p50", slower).cells()[3:] == ("2.00x", "", "")
+    assert all(one.met for one in compared(HEALTHY, slower))
