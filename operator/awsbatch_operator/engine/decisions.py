@@ -125,7 +125,9 @@ class Decisions:
         elif isinstance(tracked.grant, Refusal):
             before, now = tracked.record.status, self._ports.now()
             tracked.record = replace(tracked.record, access=tracked.grant)
-            self._take_over(tracked, before, decide(tracked.record, Observation(), now, self._cadence), held=False)
+            # Who applies a policy and its first objects together is not told of a policy that is missing.
+            new = before.phase is None
+            self._take_over(tracked, before, decide(tracked.record, Observation(), now, self._cadence), held=new)
 
     def reconsider(self, tracked: TrackedObject) -> None:
         """Decide anew as policies have changed: what a person had to mend may be mended with that."""
