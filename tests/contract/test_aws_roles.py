@@ -12,7 +12,8 @@ from botocore.config import Config
 from structlog.testing import capture_logs
 
 from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.sessions import CONFIG, FAILED_FOR, LIFETIME, Connector
+from awsbatch_operator.aws.credentials import FAILED_FOR
+from awsbatch_operator.aws.sessions import CONFIG, LIFETIME, Connector
 from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Place
