@@ -41,9 +41,11 @@ class Signing(FakeClient):
         super().__init__()
         self._key = key
         self.signed: list[str] = []
+        self.called = threading.Event()
 
     def _reply(self, *call: Any) -> Mapping[str, Any]:
         self.signed.append(self._key().session.name if self._key else "own")
+        self.called.set()
         return super()._reply(*call)
 
 
@@ -99,10 +101,11 @@ async def test_one_client_ends_the_jobs_of_all_namespaces_each_by_its_own_sessio
 
 async def test_a_place_with_a_call_under_way_is_not_closed(world: World) -> None:
     await world.terminate("x")
-    gate = world.client(ending("blue")).gates["TerminateJob"] = threading.Event()
-    slow = asyncio.create_task(world.terminate("slow"))
-    while not world.client(ending("blue")).signed[1:]:
-        await asyncio.sleep(0.01)
+    client = world.client(ending("blue"))
+    gate = client.gates["TerminateJob"] = threading.Event()
+    client.called.clear()
+    slow = asyncio.create_task(world.terminate("slow", namespace="green"))
+    assert await asyncio.to_thread(client.called.wait, 5)
     # The loop's time stands still while a thread works for it.
     places = world.batch._places
     places.at(TEAM_A).used_at = places._swept_at = -IDLE_AFTER
@@ -129,6 +132,17 @@ async def test_an_idle_place_is_closed_and_its_age_forgotten_and_the_operators_o
     assert not thread.is_alive()
     await world.batch.describe(TEAM_A, ["x"])
     assert Whose(ACCOUNT, HERE, "a") in world.telemetry.looked_at
+
+
+async def test_the_trouble_of_a_place_goes_with_it(world: World) -> None:
+    await world.terminate("x")
+    refused = Fault(Fate.DENIED, "no", "AccessDenied")
+    world.client(ending("blue")).script["TerminateJob"] = [NotAssumedError(refused)]
+    await world.terminate("x")
+    assert world.batch.trouble(TEAM_A) == refused
+    await asyncio.sleep(IDLE_AFTER + 1)
+    await world.batch.describe(TEAM_B, ["x"])
+    assert world.batch.trouble(TEAM_A) is None
 
 
 async def test_roles_of_one_account_share_its_budget_and_other_accounts_have_theirs() -> None:
