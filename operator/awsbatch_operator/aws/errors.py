@@ -121,6 +121,7 @@ _SDK_FATES: Final[Mapping[type[Exception], Fate]] = {
     sdk.IncompleteReadError: Fate.UNAVAILABLE,
     NotActingError: Fate.UNAVAILABLE,
     LapsedError: Fate.LAPSED,
+    UnsignedError: Fate.UNAVAILABLE,
     sdk.ParamValidationError: Fate.REJECTED,
 }
 """By class, its bases included. Whatever else the SDK raises, it raises before it calls: credentials it cannot get, a

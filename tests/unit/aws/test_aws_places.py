@@ -99,6 +99,15 @@ async def test_one_client_ends_the_jobs_of_all_namespaces_each_by_its_own_sessio
     ]
 
 
+async def test_a_termination_that_rests_on_no_leave_is_neither_signed_nor_the_end_of_others(world: World) -> None:
+    lane = world.batch._places.at(TEAM_A).terminations
+    fault = await lane.call("TerminateJob", ["x"], lambda client: client.terminate_job(jobId="x", reason="why"))
+    assert isinstance(fault, Fault)
+    assert (fault.fate, fault.code) == (Fate.UNAVAILABLE, "UnsignedError")
+    assert world.clients == []
+    assert await world.terminate("x") is None
+
+
 async def test_a_place_with_a_call_under_way_is_not_closed(world: World) -> None:
     await world.terminate("x")
     client = world.client(ending("blue"))
