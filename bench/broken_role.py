@@ -43,6 +43,8 @@ _SINGLES: Final = 100
 """Terminations of healthy jobs, one by one, a span."""
 _BROKEN_SPACING: Final = 0.5
 """Seconds between two terminations that are stated for jobs of the three, with and without their policies."""
+_TOLD_IN: Final = 5.0
+"""Seconds for the statuses of all their objects, when the policies come and when they go: that is no matter of roles."""
 _HANGS_FOR: Final = 30.0
 """Seconds; the operator waits for STS no longer than three."""
 
@@ -166,6 +168,7 @@ async def _governed(lab: Lab) -> AsyncIterator[None]:
     """The three policies are there inside the block; they were found to be broken by its end."""
     for team, where in _BROKEN.items():
         await lab.kube.create_policy(policy(team, where.role))
+    await asyncio.sleep(_TOLD_IN)
     yield
     for team, reason in (("refused", "AccessDenied"), ("hanging", "AWSUnavailable")):
         found = (await lab.kube.policy(team)).get("status", {}).get("conditions", [])
@@ -174,6 +177,7 @@ async def _governed(lab: Lab) -> AsyncIterator[None]:
     await until(lambda: bool(_throttled(lab)), 30.0, lambda: "no call was throttled")
     for team in _BROKEN:
         await lab.kube.delete_policy(team)
+    await asyncio.sleep(_TOLD_IN)
 
 
 def _throttled(lab: Lab) -> list[str]:
