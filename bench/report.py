@@ -212,6 +212,7 @@ def _add_policies(found: _Rows, ruled: Ruled) -> None:
     found.add_ruled("... the patches alone", spread.patches, " s")
     found.add_ruled("... last call : patches", spread.ratio, "x")
     found.add_ruled("... calls", spread.calls, digits=0)
+    found.add_ruled("... times that a role is assumed for it", ruled.assumed, digits=0)
     edits = ruled.edits
     for what, edit, told in (
         ("policy tightened", edits.tightened, "Denied"),

@@ -37,6 +37,7 @@ RULED = Ruled(
     bare=[Sync(0.1, 5.0)],
     ours=replace(OURS, default_rounds=UNDER, short_rounds=UNDER, same_reason=Mass(500, 2.0, 2.8, 15)),
     spread=Mass(500, patches=2.0, arrival=5.0, calls=140),
+    assumed=90,
     edits=Edits(EDIT, EDIT, replace(EDIT, objects=5, last=2.1)),
 )
 
@@ -90,6 +91,7 @@ def test_terminations_over_many_namespaces_stand_beside_no_target() -> None:
     figures = [one for one in rows_of(RESULT, RULED) if one.ours is None and one.ruled is not None]
     spread = {one.figure: one.cells()[3:] for one in figures}
     assert spread["... calls"] == ("140", "", "")
+    assert spread["... times that a role is assumed for it"] == ("90", "", "")
     assert spread["terminate 500, one reason, over 200 namespaces: until the last call"] == ("5.00 s", "", "")
 
 
