@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sandbox test alerts coverage lint format e2e chaos bench bench-cost bench-broken-role soak locks docs clean
+.PHONY: help setup demo demo-teams sandbox test alerts coverage lint format e2e chaos bench bench-cost bench-broken-role soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -31,6 +31,9 @@ $(READY): locks/dev.txt locks/schemas.txt pyproject.toml
 
 demo: $(READY) ## the main job, end to end, in the sandbox
 	@$(BIN)/awsbatch-operator demo
+
+demo-teams: $(READY) ## two teams, two accounts: one tries to end a job of the other, and is refused
+	@$(BIN)/awsbatch-operator demo-teams
 
 sandbox: $(READY) ## a world to play in; stays up until Ctrl-C
 	@$(BIN)/awsbatch-operator sandbox

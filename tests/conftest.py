@@ -12,6 +12,7 @@ import pytest
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.world import World
+from manners import assert_observe_only
 
 # looptime makes a loop at its first look for one, and nobody closes it: none set, none made, no ResourceWarning.
 asyncio.set_event_loop(None)
@@ -97,16 +98,3 @@ def cluster(world: World) -> Iterator[Cluster]:
         cluster.delete_all()
         cluster.delete_namespace()
         cluster.close()
-
-
-def assert_observe_only(body: dict[str, Any]) -> None:
-    """The operator owns nothing of the object outside its status: no annotation, no finalizer, no field."""
-    metadata = body["metadata"]
-    assert "finalizers" not in metadata
-    assert set(metadata.get("annotations", {})) <= {"kubectl.kubernetes.io/last-applied-configuration"}
-    for entry in metadata["managedFields"]:
-        if entry["manager"] == "awsbatch-sandbox" or entry["manager"].startswith("kubectl"):
-            continue
-        assert entry["manager"] == "awsbatch-operator", f"{entry['manager']} wrote to the object"
-        assert entry["subresource"] == "status"
-        assert set(entry["fieldsV1"]) == {"f:status"}

@@ -82,6 +82,14 @@ def demo(ctx: click.Context, arguments: tuple[str, ...]) -> Any:
     return _of_the_sandbox(ctx, "demo", arguments)
 
 
+@main.command(short_help="Play two teams with an AWS account each.", **_PASSED_ON)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def demo_teams(ctx: click.Context, arguments: tuple[str, ...]) -> Any:
+    """Play two teams with an AWS account each: one names a job of the other and is refused."""
+    return _of_the_sandbox(ctx, "demo-teams", arguments)
+
+
 @main.command(short_help="Print versions.")
 def version() -> None:
     """Print the versions of the operator and of what decides its behaviour."""
@@ -93,7 +101,7 @@ def version() -> None:
 
 def _of_the_sandbox(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> Any:
     try:
-        command: click.Command = getattr(importlib.import_module("awsbatch_sandbox.cli"), name)
+        command: click.Command = getattr(importlib.import_module("awsbatch_sandbox.cli"), name.replace("-", "_"))
     except ImportError as error:
         raise click.ClickException(f"{name} needs the extra 'sandbox' ({error}): {_EXTRA}") from error
     with command.make_context(name, list(arguments), parent=ctx.parent) as inner:

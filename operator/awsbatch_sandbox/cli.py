@@ -1,4 +1,4 @@
-"""The commands `sandbox` and `demo`."""
+"""The commands `sandbox`, `demo` and `demo-teams`."""
 
 import os
 import shlex
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from awsbatch_sandbox import demo_teams as teams
 from awsbatch_sandbox.cluster import KubectlError, kubectl_environment, kubectl_program
 from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError
 from awsbatch_sandbox.demo import GRACE, REASON, StoryError, patch_for, play
@@ -36,10 +37,15 @@ _control_plane = click.option(
 def demo(control_plane: str) -> None:
     """Play the main job in a sandbox: a running Batch job is ended by kubectl patch. Leaves nothing behind."""
     with _faults_in_one_message():
-        try:
-            play(control_plane)
-        except StoryError as broken:
-            raise click.ClickException(f"the story broke off: {broken}") from broken
+        play(control_plane)
+
+
+@click.command()
+@_control_plane
+def demo_teams(control_plane: str) -> None:
+    """Play two teams with an AWS account each: one names a job of the other and is refused. Leaves nothing behind."""
+    with _faults_in_one_message():
+        teams.play(control_plane)
 
 
 @click.command()
@@ -75,6 +81,8 @@ def _faults_in_one_message() -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
     try:
         yield
+    except StoryError as broken:
+        raise click.ClickException(f"the story broke off: {broken}") from broken
     except (ControlPlaneError, ProcessError, KubectlError, TimeoutError) as fault:
         raise click.ClickException(str(fault)) from fault
 

@@ -19,7 +19,7 @@ from awsbatch_sandbox.processes import wait_for
 Body = dict[str, Any]
 MANAGER: Final = "awsbatch-sandbox"
 """Who wrote, in the managedFields of what this client changes."""
-_MERGE_PATCH: Final = "application/merge-patch+json"
+MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class KubectlError(Exception):
@@ -31,15 +31,7 @@ class Cluster:
 
     def __init__(self, kubeconfig: Path, cache: Path, namespace: str = "default") -> None:
         self._kubeconfig, self._cache, self.namespace = kubeconfig, cache, namespace
-        settings = client.Configuration()
-        config.load_kube_config(str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
-        # An outage is to be seen, not waited for; but that a definition has just changed is no outage: 429 says when.
-        settings.retries = Retry(
-            total=None, connect=0, read=0, redirect=0, other=0, status=10, status_forcelist=(429,), allowed_methods=None
-        )
-        settings.proxy = None
-        self._api = client.ApiClient(settings)
-        self._api.user_agent = MANAGER
+        self._api = api_client(kubeconfig)
         self._objects = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
 
@@ -112,14 +104,14 @@ class Cluster:
     def patch(self, name: str, change: Mapping[str, Any]) -> Body:
         """A merge patch."""
         patched = self._objects.patch_namespaced_custom_object(
-            GROUP, VERSION, self.namespace, PLURAL, name, dict(change), _content_type=_MERGE_PATCH
+            GROUP, VERSION, self.namespace, PLURAL, name, dict(change), _content_type=MERGE_PATCH
         )
         return self._said(patched)
 
     def patch_status(self, name: str, change: Mapping[str, Any]) -> Body:
         """A merge patch of `.status`."""
         patched = self._objects.patch_namespaced_custom_object_status(
-            GROUP, VERSION, self.namespace, PLURAL, name, {"status": dict(change)}, _content_type=_MERGE_PATCH
+            GROUP, VERSION, self.namespace, PLURAL, name, {"status": dict(change)}, _content_type=MERGE_PATCH
         )
         return self._said(patched)
 
@@ -148,9 +140,13 @@ class Cluster:
 
     # -- around them --------------------------------------------------------------------------------------------------
 
-    def create_namespace(self) -> None:
-        metadata = client.V1ObjectMeta(name=self.namespace)
+    def create_namespace(self, **labels: str) -> None:
+        metadata = client.V1ObjectMeta(name=self.namespace, labels=labels)
         self._core.create_namespace(client.V1Namespace(api_version="v1", kind="Namespace", metadata=metadata))
+
+    def label_namespace(self, **labels: str | None) -> None:
+        """Set these labels of it; None takes one away."""
+        self._core.patch_namespace(self.namespace, {"metadata": {"labels": labels}})
 
     def delete_namespace(self) -> None:
         self._core.delete_namespace(self.namespace)
@@ -182,6 +178,19 @@ class Watch:
 
     def stop(self) -> None:
         self._watch.stop()  # type: ignore[no-untyped-call]
+
+
+def api_client(kubeconfig: Path) -> client.ApiClient:
+    settings = client.Configuration()
+    config.load_kube_config(str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
+    # An outage is to be seen, not waited for; but that a definition has just changed is no outage: 429 says when.
+    settings.retries = Retry(
+        total=None, connect=0, read=0, redirect=0, other=0, status=10, status_forcelist=(429,), allowed_methods=None
+    )
+    settings.proxy = None
+    api = client.ApiClient(settings)
+    api.user_agent = MANAGER
+    return api
 
 
 def batch_job(name: str, job_id: str, **spec: Any) -> Body:

@@ -49,8 +49,14 @@ class Story:
         self.command("kubectl", *arguments)
         self.text(cluster.kubectl(*arguments))
 
-    def command(self, *words: str) -> None:
-        self._line(f"{click.style('$', dim=True)} {click.style(shlex.join(words), bold=True)}")
+    def feed(self, cluster: Cluster, document: str, *arguments: str) -> None:
+        """The same, of a command that reads a document."""
+        self.command("kubectl", *arguments, more=" <<EOF")
+        self.text(f"{document.rstrip()}\nEOF")
+        self.text(cluster.kubectl(*arguments, stdin=document))
+
+    def command(self, *words: str, more: str = "") -> None:
+        self._line(f"{click.style('$', dim=True)} {click.style(shlex.join(words) + more, bold=True)}")
 
     def text(self, text: str) -> None:
         self._line(text.rstrip("\n"))

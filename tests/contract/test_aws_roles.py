@@ -12,7 +12,10 @@ from botocore.config import Config
 from structlog.testing import capture_logs
 
 from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.sessions import CONFIG, FAILED_FOR, LIFETIME, Connector
+from awsbatch_operator.aws.credentials import FAILED_FOR
+from awsbatch_operator.aws.errors import UnsignedError
+from awsbatch_operator.aws.keyring import Keyring
+from awsbatch_operator.aws.sessions import CONFIG, LIFETIME, Connector
 from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Place
@@ -144,6 +147,57 @@ async def test_the_namespace_of_a_session_decides_what_iam_lets_it_end(world: Wo
     world.simulator.deny("TerminateJob", account=THEIRS, job_tag="k8s-namespace", principal_tag="kubernetes-namespace")
     mine, other = world.seed(tags={"k8s-namespace": "blue"}), world.seed(tags={"k8s-namespace": "green"})
     assert fates(await world.terminate(mine, other)) == [None, Fate.DENIED]
+
+
+async def test_in_a_storm_no_termination_is_signed_for_another_namespace(world: World) -> None:
+    world.simulator.deny("TerminateJob", account=THEIRS, job_tag="k8s-namespace", principal_tag="kubernetes-namespace")
+    names, places = [f"n{number}" for number in range(12)], [THEIR_PLACE, THEIR_PLACE._replace(policy="team-a2")]
+    owners: dict[str, str] = {}
+
+    async def storm(name: str, place: Place) -> list[Fault | None]:
+        faults = list[Fault | None]()
+        for size in (1, 2, 1):
+            ids = [world.seed(tags={"k8s-namespace": name}) for _ in range(size)]
+            owners.update(dict.fromkeys(ids, name))
+            faults += await world.terminate(*ids, place=place, namespace=name)
+        return faults
+
+    for _ in range(2):
+        faults = await asyncio.gather(*(storm(name, place) for name in names for place in places))
+        assert {fate for some in faults for fate in fates(some)} == {None}
+        # The second time all sessions have to be had anew, in the middle of it.
+        world.sts.expire(ROLE)
+        for key in world.batch._places._keyring._keys.values():
+            key._renewed_at = float("-inf")
+    tags = {call["issued"]: call["tags"]["kubernetes-namespace"] for call in world.assumed()}
+    signed = {job_id: tags[call["access_key"]] for call in world.simulator.calls() for job_id in call["job_ids"]}
+    assert signed == owners
+    assert len(world.assumed()) == 2 * len(names) * len(places), "each once, and once more when it had ended"
+
+
+async def test_a_client_signs_nothing_outside_of_a_call(world: World) -> None:
+    keyring = Keyring("prod")
+    client = Connector(ONE_ATTEMPT)(lambda: keyring.ending(THEIR_PLACE))(HERE)
+    with pytest.raises(UnsignedError):
+        client.terminate_job(jobId=world.seed(), reason="why")
+    assert world.simulator.calls() == []
+    assert world.assumed() == []
+
+
+async def test_a_session_that_was_revoked_is_assumed_anew_for_its_namespace_alone(world: World) -> None:
+    blue, green = [[world.seed() for _ in range(2)] for _ in range(2)]
+    await asyncio.gather(world.terminate(blue[0]), world.terminate(green[0], namespace="green"))
+    world.sts.trust(ROLE, refuses="AccessDenied")
+    world.sts.expire(ROLE)
+    (fault,) = await world.terminate(blue[1])
+    assert fault == Fault(Fate.DENIED, WORDS, "AccessDenied", REMEDY)
+    world.sts.clear_trust()
+    assert await world.terminate(green[1], namespace="green") == [None]
+    assert [call["role_session"] for call in world.assumed()[2:]] == ["ns,blue@prod", "ns,green@prod"]
+    assert world.batch.trouble(THEIR_PLACE) is not None, "blue's"
+    world.ahead = 2
+    assert await world.terminate(blue[1]) == [None]
+    assert world.batch.trouble(THEIR_PLACE) is None
 
 
 async def test_credentials_are_had_anew_before_they_end(world: World) -> None:

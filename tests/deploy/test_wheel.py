@@ -99,7 +99,7 @@ def test_it_tells_its_versions(environment: Path) -> None:
     assert shown.stdout.startswith(f"awsbatch-operator {__version__}\nkopf {_pins('operator.txt')['kopf']}\n")
 
 
-@pytest.mark.parametrize("command", ["sandbox", "demo"])
+@pytest.mark.parametrize("command", ["sandbox", "demo", "demo-teams"])
 def test_without_the_extra_the_sandbox_says_what_to_install(environment: Path, command: str) -> None:
     shown = _operator(environment, command)
     assert shown.returncode == 1

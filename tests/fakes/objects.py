@@ -30,12 +30,14 @@ class FakeObjects:
     at_once: int = 0
     most_at_once: int = 0
 
-    def create(self, name: str, spec: Mapping[str, Any], status: Mapping[str, Any] | None = None) -> str:
+    def create(
+        self, name: str, spec: Mapping[str, Any], status: Mapping[str, Any] | None = None, namespace: str = "ns"
+    ) -> str:
         """Create an object; its uid. `status` as an earlier operator left it."""
-        uid = f"uid-{name}"
+        uid = f"uid-{name}" if namespace == "ns" else f"uid-{namespace}-{name}"
         self.bodies[uid] = {
             "metadata": {
-                "namespace": "ns",
+                "namespace": namespace,
                 "name": name,
                 "uid": uid,
                 "generation": 1,

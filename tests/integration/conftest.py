@@ -6,6 +6,7 @@ import pytest
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.world import World
 from integration.replicas import Pair, two_replicas
+from integration.teams import Stage, Team, stage_on
 
 
 @pytest.fixture
@@ -13,3 +14,18 @@ def pair(world: World, cluster: Cluster, tmp_path: Path) -> Iterator[Pair]:
     """Two replicas of the operator, of which the first leads."""
     with two_replicas(world, cluster, tmp_path) as pair:
         yield pair
+
+
+@pytest.fixture(scope="module")
+def stage(world: World) -> Iterator[Stage]:
+    """One for all tests of a module: teams are told apart by their names."""
+    with stage_on(world) as stage:
+        yield stage
+
+
+@pytest.fixture
+def teams(stage: Stage) -> Iterator[list[Team]]:
+    """Two teams, an account each, no policy yet; the operator is up."""
+    assert stage.operator.running
+    with stage.teams(2) as teams:
+        yield teams

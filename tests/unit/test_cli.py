@@ -9,14 +9,14 @@ from awsbatch_operator import __version__, cli
 
 def test_without_the_extra_the_sandbox_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "awsbatch_sandbox.cli", None)
-    for command in ("sandbox", "demo"):
+    for command in ("sandbox", "demo", "demo-teams"):
         result = CliRunner().invoke(cli.main, [command])
         assert result.exit_code == 1
         assert "pip install 'awsbatch-operator[sandbox]'" in result.stderr
         assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", ["sandbox", "demo"])
+@pytest.mark.parametrize("command", ["sandbox", "demo", "demo-teams"])
 def test_the_commands_of_the_sandbox_get_their_own_arguments(command: str) -> None:
     runner = CliRunner()
     shown = runner.invoke(cli.main, [command, "--help"])

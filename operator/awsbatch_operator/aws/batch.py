@@ -63,8 +63,8 @@ class AwsBatch:
         """Make what first calls of the region would have to wait for. Asks AWS for nothing but credentials."""
         reach = self._places.at(Place(region))
         await asyncio.gather(
-            reach.looks.prepare(reach.seat, then=partial(self._identity.learn, region)),
-            reach.terminations.prepare(reach.seat),
+            reach.looks.prepare(then=partial(self._identity.learn, region)),
+            reach.terminations.prepare(),
         )
 
     async def look_budget(self, place: Place) -> None:
@@ -107,8 +107,7 @@ class AwsBatch:
                 self._learn(place.region, looks)
             return looks
 
-        reach = self._places.at(place)
-        answer = await reach.looks.call("DescribeJobs", reach.seat, ids, request)
+        answer = await self._places.at(place).looks.call("DescribeJobs", ids, request)
         if not isinstance(answer, Fault):
             self._telemetry.looked(self._clock(), self._places.whose(place))
         if len(ids) == 1:

@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
 from awsbatch_operator.aws.clients import THREADS, BatchClient, Clients
-from awsbatch_operator.aws.errors import AWS_ERRORS, NotAssumedError, fault_of, lacks_operation
+from awsbatch_operator.aws.errors import AWS_ERRORS, NotAssumedError, UnsignedError, fault_of, lacks_operation
+from awsbatch_operator.aws.keyring import Key, PickKey
 from awsbatch_operator.aws.wire import LEAVES, Leaves
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import Place
@@ -25,57 +25,56 @@ _ASK: Final = "ask the platform team: the policy's status says why; it is tried 
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True, eq=False)
-class Seat:
-    """From where calls are made: the operator's own credentials, or (`assumed`) a session of a policy's role.
-
-    `trouble`: why the session could not be assumed, the last time that it was tried. `busy`: calls under way.
-    """
+class Seat(NamedTuple):
+    """From where calls are made: with the operator's own credentials, or by the key to a session of a policy's role."""
 
     clients: Clients
-    assumed: bool = False
-    trouble: Fault | None = None
-    busy: int = 0
+    key: PickKey | None = None
 
 
 class Caller:
-    """`lane` is `look` or `terminate`; `throttled` is told of each call that AWS throttles; `whose` labels figures."""
+    """`lane` is `look` or `terminate`; `throttled` is told of each call that AWS throttles; `whose` labels figures.
+
+    `busy`: calls under way.
+    """
 
     def __init__(
         self,
         lane: str,
         place: Place,
+        seat: Seat,
         telemetry: Telemetry,
         *,
         whose: Callable[[], Whose],
         throttled: Callable[[], None],
     ) -> None:
-        self._lane, self._place, self._telemetry = lane, place, telemetry
+        self._lane, self._place, self._seat, self._telemetry = lane, place, seat, telemetry
         self._whose, self._throttled = whose, throttled
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=lane)
         self._last: dict[str, Fault | None] = {}
+        self.busy = 0
 
-    async def prepare(self, seat: Seat, then: Callable[[], None] = lambda: None) -> None:
+    async def prepare(self, then: Callable[[], None] = lambda: None) -> None:
         """Make the client, that the first call need not wait for it; which will also tell why it can't be."""
 
         def make() -> None:
-            self._attempt(seat, lambda _client: None)
+            self._attempt(None, lambda _client: None)
             then()
 
         await asyncio.get_running_loop().run_in_executor(self._threads, make)
 
     async def call(
-        self, operation: str, seat: Seat, job_ids: Sequence[str], request: Request[T], leaves: Leaves | None = None
+        self, operation: str, job_ids: Sequence[str], request: Request[T], leaves: Leaves | None = None
     ) -> T | Fault:
         """What `request` makes of a client, in a thread; or why AWS did not grant it, or why it was not sent."""
         started = time.perf_counter()
-        seat.busy += 1
+        self.busy += 1
         try:
             answer: T | Fault = await asyncio.get_running_loop().run_in_executor(
-                self._threads, lambda: self._request(seat, request, leaves)
+                self._threads, lambda: self._request(request, leaves)
             )
         finally:
-            seat.busy -= 1
+            self.busy -= 1
         fault = answer if isinstance(answer, Fault) else None
         if fault is None or fault.fate is not Fate.LAPSED:
             code = "OK" if fault is None else fault.code
@@ -84,36 +83,46 @@ class Caller:
         return answer
 
     def close(self) -> None:
+        """The operator's own clients are other places' as well: they stay."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self._seat.key is not None:
+            self._seat.clients.close()
 
-    def _request(self, seat: Seat, request: Request[T], leaves: Leaves | None) -> T | Fault:
+    def _request(self, request: Request[T], leaves: Leaves | None) -> T | Fault:
         # This thread is about nothing else until the call is over.
         token = LEAVES.set(leaves)
         try:
-            generation = seat.clients.generation
-            answer, sent = self._attempt(seat, request)
-            if not sent or not isinstance(answer, Fault) or lacks_operation(answer):
-                return answer
-            # A session that was revoked, or whose role was made anew, is merely denied everything.
-            denied = seat.assumed and answer.fate is Fate.DENIED
-            if not (denied or answer.fate is Fate.CREDENTIALS):
-                return answer
-            again = seat.clients.renew(generation, unless_new=denied)
-            return self._attempt(seat, request)[0] if again else answer
+            return self._renewing(self._seat.key() if self._seat.key else None, request)
+        except UnsignedError as error:
+            return fault_of(error)
         finally:
             LEAVES.reset(token)
 
-    def _attempt(self, seat: Seat, request: Request[T]) -> tuple[T | Fault, bool]:
+    def _renewing(self, key: Key | None, request: Request[T]) -> T | Fault:
+        generation = key.generation if key else self._seat.clients.generation
+        answer, sent = self._attempt(key, request)
+        if not sent or not isinstance(answer, Fault) or lacks_operation(answer):
+            return answer
+        # A session that was revoked, or whose role was made anew, is merely denied everything.
+        denied = key is not None and answer.fate is Fate.DENIED
+        if not (denied or answer.fate is Fate.CREDENTIALS):
+            return answer
+        again = key.renew(generation, unless_new=denied) if key else self._seat.clients.renew(generation)
+        return self._attempt(key, request)[0] if again else answer
+
+    def _attempt(self, key: Key | None, request: Request[T]) -> tuple[T | Fault, bool]:
         """The answer, and whether there were credentials for it."""
+        trouble = None
         try:
-            answer = request(seat.clients.get(self._lane, self._place.region))
+            return request(self._seat.clients.get(self._lane, self._place.region)), True
         except NotAssumedError as error:
-            seat.trouble = error.fault
-            return self._for_objects(error.fault), False
+            trouble = error.fault
+            return self._for_objects(trouble), False
         except AWS_ERRORS as error:
-            answer = fault_of(error)
-        seat.trouble = None
-        return answer, True
+            return fault_of(error), True
+        finally:
+            if key is not None:
+                key.trouble = trouble
 
     def _for_objects(self, fault: Fault) -> Fault:
         """The same in words that tell nothing of roles and accounts. Of its own credentials the operator does tell."""

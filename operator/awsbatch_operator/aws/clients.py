@@ -43,7 +43,7 @@ class Clients:
         self._make: MakeClient | None = None
         self._clients: dict[tuple[str, str], BatchClient] = {}
         self._old: list[BatchClient] = []
-        self._made_at = self._renewed_at = float("-inf")
+        self._renewed_at = float("-inf")
         self.generation = 0
         """Counts renewals."""
 
@@ -54,22 +54,21 @@ class Clients:
             return known
         with self._lock:
             if self._make is None:
-                self._make, self._made_at = self._connect(), self._monotonic()
+                self._make = self._connect()
             if (lane, region) not in self._clients:
                 self._clients[lane, region] = self._make(region)
             return self._clients[lane, region]
 
-    def renew(self, generation: int, *, unless_new: bool = False) -> bool:
+    def renew(self, generation: int) -> bool:
         """Forget session and clients after a fault of credentials; False when that was done a moment ago.
 
         `generation` is the one that failed: when it is past already, there is nothing to do but to try again.
-        `unless_new`: nor is there anything to be had of others when these were made a moment ago.
         """
         with self._lock:
             if generation != self.generation:
                 return True
             now = self._monotonic()
-            if now - max(self._renewed_at, self._made_at if unless_new else self._renewed_at) < RENEW_EVERY:
+            if now - self._renewed_at < RENEW_EVERY:
                 return False
             self._renewed_at = now
             self.generation += 1

@@ -41,6 +41,14 @@ class LapsedError(sdk.BotoCoreError):
     fmt = "the access policy in force does not allow it any more, or the last look is too old: the request was not sent"
 
 
+class UnsignedError(sdk.BotoCoreError):
+    """Raised in place of credentials: a termination must be signed for the one namespace whose leaves it rests on."""
+
+    fmt = (
+        "the request does not rest on leaves of one namespace, and is signed for none: this is a defect of the operator"
+    )
+
+
 class NotAssumedError(sdk.BotoCoreError):
     """A policy's role could not be assumed. `fault` tells why, in AWS's words: for the policy's status alone."""
 
@@ -113,6 +121,7 @@ _SDK_FATES: Final[Mapping[type[Exception], Fate]] = {
     sdk.IncompleteReadError: Fate.UNAVAILABLE,
     NotActingError: Fate.UNAVAILABLE,
     LapsedError: Fate.LAPSED,
+    UnsignedError: Fate.UNAVAILABLE,
     sdk.ParamValidationError: Fate.REJECTED,
 }
 """By class, its bases included. Whatever else the SDK raises, it raises before it calls: credentials it cannot get, a

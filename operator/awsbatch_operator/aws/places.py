@@ -1,7 +1,6 @@
-"""The places that are in use: for each its lanes, its sessions and its share of what its account grants."""
+"""The places that are in use: for each its lanes, its clients and its share of what its account grants."""
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -9,31 +8,31 @@ from typing import Final
 from awsbatch_operator.aws.calls import Caller, Seat
 from awsbatch_operator.aws.clients import Clients, MakeClient
 from awsbatch_operator.aws.identity import Identity
+from awsbatch_operator.aws.keyring import Key, Keyring, PickKey
 from awsbatch_operator.aws.limits import Budget
-from awsbatch_operator.domain.assumed import Session, ending, looking
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Place, account_of
 from awsbatch_operator.domain.ports import Telemetry, Whose
 
-Connect = Callable[[Session | None], MakeClient]
-"""From a session that is to be assumed, None for the operator's own credentials, to what makes clients with it."""
+Connect = Callable[[PickKey | None], MakeClient]
+"""From what gives a call's key, None for the operator's own credentials, to what makes clients that sign with it."""
 
 IDLE_AFTER: Final = 900.0
 """Seconds without a call after which a role's place is closed: its policy is gone, or all of its jobs have ended."""
 
 _SWEEP_EVERY: Final = 60.0
 
-MOST_ENDING: Final = 32
-"""Sessions for terminations that are kept, of all namespaces: each costs a third of a megabyte."""
-
 
 class Reach:
     """How one place is reached. A lane that hangs in one holds up neither its other lane nor another place."""
 
-    def __init__(self, place: Place, seat: Seat, looks: Caller, terminations: Caller) -> None:
-        self.place, self.seat = place, seat
+    def __init__(self, looks: Caller, terminations: Caller) -> None:
         self.looks, self.terminations = looks, terminations
         self.used_at = 0.0
+
+    @property
+    def busy(self) -> bool:
+        return self.looks.busy > 0 or self.terminations.busy > 0
 
     def close(self) -> None:
         self.looks.close()
@@ -53,11 +52,10 @@ class Places:
         budget: Callable[[], Budget],
     ) -> None:
         self._connect, self._identity, self._telemetry = connect, identity, telemetry
-        self._cluster, self._make_budget = cluster, budget
+        self._keyring, self._make_budget = Keyring(cluster), budget
         # The operator's own credentials are one and the same in every region.
         self._own = Seat(Clients(partial(connect, None)))
         self._reaches: dict[Place, Reach] = {}
-        self._ending: OrderedDict[tuple[Place, str], Seat] = OrderedDict()
         self._budgets: dict[tuple[str, str], Budget] = {}
         self._labels: dict[Place, Whose] = {}
         self._swept_at = float("-inf")
@@ -69,18 +67,6 @@ class Places:
             self._reaches[place] = self._made(place)
         self._reaches[place].used_at = now
         return self._reaches[place]
-
-    def ending(self, place: Place, namespace: str) -> Seat:
-        """Whose session ends jobs for that namespace: IAM may hold its name against the tags of the job."""
-        if place.role is None or place.policy is None:
-            return self._own
-        key = place, namespace
-        if key not in self._ending:
-            session = ending(place.role, self._cluster, place.policy, namespace)
-            self._ending[key] = Seat(Clients(partial(self._connect, session)), assumed=True)
-        self._ending.move_to_end(key)
-        self._evict()
-        return self._ending[key]
 
     def account(self, place: Place) -> str | None:
         return account_of(place.role) if place.role else self._identity.account
@@ -109,24 +95,20 @@ class Places:
         return now
 
     def trouble(self, place: Place) -> Fault | None:
-        seats = [self._reaches[place].seat] if place in self._reaches else []
-        seats += [seat for (where, _), seat in self._ending.items() if where == place]
-        return next((seat.trouble for seat in seats if seat.trouble is not None), None)
+        return self._keyring.trouble(place)
 
     def close(self) -> None:
         for reach in self._reaches.values():
             reach.close()
-        for seat in (self._own, *(reach.seat for reach in self._reaches.values()), *self._ending.values()):
-            seat.clients.close()
+        self._own.clients.close()
 
     def _made(self, place: Place) -> Reach:
         whose = partial(self.whose, place)
         return Reach(
-            place,
-            self._looking(place),
             Caller(
                 "look",
                 place,
+                self._seat(place, self._keyring.looking),
                 self._telemetry,
                 whose=whose,
                 throttled=lambda: self.budget(place).look_throttled(),
@@ -134,38 +116,31 @@ class Places:
             Caller(
                 "terminate",
                 place,
+                self._seat(place, self._keyring.ending),
                 self._telemetry,
                 whose=whose,
                 throttled=lambda: self.budget(place).termination_throttled(),
             ),
         )
 
-    def _looking(self, place: Place) -> Seat:
+    def _seat(self, place: Place, key: Callable[[Place], Key]) -> Seat:
         if place.role is None or place.policy is None:
             return self._own
-        session = looking(place.role, self._cluster, place.policy)
-        return Seat(Clients(partial(self._connect, session)), assumed=True)
-
-    def _evict(self) -> None:
-        """Close the sessions that were not used for the longest time, save those that are in use."""
-        for key in list(self._ending)[: max(len(self._ending) - MOST_ENDING, 0)]:
-            if not self._ending[key].busy:
-                self._ending.pop(key).clients.close()
+        pick = partial(key, place)
+        return Seat(Clients(partial(self._connect, pick)), pick)
 
     def _sweep(self, now: float) -> None:
         if now - self._swept_at < _SWEEP_EVERY:
             return
         self._swept_at = now
         for place, reach in list(self._reaches.items()):
-            if place.role is not None and now - reach.used_at >= IDLE_AFTER and not reach.seat.busy:
+            if place.role is not None and now - reach.used_at >= IDLE_AFTER and not reach.busy:
                 self._forget(place, reach)
 
     def _forget(self, place: Place, reach: Reach) -> None:
         del self._reaches[place]
         reach.close()
-        reach.seat.clients.close()
-        for key in [key for key in self._ending if key[0] == place]:
-            self._ending.pop(key).clients.close()
+        self._keyring.forget(place)
         labels = self._labels.pop(place, None)
         # Two policies may have one role: its figures go with the last of them.
         if labels is not None and labels not in self._labels.values():

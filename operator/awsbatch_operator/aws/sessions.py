@@ -9,16 +9,24 @@ from functools import cache
 from typing import Any, Final, cast
 
 from botocore.config import Config
-from botocore.credentials import CredentialProvider, CredentialResolver, ReadOnlyCredentials, RefreshableCredentials
+from botocore.credentials import (
+    CredentialProvider,
+    CredentialResolver,
+    Credentials,
+    ReadOnlyCredentials,
+    RefreshableCredentials,
+)
 from botocore.exceptions import CredentialRetrievalError, InvalidEndpointConfigurationError, NoCredentialsError
 from botocore.session import Session as BotoSession
 
 from awsbatch_operator import __version__
 from awsbatch_operator.aws.clients import RENEW_EVERY, THREADS, BatchClient, MakeClient
+from awsbatch_operator.aws.credentials import AssumedRole, Now, unreadable
 from awsbatch_operator.aws.errors import AWS_ERRORS, NotAssumedError, fault_of, fault_of_assuming
+from awsbatch_operator.aws.keyring import MakeCredentials, PickKey
 from awsbatch_operator.aws.wire import guard
 from awsbatch_operator.domain.assumed import Session
-from awsbatch_operator.domain.errors import Fate, Fault
+from awsbatch_operator.domain.errors import Fate
 
 _SHARED: Final = Config(tcp_keepalive=True, user_agent_extra=f"awsbatch-operator/{__version__}")
 CONFIG: Final = _SHARED.merge(
@@ -36,22 +44,6 @@ STS_CONFIG: Final = _SHARED.merge(
 
 LIFETIME: Final = 3600
 """Seconds for which a role is assumed: the most that AWS grants where the operator's own credentials are a role's."""
-
-REFRESH_AHEAD: Final = 600
-"""Seconds before their end from which credentials of a role are to be had anew, with the next call."""
-
-FAILED_FOR: Final = 30.0
-"""Seconds for which a refresh that failed is not tried again while the credentials live."""
-
-_TOGETHER: Final = 1.0
-"""Seconds within which calls that waited for the same attempt are answered by it."""
-
-_ENOUGH: Final = dt.timedelta(seconds=30)
-"""What credentials must have left to be used."""
-
-_NEVER: Final = dt.datetime.fromtimestamp(0, dt.UTC)
-
-Now = Callable[[], dt.datetime]
 
 
 def _always() -> bool:
@@ -81,12 +73,10 @@ class Connector:
         self._known: tuple[str, str] | None = None
         quieten()
 
-    def __call__(self, session: Session | None = None) -> MakeClient:
-        """With credentials that are fetched anew: the operator's own, or those of the session."""
-        if session is None:
-            own = self._own.fresh()
-            return lambda region: self._client(own, region)
-        return lambda region: self._client(self._assumed(session, region), region)
+    def __call__(self, key: PickKey | None = None) -> MakeClient:
+        """With the operator's own credentials, fetched anew; or each request with those that `key` gives for it."""
+        session = self._own.fresh() if key is None else self._assumed(key)
+        return lambda region: self._client(session, region)
 
     def account(self, region: str, shown: str | None, ask: bool) -> str | None:
         """That of the operator's own credentials, or None. Raises AWS_ERRORS.
@@ -104,11 +94,15 @@ class Connector:
             self._known = key, account
         return account or None
 
-    def _assumed(self, session: Session, region: str) -> BotoSession:
+    def _assumed(self, key: PickKey) -> BotoSession:
         made = new_session()
-        role = AssumedRole(lambda: self._assume(session, region), self._now, self._monotonic)
-        made.register_component("credential_provider", CredentialResolver([_Given(role, self._now)]))
+        given = _Given(_Picking(key, self._credentials))
+        made.register_component("credential_provider", CredentialResolver([given]))
         return made
+
+    def _credentials(self, session: Session, region: str) -> RefreshableCredentials:
+        role = AssumedRole(lambda: self._assume(session, region), self._now, self._monotonic)
+        return role.credentials(_Picking.method)
 
     def _client(self, session: BotoSession, region: str) -> BatchClient:
         try:
@@ -192,7 +186,7 @@ class _Own:
         except AWS_ERRORS as error:
             raise NotAssumedError(fault_of_assuming(error)) from error
         except ValueError as error:
-            raise NotAssumedError(_unreadable(str(error))) from error
+            raise NotAssumedError(unreadable(str(error))) from error
         return answer
 
     def _replace(self) -> BotoSession:
@@ -201,75 +195,36 @@ class _Own:
         return self._session
 
 
-class AssumedRole:
-    """Where the credentials of one session come from: what botocore's RefreshableCredentials call to have new ones.
+class _Picking:
+    """What botocore takes for credentials: those that `key` gives whenever a request is signed.
 
-    While those that are known live, a refresh that fails for a reason which may pass changes nothing.
+    Of what botocore's own classes have this is all that it asks of them for AWS Batch, whose endpoints go by no account
+    and whose requests bear no token. Should it ask for more, it gets an AttributeError and no credentials.
     """
 
-    def __init__(self, assume: Callable[[], Mapping[str, Any]], now: Now, monotonic: Callable[[], float]) -> None:
-        self._assume, self._now, self._monotonic = assume, now, monotonic
-        self._given: dict[str, str] | None = None
-        self._ends = _NEVER
-        self._failed: tuple[Fault, float] | None = None
+    method: Final = "assumed-by-policy"
 
-    def __call__(self) -> dict[str, str]:
-        """Raises NotAssumedError. botocore lets one thread in at a time."""
-        living = self._given if self._ends - self._now() > _ENOUGH else None
-        fault = self._still_failing(FAILED_FOR if living else _TOGETHER) or self._fetch()
-        if fault is not None:
-            if living is None or fault.fate is Fate.DENIED:
-                raise NotAssumedError(fault)
-            return living
-        assert self._given is not None
-        return self._given
+    def __init__(self, key: PickKey, make: MakeCredentials) -> None:
+        self._key, self._make = key, make
 
-    def _still_failing(self, seconds: float) -> Fault | None:
-        if self._failed is None or self._monotonic() - self._failed[1] >= seconds:
-            return None
-        return self._failed[0]
+    def get_frozen_credentials(self) -> ReadOnlyCredentials:
+        return self._key().frozen(self._make)
 
-    def _fetch(self) -> Fault | None:
-        try:
-            given, ends = _read(self._assume(), self._now())
-        except NotAssumedError as error:
-            self._failed = error.fault, self._monotonic()
-            return error.fault
-        self._given, self._ends, self._failed = given, ends, None
-        return None
+    def get_deferred_property(self, _name: str) -> Callable[[], None]:
+        return lambda: None
 
 
 class _Given(CredentialProvider):
     """Gives credentials that are none yet: they are asked for with the first call, and not while a client is made."""
 
-    METHOD = "assumed-by-policy"
+    METHOD = _Picking.method
 
-    def __init__(self, role: AssumedRole, now: Now) -> None:
+    def __init__(self, credentials: _Picking) -> None:
         super().__init__()
-        self._role, self._now = role, now
+        self._credentials = credentials
 
-    def load(self) -> RefreshableCredentials:
-        return RefreshableCredentials(
-            *("", "", "", _NEVER, self._role, self.METHOD, self._now),
-            advisory_timeout=REFRESH_AHEAD,
-            mandatory_timeout=REFRESH_AHEAD,
-        )
-
-
-def _read(answer: Mapping[str, Any], now: dt.datetime) -> tuple[dict[str, str], dt.datetime]:
-    given = answer.get("Credentials") or {}
-    ends = given.get("Expiration")
-    keys = {"access_key": "AccessKeyId", "secret_key": "SecretAccessKey", "token": "SessionToken"}
-    read = {ours: str(given.get(theirs) or "") for ours, theirs in keys.items()}
-    if not all(read.values()) or not isinstance(ends, dt.datetime):
-        raise NotAssumedError(_unreadable("no credentials in it"))
-    if ends <= now:
-        raise NotAssumedError(_unreadable("its credentials have ended already; check this machine's clock"))
-    return read | {"expiry_time": ends.isoformat()}, ends
-
-
-def _unreadable(why: str) -> Fault:
-    return Fault(Fate.UNAVAILABLE, f"AssumeRole gave an answer that can't be used: {why}", "UnreadableAnswer")
+    def load(self) -> Credentials:
+        return cast("Credentials", self._credentials)
 
 
 @cache

@@ -35,7 +35,10 @@ Fates = Mapping[MayEnd, Fault | None]
 
 
 class _Group(NamedTuple):
-    """Terminations that may share a call. `namespace` is empty where IAM can't tell namespaces apart."""
+    """Terminations that may share a call. `namespace` is empty where IAM can't tell namespaces apart.
+
+    Elsewhere a call that rested on leaves of two namespaces would not be signed at all (wire.namespace_of_call).
+    """
 
     place: Place
     reason: str
@@ -108,8 +111,7 @@ class Terminations:
             client.terminate_job(jobId=job_id, reason=group.reason)
             return None
 
-        lane, seat = self._places.at(group.place).terminations, self._places.ending(group.place, group.namespace)
-        return await lane.call("TerminateJob", seat, [job_id], request, call)
+        return await self._places.at(group.place).terminations.call("TerminateJob", [job_id], request, call)
 
     async def _terminate_bulk(
         self, group: _Group, ids: Sequence[str], call: Leaves
@@ -121,8 +123,7 @@ class Terminations:
                 return _NO_BULK
             return _fates_of(client.terminate_jobs(jobs=ids, reason=group.reason), ids)
 
-        lane, seat = self._places.at(group.place).terminations, self._places.ending(group.place, group.namespace)
-        answer = await lane.call("TerminateJobs", seat, ids, request, call)
+        answer = await self._places.at(group.place).terminations.call("TerminateJobs", ids, request, call)
         if not isinstance(answer, Fault) and any(fault and fault.fate is Fate.THROTTLED for fault in answer.values()):
             self._places.budget(group.place).termination_throttled()
         return answer

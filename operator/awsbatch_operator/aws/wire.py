@@ -9,9 +9,10 @@ from typing import Any, Final
 from botocore.exceptions import ClientError
 from botocore.model import OperationModel
 
-from awsbatch_operator.aws.errors import LapsedError, NotActingError, fault_of
+from awsbatch_operator.aws.errors import LapsedError, NotActingError, UnsignedError, fault_of
 from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.errors import Fate
+from awsbatch_operator.domain.job import Place
 
 Holds = Callable[[MayEnd], bool]
 """Whether a leave holds at this moment. Asked from any thread."""
@@ -29,9 +30,27 @@ class Leaves:
         self.lapsed.update(leave for leave in self._leaves if not self._holds(leave))
         return not self.lapsed
 
+    def namespace(self, place: Place) -> str:
+        """The one that all of them are for. Raises UnsignedError if there are more, or if one is for another place."""
+        named = {(leave.grant.place, leave.grant.namespace) for leave in self._leaves}
+        if len(named) != 1 or (found := named.pop())[0] != place:
+            raise UnsignedError
+        return found[1]
+
 
 LEAVES: Final[ContextVar[Leaves | None]] = ContextVar("LEAVES", default=None)
 """Those of the call that this thread is about; None for a look, which needs none."""
+
+
+def namespace_of_call(place: Place) -> str:
+    """Whose leaves this thread's call rests on: what it signs with and what it is asked for by are one and the same.
+
+    Raises UnsignedError where no call is under way that rests on any.
+    """
+    leaves = LEAVES.get()
+    if leaves is None:
+        raise UnsignedError
+    return leaves.namespace(place)
 
 
 def guard(client: Any, acting: Callable[[], bool]) -> None:

@@ -142,12 +142,12 @@ def _region_not_granted(policy: str, region: str, regions: Iterable[str]) -> Ref
     )
 
 
-def account_changed(pinned: str) -> Refusal:
+def account_changed(pinned: str, *, hides: bool) -> Refusal:
     return Refusal(
         "AccountChanged",
         f"The job was seen in the account {pinned}, and calls reach another one by now: nothing is done for it there. "
         "Ask the platform team, or name a job of that account by a new BatchJob",
-        hides=False,
+        hides=hides,
     )
 
 

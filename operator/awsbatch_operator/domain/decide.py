@@ -19,7 +19,7 @@ from awsbatch_operator.domain.finished import finished
 from awsbatch_operator.domain.job import Millis, account_of
 from awsbatch_operator.domain.observation import Observation
 from awsbatch_operator.domain.record import Status, condition, with_conditions
-from awsbatch_operator.domain.verdict import Record, Verdict, retry_at
+from awsbatch_operator.domain.verdict import Allowed, Record, Verdict, retry_at
 
 __all__ = ["Decision", "Record", "decide"]
 
@@ -42,7 +42,7 @@ def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> 
     """What happens to this object now. `now` in epoch milliseconds; nothing else is read from outside."""
     if isinstance(record.access, Refusal):
         verdict = refused(record, record.access, seen, now)
-        return Decision(_status(record, verdict, seen, now), look_at=verdict.look_at)
+        return Decision(_status(record, verdict, seen, now), look_at=_in_sight(verdict.look_at, now, cadence))
     edited_late = _edited_late(record, seen, now)
     if edited_late or _unheard(record, seen):
         if seen.fault is None:
@@ -60,13 +60,17 @@ def decide(record: Record, seen: Observation, now: Millis, cadence: Cadence) -> 
         else:
             verdict = alive(record, seen, job, now, cadence)
     verdict = _with_faults(record, verdict, seen, now)
-    # A clock that was set back leaves times in the future: they must not blind the operator.
-    look_at = None if verdict.look_at is None else min(verdict.look_at, now + cadence.longest)
+    look_at = _in_sight(verdict.look_at, now, cadence)
     status = _status(record, verdict, seen, now)
     if edited_late:
         # Not answered yet: whoever comes next, in this process or after it, must still look.
         status = replace(status, observed_generation=record.status.observed_generation)
     return Decision(status, verdict.terminate, look_at, verdict.routine if seen.fault is None else None)
+
+
+def _in_sight(look_at: Millis | None, now: Millis, cadence: Cadence) -> Millis | None:
+    """A clock that was set back leaves times in the future: they must not blind the operator."""
+    return None if look_at is None else min(look_at, now + cadence.longest)
 
 
 def _unheard(record: Record, seen: Observation) -> bool:
@@ -87,9 +91,9 @@ def _with_faults(record: Record, verdict: Verdict, seen: Observation, now: Milli
     if seen.fault is not None and look_at is not None:
         look_at = seen.failed_at + waits.look_backoff(seen.fault.fate, seen.faults)
         retry = retry_at(record, seen, now)
-        if _owed(verdict) and retry is not None:
+        if _owed(record, verdict) and retry is not None:
             look_at = min(look_at, retry)
-    refusal = seen.refusal if _owed(verdict) else None
+    refusal = seen.refusal if _owed(record, verdict) else None
     fault = refusal or (seen.fault if verdict.look_at is not None else None)
     if fault is None or (verdict.stalled is not None and fault.fate.passes):
         return replace(verdict, look_at=look_at)
@@ -130,9 +134,11 @@ def _made_good_soon(record: Record, verdict: Verdict, seen: Observation) -> bool
     return passes and seen.faults == 1 and not waited_for and not told
 
 
-def _owed(verdict: Verdict) -> bool:
-    """Whether a TerminateJob is still owed to a living job, so that its refusal matters."""
+def _owed(record: Record, verdict: Verdict) -> bool:
+    """Whether this object still owes a TerminateJob to a living job, so that its refusal matters."""
     job = verdict.job
+    if isinstance(record.access, Allowed) and record.access.ending is not None:
+        return False
     return verdict.terminated is not None and job is not None and not job.finished and not job.flagged
 
 

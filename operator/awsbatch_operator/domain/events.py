@@ -26,15 +26,23 @@ def _of_request(before: Status, after: Status) -> Iterator[Event]:
     sent, sent_before = after.termination, before.termination
     if sent and sent.accepted_at and not (sent_before and sent_before.accepted_at):
         yield Event("TerminationRequested", f"Batch accepted TerminateJob with the reason: {sent.reason}")
-    fate = _entered(say.TERMINATED, before, after)
+    fate = None if _told_before(before, after) else _entered(say.TERMINATED, before, after)
     if fate is not None and fate.reason == say.BY_REQUEST.reason:
         yield Event("Terminated", fate.message)
     if fate is not None and fate.reason == say.ALREADY_FINISHED.reason:
         yield Event("TerminationSkipped", fate.message)
 
 
+def _told_before(before: Status, after: Status) -> bool:
+    """Whether the end of the job was shown already, before its details had to go for a while."""
+    hidden, job = before.condition(say.READY), after.job
+    if before.account_id is None or before.job is not None or hidden is None or job is None:
+        return False
+    return job.stopped_at is not None and job.stopped_at < hidden.since
+
+
 def _of_job(before: Status, after: Status) -> Iterator[Event]:
-    if after.phase is before.phase:
+    if after.phase is before.phase or _told_before(before, after):
         return
     succeeded, fate = after.condition(say.SUCCEEDED), after.condition(say.TERMINATED)
     note = succeeded.message if succeeded else ""

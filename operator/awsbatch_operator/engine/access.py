@@ -67,15 +67,22 @@ class Gate:
                 return Ruled(Allowed(mark(granted, job.key.job_id), not_ended(admission)), job.seen, admission)
             case None | ParentNeeded() if tracked.record.status.access == mark(granted, job.key.job_id):
                 # Admitted by the very same rules before: the look that will tell is on its way.
-                return Ruled(Allowed(mark(granted, job.key.job_id)), job.seen, admission)
+                return Ruled(Allowed(mark(granted, job.key.job_id)), self._unconfirmed(job), admission)
             case NotAdmitted(refusal=refusal) if self._mode is Mode.OPTIONAL or tracked.record.status.job is not None:
                 # That there is such a job is no secret here, or no more.
                 return Ruled(refusal, job.seen)
         if tracked.record.status.job is not None:
             tracked.record = replace(tracked.record, status=withheld(tracked.record, now))
         if self._mode is Mode.OPTIONAL:
-            return Ruled(EVERYTHING, _NOTHING if job.seen.job is not None else job.seen)
+            return Ruled(EVERYTHING, self._unconfirmed(job), admission)
         return Ruled(Allowed(absence=NotAdmitted(granted.policy or "").refusal), tracked.veil or _NOTHING)
+
+    def admits(self, tracked: TrackedObject, job: TrackedJob) -> bool:
+        """Whether what the object's status tells of the job concerns others that name it."""
+        granted = tracked.grant
+        if not isinstance(granted, Grant):
+            return False
+        return isinstance(granted.rules, EveryJob) or isinstance(self._admission(granted, job), Admitted)
 
     def heard(self, tracked: TrackedObject, job: TrackedJob, fault: Fault | None, now: Millis) -> None:
         """A look at the job has brought an answer, or a fault: what the veil makes of it."""
@@ -86,15 +93,28 @@ class Gate:
             tracked.lift_veil()
             return
         veil = tracked.veil or _NOTHING
-        if fault is not None:
-            tracked.veil = veil.failed(fault, now)
-        elif now >= tracked.veil_due:
-            tracked.veil = veil.missed(now)
+        if now >= tracked.veil_due:
+            tracked.veil = veil.missed(now) if fault is None else veil.failed(fault, now)
+
+    def _unconfirmed(self, job: TrackedJob) -> Observation:
+        """Of a job that nothing vouches for yet: that it is absent, or why looks fail. Not what others asked of it."""
+        if job.seen.job is None:
+            return replace(job.seen, request=None)
+        above = self._jobs.get(job.above) if job.above is not None else None
+        trouble = above.seen if above is not None else _NOTHING
+        return Observation(
+            fault=trouble.fault, faults=trouble.faults, failed_at=trouble.failed_at, calling=job.seen.calling
+        )
 
     def _admission(self, granted: Grant, job: TrackedJob) -> Admission | None:
         """None: no look has shown the job here."""
         facts = _facts(job)
         return None if facts is None else admit(granted, facts, self._parent(job))
+
+    def _may_see(self, tracked: TrackedObject, job: TrackedJob) -> bool:
+        """Lest an account that was scribbled into a status shows that there is such a job."""
+        granted = tracked.grant
+        return isinstance(granted, Grant) and isinstance(self._admission(granted, job), Admitted)
 
     def _parent(self, job: TrackedJob) -> Facts | Absent | None:
         above = self._jobs.get(job.above) if job.above is not None else None
@@ -107,9 +127,15 @@ class Gate:
         status = tracked.record.status
         if status.account_id is None or status.finished:
             return None
-        shown = account_of(job.seen.job.arn) if job.seen.job is not None and not job.seen.absences else None
+        shown = None
+        if job.seen.job is not None and not job.seen.absences and self._may_see(tracked, job):
+            shown = account_of(job.seen.job.arn)
         account = shown or self._batch.account(job.key.place)
-        return account_changed(status.account_id) if account not in (None, status.account_id) else None
+        if account in (None, status.account_id):
+            return None
+        # Under another policy than before, the account is that policy's: what was shown is not its to show.
+        hides = isinstance(tracked.grant, Grant) and status.access != mark(tracked.grant, job.key.job_id)
+        return account_changed(status.account_id, hides=hides)
 
 
 def needs_parent(granted: Grant, job_id: str) -> str | None:

@@ -7,8 +7,16 @@ from functools import partial
 from typing import NamedTuple
 
 from awsbatch_operator.domain.access import Refusal
-from awsbatch_operator.domain.admission import Admission, MayEnd, MayNotEnd, MustLook, ParentNeeded, termination
-from awsbatch_operator.domain.cadence import SECOND, Cadence, look_backoff
+from awsbatch_operator.domain.admission import (
+    TAGS_HOLD_FOR,
+    Admission,
+    MayEnd,
+    MayNotEnd,
+    MustLook,
+    ParentNeeded,
+    termination,
+)
+from awsbatch_operator.domain.cadence import SECOND, TERMINATING_MAX, Cadence, look_backoff
 from awsbatch_operator.domain.decide import Decision, decide
 from awsbatch_operator.domain.errors import Fault
 from awsbatch_operator.domain.job import Absent, JobKey, Millis, Place
@@ -20,7 +28,7 @@ from awsbatch_operator.engine.book import Book
 from awsbatch_operator.engine.looks import Looks
 from awsbatch_operator.engine.outside import Ports
 from awsbatch_operator.engine.store import Store, TrackedJob, TrackedObject
-from awsbatch_operator.engine.terminations import Terminations
+from awsbatch_operator.engine.terminations import Terminations, recall
 from awsbatch_operator.engine.writes import Writes
 
 
@@ -57,7 +65,13 @@ class Decisions:
         self._gate = Gate(store.jobs, ports.batch, book.mode)
         self.looks = Looks(store.jobs, ports.batch, learn=self.learn, acting=acting, now=ports.now, jitter=ports.jitter)
         self.terminations = Terminations(
-            store.jobs, ports, decide=self.decide, look=self._look_now, leading=leading, acting=acting
+            store.jobs,
+            ports,
+            decide=self.decide,
+            decide_for=self.decide_for,
+            look=self._look_now,
+            leading=leading,
+            acting=acting,
         )
         self.silent_since: dict[Place, float | None] = {}
 
@@ -111,7 +125,9 @@ class Decisions:
         elif isinstance(tracked.grant, Refusal):
             before, now = tracked.record.status, self._ports.now()
             tracked.record = replace(tracked.record, access=tracked.grant)
-            self._take_over(tracked, before, decide(tracked.record, Observation(), now, self._cadence), held=False)
+            # Who applies a policy and its first objects together is not told of a policy that is missing.
+            new = before.phase is None
+            self._take_over(tracked, before, decide(tracked.record, Observation(), now, self._cadence), held=new)
 
     def reconsider(self, tracked: TrackedObject) -> None:
         """Decide anew as policies have changed: what a person had to mend may be mended with that."""
@@ -123,6 +139,7 @@ class Decisions:
     def decide(self, job: TrackedJob) -> None:
         """Decide for every object that names the job; the soonest of their looks is the job's."""
         now = self._ports.now()
+        self._recall(job)
         decided = [self._decide_one(tracked, job, now) for tracked in job.objects.values()]
         wanted = [one.look_at for one in decided if one.look_at is not None] + self._for_parts(job, now)
         routines = [one.routine for one in decided if one.routine is not None]
@@ -137,6 +154,13 @@ class Decisions:
         if above is not None and above.look_at is None and not self.looks.under_way(above.key):
             self.decide(above)
 
+    def _recall(self, job: TrackedJob) -> None:
+        """Requests that an earlier process sent, as statuses tell: those of objects that may show the job at all."""
+        for tracked in job.objects.values():
+            told = tracked.record.status.termination
+            if told is not None and told.accepted_at is not None and self._gate.admits(tracked, job):
+                recall(job, told)
+
     def _decide_one(self, tracked: TrackedObject, job: TrackedJob, now: Millis) -> "_Decided":
         before = tracked.record.status
         ruled = self._gate.rule(tracked, job, now)
@@ -145,7 +169,7 @@ class Decisions:
         decision = decide(tracked.record, ruled.seen, now, self._cadence)
         look_at = decision.look_at
         if decision.terminate is not None and ruled.admission is not None:
-            look_at = self._end(job, ruled.admission, decision, now)
+            look_at = self._end(tracked, job, ruled.admission, decision, now)
         elif look_at is not None and isinstance(ruled.admission, ParentNeeded):
             look_at = max(look_at, now + SECOND)
         self._take_over(tracked, before, decision, held=job.seen.calling)
@@ -160,19 +184,25 @@ class Decisions:
             tracked.veil_for, tracked.veil_due = look_at, now + int(wait * self._ports.jitter(1.0, 1.1))
         return tracked.veil_due
 
-    def _end(self, job: TrackedJob, admission: Admission, decision: Decision, now: Millis) -> Millis | None:
+    def _end(
+        self, tracked: TrackedObject, job: TrackedJob, admission: Admission, decision: Decision, now: Millis
+    ) -> Millis | None:
         """Send the termination if what is known lets it be sent. When to look at the job."""
         if decision.terminate is None or job.seen.calling or self._book.sees_nothing:
             return decision.look_at
         match termination(admission, now):
+            # A hold that is longer than any tells of a clock that was set back.
+            case MayEnd() if now < job.held_until <= now + TERMINATING_MAX:
+                pass
             case MayEnd() as leave:
-                self.terminations.send(job, leave, decision.terminate)
+                self.terminations.send(job, tracked, leave, decision.terminate)
             case MustLook(job_ids=job_ids):
-                stale = [self._store.jobs.get(JobKey(job.key.place, job_id)) for job_id in job_ids]
+                known = (self._store.jobs.get(JobKey(job.key.place, job_id)) for job_id in job_ids)
+                stale = [one for one in known if one is not None and _look_helps(one, now)]
                 for other in stale:
-                    if other is not None and other is not job and other.seen.fault is None:
+                    if other is not job:
                         self._look_now(other)
-                if job in stale and job.seen.fault is None:
+                if job in stale:
                     return now
             case MayNotEnd():
                 pass
@@ -211,6 +241,12 @@ class Decisions:
             self._writes.hold(tracked.ref.uid)
         else:
             self._writes.submit(tracked.ref.uid)
+
+
+def _look_helps(job: TrackedJob, now: Millis) -> bool:
+    """Whether a look right now may show more. One that fails, or lacks the job, comes again in its own time."""
+    fresh = job.seen.job is not None and 0 <= now - job.asked_at <= TAGS_HOLD_FOR
+    return not fresh and job.seen.fault is None and not job.seen.absences
 
 
 def _taken_in(job: TrackedJob, look: Look, asked_at: Millis, now: Millis) -> None:

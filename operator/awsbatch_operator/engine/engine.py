@@ -26,7 +26,6 @@ from awsbatch_operator.engine.outside import Ports
 from awsbatch_operator.engine.standings import standings
 from awsbatch_operator.engine.store import Store, TrackedObject
 from awsbatch_operator.engine.sweep import Sweep
-from awsbatch_operator.engine.terminations import recall
 from awsbatch_operator.engine.writes import Writes, newer
 
 LOOKS_FINISH_WITHIN: Final = 1.0
@@ -176,8 +175,6 @@ class Engine:
         if known is None:
             self.store.add(tracked)
             self._grant(tracked, self.book.in_force(tracked.ref.namespace, snapshot.spec.region))
-        elif not self.leading:
-            self._recall(tracked)
         if self.leading:
             self._decisions.decide_for(tracked)
             if known is not None and self._ports.objects.change(tracked.record.status, tracked.shows):
@@ -241,16 +238,10 @@ class Engine:
         if isinstance(granted, Grant):
             job_id = tracked.record.spec.job_id
             self.store.bind(tracked, JobKey(granted.place, job_id), needs_parent(granted, job_id))
-            self._recall(tracked)
         else:
             self.store.bind(tracked, None)
         if tracked.key != before:
             tracked.lift_veil()
-
-    def _recall(self, tracked: TrackedObject) -> None:
-        job = self.store.job_of(tracked)
-        if job is not None:
-            recall(job, tracked.record.status.termination)
 
 
 def _blank(region: str) -> Book:

@@ -58,7 +58,7 @@ class Looks:
         wait = after / 1000 * (1.0 if exact else self._jitter(early, 1.1))
         at = asyncio.get_running_loop().time() + wait
         # After a restart every job is due at once: those that a termination waits for come first.
-        urgent = wait == 0 and job.seen.job is None and job.asked
+        urgent = wait == 0 and job.seen.looked_at is None and job.asked
         self._place(job.key.place).set(job, at - URGENT if urgent else at, wait)
 
     def drop(self, job: TrackedJob) -> None:

@@ -60,7 +60,8 @@ class TrackedJob:
     `routine` is the shortest of its objects' decisions; None as soon as one of them has none. `tags` are those of the
     look in `seen`, which was asked for at `asked_at`. Those of `above` decide about access too, as this one's do about
     `parts`, which were last decided for by `tags_for_parts`.
-    `lapses` counts the terminations in a row that were not sent, as the leave lapsed while they waited.
+    `lapses` counts the terminations in a row that were not sent, as the leave lapsed while they waited; the next is
+    not sent before `held_until`.
     """
 
     key: JobKey
@@ -72,6 +73,7 @@ class TrackedJob:
     tags_for_parts: Mapping[str, str] | None = field(default=None, repr=False)
     asked_at: Millis = 0
     lapses: int = 0
+    held_until: Millis = 0
     look_at: float | None = None
     early_at: float | None = None
     routine: Millis | None = None

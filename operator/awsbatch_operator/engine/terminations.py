@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.cadence import call_backoff
+from awsbatch_operator.domain.denied import accepted_of
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import JobKey, Millis
 from awsbatch_operator.domain.observation import Request
 from awsbatch_operator.domain.record import Status, Termination
+from awsbatch_operator.domain.verdict import Allowed
 from awsbatch_operator.engine.outside import Ports
-from awsbatch_operator.engine.store import TrackedJob
+from awsbatch_operator.engine.store import TrackedJob, TrackedObject
 
 
 class Terminations:
@@ -26,12 +29,14 @@ class Terminations:
         ports: Ports,
         *,
         decide: Callable[[TrackedJob], None],
+        decide_for: Callable[[TrackedObject], None],
         look: Callable[[TrackedJob], None],
         leading: Callable[[], bool],
         acting: Callable[[], bool],
     ) -> None:
         self._jobs, self._ports = jobs, ports
-        self._decide, self._look, self._leading, self._acting = decide, look, leading, acting
+        self._decide, self._decide_for, self._look = decide, decide_for, look
+        self._leading, self._acting = leading, acting
         self._calls: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
         self._stopped = False
@@ -40,11 +45,11 @@ class Terminations:
         """Calls are tasks of this group: an error in one of them ends the whole."""
         self._tasks = tasks
 
-    def send(self, job: TrackedJob, leave: MayEnd, reason: str) -> None:
-        """Ask Batch to end the job, with exactly this reason, for as long as the leave to do so holds."""
+    def send(self, job: TrackedJob, asker: TrackedObject, leave: MayEnd, reason: str) -> None:
+        """Ask Batch to end the job, with exactly this reason, for as long as the leave of the asker to do so holds."""
         assert self._tasks is not None
         job.seen = job.seen.called()
-        call = self._tasks.create_task(self._call(job.key, leave, reason))
+        call = self._tasks.create_task(self._call(job.key, asker, leave, reason))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
 
@@ -65,13 +70,15 @@ class Terminations:
         if before.termination is None or before.termination.completed_at is None:
             self._ports.telemetry.termination_completed(max(ended.completed_at - ended.accepted_at, 0) / 1000)
 
-    async def _call(self, key: JobKey, leave: MayEnd, reason: str) -> None:
+    async def _call(self, key: JobKey, asker: TrackedObject, leave: MayEnd, reason: str) -> None:
         # The one place at which it is asked whether this call may go out. It may still wait for its turn behind the
         # port, where each of its requests is asked for the Lease once more.
         if not self._acting():
             return
         requested_at = self._ports.now()
         fault = await self._ports.batch.terminate(leave, reason)
+        if fault is None and self._leading():
+            self._record(key, asker, Termination(reason, requested_at, self._ports.now(), requests=1))
         job = self._jobs.get(key)
         if job is None:
             return
@@ -81,6 +88,14 @@ class Terminations:
             self._lapsed(job)
         elif self._tries_again():
             self._refused(job, fault)
+
+    def _record(self, key: JobKey, asker: TrackedObject, sent: Termination) -> None:
+        """For an object that lost the right to know of its job under way: that its request was accepted, it is told."""
+        record = asker.record
+        knows = asker.key == key and isinstance(record.access, Allowed) and record.access.absence is None
+        if not knows and accepted_of(record.status) is None:
+            asker.record = replace(record, status=replace(record.status, termination=sent))
+            self._decide_for(asker)
 
     def _accepted(self, job: TrackedJob, reason: str, requested_at: Millis) -> None:
         now = self._ports.now()
@@ -94,9 +109,11 @@ class Terminations:
 
     def _lapsed(self, job: TrackedJob) -> None:
         job.seen = job.seen.lapsed()
-        wait = call_backoff(Fate.LAPSED, job.lapses) / 1000 if job.lapses else 0.0
+        wait = call_backoff(Fate.LAPSED, job.lapses) if job.lapses else 0
         job.lapses += 1
-        asyncio.get_running_loop().call_later(wait, self._look_again, job.key)
+        # Until then no edit and no other look sends it again: each would be one more that lapses and looks.
+        job.held_until = self._ports.now() + wait
+        asyncio.get_running_loop().call_later(wait / 1000, self._look_again, job.key)
 
     def _look_again(self, key: JobKey) -> None:
         job = self._jobs.get(key)

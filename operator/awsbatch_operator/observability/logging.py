@@ -1,5 +1,6 @@
 """One stream of log lines: the operator's own (structlog) and those of Kopf and other libraries (stdlib)."""
 
+import json
 import logging
 import os
 import sys
@@ -30,6 +31,10 @@ _QUIET: Final = {
 }
 
 _Line = MutableMapping[str, Any]
+
+# What JSON leaves as it is, though readers may end a line there and terminals obey it: reasons are written by anybody.
+_ODD: Final = (*range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
+_ESCAPED: Final = {code: f"\\u{code:04x}" for code in _ODD}
 
 
 def setup(log_format: str = "json", level: str = "info", stream: TextIO | None = None) -> None:
@@ -69,8 +74,12 @@ def _json() -> tuple[Processor, ...]:
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
         _ordered,
-        structlog.processors.JSONRenderer(ensure_ascii=False),
+        structlog.processors.JSONRenderer(_one_line),
     )
+
+
+def _one_line(line: _Line, **settings: Any) -> str:
+    return json.dumps(line, ensure_ascii=False, **settings).translate(_ESCAPED)
 
 
 def _console(stream: TextIO) -> tuple[Processor, ...]:

@@ -12,15 +12,10 @@ from awsbatch_sandbox.apiserver.table import AGE, NAME, Column
 
 
 def _prepare_namespace(new: Body, old: Body | None) -> Body:
-    if old is not None:
-        return new
-    name = new["metadata"].get("name", "")
-    labels = (new["metadata"].get("labels") or {}) | {"kubernetes.io/metadata.name": name}
-    return new | {
-        "metadata": new["metadata"] | {"labels": labels},
-        "spec": {"finalizers": ["kubernetes"]},
-        "status": {"phase": "Active"},
-    }
+    # Whoever selects namespaces by this label relies on it: it is set anew by each write.
+    labels = (new["metadata"].get("labels") or {}) | {"kubernetes.io/metadata.name": new["metadata"].get("name", "")}
+    new = new | {"metadata": new["metadata"] | {"labels": labels}}
+    return new if old else new | {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}
 
 
 def _prepare_secret(new: Body, old: Body | None) -> Body:

@@ -9,8 +9,8 @@ from botocore.config import Config
 
 from awsbatch_operator.aws.batch import AwsBatch
 from awsbatch_operator.aws.clients import BatchClient
+from awsbatch_operator.aws.keyring import PickKey
 from awsbatch_operator.aws.sessions import CONFIG, Connector
-from awsbatch_operator.domain.assumed import Session
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.ports import Look
@@ -32,8 +32,8 @@ class Server:
         self.acting, self.fails = True, False
         self.requests: list[bytes] = []
 
-    def connect(self, session: Session | None) -> Any:
-        make = Connector(QUICK, lambda: self.acting)(session)
+    def connect(self, key: PickKey | None) -> Any:
+        make = Connector(QUICK, lambda: self.acting)(key)
 
         def wired(region: str) -> BatchClient:
             client: Any = make(region)

@@ -11,13 +11,12 @@ import pytest
 from botocore.exceptions import ConnectTimeoutError
 
 from awsbatch_operator.aws.batch import AwsBatch
-from awsbatch_operator.aws.clients import RENEW_EVERY, Clients
+from awsbatch_operator.aws.credentials import AssumedRole
 from awsbatch_operator.aws.errors import NotAssumedError, fault_of_assuming
 from awsbatch_operator.aws.identity import AGAIN_AFTER, Identity
-from awsbatch_operator.aws.places import IDLE_AFTER, MOST_ENDING
-from awsbatch_operator.aws.sessions import AssumedRole
+from awsbatch_operator.aws.keyring import PickKey
+from awsbatch_operator.aws.places import IDLE_AFTER
 from awsbatch_operator.domain.admission import MayEnd
-from awsbatch_operator.domain.assumed import Session
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.ports import Whose
@@ -35,15 +34,27 @@ ELSEWHERE = Place(HERE, "arn:aws:iam::333333333333:role/c", "team-c")
 THROTTLE = refusal("TooManyRequestsException", 429, "Too Many Requests")
 
 
+class Signing(FakeClient):
+    """Asks whose key signs each call, as botocore does."""
+
+    def __init__(self, key: PickKey | None) -> None:
+        super().__init__()
+        self._key = key
+        self.signed: list[str] = []
+        self.called = threading.Event()
+
+    def _reply(self, *call: Any) -> Mapping[str, Any]:
+        self.signed.append(self._key().session.name if self._key else "own")
+        self.called.set()
+        return super()._reply(*call)
+
+
 @dataclass
 class World:
-    """A client for each session and region; `sessions` in the order in which they were connected."""
+    """`clients` in the order in which they were made."""
 
     telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
-    sessions: list[Session | None] = field(default_factory=list)
-    clients: dict[str, list[FakeClient]] = field(default_factory=dict)
-    gate: threading.Event | None = None
-    made: threading.Event = field(default_factory=threading.Event)
+    clients: list[Signing] = field(default_factory=list)
     rate: float = 1000.0
 
     def __post_init__(self) -> None:
@@ -51,18 +62,17 @@ class World:
             telemetry=self.telemetry, describe_rate=self.rate, terminate_rate=self.rate, connect=self.connect
         )
 
-    def connect(self, session: Session | None) -> Callable[[str], FakeClient]:
-        self.sessions.append(session)
-
+    def connect(self, key: PickKey | None) -> Callable[[str], FakeClient]:
         def make(_region: str) -> FakeClient:
-            client = FakeClient()
-            if self.gate is not None:
-                client.gates["TerminateJob"] = self.gate
-            self.clients.setdefault(session.name if session else "own", []).append(client)
-            self.made.set()
-            return client
+            self.clients.append(Signing(key))
+            return self.clients[-1]
 
         return make
+
+    def client(self, signed: str) -> Signing:
+        """The one of which a call was signed so."""
+        (found,) = (client for client in self.clients if signed in client.signed)
+        return found
 
     async def terminate(self, job_id: str, place: Place = TEAM_A, namespace: str = "blue") -> Fault | None:
         return await self.batch.terminate(leave_to_end(job_id, place, namespace), "why")
@@ -79,30 +89,40 @@ def ending(namespace: str) -> str:
     return f"ns,{namespace}@kubernetes"
 
 
-async def test_the_sessions_of_the_namespaces_that_ended_nothing_for_longest_are_closed(world: World) -> None:
-    for number in range(MOST_ENDING):
-        await world.terminate("x", namespace=f"n{number}")
-    await world.terminate("x", namespace="n0")
-    await world.terminate("x", namespace="new")
-    closed = [name for name, clients in world.clients.items() if clients[0].closed]
-    assert closed == [ending("n1")]
-    await world.terminate("x", namespace="n1")
-    assert len(world.clients[ending("n1")]) == 2, "made anew when it is needed"
+async def test_one_client_ends_the_jobs_of_all_namespaces_each_by_its_own_session(world: World) -> None:
+    for name in ("blue", "green", "blue"):
+        await world.terminate("x", namespace=name)
+    await world.terminate("x", place=TEAM_B)
+    assert [client.signed for client in world.clients] == [
+        [ending("blue"), ending("green"), ending("blue")],
+        [ending("blue")],
+    ]
 
 
-async def test_a_session_in_use_is_not_closed() -> None:
-    world = World(gate=threading.Event())
-    gate = world.gate
-    assert gate is not None
-    slow = asyncio.create_task(world.terminate("slow", namespace="slow"))
-    assert await asyncio.to_thread(world.made.wait, 5)
-    world.gate = None
-    for number in range(MOST_ENDING + 2):
-        await world.terminate("x", place=TEAM_B, namespace=f"n{number}")
-    assert not world.clients[ending("slow")][0].closed
+async def test_a_termination_that_rests_on_no_leave_is_neither_signed_nor_the_end_of_others(world: World) -> None:
+    lane = world.batch._places.at(TEAM_A).terminations
+    fault = await lane.call("TerminateJob", ["x"], lambda client: client.terminate_job(jobId="x", reason="why"))
+    assert isinstance(fault, Fault)
+    assert (fault.fate, fault.code) == (Fate.UNAVAILABLE, "UnsignedError")
+    assert world.clients == []
+    assert await world.terminate("x") is None
+
+
+async def test_a_place_with_a_call_under_way_is_not_closed(world: World) -> None:
+    await world.terminate("x")
+    client = world.client(ending("blue"))
+    gate = client.gates["TerminateJob"] = threading.Event()
+    client.called.clear()
+    slow = asyncio.create_task(world.terminate("slow", namespace="green"))
+    assert await asyncio.to_thread(client.called.wait, 5)
+    # The loop's time stands still while a thread works for it.
+    places = world.batch._places
+    places.at(TEAM_A).used_at = places._swept_at = -IDLE_AFTER
+    await world.batch.describe(TEAM_B, ["x"])
+    assert places._swept_at >= 0
+    assert not any(client.closed for client in world.clients)
     gate.set()
     assert await slow is None
-    await world.batch.close(within=1)
 
 
 async def test_an_idle_place_is_closed_and_its_age_forgotten_and_the_operators_own_is_not(world: World) -> None:
@@ -114,13 +134,24 @@ async def test_an_idle_place_is_closed_and_its_age_forgotten_and_the_operators_o
     await world.batch.describe(TEAM_B, ["x"])
     await asyncio.sleep(61)
     await world.batch.describe(TEAM_B, ["x"])
-    closed = [name for name, clients in world.clients.items() if clients[0].closed]
+    closed = [client.signed[0] for client in world.clients if client.closed]
     assert sorted(closed) == [ending("blue"), "policy,team-a@kubernetes"]
     assert set(world.telemetry.looked_at) == {Whose(ACCOUNT, HERE, "b"), Whose("", HERE, "")}
     await asyncio.to_thread(thread.join, 5)
     assert not thread.is_alive()
     await world.batch.describe(TEAM_A, ["x"])
     assert Whose(ACCOUNT, HERE, "a") in world.telemetry.looked_at
+
+
+async def test_the_trouble_of_a_place_goes_with_it(world: World) -> None:
+    await world.terminate("x")
+    refused = Fault(Fate.DENIED, "no", "AccessDenied")
+    world.client(ending("blue")).script["TerminateJob"] = [NotAssumedError(refused)]
+    await world.terminate("x")
+    assert world.batch.trouble(TEAM_A) == refused
+    await asyncio.sleep(IDLE_AFTER + 1)
+    await world.batch.describe(TEAM_B, ["x"])
+    assert world.batch.trouble(TEAM_A) is None
 
 
 async def test_roles_of_one_account_share_its_budget_and_other_accounts_have_theirs() -> None:
@@ -149,9 +180,8 @@ async def test_what_an_unnamed_account_was_found_to_grant_is_kept_when_it_is_nam
 
 async def test_a_throttled_place_slows_its_own_account_alone() -> None:
     world = World(rate=4.0)
-    world.sessions.clear()
     await world.batch.describe(TEAM_A, ["x"])
-    world.clients["policy,team-a@kubernetes"][0].script["DescribeJobs"] = [THROTTLE]
+    world.client("policy,team-a@kubernetes").script["DescribeJobs"] = [THROTTLE]
     await world.batch.describe(TEAM_A, ["x"])
     await world.batch.look_budget(ELSEWHERE)
     assert asyncio.get_running_loop().time() == 0
@@ -168,23 +198,12 @@ async def test_when_the_account_has_a_name_the_figures_without_one_end(world: Wo
     assert set(world.telemetry.looked_at) == {Whose(ACCOUNT, HERE, "")}
 
 
-async def test_a_denied_session_is_made_anew_unless_it_is_new() -> None:
-    now = 0.0
-    clients = Clients(lambda: lambda _region: FakeClient(), monotonic=lambda: now)
-    clients.get("look", HERE)
-    assert not clients.renew(clients.generation, unless_new=True)
-    assert clients.renew(clients.generation), "but expired credentials are renewed at once"
-    clients.get("look", HERE)
-    now = RENEW_EVERY
-    assert clients.renew(clients.generation, unless_new=True)
-
-
 async def test_the_same_job_asked_for_by_two_namespaces_goes_out_once(world: World) -> None:
     faults = await asyncio.gather(
         *(world.terminate("x", place=Place(HERE), namespace=name) for name in ("blue", "green"))
     )
     assert faults == [None, None]
-    assert [calls.calls for calls in world.clients["own"]] == [[("TerminateJob", ("x",), "why")]]
+    assert world.client("own").calls == [("TerminateJob", ("x",), "why")]
 
 
 async def test_others_that_share_a_call_with_a_lapsed_one_are_still_searched_by_halves() -> None:

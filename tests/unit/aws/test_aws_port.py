@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from awsbatch_operator.aws.batch import MOST_MALFORMED, AwsBatch
 from awsbatch_operator.aws.clients import THREADS
-from awsbatch_operator.domain.assumed import Session
+from awsbatch_operator.aws.keyring import PickKey
 from awsbatch_operator.domain.errors import Fate, Fault
 from awsbatch_operator.domain.job import ABSENT, Job, Place
 from awsbatch_operator.domain.ports import Sight
@@ -50,7 +50,7 @@ class World:
             connect=self.connect,
         )
 
-    def connect(self, _session: Session | None) -> Callable[[str], FakeClient]:
+    def connect(self, _key: PickKey | None) -> Callable[[str], FakeClient]:
         self.connected += 1
         return self.make
 
@@ -393,7 +393,7 @@ async def test_credentials_that_stay_expired_are_not_renewed_in_a_hot_loop(world
 
 
 async def test_a_client_that_cannot_be_made_is_a_fault_not_a_crash() -> None:
-    def connect(_session: Session | None) -> Callable[[str], FakeClient]:
+    def connect(_key: PickKey | None) -> Callable[[str], FakeClient]:
         raise NoCredentialsError
 
     batch = AwsBatch(telemetry=FakeTelemetry(), connect=connect)

@@ -149,6 +149,14 @@ def test_what_is_not_json_is_shown_by_its_repr(stream: io.StringIO) -> None:
     assert "é" in stream.getvalue()
 
 
+def test_a_text_ends_no_line_and_steers_no_terminal(stream: io.StringIO) -> None:
+    text = "a\n\r\x1b[2J\x7f\x85\x9b2J\u2028\u2029\u202e\u2066é"
+    structlog.get_logger("x").info("odd", text=text)
+    written = stream.getvalue()
+    assert (written.splitlines(), lines(stream)[0]["text"]) == ([written[:-1]], text)
+    assert all(one.isprintable() for one in written[:-1])
+
+
 def test_warnings_of_python_are_lines_too(stream: io.StringIO) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("always")

@@ -1,0 +1,168 @@
+"""What is decided where the policy in force does not let a job be shown or ended."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from awsbatch_operator.domain.access import Mark, Refusal, account_changed
+from awsbatch_operator.domain.admission import NotAdmitted
+from awsbatch_operator.domain.cadence import MINUTE
+from awsbatch_operator.domain.decide import Decision, decide
+from awsbatch_operator.domain.denied import withheld
+from awsbatch_operator.domain.observation import Observation
+from awsbatch_operator.domain.record import Phase, Status
+from awsbatch_operator.domain.verdict import Allowed
+from awsbatch_operator.kube.status import render
+from builders import CADENCE, DENIED, NOW, THROTTLED, WHY, ObjectBuilder, a_job, absent, an_object, seen
+from unit.domain.rows import told
+
+NOT_ADMITTED = NotAdmitted("team-a").refusal
+NONE = Refusal("NoAccessPolicy", "none")
+OBSERVE = Refusal("TerminationNotAllowed", "observe only")
+ALIVE = seen(a_job().running())
+SHOWN_OF_A_DENIED = {"observedGeneration", "phase", "region", "conditions", "accountId"}
+MARK = Mark("team-a", "0123456789abcdef")
+
+
+def under(access: Allowed | Refusal, given: ObjectBuilder, known: Observation, now: int = NOW) -> Decision:
+    return decide(replace(given.record, access=access), known, now, CADENCE)
+
+
+KNOWN: dict[str, Observation] = {
+    "never seen": seen(),
+    "alive": ALIVE,
+    "flagged": seen(a_job().running().flagged()),
+    "ended": seen(a_job().ended("FAILED", "exit 1")),
+    "absent": absent(NOW, last=ALIVE),
+    "throttled": ALIVE.failed(THROTTLED, NOW),
+    "asked by another": ALIVE.accepted("the secret of another", NOW, NOW),
+    "refused another": ALIVE.refused(DENIED, NOW),
+}
+
+
+@pytest.mark.parametrize("known", KNOWN.values(), ids=KNOWN)
+@pytest.mark.parametrize("refusal", [NOT_ADMITTED, NONE], ids=lambda one: one.reason)
+@pytest.mark.parametrize("before", [seen(), ALIVE, KNOWN["ended"]], ids=["nothing", "alive", "ended"])
+def test_nothing_of_a_denied_job_is_shown_whatever_it_is_like(
+    known: Observation, refusal: Refusal, before: Observation
+) -> None:
+    for given, fate in ((an_object(), ""), (an_object().terminating(), f" Terminated=False/{refusal.reason}")):
+        decision = under(refusal, given.settled(before), known)
+        assert decision.status.phase is Phase.DENIED
+        assert told(decision.status) == f"Ready=False/{refusal.reason} Stalled=True/{refusal.reason}{fate}"
+        assert set(render(decision.status)) <= SHOWN_OF_A_DENIED
+        assert "secret" not in repr(decision.status)
+        assert decision.terminate is None
+        assert decision.look_at is not None
+
+
+def test_a_request_that_batch_accepted_stays_without_its_end() -> None:
+    given = an_object().terminating().sent(at=NOW - MINUTE)
+    for given_now in (given, given.terminating(None)):
+        status = under(NOT_ADMITTED, given_now, KNOWN["ended"]).status
+        assert told(status).endswith("Terminated=Unknown/JobNotAllowed")
+        assert set(render(status)) == (SHOWN_OF_A_DENIED | {"termination"}) - {"accountId"}
+        assert status.termination is not None
+        assert (status.termination.reason, status.termination.completed_at) == (WHY, None)
+
+
+@pytest.mark.parametrize(
+    ("known", "edited_at", "look_in"),
+    [
+        (ALIVE, NOW - 1, 5 * MINUTE),
+        (ALIVE, NOW + 1, 1),
+        (ALIVE.failed(THROTTLED, NOW), NOW - 1, 1_000),
+        (seen(a_job(), NOW + 60 * MINUTE), NOW, CADENCE.longest),
+    ],
+    ids=[
+        "as one that is missing",
+        "at once after an edit",
+        "when a failed look is due",
+        "in spite of a clock set back",
+    ],
+)
+def test_a_denied_job_is_looked_at_now_and_then(known: Observation, edited_at: int, look_in: int) -> None:
+    now = max(edited_at, NOW)
+    decision = under(NOT_ADMITTED, an_object().generation(1, edited_at), known, now)
+    assert decision.look_at == NOW + look_in
+
+
+def test_a_job_that_may_be_looked_at_alone_is_shown_and_never_ended() -> None:
+    only = Allowed(MARK, OBSERVE)
+    plain, asked = under(only, an_object(), ALIVE), under(only, an_object().terminating(), ALIVE)
+    assert told(plain.status) == "Ready=True/Observed Succeeded=Unknown/JobActive"
+    assert told(asked.status) == (
+        "Ready=False/TerminationNotAllowed Stalled=True/TerminationNotAllowed Terminated=False/TerminationNotAllowed "
+        "Succeeded=Unknown/JobActive"
+    )
+    assert asked.status.job == ALIVE.job
+    assert (plain.terminate, asked.terminate) == (None, None)
+    assert asked.status.access == MARK
+
+
+def test_what_batch_says_to_those_who_may_end_a_job_is_not_said_to_those_who_may_not() -> None:
+    status = under(Allowed(MARK, OBSERVE), an_object().terminating(), KNOWN["refused another"]).status
+    stalled = status.condition("Stalled")
+    assert stalled is not None
+    assert stalled.reason == "TerminationNotAllowed"
+
+
+def test_an_old_request_is_not_sent_again_once_it_may_not_be() -> None:
+    given = an_object().terminating().sent(at=NOW - 10 * MINUTE)
+    assert under(Allowed(MARK), given, ALIVE).terminate == WHY
+    assert under(Allowed(MARK, OBSERVE), given, ALIVE).terminate is None
+
+
+def test_where_the_account_changed_all_stays_as_it_was_shown() -> None:
+    given = an_object().terminating().settled(ALIVE)
+    given = given.scribbled(account_id="111122223333", access=MARK)
+    decision = under(
+        account_changed("111122223333", hides=False), given, seen(a_job().ended("FAILED", "of another account"))
+    )
+    assert decision.status.job == ALIVE.job
+    assert decision.status.access == MARK
+    assert decision.terminate is None
+    assert "Stalled=True/AccountChanged" in told(decision.status)
+
+
+def test_the_account_is_pinned_by_the_first_sight_and_the_mark_goes_with_the_details() -> None:
+    job = replace(a_job().running().job, arn="arn:aws:batch:eu-west-1:111122223333:job/j")
+    status = under(Allowed(MARK), an_object(), Observation().saw(job, NOW)).status
+    assert (status.account_id, status.access) == ("111122223333", MARK)
+    moved = replace(job, arn="arn:aws:batch:eu-west-1:444455556666:job/j")
+    given = an_object().scribbled(**_fields(status))
+    assert under(Allowed(MARK), given, Observation().saw(moved, NOW)).status.account_id == "111122223333"
+    denied = under(NOT_ADMITTED, given, Observation().saw(job, NOW)).status
+    assert (denied.account_id, denied.access) == ("111122223333", None)
+    assert under(NOT_ADMITTED, an_object(), Observation().saw(job, NOW)).status.account_id is None
+
+
+def test_an_absence_is_told_in_the_policy_s_words_after_the_same_grace() -> None:
+    hidden = Allowed(absence=NOT_ADMITTED)
+    early, late = absent(NOW - MINUTE, NOW), absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW)
+    assert under(hidden, an_object(), early).status.phase is Phase.UNKNOWN
+    believed = under(hidden, an_object(), late)
+    assert believed.status.phase is Phase.DENIED
+    assert believed.status == under(NOT_ADMITTED, an_object(), late).status
+    failing = an_object().scribbled(**_fields(believed.status))
+    assert under(hidden, failing, Observation().failed(THROTTLED, NOW)).status.phase is Phase.DENIED
+    assert under(Allowed(), an_object(), early).look_at == under(hidden, an_object(), early).look_at
+
+
+def test_what_is_withheld_keeps_the_request_and_the_account_alone() -> None:
+    given = an_object().terminating().sent(at=NOW).settled(KNOWN["ended"]).scribbled(account_id="111122223333")
+    status = withheld(given.record, NOW)
+    assert set(render(status)) == SHOWN_OF_A_DENIED | {"termination"}
+    assert told(status) == (
+        "Ready=Unknown/NotObservedYet Reconciling=True/AwaitingFirstObservation "
+        "Terminated=Unknown/TerminationInProgress"
+    )
+    assert status.termination is not None
+    assert status.termination.completed_at is None
+    plain = withheld(an_object().settled(ALIVE).record, NOW)
+    assert told(plain) == "Ready=Unknown/NotObservedYet Reconciling=True/AwaitingFirstObservation"
+
+
+def _fields(status: Status) -> dict[str, Any]:
+    return {name: getattr(status, name) for name in Status.__dataclass_fields__}
