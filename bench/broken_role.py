@@ -44,7 +44,7 @@ _SINGLES: Final = 100
 _BROKEN_SPACING: Final = 0.5
 """Seconds between two terminations that are stated for jobs of the three, with and without their policies."""
 _TOLD_IN: Final = 5.0
-"""Seconds for the statuses of all their objects when the policies come and go: that is no matter of roles."""
+"""Seconds for the statuses of all their objects, when policies come and when they go: that is no matter of roles."""
 _HANGS_FOR: Final = 30.0
 """Seconds; the operator waits for STS no longer than three."""
 
