@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from awsbatch_operator.domain.errors import Fate, Fault
@@ -83,8 +84,13 @@ def tags_of(detail: Mapping[str, Any]) -> Mapping[str, str] | None:
         return None
     if not all(isinstance(part, str) and len(part) <= MOST_TEXT for tag in tags.items() for part in tag):
         return None
-    # Most jobs share a few of them, and keys always.
-    return {sys.intern(key): sys.intern(value) for key, value in tags.items()}
+    return _shared_tags(tuple(sorted(tags.items())))
+
+
+@lru_cache(maxsize=512)
+def _shared_tags(tags: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    """Most jobs of a team have the same ones: kept once, and texts that others have in common too."""
+    return {sys.intern(key): sys.intern(value) for key, value in tags}
 
 
 def job_of(detail: Mapping[str, Any]) -> Job:

@@ -6,6 +6,7 @@ from them can leak those.
 
 import re
 from dataclasses import dataclass
+from sys import intern
 from typing import Final, NamedTuple
 
 Millis = int
@@ -41,7 +42,8 @@ _ARN: Final = re.compile(r"arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}):")
 def account_of(arn: str | None) -> str | None:
     """The account that an ARN names."""
     found = _ARN.match(arn or "")
-    return found[1] if found else None
+    # Few accounts hold all the jobs there are.
+    return intern(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from sys import intern
 from typing import Any, Final, TypeGuard, cast
 
 from awsbatch_operator.domain.access import Mark
@@ -128,12 +129,12 @@ def parse(raw: object) -> Status:
 
 
 def _parse_account(raw: object) -> str | None:
-    return raw if isinstance(raw, str) and _ACCOUNT.fullmatch(raw) else None
+    return intern(raw) if isinstance(raw, str) and _ACCOUNT.fullmatch(raw) else None
 
 
 def _parse_mark(raw: Mapping[str, Any]) -> Mark | None:
     policy, rules = _text(raw.get("policy")), _text(raw.get("rules"))
-    return None if policy is None or rules is None else Mark(policy, rules)
+    return None if policy is None or rules is None else Mark(intern(policy), rules)
 
 
 def _parse_job(raw: Mapping[str, Any]) -> Job | None:
