@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
-from awsbatch_operator.aws.clients import THREADS, BatchClient, Clients
+from awsbatch_operator.aws.clients import BatchClient, Clients
 from awsbatch_operator.aws.errors import AWS_ERRORS, NotAssumedError, UnsignedError, fault_of, lacks_operation
 from awsbatch_operator.aws.keyring import Key, PickKey
 from awsbatch_operator.aws.wire import LEAVES, Leaves
@@ -47,10 +47,11 @@ class Caller:
         *,
         whose: Callable[[], Whose],
         throttled: Callable[[], None],
+        threads: ThreadPoolExecutor,
     ) -> None:
         self._lane, self._place, self._seat, self._telemetry = lane, place, seat, telemetry
         self._whose, self._throttled = whose, throttled
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix=lane)
+        self._threads = threads
         self._last: dict[str, Fault | None] = {}
         self.busy = 0
 

@@ -10,7 +10,10 @@ import boto3
 from botocore.exceptions import BotoCoreError
 
 THREADS: Final = 4
-"""Calls at once of one lane of one place; threads and connections exist only once they are needed."""
+"""Calls at once of one lane of one role's place; threads and connections exist only once they are needed."""
+
+OWN_THREADS: Final = 16
+"""The same with the operator's own credentials, in all regions together."""
 
 RENEW_EVERY: Final = 10.0
 """Seconds between two renewals of session and clients, each of which asks for credentials anew."""

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Final
 
 from awsbatch_operator.aws.calls import Caller, Seat
-from awsbatch_operator.aws.clients import Clients, MakeClient
+from awsbatch_operator.aws.clients import OWN_THREADS, THREADS, Clients, MakeClient
 from awsbatch_operator.aws.identity import Identity
 from awsbatch_operator.aws.keyring import Key, Keyring, PickKey
 from awsbatch_operator.aws.limits import Budget
@@ -21,6 +22,10 @@ IDLE_AFTER: Final = 900.0
 """Seconds without a call after which a role's place is closed: its policy is gone, or all of its jobs have ended."""
 
 _SWEEP_EVERY: Final = 60.0
+
+
+def _threads(lane: str, most: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(most, thread_name_prefix=lane)
 
 
 class Reach:
@@ -55,6 +60,8 @@ class Places:
         self._keyring, self._make_budget = Keyring(cluster), budget
         # The operator's own credentials are one and the same in every region.
         self._own = Seat(Clients(partial(connect, None)))
+        # And so are their threads: a region is what anybody writes into a spec, also one that there is not.
+        self._own_threads = {lane: _threads(lane, OWN_THREADS) for lane in ("look", "terminate")}
         self._reaches: dict[Place, Reach] = {}
         self._budgets: dict[tuple[str, str], Budget] = {}
         self._labels: dict[Place, Whose] = {}
@@ -103,25 +110,16 @@ class Places:
         self._own.clients.close()
 
     def _made(self, place: Place) -> Reach:
-        whose = partial(self.whose, place)
+        looking, ending = self._seat(place, self._keyring.looking), self._seat(place, self._keyring.ending)
         return Reach(
-            Caller(
-                "look",
-                place,
-                self._seat(place, self._keyring.looking),
-                self._telemetry,
-                whose=whose,
-                throttled=lambda: self.budget(place).look_throttled(),
-            ),
-            Caller(
-                "terminate",
-                place,
-                self._seat(place, self._keyring.ending),
-                self._telemetry,
-                whose=whose,
-                throttled=lambda: self.budget(place).termination_throttled(),
-            ),
+            self._caller("look", place, looking, lambda: self.budget(place).look_throttled()),
+            self._caller("terminate", place, ending, lambda: self.budget(place).termination_throttled()),
         )
+
+    def _caller(self, lane: str, place: Place, seat: Seat, throttled: Callable[[], None]) -> Caller:
+        threads = self._own_threads[lane] if seat is self._own else _threads(lane, THREADS)
+        whose = partial(self.whose, place)
+        return Caller(lane, place, seat, self._telemetry, whose=whose, throttled=throttled, threads=threads)
 
     def _seat(self, place: Place, key: Callable[[Place], Key]) -> Seat:
         if place.role is None or place.policy is None:

@@ -20,7 +20,7 @@ from botocore.exceptions import CredentialRetrievalError, InvalidEndpointConfigu
 from botocore.session import Session as BotoSession
 
 from awsbatch_operator import __version__
-from awsbatch_operator.aws.clients import RENEW_EVERY, THREADS, BatchClient, MakeClient
+from awsbatch_operator.aws.clients import OWN_THREADS, RENEW_EVERY, BatchClient, MakeClient
 from awsbatch_operator.aws.credentials import AssumedRole, Now, unreadable
 from awsbatch_operator.aws.errors import AWS_ERRORS, NotAssumedError, fault_of, fault_of_assuming
 from awsbatch_operator.aws.keyring import MakeCredentials, PickKey
@@ -34,7 +34,7 @@ CONFIG: Final = _SHARED.merge(
         connect_timeout=3,
         read_timeout=10,
         retries={"mode": "standard", "total_max_attempts": 3},
-        max_pool_connections=THREADS,
+        max_pool_connections=OWN_THREADS,
     )
 )
 STS_CONFIG: Final = _SHARED.merge(
