@@ -68,7 +68,7 @@ class Decisions:
             store.jobs,
             ports,
             decide=self.decide,
-            decide_for=self.decide_for,
+            show=self._show,
             look=self._look_now,
             leading=leading,
             acting=acting,
@@ -135,6 +135,11 @@ class Decisions:
         job = self._store.job_of(tracked)
         if job is not None and job.seen.fault is not None and not job.seen.fault.fate.passes:
             self._look_now(job)
+
+    def _show(self, tracked: TrackedObject) -> None:
+        """The status says more than the API server was told, by whatever is decided: it is written in any case."""
+        self.decide_for(tracked)
+        self._writes.submit(tracked.ref.uid)
 
     def decide(self, job: TrackedJob) -> None:
         """Decide for every object that names the job; the soonest of their looks is the job's."""

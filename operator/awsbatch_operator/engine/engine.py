@@ -102,12 +102,12 @@ class Engine:
                 self._writes.hold(tracked.ref.uid)
         refused = [tracked for tracked in self.store.objects.values() if isinstance(tracked.grant, Refusal)]
         for turn, job in enumerate(sorted(self.store, key=lambda job: not job.asked)):
-            if job.key in self.store.jobs:
+            if self.store.jobs.get(job.key) is job:
                 self._decisions.decide(job)
             if turn % _DECISIONS_A_TURN == 0:
                 await asyncio.sleep(0)
         for turn, tracked in enumerate(refused):
-            if tracked.ref.uid in self.store.objects:
+            if self.store.objects.get(tracked.ref.uid) is tracked:
                 self._decisions.decide_for(tracked)
             if turn % _DECISIONS_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -121,6 +121,7 @@ class Engine:
         for job in self.store:
             job.look_at = job.early_at = job.routine = None
             job.seen = type(job.seen)(request=job.seen.request)
+            job.tags_for_parts, job.lapses, job.held_until = None, 0, 0
         for tracked in self.store.objects.values():
             tracked.lift_veil()
 
@@ -220,7 +221,8 @@ class Engine:
             stale, self._stale = self._stale, {}
             objects = [tracked for name in stale for tracked in self.store.namespaces.get(name, {}).values()]
             for turn, tracked in enumerate(objects):
-                if tracked.ref.uid in self.store.objects:
+                # Forgotten, and perhaps seen anew as another, while others had their turn.
+                if self.store.objects.get(tracked.ref.uid) is tracked:
                     self._regrant(tracked)
                 if turn % _DECISIONS_A_TURN == 0:
                     await asyncio.sleep(0)

@@ -20,7 +20,7 @@ class Terminations:
     """Calls under way, and refusals that pass. One call of a job at a time: none is decided while `seen.calling`.
 
     `decide` is told of each job of which an answer, or the end of a refusal, makes more known; `look` of each that must
-    be looked at anew, since a leave to end it has lapsed.
+    be looked at anew, since a leave to end it has lapsed; `show` of an object whose status now tells of its request.
     """
 
     def __init__(
@@ -29,13 +29,13 @@ class Terminations:
         ports: Ports,
         *,
         decide: Callable[[TrackedJob], None],
-        decide_for: Callable[[TrackedObject], None],
+        show: Callable[[TrackedObject], None],
         look: Callable[[TrackedJob], None],
         leading: Callable[[], bool],
         acting: Callable[[], bool],
     ) -> None:
         self._jobs, self._ports = jobs, ports
-        self._decide, self._decide_for, self._look = decide, decide_for, look
+        self._decide, self._show, self._look = decide, show, look
         self._leading, self._acting = leading, acting
         self._calls: set[asyncio.Task[None]] = set()
         self._tasks: asyncio.TaskGroup | None = None
@@ -95,7 +95,7 @@ class Terminations:
         knows = asker.key == key and isinstance(record.access, Allowed) and record.access.absence is None
         if not knows and accepted_of(record.status) is None:
             asker.record = replace(record, status=replace(record.status, termination=sent))
-            self._decide_for(asker)
+            self._show(asker)
 
     def _accepted(self, job: TrackedJob, reason: str, requested_at: Millis) -> None:
         now = self._ports.now()

@@ -96,7 +96,7 @@ async def test_what_happened_to_a_job_is_told_once_however_often_its_details_go_
         assert world.objects.reasons(uid) == ["JobFailed", "JobNotAllowed"]
 
 
-@pytest.mark.parametrize("how", ["denied", "no place any more"])
+@pytest.mark.parametrize("how", ["denied", "no place any more", "nobody knows the namespace"])
 @pytest.mark.parametrize("mode", Mode)
 async def test_a_request_that_is_accepted_after_its_policy_was_tightened_is_recorded(mode: Mode, how: str) -> None:
     async with under(mode, QUEUED).running() as world:
@@ -105,14 +105,54 @@ async def test_a_request_that_is_accepted_after_its_policy_was_tightened_is_reco
         world.batch.latency = 1.0
         world.objects.edit(uid, {"terminate": {"reason": "why"}})
         await asyncio.sleep(0.5)
-        tighter = a_policy(jobs={"queues": ["b"]}) if how == "denied" else a_policy(regions=["us-east-1"])
-        world.book.policy_is("team-a", tighter)
+        if how == "nobody knows the namespace":
+            world.book.namespace_is("ns", None)
+        else:
+            tighter = a_policy(jobs={"queues": ["b"]}) if how == "denied" else a_policy(regions=["us-east-1"])
+            world.book.policy_is("team-a", tighter)
         await asyncio.sleep(4)
         status = world.objects.status(uid)
-        assert status.phase is Phase.DENIED
+        assert (status.phase is Phase.DENIED) == (how != "nobody knows the namespace")
         assert status.termination is not None
         assert (status.termination.reason, status.termination.requests) == ("why", 1)
         assert len(world.batch.terminations) == 1
+
+
+async def test_a_request_that_is_accepted_after_the_account_changed_is_recorded() -> None:
+    async with World().running() as world:
+        arn = "arn:aws:batch:eu-west-1:{}:job/j"
+        uid = world.an_object(world.a_job("j", arn=arn.format("111122223333")))
+        await asyncio.sleep(5)
+        world.batch.turns.clear()
+        world.objects.edit(uid, {"terminate": {"reason": "why"}})
+        await asyncio.sleep(1)
+        world.a_job("j", arn=arn.format("444455556666"))
+        await asyncio.sleep(40)
+        stalled = world.objects.status(uid).condition("Stalled")
+        assert stalled is not None
+        assert stalled.reason == "AccountChanged"
+        world.batch.turns.set()
+        await asyncio.sleep(5)
+        sent = world.objects.status(uid).termination
+        assert sent is not None
+        assert (sent.reason, sent.requests) == ("why", 1)
+
+
+async def test_an_object_that_goes_and_comes_while_policies_change_stands_for_its_job_itself() -> None:
+    async with under(Mode.REQUIRED, QUEUED).running() as world:
+        first, second = (world.an_object(world.a_job(job_id, queue=QUEUE)) for job_id in "ab")
+        await asyncio.sleep(5)
+        before, objects = world.engine.store.objects[first].grant, world.engine.store.objects
+        world.book.policy_is("team-a", a_policy(jobs={"queues": ["team-a-*", "b"]}))
+        while objects[first].grant == before:  # noqa: ASYNC110 - the turn in between is what this is about
+            await asyncio.sleep(0)
+        assert objects[second].grant == before
+        world.engine.gone(second)
+        world.engine.seen(world.objects.snapshot(second))
+        await asyncio.sleep(5)
+        job = world.engine.store.job_of(objects[second])
+        assert job is not None
+        assert job.objects[second] is objects[second]
 
 
 async def test_the_request_of_another_namespace_is_not_shown_before_a_look_admits() -> None:
