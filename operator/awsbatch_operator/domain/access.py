@@ -164,8 +164,10 @@ def mark(grant: Grant, job_id: str) -> Mark | None:
 
 @lru_cache(maxsize=4096)
 def _admits(grant: Grant) -> str:
-    # What is allowed to be done with a job has no part in it: a job is shown or not, whatever else it may be.
-    return repr((grant.namespace, tuple(grant.place), grant.policy, grant.rules))
+    # Field by field: what a later version adds to rules, and a policy does not state, must leave the digest as it is,
+    # or each job that is shown would be withheld after an upgrade. What may be done with a job has no part in it.
+    rules = () if isinstance(grant.rules, EveryJob) else (grant.rules.queues, grant.rules.tags)
+    return repr((grant.namespace, tuple(grant.place), grant.policy, rules))
 
 
 def _listed(names: Iterable[str]) -> str:

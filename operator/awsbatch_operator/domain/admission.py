@@ -11,9 +11,9 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Final
 
-from awsbatch_operator.domain.access import EveryJob, Grant, Mode, Refusal, Ruling
+from awsbatch_operator.domain.access import EveryJob, Grant, Refusal, Ruling
 from awsbatch_operator.domain.cadence import SECOND
-from awsbatch_operator.domain.job import ABSENT, Absent, Millis
+from awsbatch_operator.domain.job import Absent, Millis
 from awsbatch_operator.domain.policy import NAMESPACE, Rules, Verb
 
 TAGS_HOLD_FOR: Final = 30 * SECOND
@@ -90,17 +90,6 @@ def parent_of(job_id: str) -> str | None:
     """The array job or multi-node job that the id is a part of."""
     part = _PART.fullmatch(job_id)
     return part[1] if part else None
-
-
-def answer(admission: Admission, mode: Mode) -> Admission | Absent:
-    """What the decision about a job that was never shown before may know: ABSENT must be all the same to it.
-
-    Where a policy is required, a job that is not admitted and one that does not exist go the same way from here on, so
-    that neither words nor time tell the one from the other.
-    """
-    if isinstance(admission, NotAdmitted) and mode is Mode.REQUIRED:
-        return ABSENT
-    return admission
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsbatch_operator.domain.access import Mode
 from awsbatch_operator.domain.admission import (
     TAGS_HOLD_FOR,
     Admission,
@@ -23,7 +22,6 @@ from awsbatch_operator.domain.admission import (
     NotAdmitted,
     ParentNeeded,
     admit,
-    answer,
     parent_of,
     termination,
 )
@@ -321,16 +319,6 @@ def test_a_ruling_is_no_truth(verdict: Any) -> None:
         assert verdict
 
 
-def test_where_a_policy_is_required_not_admitted_is_as_good_as_absent() -> None:
-    yes, no = admit(a_grant(), facts()), admit(a_grant(), facts(queue=None))
-    unknown = admit(a_grant(jobs=TAGS), facts(CHILD))
-    assert answer(no, Mode.REQUIRED) is ABSENT
-    assert answer(no, Mode.OPTIONAL) is no
-    for mode in Mode:
-        assert answer(yes, mode) is yes
-        assert answer(unknown, mode) is unknown
-
-
 # -- properties -------------------------------------------------------------------------------------------------------
 
 KEYS, VALUES = st.sampled_from(["team", "k8s-namespace", "run"]), st.sampled_from(["a", "b", "train", "serve", ""])
@@ -420,17 +408,15 @@ def test_to_know_less_admits_no_more(spec: dict[str, Any], job: Facts, parent: A
         assert isinstance(admit(grant, job, parent), Admitted)
 
 
-@given(spec=RULES, one=FACTS, other=FACTS, parent=PARENT, mode=st.sampled_from(list(Mode)))
-def test_a_no_is_the_same_for_every_job(
-    spec: dict[str, Any], one: Facts, other: Facts, parent: Any, mode: Mode
-) -> None:
+@given(spec=RULES, one=FACTS, other=FACTS, parent=PARENT)
+def test_a_no_is_the_same_for_every_job(spec: dict[str, Any], one: Facts, other: Facts, parent: Any) -> None:
     grant = a_grant(jobs=spec)
     noes = [verdict for job in (one, other) if isinstance(verdict := admit(grant, job, parent), NotAdmitted)]
     assert len(set(noes)) <= 1
     for no in noes:
         assert no == NotAdmitted("team-a")
         assert termination(no, NOW) == MayNotEnd(no.refusal)
-        words = f"{no} {no.refusal} {answer(no, mode)}"
+        words = f"{no} {no.refusal}"
         assert not any(secret in words for secret in (JOB_ID, *NAMED, "gpu", "train", "111122223333"))
 
 

@@ -11,12 +11,14 @@ from awsbatch_operator.domain.access import (
     EVERY_JOB,
     Choice,
     Grant,
+    Mark,
     Mode,
     NoPolicy,
     Refusal,
     ambiguous,
     choose,
     grant,
+    mark,
 )
 from awsbatch_operator.domain.job import Place
 from awsbatch_operator.domain.labels import Labels
@@ -184,3 +186,14 @@ def test_one_policy_more_never_leads_from_a_policy_to_another(
 def test_the_order_of_policies_does_not_matter(policies: list[Policy | Unreadable], data: st.DataObject) -> None:
     labels = data.draw(st.sampled_from([A, B, {}]))
     assert choose(policies, labels) == choose(data.draw(st.permutations(policies)), labels)
+
+
+def test_a_mark_is_of_all_that_admits_a_job_and_stays_the_same_from_version_to_version() -> None:
+    """Another digest for the same would take away what is shown of all jobs, until looks have confirmed them."""
+    role, queue = a_policy(role={"arn": ROLE}), a_policy(jobs={"queues": ["b"]})
+    granted = [grant(one, Mode.REQUIRED, "ns", None, "eu-west-1") for one in (TEAM_A, role, queue, ALSO_A)]
+    marks = [mark(one, "j") for one in granted if isinstance(one, Grant)]
+    assert len({*marks, mark(granted[0], "k")}) == 5  # type: ignore[arg-type]
+    observe = grant(a_policy(allow=["Observe"]), Mode.REQUIRED, "ns", None, "eu-west-1")
+    assert isinstance(observe, Grant)
+    assert mark(observe, "j") == marks[0] == Mark("team-a", "693c14f2365136ef")
