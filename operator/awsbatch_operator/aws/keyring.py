@@ -24,6 +24,9 @@ MOST_SESSIONS: Final = 1000
 UNUSED_FOR: Final = 3600.0
 """Seconds without a call after which a session is forgotten: its credentials have ended."""
 
+TRIED_WITHIN: Final = 400.0
+"""Seconds within which a session that was refused is tried again, if anybody still asks: each 5 minutes and a tenth."""
+
 MakeCredentials = Callable[[Session, str], RefreshableCredentials]
 """From a session and the region in which STS is asked for it to its credentials; asks for nothing yet."""
 
@@ -89,9 +92,12 @@ class Keyring:
         return self._key(place, namespace_of_call(place))
 
     def trouble(self, place: Place) -> Fault | None:
+        """That of looks first. Not of a session that nobody tries any more: it may be mended, and none would tell."""
         with self._lock:
-            keys = {name: key.trouble for (where, name), key in self._keys.items() if key.trouble and where == place}
-        return keys.get(None) or next(iter(keys.values()), None)
+            since = self._monotonic() - TRIED_WITHIN
+            asked = {name: key for (where, name), key in self._keys.items() if where == place and key.used_at >= since}
+        found = {name: key.trouble for name, key in asked.items() if key.trouble}
+        return found.get(None) or next(iter(found.values()), None)
 
     def forget(self, place: Place) -> None:
         with self._lock:

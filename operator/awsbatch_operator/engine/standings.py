@@ -6,6 +6,7 @@ from typing import Final
 from awsbatch_operator.domain import conditions as say
 from awsbatch_operator.domain.access import Choice, Refusal
 from awsbatch_operator.domain.conditions import Claim
+from awsbatch_operator.domain.errors import Fate
 from awsbatch_operator.domain.job import Place, account_of
 from awsbatch_operator.domain.policy import Policy, Unreadable
 from awsbatch_operator.domain.ports import Batch, PolicyStanding
@@ -47,7 +48,8 @@ def _ready(policy: Policy | Unreadable, reach: Mapping[str, Choice], own: str, b
             return Claim(say.FALSE, choice.reason, f"Namespace {namespace}: {choice.message}")
     for place in _places(policy, own):
         trouble = batch.trouble(place)
-        if trouble is not None:
+        # Time mends a throttle or an outage, and the operator's own credentials are no matter of a policy's writer.
+        if trouble is not None and trouble.fate is Fate.DENIED:
             return Claim(say.FALSE, trouble.fate.value, f"The role can't be assumed: {trouble.message}")
     return _IN_FORCE
 

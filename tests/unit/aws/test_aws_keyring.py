@@ -9,7 +9,7 @@ from botocore.credentials import RefreshableCredentials
 
 from awsbatch_operator.aws.clients import RENEW_EVERY
 from awsbatch_operator.aws.errors import UnsignedError
-from awsbatch_operator.aws.keyring import MOST_SESSIONS, UNUSED_FOR, Key, Keyring
+from awsbatch_operator.aws.keyring import MOST_SESSIONS, TRIED_WITHIN, UNUSED_FOR, Key, Keyring
 from awsbatch_operator.aws.wire import LEAVES, Leaves
 from awsbatch_operator.domain.assumed import Session, looking
 from awsbatch_operator.domain.errors import Fate, Fault
@@ -84,14 +84,22 @@ def test_the_sessions_that_were_unused_for_longest_are_forgotten() -> None:
 def test_a_session_that_was_unused_for_an_hour_is_forgotten() -> None:
     ring = Ring()
     blue, green = ring.ending("blue"), ring.ending("green")
-    blue.trouble = Fault(Fate.DENIED, "no", "AccessDenied")
     ring.now += UNUSED_FOR
     assert ring.ending("green") is green
-    assert ring.keys.trouble(TEAM_A) is not None
     ring.now += 1
     assert ring.ending("green") is green
-    assert ring.keys.trouble(TEAM_A) is None
     assert ring.ending("blue") is not blue
+
+
+def test_trouble_is_told_for_as_long_as_somebody_tries_again() -> None:
+    ring = Ring()
+    ring.ending("blue").trouble = Fault(Fate.DENIED, "no", "AccessDenied")
+    for _ in range(3):
+        ring.now += 330
+        assert ring.keys.trouble(TEAM_A) is not None, "the longest wait between two tries"
+        ring.ending("blue")
+    ring.now += TRIED_WITHIN + 1
+    assert ring.keys.trouble(TEAM_A) is None, "its object is gone, or asks no more"
 
 
 def test_the_trouble_of_looks_is_told_first_and_goes_with_its_place() -> None:
