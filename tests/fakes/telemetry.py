@@ -15,6 +15,7 @@ class FakeTelemetry:
         self.whose: list[Whose] = []
         self.looks: list[tuple[str, float]] = []
         self.looked_at: dict[Whose, float] = {}
+        self.forgotten_of: list[Whose] = []
         self.accepted: list[float] = []
         self.completed: list[float] = []
         self.writes: Counter[str] = Counter()
@@ -35,6 +36,10 @@ class FakeTelemetry:
     def looked(self, at: float, whose: Whose) -> None:
         self.looks.append((whose.region, at))
         self.looked_at[whose] = at
+
+    def forgotten(self, whose: Whose) -> None:
+        self.unused(whose)
+        self.forgotten_of.append(whose)
 
     def unused(self, whose: Whose) -> None:
         self.looked_at.pop(whose, None)

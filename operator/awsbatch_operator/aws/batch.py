@@ -61,7 +61,8 @@ class AwsBatch:
 
     async def prepare(self, region: str) -> None:
         """Make what first calls of the region would have to wait for. Asks AWS for nothing but credentials."""
-        reach = self._places.at(Place(region))
+        self._places.home = Place(region)
+        reach = self._places.at(self._places.home)
         await asyncio.gather(
             reach.looks.prepare(then=partial(self._identity.learn, region)),
             reach.terminations.prepare(),

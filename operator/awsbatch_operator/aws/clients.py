@@ -82,6 +82,14 @@ class Clients:
             self._old, self._clients = list(self._clients.values()), {}
             return True
 
+    def forget(self, region: str) -> None:
+        """Close the clients of a region, in which no call is under way."""
+        with self._lock:
+            gone = [client for (_, where), client in self._clients.items() if where == region]
+            # A new dict, as above.
+            self._clients = {name: client for name, client in self._clients.items() if name[1] != region}
+            self._close(gone)
+
     def close(self) -> None:
         with self._lock:
             self._close([*self._old, *self._clients.values()])

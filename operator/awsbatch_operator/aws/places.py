@@ -19,7 +19,7 @@ Connect = Callable[[PickKey | None], MakeClient]
 """From what gives a call's key, None for the operator's own credentials, to what makes clients that sign with it."""
 
 IDLE_AFTER: Final = 900.0
-"""Seconds without a call after which a role's place is closed: its policy is gone, or all of its jobs have ended."""
+"""Seconds without a call after which a place is closed: its policy is gone, or all of its jobs are, or have ended."""
 
 _SWEEP_EVERY: Final = 60.0
 
@@ -66,6 +66,8 @@ class Places:
         self._budgets: dict[tuple[str, str], Budget] = {}
         self._labels: dict[Place, Whose] = {}
         self._swept_at = float("-inf")
+        self.home: Place | None = None
+        """The one that stays, however long nobody calls: the operator's own region."""
 
     def at(self, place: Place) -> Reach:
         now = asyncio.get_running_loop().time()
@@ -80,11 +82,10 @@ class Places:
 
     def budget(self, place: Place) -> Budget:
         """That of the account and region which grant the calls."""
-        account = self._identity.named if place.role is None else account_of(place.role) or place.role
-        key = account, place.region
+        key = self._granting(place)
         if key not in self._budgets:
             # What was found of the operator's own account before it had a name.
-            ours = account == self._identity.named
+            ours = key[0] == self._identity.named
             unnamed = self._budgets.pop(("", place.region), None) if ours else None
             self._budgets[key] = unnamed or self._make_budget()
         return self._budgets[key]
@@ -132,14 +133,25 @@ class Places:
             return
         self._swept_at = now
         for place, reach in list(self._reaches.items()):
-            if place.role is not None and now - reach.used_at >= IDLE_AFTER and not reach.busy:
+            if place != self.home and now - reach.used_at >= IDLE_AFTER and not reach.busy:
                 self._forget(place, reach)
 
     def _forget(self, place: Place, reach: Reach) -> None:
         del self._reaches[place]
-        reach.close()
-        self._keyring.forget(place)
+        if place.role is None:
+            # Its threads are those of all regions.
+            self._own.clients.forget(place.region)
+        else:
+            reach.close()
+            self._keyring.forget(place)
         labels = self._labels.pop(place, None)
         # Two policies may have one role: its figures go with the last of them.
         if labels is not None and labels not in self._labels.values():
-            self._telemetry.unused(labels)
+            self._telemetry.forgotten(labels)
+        used = {self._granting(one) for one in self._reaches}
+        self._budgets = {key: budget for key, budget in self._budgets.items() if key in used}
+
+    def _granting(self, place: Place) -> tuple[str, str]:
+        """The account and region which grant the calls of a place."""
+        account = self._identity.named if place.role is None else account_of(place.role) or place.role
+        return account, place.region

@@ -167,6 +167,9 @@ class Telemetry(Protocol):
     def describe_batch(self, size: int) -> None: ...
     def terminate_batch(self, size: int) -> None: ...
     def looked(self, at: float, whose: Whose) -> None: ...
+    def forgotten(self, whose: Whose) -> None:
+        """Nobody calls there any more: all figures of it go."""
+
     def unused(self, whose: Whose) -> None:
         """Nobody looks there any more: when that was done last is no figure of interest."""
 

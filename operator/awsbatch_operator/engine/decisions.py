@@ -77,12 +77,21 @@ class Decisions:
 
     def silent_for(self) -> float:
         """Seconds since looks began to bring no answer anywhere; 0 while they do, or there is nothing to look at."""
-        places = {key.place for key in self._store.jobs}
+        places = self._places()
         since = [began for place, began in self.silent_since.items() if place in places]
         silent = [began for began in since if began is not None]
         if not silent or len(silent) < len(since):
             return 0.0
         return asyncio.get_running_loop().time() - max(silent)
+
+    def tidy(self) -> None:
+        """Forget the places at which there is no job any more."""
+        used = self._places()
+        self.looks.forget(used)
+        self.silent_since = {place: since for place, since in self.silent_since.items() if place in used}
+
+    def _places(self) -> set[Place]:
+        return {key.place for key in self._store.jobs}
 
     # -- what AWS tells -----------------------------------------------------------------------------------------------
 

@@ -30,6 +30,8 @@ from awsbatch_operator.engine.writes import Writes, newer
 
 LOOKS_FINISH_WITHIN: Final = 1.0
 """Seconds that looks under way get at the end."""
+TIDY_EVERY: Final = 300.0
+"""Seconds between two looks at what is kept for nothing."""
 _TICK: Final = 0.25
 _DECISIONS_A_TURN: Final = 200
 
@@ -143,9 +145,13 @@ class Engine:
         return standings(self.book, self.store, self._ports.batch, all_jobs=all_jobs)
 
     async def _tick(self) -> None:
+        tidied_at = asyncio.get_running_loop().time()
         while True:
             self.beat_at = asyncio.get_running_loop().time()
             self._writes.release()
+            if self.beat_at - tidied_at >= TIDY_EVERY:
+                tidied_at = self.beat_at
+                self._decisions.tidy()
             await asyncio.sleep(_TICK)
 
     # -- what the watch tells -----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The dispatch of looks: one schedule and one dispatcher a place, a few DescribeJobs in flight at the most."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final
 
 from awsbatch_operator.domain.job import JobKey, Millis, Place
@@ -48,7 +48,7 @@ class Looks:
         self._now, self._jitter = now, jitter
         self._places: dict[Place, _Place] = {}
         self._tasks: asyncio.TaskGroup | None = None
-        self._dispatchers: list[asyncio.Task[None]] = []
+        self._dispatchers: dict[Place, asyncio.Task[None]] = {}
         self._stopped = asyncio.Event()
 
     def set(self, job: TrackedJob, after: Millis, *, exact: bool = False) -> None:
@@ -76,14 +76,24 @@ class Looks:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
-            self._dispatchers = [tasks.create_task(place.dispatch(tasks)) for place in self._places.values()]
+            self._dispatchers = {
+                where: tasks.create_task(place.dispatch(tasks)) for where, place in self._places.items()
+            }
             await self._stopped.wait()
 
     def stop(self) -> None:
         """No new looks; those under way go on."""
-        for dispatcher in self._dispatchers:
+        for dispatcher in self._dispatchers.values():
             dispatcher.cancel()
         self._stopped.set()
+
+    def forget(self, used: Container[Place]) -> None:
+        """Places that no job is at any more: their policy is gone, or a region that there never was."""
+        for where in [where for where, place in self._places.items() if where not in used and not place.asked]:
+            del self._places[where]
+            dispatcher = self._dispatchers.pop(where, None)
+            if dispatcher is not None:
+                dispatcher.cancel()
 
     async def drained(self) -> None:
         for place in self._places.values():
@@ -95,7 +105,7 @@ class Looks:
                 where, self._jobs, self._batch, learn=self._learn, acting=self._acting, now=self._now
             )
             if self._tasks is not None and not self._stopped.is_set():
-                self._dispatchers.append(self._tasks.create_task(place.dispatch(self._tasks)))
+                self._dispatchers[where] = self._tasks.create_task(place.dispatch(self._tasks))
         return self._places[where]
 
 

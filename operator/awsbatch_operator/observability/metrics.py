@@ -94,8 +94,14 @@ class Metrics:
     def looked(self, at: float, whose: Whose) -> None:
         self._looked.labels(*whose).set(at)
 
+    def forgotten(self, whose: Whose) -> None:
+        self.unused(whose)
+        # A region is what anybody writes into a spec: series of each that ever was would have no end.
+        for family in (self._requests, self._seconds):
+            family.remove_by_labels(whose._asdict())
+
     def unused(self, whose: Whose) -> None:
-        # It would tell of silence for ever. Counters may stay: they count nothing more.
+        # It would tell of silence for ever. Counters stay: they count nothing more.
         with suppress(KeyError):
             self._looked.remove(*whose)
 

@@ -18,7 +18,7 @@ from awsbatch_operator.aws.keyring import PickKey
 from awsbatch_operator.aws.places import IDLE_AFTER
 from awsbatch_operator.domain.admission import MayEnd
 from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import Place
+from awsbatch_operator.domain.job import ABSENT, Place
 from awsbatch_operator.domain.ports import Whose
 from builders import leave_to_end
 from fakes.telemetry import FakeTelemetry
@@ -125,11 +125,29 @@ async def test_a_place_with_a_call_under_way_is_not_closed(world: World) -> None
     assert await slow is None
 
 
+async def test_regions_that_anybody_wrote_into_a_spec_leave_nothing_behind(world: World) -> None:
+    await world.batch.prepare(HERE)
+    wild = [Place(f"xx-wild-{number}") for number in range(20)]
+    for place in wild:
+        await world.batch.look_budget(place)
+        await world.batch.describe(place, ["x"])
+    await asyncio.sleep(IDLE_AFTER + 61)
+    await world.batch.describe(Place(HERE), ["x"])
+    places = world.batch._places
+    assert (set(places._reaches), set(places._budgets)) == ({Place(HERE)}, set())
+    assert sum(client.closed for client in world.clients) == len(wild)
+    assert set(world.telemetry.looked_at) == {Whose("", HERE, "")}
+    assert world.telemetry.forgotten_of == [Whose("", place.region, "") for place in wild]
+    assert await world.batch.describe(wild[0], ["x"]) == {"x": ABSENT}, "closed, not broken"
+
+
 async def test_an_idle_place_is_closed_and_its_age_forgotten_and_the_operators_own_is_not(world: World) -> None:
+    await world.batch.prepare(HERE)
+    own = set(threading.enumerate())
     for place in (TEAM_A, TEAM_B, Place(HERE)):
         await world.batch.describe(place, ["x"])
     await world.terminate("x")
-    (thread,) = (one for one in threading.enumerate() if one.name.startswith("terminate"))
+    (thread,) = (one for one in threading.enumerate() if one not in own and one.name.startswith("terminate"))
     await asyncio.sleep(IDLE_AFTER - 61)
     await world.batch.describe(TEAM_B, ["x"])
     await asyncio.sleep(61)

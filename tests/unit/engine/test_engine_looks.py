@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from awsbatch_operator.domain.record import Phase
+from awsbatch_operator.engine.engine import TIDY_EVERY
 from builders import THROTTLED
 from unit.engine.world import World
 
@@ -67,6 +68,25 @@ async def test_objects_that_name_another_region_are_looked_at_there() -> None:
         await asyncio.sleep(1)
         assert {key.place.region for key in world.engine.store.jobs} == {"us-east-1"}
         assert world.objects.status("uid-there").region == "us-east-1"
+
+
+async def test_regions_of_objects_that_are_gone_leave_no_task_behind() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("stays"))
+        await asyncio.sleep(1)
+        before = len(asyncio.all_tasks())
+        uids = [world.objects.create(f"wild-{n}", {"jobId": "j", "region": f"xx-wild-{n}"}) for n in range(50)]
+        await asyncio.sleep(1)
+        assert len(asyncio.all_tasks()) >= before + 50
+        for uid in uids:
+            del world.objects.bodies[uid]
+            world.engine.gone(uid)
+        await asyncio.sleep(TIDY_EVERY + 1)
+        assert len(asyncio.all_tasks()) == before
+        world.objects.create("again", {"jobId": "j", "region": "xx-wild-1"})
+        looks = len(world.batch.looks)
+        await asyncio.sleep(1)
+        assert len(world.batch.looks) == looks + 1, "forgotten, not deaf"
 
 
 async def test_after_a_restart_a_job_whose_termination_is_stated_is_looked_at_before_all_others() -> None:

@@ -184,3 +184,20 @@ def test_where_nobody_looks_any_more_no_age_is_shown(metrics: Metrics) -> None:
     assert value(metrics, "last_successful_look_timestamp_seconds", **there._asdict()) is None
     assert value(metrics, "last_successful_look_timestamp_seconds", **here._asdict()) == 7
     assert value(metrics, "aws_requests_total", operation="DescribeJobs", code="OK", **there._asdict()) == 1
+
+
+def test_of_a_place_that_is_forgotten_no_series_is_left(metrics: Metrics) -> None:
+    here, there = Whose("111122223333", "eu-west-1", ""), Whose("111122223333", "xx-wild-1", "")
+    for whose in (here, there):
+        metrics.aws_request("DescribeJobs", "OK", 0.1, whose)
+        metrics.aws_request("TerminateJob", "EndpointConnectionError", 0.1, whose)
+        metrics.looked(1.0, whose)
+    metrics.forgotten(there)
+    metrics.forgotten(there)
+    regions = [
+        sample.labels["region"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if "region" in sample.labels
+    ]
+    assert set(regions) == {"eu-west-1"}
