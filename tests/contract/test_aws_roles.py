@@ -168,7 +168,7 @@ async def test_in_a_storm_no_termination_is_signed_for_another_namespace(world: 
         # The second time all sessions have to be had anew, in the middle of it.
         world.sts.expire(ROLE)
         for key in world.batch._places._keyring._keys.values():
-            key._renewed_at = float("-inf")
+            key._renewals._latest = float("-inf")
     tags = {call["issued"]: call["tags"]["kubernetes-namespace"] for call in world.assumed()}
     signed = {job_id: tags[call["access_key"]] for call in world.simulator.calls() for job_id in call["job_ids"]}
     assert signed == owners

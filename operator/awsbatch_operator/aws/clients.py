@@ -36,19 +36,44 @@ MakeClient = Callable[[str], BatchClient]
 """From a region to a client of its own connections."""
 
 
+class Renewals:
+    """Of what is made anew when its credentials failed, at most once in RENEW_EVERY seconds. Its owner holds a lock."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic, self._latest = monotonic, float("-inf")
+        self.count = 0
+
+    def once(self, failed: int, renew: Callable[[], None], *, made_at: float = float("-inf")) -> bool:
+        """Whether there is something new to try with; False when that was made a moment ago, as at `made_at`.
+
+        `failed`: the count at which what failed was taken. When it is past already, there is nothing to do.
+        """
+        if failed != self.count:
+            return True
+        now = self._monotonic()
+        if now - max(self._latest, made_at) < RENEW_EVERY:
+            return False
+        self._latest = now
+        self.count += 1
+        renew()
+        return True
+
+
 class Clients:
     """Clients by lane and region. For worker threads: making a client blocks, and may ask for credentials."""
 
     def __init__(self, connect: Callable[[], MakeClient], monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._connect, self._monotonic = connect, monotonic
+        self._connect, self._renewals = connect, Renewals(monotonic)
         # boto3 clients may be shared by threads; making sessions and clients may not.
         self._lock = threading.Lock()
         self._make: MakeClient | None = None
         self._clients: dict[tuple[str, str], BatchClient] = {}
         self._old: list[BatchClient] = []
-        self._renewed_at = float("-inf")
-        self.generation = 0
+
+    @property
+    def generation(self) -> int:
         """Counts renewals."""
+        return self._renewals.count
 
     def get(self, lane: str, region: str) -> BatchClient:
         """Raises what boto3 raises when it cannot make a client."""
@@ -68,19 +93,14 @@ class Clients:
         `generation` is the one that failed: when it is past already, there is nothing to do but to try again.
         """
         with self._lock:
-            if generation != self.generation:
-                return True
-            now = self._monotonic()
-            if now - self._renewed_at < RENEW_EVERY:
-                return False
-            self._renewed_at = now
-            self.generation += 1
-            self._make = None
-            # Calls may be under way with the old clients: they are closed with the next renewal.
-            self._close(self._old)
-            # A new dict, as `get` reads without the lock.
-            self._old, self._clients = list(self._clients.values()), {}
-            return True
+            return self._renewals.once(generation, self._drop)
+
+    def _drop(self) -> None:
+        self._make = None
+        # Calls may be under way with the old clients: they are closed with the next renewal.
+        self._close(self._old)
+        # A new dict, as `get` reads without the lock.
+        self._old, self._clients = list(self._clients.values()), {}
 
     def forget(self, region: str) -> None:
         """Close the clients of a region, in which no call is under way."""

@@ -11,7 +11,7 @@ from typing import Final
 
 from botocore.credentials import ReadOnlyCredentials, RefreshableCredentials
 
-from awsbatch_operator.aws.clients import RENEW_EVERY
+from awsbatch_operator.aws.clients import Renewals
 from awsbatch_operator.aws.wire import namespace_of_call
 from awsbatch_operator.domain import assumed
 from awsbatch_operator.domain.assumed import Session
@@ -38,11 +38,15 @@ class Key:
         self.session, self.region, self._monotonic = session, region, monotonic
         self.trouble: Fault | None = None
         self.used_at = monotonic()
-        self.generation = 0
-        """Counts renewals."""
         self._lock = threading.Lock()
+        self._renewals = Renewals(monotonic)
         self._credentials: RefreshableCredentials | None = None
-        self._made_at = self._renewed_at = float("-inf")
+        self._made_at = float("-inf")
+
+    @property
+    def generation(self) -> int:
+        """Counts renewals."""
+        return self._renewals.count
 
     def frozen(self, make: MakeCredentials) -> ReadOnlyCredentials:
         """Those to sign a request with. Assumes the role if need be; raises NotAssumedError."""
@@ -58,15 +62,11 @@ class Key:
         `unless_new`: there is nothing to be had of another when this one was made a moment ago.
         """
         with self._lock:
-            if generation != self.generation:
-                return True
-            now = self._monotonic()
-            if now - max(self._renewed_at, self._made_at if unless_new else self._renewed_at) < RENEW_EVERY:
-                return False
-            self._renewed_at = now
-            self.generation += 1
-            self._credentials = None
-            return True
+            made_at = self._made_at if unless_new else float("-inf")
+            return self._renewals.once(generation, self._drop, made_at=made_at)
+
+    def _drop(self) -> None:
+        self._credentials = None
 
 
 PickKey = Callable[[], Key]

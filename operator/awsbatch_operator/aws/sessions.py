@@ -20,7 +20,7 @@ from botocore.exceptions import CredentialRetrievalError, InvalidEndpointConfigu
 from botocore.session import Session as BotoSession
 
 from awsbatch_operator import __version__
-from awsbatch_operator.aws.clients import OWN_THREADS, RENEW_EVERY, BatchClient, MakeClient
+from awsbatch_operator.aws.clients import OWN_THREADS, BatchClient, MakeClient, Renewals
 from awsbatch_operator.aws.credentials import AssumedRole, Now, unreadable
 from awsbatch_operator.aws.errors import AWS_ERRORS, NotAssumedError, fault_of, fault_of_assuming
 from awsbatch_operator.aws.keyring import MakeCredentials, PickKey
@@ -130,28 +130,24 @@ class _Own:
 
     def __init__(self, lock: threading.Lock, monotonic: Callable[[], float]) -> None:
         # That of all clients: to resolve the chain may block, but whoever waits for that needs these credentials too.
-        self._lock, self._monotonic = lock, monotonic
+        self._lock, self._renewals = lock, Renewals(monotonic)
         self._session: BotoSession | None = None
         self._clients: dict[str, Any] = {}
-        self._renewed_at = float("-inf")
-        self.generation = 0
+
+    @property
+    def generation(self) -> int:
+        return self._renewals.count
 
     def fresh(self) -> BotoSession:
         """A new session; STS is asked with its credentials from now on."""
         with self._lock:
+            self._renewals.count += 1
             return self._replace()
 
     def renew(self, generation: int) -> bool:
         """As Clients.renew: of what STS is asked with."""
         with self._lock:
-            if generation != self.generation:
-                return True
-            now = self._monotonic()
-            if now - self._renewed_at < RENEW_EVERY:
-                return False
-            self._renewed_at = now
-            self._replace()
-            return True
+            return self._renewals.once(generation, self._forget)
 
     def credentials(self) -> ReadOnlyCredentials:
         with self._lock:
@@ -189,9 +185,11 @@ class _Own:
             raise NotAssumedError(unreadable(str(error))) from error
         return answer
 
+    def _forget(self) -> None:
+        self._session, self._clients = None, {}
+
     def _replace(self) -> BotoSession:
         self._session, self._clients = new_session(), {}
-        self.generation += 1
         return self._session
 
 
