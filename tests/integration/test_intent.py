@@ -1,5 +1,7 @@
 """What users may do with `spec.terminate`, and what becomes of its reason."""
 
+import signal
+
 import pytest
 
 from awsbatch_sandbox.cluster import Cluster
@@ -40,10 +42,13 @@ def test_many_terminations_with_one_odd_reason_share_a_call_that_keeps_it(world:
         cluster.create(f"job-{number}", job_id)
     for number in range(len(ids)):
         cluster.wait_for(f"job-{number}", phase("Running"), timeout=SOON)
-    # Until the first call is answered the others gather, and then go together.
+    # Until the first call is answered the others gather, and then go together. All are stated before it hears of one:
+    # how long that takes is the machine's affair.
     world.batch.fault("TerminateJob", kind="slow", seconds=3.0)
+    world.operator.signal(signal.SIGSTOP)
     for number in range(len(ids)):
         cluster.terminate(f"job-{number}", reason)
+    world.operator.signal(signal.SIGCONT)
     for number, job_id in enumerate(ids):
         assert cluster.wait_for(f"job-{number}", BY_REQUEST, timeout=SOON)["status"]["statusReason"] == reason
         assert reasons_sent(world, job_id) == [reason]
