@@ -48,9 +48,11 @@ def _ready(policy: Policy | Unreadable, reach: Mapping[str, Choice], own: str, b
             return Claim(say.FALSE, choice.reason, f"Namespace {namespace}: {choice.message}")
     for place in _places(policy, own):
         trouble = batch.trouble(place)
-        # Time mends a throttle or an outage, and the operator's own credentials are no matter of a policy's writer.
-        if trouble is not None and trouble.fate is Fate.DENIED:
-            return Claim(say.FALSE, trouble.fate.value, f"The role can't be assumed: {trouble.message}")
+        # That of the operator's own credentials is no matter of a policy's writer: the objects tell of it.
+        if trouble is not None and trouble.fate is not Fate.CREDENTIALS:
+            # Nobody need act on what time mends.
+            status = say.UNKNOWN if trouble.fate.passes else say.FALSE
+            return Claim(status, trouble.fate.value, f"The role can't be assumed: {trouble.message}")
     return _IN_FORCE
 
 
