@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams sandbox test alerts coverage lint format e2e chaos bench bench-cost bench-broken-role soak locks docs clean
+.PHONY: help setup demo demo-teams sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-broken-role soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CODE := operator tests tools bench
 
-help: ## what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## install everything into .venv (the other targets do it by themselves)
@@ -29,17 +29,17 @@ $(READY): locks/dev.txt locks/schemas.txt pyproject.toml
 	@touch $@
 	@echo "  ready"
 
-demo: $(READY) ## the main job, end to end, in the sandbox
+demo: $(READY) ## the main use, end to end, in the sandbox
 	@$(BIN)/awsbatch-operator demo
 
-demo-teams: $(READY) ## two teams, two accounts: one tries to end a job of the other, and is refused
+demo-teams: $(READY) ## two teams, two accounts: one tries to terminate a job of the other; the operator denies it
 	@$(BIN)/awsbatch-operator demo-teams
 
-sandbox: $(READY) ## a world to play in; stays up until Ctrl-C
+sandbox: $(READY) ## start a cluster, a simulated AWS Batch and the operator; runs until Ctrl-C
 	@$(BIN)/awsbatch-operator sandbox
 
 # Most of the time of the integration tests is waiting for a job to end: four workers share two cores well. The longest
-# files come first, so that no worker is left alone with one of them at the end.
+# files come first, so that no worker runs one of them alone at the end.
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(addprefix tests/,chaos integration e2e deploy contract unit)
 
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
@@ -57,7 +57,7 @@ coverage: $(READY) ## all tests with branch coverage of the operator, its own pr
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=90
 
-lint: $(READY) ## everything that can be said without running it
+lint: $(READY) ## all static checks
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/mypy
@@ -69,41 +69,44 @@ lint: $(READY) ## everything that can be said without running it
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/yamllint --strict .github crds deploy tests/deploy
 
-format: $(READY) ## mend what ruff can mend
+format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
 e2e: $(READY) ## tests/e2e on the embedded control plane; with KUBEBUILDER_ASSETS on that one, and tests/deploy too
 	@$(BIN)/python -m pytest tests/e2e $(if $(KUBEBUILDER_ASSETS),tests/deploy --control-plane=envtest,--control-plane=embedded)
 
-# ARGS="--seed 7 --minutes 30 --control-plane envtest"; what stands in ARGS wins.
+# ARGS="--seed 7 --minutes 30 --control-plane envtest"; ARGS overrides the options here.
 chaos: $(READY) ## half an hour of faults against two replicas; ARGS="--seed 7 --minutes 5" for another
 	@$(BIN)/python -m pytest tests/chaos -s --minutes 30 $(ARGS)
 
-bench: $(READY) ## the figures of bench/README.md, anew: KUBEBUILDER_ASSETS, else the embedded control plane
+bench: $(READY) ## measure the figures of bench/README.md: on KUBEBUILDER_ASSETS, else the embedded control plane
 	@$(BIN)/python -m bench $(ARGS)
 
-bench-cost: $(READY) ## cost against the number of jobs, 100 to 30,000: draws bench/cost.svg anew
+bench-way: $(READY) ## files and functions of the package that a patch passes on its way to TerminateJob
+	@$(BIN)/python -m bench.patch_way $(ARGS)
+
+bench-cost: $(READY) ## cost against the number of jobs, 100 to 30,000; draws bench/cost.svg
 	@$(BIN)/python -m bench.cost $(ARGS)
 
-bench-broken-role: $(READY) ## whether 1,000 healthy jobs feel it when roles of others break: not by more than 10 %
+bench-broken-role: $(READY) ## check that broken roles of others slow 1,000 healthy jobs by at most 10 %
 	@$(BIN)/python -m bench.broken_role $(ARGS)
 
-soak: $(READY) ## 40 minutes of churn at 2,000 objects: memory, files and threads must stay flat
+soak: $(READY) ## 40 minutes of changes at 2,000 objects: memory, files and threads must not grow
 	@$(BIN)/python -m bench.soak $(ARGS)
 
-docs: $(READY) ## regenerate what is generated
+docs: $(READY) ## regenerate the generated files
 	$(BIN)/python tools/api_docs.py > docs/api.md
 	$(BIN)/python tools/helm_chart.py readme
 	$(BIN)/python tools/install_yaml.py > deploy/install.yaml
 	PYTHONPATH=tests $(BIN)/python tests/deploy/health_table.py
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
-locks: $(READY) ## resolve the dependencies anew
+locks: $(READY) ## update the lock files
 	$(UV_COMPILE) pyproject.toml -o locks/operator.txt
 	$(UV_COMPILE) --extra sandbox --group dev pyproject.toml -o locks/dev.txt
 	$(UV_COMPILE) --no-deps --group schemas -o locks/schemas.txt
 	$(UV_COMPILE) --group build --constraint locks/dev.txt -o locks/build.txt
 
-clean: ## forget .venv and all caches
+clean: ## remove .venv and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .sandbox .coverage*

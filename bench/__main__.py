@@ -6,20 +6,20 @@ from pathlib import Path
 
 import click
 
-from bench import ruled
-from bench.command import control_plane_option, measured, sizes_of, teller
-from bench.course import Course, Result, run
+from bench import with_policies
+from bench.command import control_plane_option, measured, progress_writer, sizes_of
 from bench.process import machine
 from bench.report import table
-from bench.ruled import Ruled
+from bench.scenarios import Result, Scenario, run
 from bench.tenants import FEWEST_POLICIES, Tenants
+from bench.with_policies import UnderPolicies
 
 
 @click.command()
 @click.option("--objects", "sizes", default="1000,10000", show_default=True, callback=sizes_of, help="Numbers of jobs.")
 @control_plane_option
 @click.option("--json", "file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write figures.")
-@click.option("--usual-up-to", default=1000, show_default=True, help="Largest number for the usual way; 0: never.")
+@click.option("--usual-up-to", default=1000, show_default=True, help="Largest number for the naive operator; 0: never.")
 @click.option(
     "--policies", default=20, show_default=True, type=click.IntRange(min=0), help="BatchAccessPolicies; 0: no."
 )
@@ -35,36 +35,36 @@ def main(
     namespaces: int,
     quick: bool,
 ) -> None:
-    """Measure the operator against a bare client and the usual way, with so many live jobs; and under policies."""
+    """Measure the operator, a bare client and a naive operator with so many live jobs; and under policies."""
     if policies and not FEWEST_POLICIES <= policies <= namespaces:
         raise click.BadParameter(f"give {FEWEST_POLICIES} policies at least, and a namespace for each")
-    courses = [_course(size, control_plane, quick=quick) for size in sizes]
+    scenarios = [_scenario(size, control_plane, quick=quick) for size in sizes]
     tenants = Tenants(policies, namespaces) if policies else None
-    results = measured(_measure(courses, usual_up_to, tenants, file))
+    results = measured(_measure(scenarios, usual_up_to, tenants, file))
     click.echo(f"{', '.join(f'{what} {value}' for what, value in machine().items())}\n\n{table(results)}")
 
 
-def _course(size: int, control_plane: str, *, quick: bool) -> Course:
-    course = Course(size, control_plane, syncs=3 if size <= 1000 else 2)
-    return replace(course, windows=(40.0, 15.0), syncs=1, singles=50, recoveries=1) if quick else course
+def _scenario(size: int, control_plane: str, *, quick: bool) -> Scenario:
+    scenario = Scenario(size, control_plane, syncs=3 if size <= 1000 else 2)
+    return replace(scenario, windows=(40.0, 15.0), syncs=1, singles=50, recoveries=1) if quick else scenario
 
 
 async def _measure(
-    courses: list[Course], usual_up_to: int, tenants: Tenants | None, file: Path | None
-) -> list[tuple[Result, Ruled | None]]:
-    results: list[tuple[Result, Ruled | None]] = []
-    for course in courses:
-        tell = teller(course.objects)
-        found = await run(course, usual=course.objects <= usual_up_to, tell=tell)
-        results.append((found, None if tenants is None else await ruled.run(course, tenants, tell)))
+    scenarios: list[Scenario], usual_up_to: int, tenants: Tenants | None, file: Path | None
+) -> list[tuple[Result, UnderPolicies | None]]:
+    results: list[tuple[Result, UnderPolicies | None]] = []
+    for scenario in scenarios:
+        progress = progress_writer(scenario.objects)
+        found = await run(scenario, usual=scenario.objects <= usual_up_to, progress=progress)
+        results.append((found, None if tenants is None else await with_policies.run(scenario, tenants, progress)))
         if file is not None:
             _save(results, file)
     return results
 
 
-def _save(results: list[tuple[Result, Ruled | None]], file: Path) -> None:
-    """After each size anew: what was measured is not lost to what comes later."""
-    pairs = [asdict(result) | {"ruled": under and asdict(under)} for result, under in results]
+def _save(results: list[tuple[Result, UnderPolicies | None]], file: Path) -> None:
+    """Write after each size: a later failure loses no figures."""
+    pairs = [asdict(result) | {"with_policies": under and asdict(under)} for result, under in results]
     found = {"machine": machine(), "results": pairs}
     file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 

@@ -1,7 +1,8 @@
-"""`python -m bench.broken_role`, or `make bench-broken-role`: whether healthy jobs feel it when roles of others break.
+"""`python -m bench.broken_role`, or `make bench-broken-role`: the effect of broken roles on jobs of others.
 
-Three policies come and go: one whose role refuses, one whose STS hangs, one whose Batch throttles each call. Meanwhile
-jobs under other policies are looked at and ended; how fast, is compared with the same while the three are away.
+Three policies are added and removed: one with a role that refuses, one with a hanging STS, one with a Batch that
+throttles each call. Jobs under other policies are polled and terminated with and without the three, and the times
+compared.
 """
 
 import asyncio
@@ -16,24 +17,24 @@ from typing import Final
 import click
 
 from awsbatch_sandbox.operator_process import OperatorProcess
-from bench.command import control_plane_option, measured, teller
-from bench.contenders import launched
-from bench.course import Course, Tell, lab_of
+from bench.command import control_plane_option, measured, progress_writer
 from bench.fleet import Fleet
+from bench.harness import Harness
 from bench.kube import until
-from bench.lab import Lab
 from bench.measures import CALM, latency, one_by_one, stated
 from bench.process import load, machine
 from bench.report import markdown
 from bench.rounds import settle, steady
+from bench.scenarios import Progress, Scenario, harness_of
+from bench.subjects import launched
 from bench.tenants import ACCOUNTS, LABEL, Tenants, Where, home, policy
 
 HEALTHY: Final = Tenants(policies=8, namespaces=40)
 MOST: Final = 1.1
-"""How many times as long anything healthy may take."""
-LOOK_EVERY: Final = 10.0
+"""The largest factor by which anything healthy may be slower."""
+POLL_EVERY: Final = 10.0
 _BROKEN: Final = {
-    # The first two in an account where others are healthy; to throttle is up to an account, so that one stands alone.
+    # The first two are in an account with healthy roles; throttling concerns a whole account: the third has its own.
     "refused": Where(ACCOUNTS[0], f"arn:aws:iam::{ACCOUNTS[0]}:role/batch-refused"),
     "hanging": Where(ACCOUNTS[0], f"arn:aws:iam::{ACCOUNTS[0]}:role/batch-hanging"),
     "throttled": Where("444444444444", "arn:aws:iam::444444444444:role/batch-throttled"),
@@ -44,14 +45,14 @@ _SINGLES: Final = 100
 _BROKEN_SPACING: Final = 0.5
 """Seconds between two terminations that are stated for jobs of the three, with and without their policies."""
 _TOLD_IN: Final = 5.0
-"""Seconds for the statuses of all their objects, when policies come and when they go: that is no matter of roles."""
+"""Seconds for the statuses of all their objects after policies are added or removed: independent of roles."""
 _HANGS_FOR: Final = 30.0
 """Seconds; the operator waits for STS no longer than three."""
 
 
 @dataclass(slots=True)
 class Side:
-    """Of the spans with the broken ones, or without: an entry each, of the first two a list. Seconds."""
+    """The spans with or without the broken roles: one entry for each span, a list for the first two. Seconds."""
 
     arrivals: list[list[float]] = field(default_factory=list)
     answers: list[list[float]] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One figure on both sides. `judged`: it may be MOST times as much at the most; what few samples decide is not."""
+    """One figure on both sides. `judged`: it must be at most MOST times as much; figures with few samples are not."""
 
     figure: str
     without: float
@@ -88,14 +89,14 @@ class Line:
 @click.option("--objects", default=1000, show_default=True, type=click.IntRange(min=200), help="Healthy live jobs.")
 @click.option("--turns", default=4, show_default=True, type=click.IntRange(1, 5), help="Spans with and without, each.")
 @click.option(
-    "--window", default=30.0, show_default=True, type=click.FloatRange(min=5), help="Seconds of looks a span."
+    "--window", default=30.0, show_default=True, type=click.FloatRange(min=5), help="Seconds of polls a span."
 )
 @control_plane_option
 @click.option("--json", "file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write figures.")
 def main(objects: int, turns: int, window: float, control_plane: str, file: Path | None) -> None:
-    """Compare how fast healthy jobs are with and without broken roles beside them; end with 1 if that differs."""
+    """Compare the times of healthy jobs with and without broken roles of others; exit with 1 if they differ."""
     before = load()
-    sides = measured(_measure(Course(objects, control_plane), turns, window, teller(objects)))
+    sides = measured(_measure(Scenario(objects, control_plane), turns, window, progress_writer(objects)))
     if file is not None:
         found = {"machine": machine(), "load": before, "without": asdict(sides[0]), "beside": asdict(sides[1])}
         file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
@@ -108,7 +109,7 @@ def main(objects: int, turns: int, window: float, control_plane: str, file: Path
 
 
 def compared(without: Side, beside: Side) -> list[Line]:
-    # Of each figure the median of the spans: somebody else's minute on this machine is no verdict.
+    # The median of the spans: other load on this machine for a minute must not change the result.
     def times(what: str, of: str, rank: str, *, judged: bool) -> Line:
         spans = ([getattr(latency(span), rank) for span in getattr(side, of)] for side in (without, beside))
         first, second = (median(found) for found in spans)
@@ -122,88 +123,91 @@ def compared(without: Side, beside: Side) -> list[Line]:
         times("patch to TerminateJob", "arrivals", "p99", judged=False),
         times("... the API server's answer alone", "answers", "p50", judged=False),
         times("... the API server's answer alone", "answers", "p99", judged=False),
-        middle("length of a round of looks", "rounds", " s", judged=True),
+        middle("length of a round of polls", "rounds", " s", judged=True),
         middle("calls a round", "calls_a_round", "", judged=True),
         middle("CPU, of a core", "cpu_percent", " %", judged=False),
     ]
 
 
-async def _measure(course: Course, turns: int, window: float, tell: Tell) -> tuple[Side, Side]:
+async def _measure(scenario: Scenario, turns: int, window: float, progress: Progress) -> tuple[Side, Side]:
     without, beside = Side(), Side()
-    async with asyncio.timeout(600 + 4 * turns * (window + 90)), lab_of(course, tell, HEALTHY) as (lab, _):
-        broken = await _break(lab)
-        operator = lab.operator(f"--look-running={LOOK_EVERY:.0f}s")
-        lab.world.batch.clear_calls()
+    async with (
+        asyncio.timeout(600 + 4 * turns * (window + 90)),
+        harness_of(scenario, progress, HEALTHY) as (harness, _),
+    ):
+        broken = await _break(harness)
+        operator = harness.operator(f"--poll-running={POLL_EVERY:.0f}s")
+        harness.world.batch.clear_calls()
         with launched(operator):
-            await settle(lab, seconds=LOOK_EVERY)
-            # Looks of jobs that came together share more calls than those of jobs that come and go: not judged.
-            await _span(lab, broken, operator, window, Side())
+            await settle(harness, seconds=POLL_EVERY)
+            # Polls of jobs that came together share more calls than those of jobs that come and go: not judged.
+            await _span(harness, broken, operator, window, Side())
             for turn in range(2 * turns):
-                # With, without, without, with: what drifts with time is on both sides.
+                # With, without, without, with: a drift with time is on both sides.
                 if turn % 4 in (0, 3):
-                    async with _governed(lab):
-                        await _span(lab, broken, operator, window, beside)
-                    tell(f"beside broken roles: {_words(beside)}")
+                    async with _governed(harness):
+                        await _span(harness, broken, operator, window, beside)
+                    progress(f"beside broken roles: {_words(beside)}")
                 else:
-                    await _span(lab, broken, operator, window, without)
-                    tell(f"without: {_words(without)}")
+                    await _span(harness, broken, operator, window, without)
+                    progress(f"without: {_words(without)}")
     return without, beside
 
 
-async def _break(lab: Lab) -> Fleet:
-    """The objects of the three, in namespaces that no policy selects yet."""
-    lab.world.sts.trust(str(_BROKEN["refused"].role), refuses="AccessDenied")
-    lab.world.sts.trust(str(_BROKEN["hanging"].role), latency=_HANGS_FOR)
-    lab.world.batch.fault(kind="throttle_429", times=None, role=_BROKEN["throttled"].role)
+async def _break(harness: Harness) -> Fleet:
+    """The objects of the three policies, in namespaces that no policy selects yet."""
+    harness.world.sts.trust(str(_BROKEN["refused"].role), refuses="AccessDenied")
+    harness.world.sts.trust(str(_BROKEN["hanging"].role), latency=_HANGS_FOR)
+    harness.world.batch.fault(kind="throttle_429", times=None, role=_BROKEN["throttled"].role)
     homes = [home(team, 0, where) for team, where in _BROKEN.items()]
     for one in homes:
-        await lab.kube.create_namespace(one.namespace, {LABEL: one.team or ""})
-    broken = Fleet(lab.kube, lab.world.batch, homes, first=900_000)
+        await harness.kube.create_namespace(one.namespace, {LABEL: one.team or ""})
+    broken = Fleet(harness.kube, harness.world.batch, homes, first=900_000)
     await broken.grow(_BROKEN_JOBS)
     return broken
 
 
 @asynccontextmanager
-async def _governed(lab: Lab) -> AsyncIterator[None]:
-    """The three policies are there inside the block; they were found to be broken by its end."""
+async def _governed(harness: Harness) -> AsyncIterator[None]:
+    """The three policies exist inside the block; at its end they are verified to be broken."""
     for team, where in _BROKEN.items():
-        await lab.kube.create_policy(policy(team, where.role))
+        await harness.kube.create_policy(policy(team, where.role))
     await asyncio.sleep(_TOLD_IN)
     yield
     for team, reason in (("refused", "AccessDenied"), ("hanging", "AWSUnavailable")):
-        found = (await lab.kube.policy(team)).get("status", {}).get("conditions", [])
+        found = (await harness.kube.policy(team)).get("status", {}).get("conditions", [])
         if reason not in {one["reason"] for one in found if one["type"] == "Ready"}:
-            raise TimeoutError(f"policy {team} was to be not Ready by {reason}, and says {found}")
-    await until(lambda: bool(_throttled(lab)), 30.0, lambda: "no call was throttled")
+            raise TimeoutError(f"policy {team} should be not Ready with reason {reason}, but has {found}")
+    await until(lambda: bool(_throttled(harness)), 30.0, lambda: "no call was throttled")
     for team in _BROKEN:
-        await lab.kube.delete_policy(team)
+        await harness.kube.delete_policy(team)
     await asyncio.sleep(_TOLD_IN)
 
 
-def _throttled(lab: Lab) -> list[str]:
-    calls = lab.world.batch.calls()
+def _throttled(harness: Harness) -> list[str]:
+    calls = harness.world.batch.calls()
     return [call["operation"] for call in calls if call["role"] == _BROKEN["throttled"].role]
 
 
-async def _span(lab: Lab, broken: Fleet, operator: OperatorProcess, window: float, side: Side) -> None:
+async def _span(harness: Harness, broken: Fleet, operator: OperatorProcess, window: float, side: Side) -> None:
     async def state(count: int) -> None:
         for key in broken.take(count):
-            await lab.kube.patch(key, stated("nobody hears this"))
+            await harness.kube.patch(key, stated("never sent"))
             await asyncio.sleep(_BROKEN_SPACING)
 
     stating = asyncio.create_task(state(round(_SINGLES * CALM / _BROKEN_SPACING)))
-    arrived, answered = await one_by_one(lab, count=_SINGLES, spacing=CALM)
+    arrived, answered = await one_by_one(harness, count=_SINGLES, spacing=CALM)
     await stating
     side.arrivals.append(arrived)
     side.answers.append(answered)
-    await lab.fleet.renew()
-    # The new jobs find their places in the round of all.
-    await asyncio.sleep(LOOK_EVERY)
-    looks = await steady(lab, operator, seconds=window)
-    healthy = sum(share.looks for share in looks.shares)
-    side.rounds.append(looks.seconds * looks.objects / healthy)
-    side.calls_a_round.append(looks.calls_a_round)
-    side.cpu_percent.append(looks.cpu_percent)
+    await harness.fleet.renew()
+    # The polls of the new jobs spread over the round.
+    await asyncio.sleep(POLL_EVERY)
+    polls = await steady(harness, operator, seconds=window)
+    healthy = sum(share.polls for share in polls.shares)
+    side.rounds.append(polls.seconds * polls.objects / healthy)
+    side.calls_a_round.append(polls.calls_a_round)
+    side.cpu_percent.append(polls.cpu_percent)
 
 
 def _words(side: Side) -> str:

@@ -1,4 +1,4 @@
-"""What the command lines of the bench share."""
+"""Shared parts of the command lines of the bench."""
 
 import asyncio
 import signal
@@ -11,7 +11,7 @@ import click
 
 from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError
 from awsbatch_sandbox.processes import ProcessError
-from bench.course import Tell
+from bench.scenarios import Progress
 
 T = TypeVar("T")
 
@@ -34,17 +34,17 @@ def sizes_of(_context: click.Context, _option: click.Parameter, value: str) -> l
     return sizes
 
 
-def measured(course: Coroutine[Any, Any, T]) -> T:
-    """Its result; whatever goes wrong is told as a command line tells it. Ctrl-C and SIGTERM end it in order."""
+def measured(scenario: Coroutine[Any, Any, T]) -> T:
+    """Run and return the result; report errors without a traceback. Ctrl-C and SIGTERM shut it down in order."""
     if sys.platform != "linux":
         raise click.ClickException("the figures come from /proc: run it on Linux")
 
     async def until_sigterm() -> T:
         task = asyncio.current_task()
         assert task is not None
-        # Its processes and files go with it, however it ends.
+        # Its processes and files are removed in every case.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await course
+        return await scenario
 
     try:
         return asyncio.run(until_sigterm())
@@ -54,6 +54,6 @@ def measured(course: Coroutine[Any, Any, T]) -> T:
         raise click.Abort from None
 
 
-def teller(objects: int) -> Tell:
+def progress_writer(objects: int) -> Progress:
     began = time.monotonic()
     return lambda text: click.echo(f"{time.monotonic() - began:6.1f} s  N={objects:,}  {text}", err=True)

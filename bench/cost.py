@@ -1,4 +1,4 @@
-"""`python -m bench.cost`, or `make bench-cost`: what N live jobs cost, for several N, as bench/cost.svg."""
+"""`python -m bench.cost`, or `make bench-cost`: the cost of N live jobs, for several N, as bench/cost.svg."""
 
 import asyncio
 import json
@@ -10,26 +10,25 @@ from typing import Any, Final
 
 import click
 
-from awsbatch_operator.domain.ports import LOOKS_PER_CALL
 from bench import measures
-from bench.command import control_plane_option, measured, sizes_of, teller
-from bench.contenders import Contender, UsualWay, launched
+from bench.command import control_plane_option, measured, progress_writer, sizes_of
 from bench.cost_report import Cost, Point, sheet, table
-from bench.course import DEFAULT_DESCRIBE_RATE, Course, Tell, lab_of
-from bench.lab import Lab
+from bench.harness import Harness
 from bench.plot import draw
 from bench.process import load, machine, memory
-from bench.rounds import settle, steady
+from bench.rounds import JOBS_PER_DESCRIBE, settle, steady
+from bench.scenarios import DEFAULT_DESCRIBE_RATE, Progress, Scenario, harness_of
+from bench.subjects import NaiveOperator, Subject, launched
 
-LOOK_EVERY: Final = 30.0
-"""Seconds; our default, and what the usual way is set to here."""
+POLL_EVERY: Final = 30.0
+"""Seconds; the operator's default, and the interval of the naive operator here."""
 _HERE: Final = Path(__file__).parent
 
 
 @click.command()
 @click.option("--objects", "sizes", default="100,1000,3000,10000,30000", show_default=True, callback=sizes_of)
 @control_plane_option
-@click.option("--usual-up-to", default=3000, show_default=True, help="Largest number for the usual way; 0: never.")
+@click.option("--usual-up-to", default=3000, show_default=True, help="Largest number for the naive operator; 0: never.")
 @click.option("--quick", is_flag=True, help="Short windows: a smoke test, not a figure.")
 @click.option("--redraw", is_flag=True, help="Measure nothing: draw the figures of the last run.")
 @click.option(
@@ -51,8 +50,8 @@ def main(sizes: list[int], control_plane: str, usual_up_to: int, *, quick: bool,
 async def _measure(sizes: list[int], control_plane: str, usual_up_to: int, file: Path, *, quick: bool) -> None:
     points: list[dict[str, Any]] = []
     for size in sizes:
-        course = Course(size, control_plane)
-        point = await _point(course, usual=size <= usual_up_to, tell=teller(size), quick=quick)
+        scenario = Scenario(size, control_plane)
+        point = await _point(scenario, usual=size <= usual_up_to, progress=progress_writer(size), quick=quick)
         points.append(asdict(point))
         _save(points, file)
 
@@ -62,36 +61,38 @@ def _save(points: list[dict[str, Any]], file: Path) -> None:
     file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-async def _point(course: Course, *, usual: bool, tell: Tell, quick: bool) -> Point:
+async def _point(scenario: Scenario, *, usual: bool, progress: Progress, quick: bool) -> Point:
     before, began = load(), time.monotonic()
     compared: Cost | None = None
-    async with asyncio.timeout(600 + course.objects / 10):
-        async with lab_of(course, tell) as (lab, version):
-            found = await _cost(lab, lab.operator(), quick=quick)
-            tell(f"ours: {_words(found)}")
-            bare = await measures.bare_sync(lab)
-            tell(f"bare client: first sync {bare.last:.2f} s")
+    async with asyncio.timeout(600 + scenario.objects / 10):
+        async with harness_of(scenario, progress) as (harness, version):
+            found = await _cost(harness, harness.operator(), quick=quick)
+            progress(f"ours: {_words(found)}")
+            bare = await measures.bare_sync(harness)
+            progress(f"bare client: first sync {bare.last:.2f} s")
         if usual:
-            async with lab_of(course, tell) as (lab, _):
-                compared = await _cost(lab, UsualWay(lab.world, look_every=LOOK_EVERY), each=True, quick=quick)
-                tell(f"usual way: {_words(compared)}")
-    return Point(course.objects, version, before, time.monotonic() - began, bare, found, compared)
+            async with harness_of(scenario, progress) as (harness, _):
+                compared = await _cost(
+                    harness, NaiveOperator(harness.world, poll_every=POLL_EVERY), each=True, quick=quick
+                )
+                progress(f"naive operator: {_words(compared)}")
+    return Point(scenario.objects, version, before, time.monotonic() - began, bare, found, compared)
 
 
-async def _cost(lab: Lab, contender: Contender, *, each: bool = False, quick: bool) -> Cost:
-    """One life: the first sync of fresh objects, a while to settle, a round that is measured."""
-    # So many looks are more than the default budget lets through in 30 s: then it is the budget that makes the round.
-    a_round = 5.0 if quick else max(LOOK_EVERY, lab.size / LOOKS_PER_CALL / DEFAULT_DESCRIBE_RATE)
-    lab.world.batch.clear_calls()
-    async with lab.kube.watch() as sightings:
+async def _cost(harness: Harness, subject: Subject, *, each: bool = False, quick: bool) -> Cost:
+    """One run: the first sync of new objects, time to settle, a measured round."""
+    # So many polls exceed the default budget for 30 s: then the budget determines the length of the round.
+    a_round = 5.0 if quick else max(POLL_EVERY, harness.size / JOBS_PER_DESCRIBE / DEFAULT_DESCRIBE_RATE)
+    harness.world.batch.clear_calls()
+    async with harness.kube.watch() as sightings:
         began = time.time()
-        with launched(contender):
-            await sightings.statuses(lab.size, timeout=lab.patience)
+        with launched(subject):
+            await sightings.statuses(harness.size, timeout=harness.patience)
             sync = measures.sync_since(began, sightings)
-            # Timers are spread by themselves; looks that share calls find their places within a round.
-            await settle(lab, each=each, seconds=a_round / 3 if each else a_round)
-            rounds = await steady(lab, contender, seconds=a_round)
-            return Cost(sync, rounds, memory(contender.pid))
+            # Timers are spread by themselves; polls that share calls need one round to spread.
+            await settle(harness, each=each, seconds=a_round / 3 if each else a_round)
+            rounds = await steady(harness, subject, seconds=a_round)
+            return Cost(sync, rounds, memory(subject.pid))
 
 
 def _words(cost: Cost) -> str:

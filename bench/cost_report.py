@@ -1,4 +1,4 @@
-"""What cost against N looks like: the panels and the table of bench/cost.svg, the same table for the terminal."""
+"""The panels and the table of bench/cost.svg, and the same table for the terminal."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,16 +13,16 @@ from bench.rounds import Steady
 
 _HEAD: Final = (
     "live jobs",
-    "CPU a look",
+    "CPU a poll",
     "memory a job *",
-    "calls, 100 looks",
+    "calls, 100 polls",
     "round",
     "sync a job",
     "sync : bare client",
 )
 _LEGEND: Final = (
     ("ours", "awsbatch-operator"),
-    ("usual", "the usual way: a Kopf timer for each object"),
+    ("usual", "a naive operator: a Kopf timer for each object"),
     ("bare", "a bare client"),
     ("target", "target"),
 )
@@ -32,7 +32,7 @@ _MEMORY_TARGETS: Final = ((10_000.0, 150.0),)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one contender, with looks every 30 s."""
+    """The cost of one subject with polls every 30 s."""
 
     sync: Sync
     rounds: Steady
@@ -53,7 +53,7 @@ class Point:
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> Self:
-        """From what `asdict` made of it."""
+        """The inverse of `asdict`."""
         usual = found["usual"]
         sides = {"bare": Sync(**found["bare"]), "ours": _cost(found["ours"]), "usual": usual and _cost(usual)}
         return cls(**{**found, **sides})
@@ -75,7 +75,7 @@ def sheet(points: Sequence[Point], machine: Mapping[str, str], day: str) -> Shee
     return Sheet(
         "Cost against the number of live jobs",
         f"{day}; {machine['cores']} cores, {machine['processor']}; Kubernetes {points[-1].control_plane}; "
-        "looks every 30 s, both axes logarithmic",
+        "polls every 30 s, both axes logarithmic",
         _LEGEND,
         (
             panel("CPU, per cent of a core", lambda cost: cost.rounds.cpu_percent, _CPU_TARGETS),
@@ -83,7 +83,7 @@ def sheet(points: Sequence[Point], machine: Mapping[str, str], day: str) -> Shee
             panel("AWS calls a minute", lambda cost: cost.rounds.calls_a_minute),
             Panel(syncs.title, syncs.across, (bare, *syncs.lines)),
         ),
-        "awsbatch-operator: what a job costs (* each beyond the fewest; round: every job looked at once)",
+        "awsbatch-operator: what a job costs (* each beyond the fewest; round: every job polled once)",
         [_HEAD, *rows(points)],
     )
 
@@ -93,7 +93,7 @@ def table(points: Sequence[Point]) -> str:
 
 
 def rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
-    """Cost of one job by number of jobs; flat is what does not grow from row to row."""
+    """Cost of one job by number of jobs; a flat value does not grow from row to row."""
     return [_row(point, points[0]) for point in points]
 
 
@@ -102,9 +102,9 @@ def _row(point: Point, least: Point) -> tuple[str, ...]:
     kilobytes = 1024 * (ours.memory.resident - least.ours.memory.resident) / more if more else math.nan
     return (
         f"{point.objects:,}",
-        _told(1e6 * ours.rounds.cpu_a_look, "µs"),
+        _told(1e6 * ours.rounds.cpu_a_poll, "µs"),
         _told(kilobytes, "KiB", 1),
-        _told(100 * ours.rounds.calls_a_look, "", 2),
+        _told(100 * ours.rounds.calls_a_poll, "", 2),
         _told(ours.rounds.round_seconds, "s"),
         _told(1000 * (ours.sync.last - ours.sync.first) / point.objects, "ms", 2),
         f"{ours.sync.last / point.bare.last:.2f}x",

@@ -11,7 +11,7 @@ from awsbatch_sandbox.cluster import batch_job
 from bench.kube import CONNECTIONS, Kube, in_parallel
 from bench.tenants import ALONE, Home, Where
 
-# As much in an answer of DescribeJobs as an ordinary job has: what is not mirrored has to be read over too.
+# As large as an ordinary job in an answer of DescribeJobs: fields that are not mirrored must be skipped too.
 _JOB: Final[dict[str, Any]] = {
     "status": "RUNNING",
     "queue": "training",
@@ -23,9 +23,9 @@ _JOB: Final[dict[str, Any]] = {
 
 
 class Fleet:
-    """`live` holds the job ids by `namespace/name`. Objects are made and deleted as fast as the API server takes it.
+    """`live`: the job ids by `namespace/name`. Objects are created and deleted as fast as the API server allows.
 
-    `first` is the number of the first object: no two fleets of one world may have the same ones.
+    `first` is the number of the first object: two fleets of one sandbox must not share numbers.
     """
 
     def __init__(self, kube: Kube, batch: RemoteBatch, homes: Sequence[Home] = ALONE, *, first: int = 0) -> None:
@@ -38,11 +38,11 @@ class Fleet:
 
     @property
     def spread(self) -> Counter[Where]:
-        """How many of the live jobs there are where."""
+        """The number of live jobs by account and role."""
         return Counter(self._where[namespace_of(key)] for key in self.live)
 
     async def grow(self, count: int, homes: Sequence[Home] = ()) -> None:
-        """Dealt out among these homes in turn, or among all."""
+        """Create objects in these homes in turn, or in all."""
         homes = homes or self._homes
         bodies: list[tuple[str, dict[str, Any]]] = []
         for turn, home in enumerate(homes):
@@ -57,27 +57,27 @@ class Fleet:
         self.live |= {f"{namespace}/{body['metadata']['name']}": body["spec"]["jobId"] for namespace, body in bodies}
 
     def take(self, count: int, namespace: str = "") -> dict[str, str]:
-        """Some objects, of that namespace or of all, that are about to be terminated: they count as live no more."""
+        """Choose objects of that namespace, or of all, to terminate: they no longer count as live."""
         known = sorted(key for key in self.live if namespace in ("", namespace_of(key)))
         keys = self._chance.sample(known, count)
         self._ended += keys
         return {key: self.live.pop(key) for key in keys}
 
     def oldest(self, count: int) -> dict[str, str]:
-        """The objects that live longest and are about to end: they count as live no more."""
+        """Choose the oldest objects, whose jobs are about to end: they no longer count as live."""
         return {key: self.live.pop(key) for key in list(self.live)[:count]}
 
     async def replace(self, ended: Collection[str]) -> None:
-        """New jobs and objects in the place of these."""
+        """Create new jobs and objects to replace these."""
         await in_parallel(CONNECTIONS, (partial(self._kube.delete, key) for key in ended))
         await self.grow(len(ended))
 
     async def renew(self) -> None:
-        """New jobs and objects in the place of those that ended; returns once they have a status."""
+        """Create new jobs and objects to replace those that ended; returns once they have a status."""
         await self.grow_seen(await self.drop())
 
     async def drop(self) -> int:
-        """Delete the objects of jobs that ended; returns once all are gone, how many they were."""
+        """Delete the objects of jobs that ended; returns their number once all are gone."""
         ended, self._ended = self._ended, []
         async with self._kube.watch() as sightings:
             await in_parallel(CONNECTIONS, (partial(self._kube.delete, key) for key in ended))

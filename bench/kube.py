@@ -1,4 +1,4 @@
-"""The bare client: aiohttp and JSON straight to the API server. It loads the objects and is the yardstick of writes."""
+"""The bare client: aiohttp and JSON straight to the API server. It creates the objects; writes are compared with it."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from typing import Any, Final, TypeVar, cast
 
 import aiohttp
 
+from awsbatch_operator.api.names import API_VERSION, PLURAL, POLICY_PLURAL
 from awsbatch_operator.kube import credentials
-from awsbatch_operator.kube.names import API_VERSION, PLURAL, POLICY_PLURAL
 
 Body = dict[str, Any]
 T = TypeVar("T")
@@ -34,13 +34,13 @@ _DENIED: Final = re.compile(rb'"phase": ?"Denied"')
 
 
 class Kube:
-    """BatchJobs by `namespace/name`, and what governs them. A verb raises RuntimeError for what is refused."""
+    """BatchJobs by `namespace/name`, their policies and namespaces. A verb raises RuntimeError for an error."""
 
     def __init__(self, session: aiohttp.ClientSession, tls: SSLContext | None) -> None:
         self._session, self._tls = session, tls
 
     async def version(self) -> str:
-        """Of the control plane, as it tells it."""
+        """The version that the control plane reports."""
         return str(json.loads(await self._send("GET", "/version"))["gitVersion"])
 
     async def create(self, namespace: str, body: Body) -> None:
@@ -51,7 +51,7 @@ class Kube:
         await self._send("PATCH", _path(key), change, _MERGE_PATCH)
 
     async def patch_status(self, key: str, status: Body | None) -> None:
-        """A merge patch of `.status`; None takes the status away."""
+        """A merge patch of `.status`; None removes the status."""
         await self._send("PATCH", f"{_path(key)}/status", {"status": status}, _MERGE_PATCH)
 
     async def delete(self, key: str) -> None:
@@ -62,7 +62,7 @@ class Kube:
         await self._send("POST", _NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}, _JSON)
 
     async def label_namespace(self, name: str, labels: Mapping[str, str | None]) -> None:
-        """A merge patch; None takes a label away."""
+        """A merge patch; None removes a label."""
         await self._send("PATCH", f"{_NAMESPACES}/{name}", {"metadata": {"labels": dict(labels)}}, _MERGE_PATCH)
 
     async def create_policy(self, body: Body) -> None:
@@ -92,7 +92,7 @@ class Kube:
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator["Sightings"]:
-        """What changes from here on, for as long as the block lasts."""
+        """The changes from now on until the end of the block."""
         now = json.loads(await self._send("GET", _COLLECTION, params={"limit": "1"}))
         sightings = Sightings(now["metadata"]["resourceVersion"])
         reading = asyncio.create_task(self._follow(sightings))
@@ -106,7 +106,7 @@ class Kube:
     async def _follow(self, sightings: "Sightings") -> None:
         forever = aiohttp.ClientTimeout(total=None)
         while True:
-            # A server under load ends the watches that it finds slow: go on where the last one ended.
+            # A server under load ends slow watches: continue where the last one ended.
             since = {"watch": "true", "resourceVersion": sightings.latest}
             async with self._session.get(_COLLECTION, params=since, timeout=forever, ssl=self._tls or True) as stream:
                 stream.raise_for_status()
@@ -141,7 +141,7 @@ class Sightings:
         self.status_at: dict[str, float] = {}
         """When an object was first seen with the status of a job in it, by name: no two have one, in any namespaces."""
         self.denied_at: dict[str, float] = {}
-        """The same of a status that tells of no job, since none may be shown."""
+        """The same for a status without a job, because none may be shown."""
 
     async def read(self, stream: aiohttp.StreamReader) -> None:
         rest = b""
@@ -164,7 +164,7 @@ class Sightings:
         await until(lambda: self.deleted >= count, timeout, lambda: f"{self.deleted} of {count} deletions")
 
     def _note(self, line: bytes, now: float) -> None:
-        """Read with a few searches: to parse each version would cost the machine more than what is measured."""
+        """Read with a few searches: parsing each version would cost more CPU than the measured process."""
         version = _VERSION.search(line)
         if version is None:
             return
@@ -201,7 +201,7 @@ async def connected(kubeconfig: Path) -> AsyncIterator[Kube]:
 
 
 async def in_parallel(width: int, calls: Iterable[Callable[[], Awaitable[T]]]) -> None:
-    """Make the calls in their order, `width` at a time."""
+    """Run the calls in order, `width` at a time."""
     left = iter(calls)
 
     async def work() -> None:

@@ -1,6 +1,6 @@
-"""What is measured, and how: from outside, by a watch, by the record of Batch, by /proc.
+"""The measurements: from outside, by a watch, by the record of Batch, by /proc.
 
-Times are seconds unless they are named otherwise. Each function leaves the contender as it found it: running, or not.
+Times are seconds unless they are named otherwise. Each function restores the state of the subject: running, or not.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from awsbatch_operator.engine.writes import WRITERS
-from bench.contenders import Contender, launched
+from awsbatch_operator.controller.status_writer import WRITERS
+from bench.harness import Harness
 from bench.kube import Sightings, in_parallel, until
-from bench.lab import Lab
 from bench.rounds import settle
+from bench.subjects import Subject, launched
 
 USERS: Final = 8
-"""Patches under way at once when many objects are told to terminate."""
+"""Patches in flight at once when many objects get a termination."""
 BRISK: Final = 0.05
 CALM: Final = 0.125
 """Seconds between single patches: 20 a second, which is more than the default budget of 10 TerminateJob a second lets
@@ -66,24 +66,24 @@ class Mass:
         return self.arrival / self.patches
 
 
-async def first_sync(lab: Lab, contender: Contender) -> Sync:
-    await lab.fleet.clear_statuses()
-    async with lab.kube.watch() as sightings:
+async def first_sync(harness: Harness, subject: Subject) -> Sync:
+    await harness.fleet.clear_statuses()
+    async with harness.kube.watch() as sightings:
         began = time.time()
-        with launched(contender):
-            await sightings.statuses(lab.size, timeout=lab.patience)
+        with launched(subject):
+            await sightings.statuses(harness.size, timeout=harness.patience)
     return sync_since(began, sightings)
 
 
-async def bare_sync(lab: Lab) -> Sync:
-    """The statuses that are there, taken away and written again by the bare client, under the same watch."""
-    statuses = await lab.kube.statuses()
-    await lab.fleet.clear_statuses()
-    async with lab.kube.watch() as sightings:
+async def bare_sync(harness: Harness) -> Sync:
+    """The existing statuses, removed and written again by the bare client, under the same watch."""
+    statuses = await harness.kube.statuses()
+    await harness.fleet.clear_statuses()
+    async with harness.kube.watch() as sightings:
         began = time.time()
-        patches = (partial(lab.kube.patch_status, name, status) for name, status in statuses.items())
+        patches = (partial(harness.kube.patch_status, name, status) for name, status in statuses.items())
         await in_parallel(WRITERS, patches)
-        await sightings.statuses(lab.size, timeout=lab.patience)
+        await sightings.statuses(harness.size, timeout=harness.patience)
     return sync_since(began, sightings)
 
 
@@ -92,22 +92,22 @@ def sync_since(began: float, sightings: Sightings) -> Sync:
     return Sync(min(sightings.status_at.values()) - began, max(sightings.status_at.values()) - began)
 
 
-async def single(lab: Lab, *, count: int, spacing: float) -> Single:
-    """Objects told to terminate one by one, whatever the answers take, each with a reason of its own."""
-    arrived, answered = await one_by_one(lab, count=count, spacing=spacing)
+async def single(harness: Harness, *, count: int, spacing: float) -> Single:
+    """Patch objects to terminate one by one, without waiting for answers, each with a reason of its own."""
+    arrived, answered = await one_by_one(harness, count=count, spacing=spacing)
     return Single(count, latency(arrived), latency(answered))
 
 
-async def one_by_one(lab: Lab, *, count: int, spacing: float) -> tuple[list[float], list[float]]:
+async def one_by_one(harness: Harness, *, count: int, spacing: float) -> tuple[list[float], list[float]]:
     """From sending each patch to the arrival of its TerminateJob, and to the API server's answer."""
-    chosen = lab.fleet.take(count)
+    chosen = harness.fleet.take(count)
     sent: dict[str, float] = {}
     answered: dict[str, float] = {}
-    lab.world.batch.clear_calls()
+    harness.world.batch.clear_calls()
 
     async def terminate(key: str, job_id: str) -> None:
         sent[job_id] = time.time()
-        await lab.kube.patch(key, stated(f"runaway cost of {key}"))
+        await harness.kube.patch(key, stated(f"runaway cost of {key}"))
         answered[job_id] = time.time()
 
     loop = asyncio.get_running_loop()
@@ -116,35 +116,35 @@ async def one_by_one(lab: Lab, *, count: int, spacing: float) -> tuple[list[floa
         for number, (key, job_id) in enumerate(chosen.items()):
             await asyncio.sleep(begin + number * spacing - loop.time())
             patches.create_task(terminate(key, job_id))
-    arrived = await arrivals(lab, chosen)
+    arrived = await arrivals(harness, chosen)
     return [arrived[job_id] - at for job_id, at in sent.items()], [answered[job_id] - at for job_id, at in sent.items()]
 
 
-async def mass(lab: Lab, *, count: int, same_reason: bool, namespace: str = "") -> Mass:
+async def mass(harness: Harness, *, count: int, same_reason: bool, namespace: str = "") -> Mass:
     """`namespace`: all in that one, else in any."""
-    chosen = lab.fleet.take(count, namespace)
-    lab.world.batch.clear_calls()
+    chosen = harness.fleet.take(count, namespace)
+    harness.world.batch.clear_calls()
     began = time.time()
     reasons = {name: "budget is spent" if same_reason else f"budget of {name} is spent" for name in chosen}
-    await in_parallel(USERS, (partial(lab.kube.patch, name, stated(reason)) for name, reason in reasons.items()))
+    await in_parallel(USERS, (partial(harness.kube.patch, name, stated(reason)) for name, reason in reasons.items()))
     patched = time.time()
-    arrived = await arrivals(lab, chosen)
-    counts = lab.world.batch.counts()
+    arrived = await arrivals(harness, chosen)
+    counts = harness.world.batch.counts()
     calls = sum(counts.get(operation, 0) for operation in _TERMINATIONS)
     return Mass(count, patched - began, max(arrived.values()) - began, calls)
 
 
-async def recovery(lab: Lab, contender: Contender, *, each: bool = False) -> float:
+async def recovery(harness: Harness, subject: Subject, *, each: bool = False) -> float:
     """From the start after a kill -9 to the TerminateJob of an object that was patched in between."""
-    contender.kill9()
-    chosen = lab.fleet.take(1)
+    subject.kill9()
+    chosen = harness.fleet.take(1)
     for name in chosen:
-        await lab.kube.patch(name, stated("stated while nobody watched"))
-    lab.world.batch.clear_calls()
+        await harness.kube.patch(name, stated("stated while no operator ran"))
+    harness.world.batch.clear_calls()
     began = time.time()
-    contender.launch()
-    arrived = await arrivals(lab, chosen)
-    await settle(lab, each=each, seconds=1)
+    subject.launch()
+    arrived = await arrivals(harness, chosen)
+    await settle(harness, each=each, seconds=1)
     return max(arrived.values()) - began
 
 
@@ -152,17 +152,17 @@ def stated(reason: str) -> dict[str, Any]:
     return {"spec": {"terminate": {"reason": reason}}}
 
 
-async def arrivals(lab: Lab, chosen: dict[str, str]) -> dict[str, float]:
+async def arrivals(harness: Harness, chosen: dict[str, str]) -> dict[str, float]:
     """When the first request for each of the jobs came to Batch, by job id."""
     arrived: dict[str, float] = {}
 
-    def heard() -> bool:
+    def complete() -> bool:
         arrived.clear()
-        for one in lab.world.batch.terminate_requests():
+        for one in harness.world.batch.terminate_requests():
             arrived.setdefault(one["job_id"], one["at"])
         return arrived.keys() >= set(chosen.values())
 
-    await until(heard, lab.patience, lambda: f"{len(arrived)} of {len(chosen)} terminations", every=0.25)
+    await until(complete, harness.patience, lambda: f"{len(arrived)} of {len(chosen)} terminations", every=0.25)
     return arrived
 
 

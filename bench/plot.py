@@ -9,7 +9,7 @@ from typing import Final
 WIDTH: Final = 840
 _PANEL: Final = (420, 236)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 26, 40, 48
-"""What a panel leaves around its axes."""
+"""The margins of a panel around its axes."""
 _HEAD: Final = 76
 _ROW: Final = 20
 _STYLE: Final = """
@@ -33,7 +33,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`kind` is a class of the style: ours, usual or bare. What is not above 0 has no place on a logarithmic axis."""
+    """`kind` is a class of the style: ours, usual or bare. Values of 0 or less are not on a logarithmic axis."""
 
     kind: str
     points: Sequence[Point]

@@ -1,4 +1,4 @@
-"""What a process costs, from /proc, and what machine this is."""
+"""CPU and memory of a process, from /proc, and a description of the machine."""
 
 import importlib.metadata
 import os
@@ -22,7 +22,7 @@ class Memory:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time of all its threads."""
-    # The name of the program, in brackets, may hold blanks.
+    # The name of the program, in brackets, may contain blanks.
     fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
@@ -34,7 +34,7 @@ def memory(pid: int) -> Memory:
 
 
 def files(pid: int) -> int:
-    """Open ones, sockets and pipes among them."""
+    """The number of open files, including sockets and pipes."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
@@ -59,7 +59,7 @@ def _kilobytes(file: str) -> dict[str, int]:
 
 
 def machine() -> dict[str, str]:
-    """What decides the figures: the processor, Python and the libraries."""
+    """What determines the figures: the processor, Python and the libraries."""
     processor = next(
         (
             line.partition(":")[2].strip()

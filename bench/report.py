@@ -1,4 +1,4 @@
-"""The table that people read. It is Markdown, so that it can stand in bench/README.md as it is."""
+"""The table of results in Markdown, for bench/README.md."""
 
 import math
 from collections.abc import Callable, Container, Sequence
@@ -6,47 +6,46 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Final
 
-from awsbatch_operator.domain.ports import LOOKS_PER_CALL
-from bench.course import AMPLE_RATE, SHORT_ROUND, Findings, Result
 from bench.measures import BRISK, CALM, Mass, Single, Sync
-from bench.rounds import Steady
-from bench.ruled import Ruled
+from bench.rounds import JOBS_PER_DESCRIBE, Steady
+from bench.scenarios import AMPLE_RATE, SHORT_ROUND, Findings, Result
+from bench.with_policies import UnderPolicies
 
-_HEAD: Final = ("figure", "usual way", "ours", "under policies", "target", "met?")
-_SHORT: Final = f"looks every {SHORT_ROUND:.0f} s"
-_DEFAULT: Final = "default looks"
+_HEAD: Final = ("figure", "naive", "ours", "under policies", "target", "met?")
+_SHORT: Final = f"polls every {SHORT_ROUND:.0f} s"
+_DEFAULT: Final = "default polls"
 _TOLD_WITHIN: Final = 2.0
-"""Seconds from an edit of a policy, or of a namespace's labels, until its objects are decided anew."""
+"""Seconds from an edit of a policy, or of a namespace's labels, until its objects are reconciled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One figure. `limit`: the greatest value that meets the target; None when the design sets none.
 
-    `ruled` is ours under policies; `ruled_limit` where its target is another.
+    `with_policies` is ours under policies; `with_policies_limit` where its target is another.
     """
 
     figure: str
     usual: float | None
     ours: float | None
-    ruled: float | None
+    with_policies: float | None
     unit: str
     limit: float | None
     digits: int
-    ruled_limit: float | None = None
+    with_policies_limit: float | None = None
 
     def cells(self) -> tuple[str, ...]:
         limits = [f"<= {limit:g}{self.unit}" for limit in self._limits() if limit is not None]
-        values = (self.usual, self.ours, self.ruled)
+        values = (self.usual, self.ours, self.with_policies)
         return (self.figure, *map(self._text, values), ", ".join(dict.fromkeys(limits)), self._verdict())
 
     def _limits(self) -> tuple[float | None, float | None]:
         """Without policies, and under some."""
-        return self.limit, self.limit if self.ruled_limit is None else self.ruled_limit
+        return self.limit, self.limit if self.with_policies_limit is None else self.with_policies_limit
 
     def _verdict(self) -> str:
         """Of both, where they differ."""
-        judged = zip((self.ours, self.ruled), self._limits(), strict=True)
+        judged = zip((self.ours, self.with_policies), self._limits(), strict=True)
         verdicts = [
             "yes" if round(value, self.digits) <= limit else "NO"
             for value, limit in judged
@@ -59,11 +58,11 @@ class Row:
 
 
 class _Rows:
-    """Collects the rows of one result: each a value that the findings of all contenders give."""
+    """Collects the rows of one result: each a value from the findings of all subjects."""
 
-    def __init__(self, result: Result, ruled: Ruled | None) -> None:
+    def __init__(self, result: Result, with_policies: UnderPolicies | None) -> None:
         self._usual, self.ours = result.usual, result.ours
-        self.ruled = None if ruled is None else ruled.ours
+        self.with_policies = None if with_policies is None else with_policies.ours
         self.rows: list[Row] = []
 
     def add(
@@ -74,60 +73,64 @@ class _Rows:
         limit: float | None = None,
         digits: int = 1,
         *,
-        ruled_limit: float | None = None,
+        with_policies_limit: float | None = None,
     ) -> None:
-        usual, ours, ruled = (None if one is None else value(one) for one in (self._usual, self.ours, self.ruled))
-        self.rows.append(Row(figure, usual, ours, ruled, unit, limit, digits, ruled_limit))
+        usual, ours, with_policies = (
+            None if one is None else value(one) for one in (self._usual, self.ours, self.with_policies)
+        )
+        self.rows.append(Row(figure, usual, ours, with_policies, unit, limit, digits, with_policies_limit))
 
-    def add_ruled(self, figure: str, value: float, unit: str = "", limit: float | None = None, digits: int = 2) -> None:
-        """What there is under policies alone."""
+    def add_with_policies(
+        self, figure: str, value: float, unit: str = "", limit: float | None = None, digits: int = 2
+    ) -> None:
+        """A row that exists under policies only."""
         self.rows.append(Row(figure, None, None, value, unit, limit, digits))
 
 
-def table(results: Sequence[tuple[Result, Ruled | None]]) -> str:
+def table(results: Sequence[tuple[Result, UnderPolicies | None]]) -> str:
     """All figures of all sizes."""
     return "\n\n".join(f"{_title(*both)}\n\n{_rendered(*both)}" for both in results)
 
 
-def _rendered(result: Result, ruled: Ruled | None) -> str:
-    return markdown([_HEAD, *(row.cells() for row in rows_of(result, ruled))], numbers=(1, 2, 3, 4))
+def _rendered(result: Result, with_policies: UnderPolicies | None) -> str:
+    return markdown([_HEAD, *(row.cells() for row in rows_of(result, with_policies))], numbers=(1, 2, 3, 4))
 
 
-def rows_of(result: Result, ruled: Ruled | None = None) -> list[Row]:
-    found = _Rows(result, ruled)
-    _add_syncs(found, result, ruled)
+def rows_of(result: Result, with_policies: UnderPolicies | None = None) -> list[Row]:
+    found = _Rows(result, with_policies)
+    _add_syncs(found, result, with_policies)
     _add_rounds(found, result.objects)
     _add_terminations(found, result.objects)
-    if ruled is not None:
-        _add_policies(found, ruled)
+    if with_policies is not None:
+        _add_policies(found, with_policies)
     return found.rows
 
 
-def _title(result: Result, ruled: Ruled | None) -> str:
+def _title(result: Result, with_policies: UnderPolicies | None) -> str:
     rate = f"`--describe-rate={result.describe_rate:g}`"
     title = (
         f"**{result.objects:,} live jobs**, Kubernetes {result.control_plane}; {_SHORT} with {rate}; "
         f"ample budget: `--terminate-rate={AMPLE_RATE:g}`; "
         f"load of the machine before: {result.load:.2f}; took {result.took:.0f} s"
     )
-    if ruled is None:
+    if with_policies is None:
         return title
-    places = len(ruled.ours.short_rounds.shares)
+    places = len(with_policies.ours.short_rounds.shares)
     return (
-        f"{title}; {ruled.policies} policies, {ruled.namespaces} namespaces and {places} places of looks in "
-        f"{ruled.took:.0f} s more, after a load of {ruled.load:.2f}"
+        f"{title}; {with_policies.policies} policies, {with_policies.namespaces} namespaces and {places} poll targets "
+        f"in {with_policies.took:.0f} s more, after a load of {with_policies.load:.2f}"
     )
 
 
-def _add_syncs(found: _Rows, result: Result, ruled: Ruled | None) -> None:
-    bare, ruled_bare = _last(result.bare), None if ruled is None else _last(ruled.bare)
+def _add_syncs(found: _Rows, result: Result, with_policies: UnderPolicies | None) -> None:
+    bare, with_policies_bare = _last(result.bare), None if with_policies is None else _last(with_policies.bare)
     found.add("first sync, from the start of the process", lambda one: _last(one.syncs), " s", None, 2)
     found.add("... of it until the first status", lambda one: median(s.first for s in one.syncs), " s", None, 2)
-    found.rows.append(Row("... the same statuses by a bare client", None, bare, ruled_bare, " s", None, 2))
+    found.rows.append(Row("... the same statuses by a bare client", None, bare, with_policies_bare, " s", None, 2))
     ratios = (
         None if result.usual is None else _last(result.usual.syncs) / bare,
         _last(result.ours.syncs) / bare,
-        None if ruled is None else _last(ruled.ours.syncs) / _last(ruled.bare),
+        None if with_policies is None else _last(with_policies.ours.syncs) / _last(with_policies.bare),
     )
     found.rows.append(Row("first sync : bare client", *ratios, "x", 1.5, 2))
 
@@ -147,20 +150,22 @@ def _add_rounds(found: _Rows, objects: int) -> None:
 
 
 def _add_round(
-    found: _Rows, looks: str, objects: int, steady: Callable[[Findings], Steady | None], cpu_limit: float | None
+    found: _Rows, polls: str, objects: int, steady: Callable[[Findings], Steady | None], cpu_limit: float | None
 ) -> None:
     def of(value: Callable[[Steady], float]) -> Callable[[Findings], float | None]:
         return lambda one: None if (rounds := steady(one)) is None else value(rounds)
 
-    found.add(f"CPU, steady, {looks}, of a core", of(lambda rounds: rounds.cpu_percent), " %", cpu_limit, 2)
-    calls = float(math.ceil(objects / LOOKS_PER_CALL))
-    # Under policies jobs that are looked at by different roles can't share a call: there its fewest are more.
-    rounds_ruled = None if found.ruled is None else steady(found.ruled)
-    fewest = None if rounds_ruled is None else float(rounds_ruled.fewest_calls)
-    found.add(f"AWS calls a round, {looks}", of(lambda rounds: rounds.calls_a_round), "", calls, ruled_limit=fewest)
-    found.add(f"length of a round, {looks}", of(lambda rounds: rounds.round_seconds), " s")
-    found.add(f"AWS calls a minute, {looks}", of(lambda rounds: rounds.calls_a_minute))
-    writes = f"Kubernetes writes a minute, {looks}"
+    found.add(f"CPU, steady, {polls}, of a core", of(lambda rounds: rounds.cpu_percent), " %", cpu_limit, 2)
+    calls = float(math.ceil(objects / JOBS_PER_DESCRIBE))
+    # Under policies jobs that are polled by different roles can't share a call: the minimum is larger.
+    rounds_with_policies = None if found.with_policies is None else steady(found.with_policies)
+    fewest = None if rounds_with_policies is None else float(rounds_with_policies.fewest_calls)
+    found.add(
+        f"AWS calls a round, {polls}", of(lambda rounds: rounds.calls_a_round), "", calls, with_policies_limit=fewest
+    )
+    found.add(f"length of a round, {polls}", of(lambda rounds: rounds.round_seconds), " s")
+    found.add(f"AWS calls a minute, {polls}", of(lambda rounds: rounds.calls_a_minute))
+    writes = f"Kubernetes writes a minute, {polls}"
     found.add(writes, of(lambda rounds: 60 * rounds.writes / rounds.seconds), "", 0.0)
 
 
@@ -168,7 +173,7 @@ def _add_terminations(found: _Rows, objects: int) -> None:
     small, large = objects <= 1000, objects <= 10_000
     limits = (20.0 if small else None, 100.0 if small else 250.0 if large else None)
     _add_single(found, f"{1 / CALM:.0f} patches/s to TerminateJob", lambda one: one.calm, limits)
-    # More than the budget lets through: what waits here waits by design, so no target stands beside it.
+    # More than the budget allows: requests wait by design, so there is no target.
     _add_single(found, f"{1 / BRISK:.0f} patches/s to TerminateJob", lambda one: one.brisk, (None, None))
     _add_mass(found, "one reason", lambda one: one.same_reason, 1.3, 20.0)
     _add_mass(found, "one reason", lambda one: one.half_same, None, None)
@@ -190,7 +195,7 @@ def _add_single(
 def _add_mass(
     found: _Rows, how: str, mass: Callable[[Findings], Mass | None], ratio: float | None, calls: float | None
 ) -> None:
-    """No rows for what our way was not measured by."""
+    """No rows for figures that were not measured for the operator."""
     ours = mass(found.ours)
     if ours is None:
         return
@@ -204,30 +209,30 @@ def _add_mass(
     found.add("... calls", of(lambda one: one.calls), "", calls, 0)
 
 
-def _add_policies(found: _Rows, ruled: Ruled) -> None:
-    """What there is under policies alone. A call of a role ends jobs of one namespace: it carries the name of it."""
-    spread = ruled.spread
-    over = f"terminate {spread.count:,}, one reason, over {ruled.namespaces} namespaces"
-    found.add_ruled(f"{over}: until the last call", spread.arrival, " s")
-    found.add_ruled("... the patches alone", spread.patches, " s")
-    found.add_ruled("... last call : patches", spread.ratio, "x")
-    found.add_ruled("... calls", spread.calls, digits=0)
-    found.add_ruled("... times that a role is assumed for it", ruled.assumed, digits=0)
-    edits = ruled.edits
-    for what, edit, told in (
+def _add_policies(found: _Rows, with_policies: UnderPolicies) -> None:
+    """Rows under policies only. A call of a role terminates jobs of one namespace, whose name is its session tag."""
+    spread = with_policies.spread
+    over = f"terminate {spread.count:,}, one reason, over {with_policies.namespaces} namespaces"
+    found.add_with_policies(f"{over}: until the last call", spread.arrival, " s")
+    found.add_with_policies("... the patches alone", spread.patches, " s")
+    found.add_with_policies("... last call : patches", spread.ratio, "x")
+    found.add_with_policies("... calls", spread.calls, digits=0)
+    found.add_with_policies("... times that a role is assumed for it", with_policies.assumed, digits=0)
+    edits = with_policies.edits
+    for what, edit, shown in (
         ("policy tightened", edits.tightened, "Denied"),
         ("policy loosened", edits.loosened, "shown"),
         ("namespace relabelled", edits.relabelled, "Denied"),
     ):
-        found.add_ruled(f"{what}: until the first object is {told}", edit.first, " s")
-        found.add_ruled(f"... the last of {edit.objects:,}", edit.last, " s", _TOLD_WITHIN)
+        found.add_with_policies(f"{what}: until the first object is {shown}", edit.first, " s")
+        found.add_with_policies(f"... the last of {edit.objects:,}", edit.last, " s", _TOLD_WITHIN)
 
 
 def markdown(lines: Sequence[Sequence[str]], *, numbers: Container[int]) -> str:
-    """A table, its heading first; the columns that hold numbers are set to the right."""
+    """A table, its heading first; columns of numbers are aligned right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
 
-    def ruled(cells: Sequence[str]) -> str:
+    def with_policies(cells: Sequence[str]) -> str:
         padded = [
             cell.rjust(width) if column in numbers else cell.ljust(width)
             for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
@@ -235,4 +240,4 @@ def markdown(lines: Sequence[Sequence[str]], *, numbers: Container[int]) -> str:
         return f"| {' | '.join(padded)} |"
 
     rule = ["-" * (width - 1) + ":" if column in numbers else "-" * width for column, width in enumerate(widths)]
-    return "\n".join((ruled(lines[0]), ruled(rule), *(ruled(cells) for cells in lines[1:])))
+    return "\n".join((with_policies(lines[0]), with_policies(rule), *(with_policies(cells) for cells in lines[1:])))

@@ -1,4 +1,4 @@
-"""`python -m bench.soak`, or `make soak`: whether anything grows while objects come and go for a long time."""
+"""`python -m bench.soak`, or `make soak`: checks for growth while objects are created and deleted for a long time."""
 
 import asyncio
 import json
@@ -13,21 +13,21 @@ import click
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import ProcessError
 from bench import process
-from bench.command import control_plane_option, measured, teller
-from bench.contenders import launched, status_writes, tracked
-from bench.course import Course, Tell, lab_of
-from bench.flatness import Sample, kept_up, verdicts
-from bench.lab import Lab
+from bench.command import control_plane_option, measured, progress_writer
+from bench.harness import Harness
+from bench.leak_check import Sample, kept_up, verdicts
 from bench.measures import mass, stated
 from bench.rounds import settle
+from bench.scenarios import Progress, Scenario, harness_of
+from bench.subjects import launched, status_writes, tracked
 
 STORM: Final = 50
 """Terminations at once, each with a reason of its own."""
 SAMPLE_EVERY: Final = 10.0
 LINGER: Final = 45.0
-"""Seconds from the end of a job to the deletion of its object: by then the operator has looked (30 s, ±10 %)."""
+"""Seconds from the end of a job to the deletion of its object: by then the operator has polled (30 s, ±10 %)."""
 RETENTION: Final = 120.0
-"""Seconds after which Batch forgets a job that ended; a week, as in real life, would be a leak of the sandbox here."""
+"""Seconds after which Batch drops an ended job; the real week would be a leak of the sandbox here."""
 
 
 @click.command()
@@ -37,10 +37,10 @@ RETENTION: Final = 120.0
 @control_plane_option
 @click.option("--json", "file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write samples.")
 def main(minutes: float, objects: int, rate: int, control_plane: str, file: Path | None) -> None:
-    """Churn objects for so long and tell whether memory, files and threads of the operator stay flat within 5 %."""
+    """Churn objects for so long and check that memory, files and threads of the operator grow by at most 5 %."""
     if rate * LINGER > 0.9 * objects:
         raise click.BadParameter(f"{rate} a second linger for {LINGER:.0f} s: too many for {objects} objects")
-    samples = measured(_soak(Course(objects, control_plane), minutes, rate, teller(objects)))
+    samples = measured(_soak(Scenario(objects, control_plane), minutes, rate, progress_writer(objects)))
     found = verdicts(samples)
     if file is not None:
         saved = {"machine": process.machine(), "minutes": minutes, "objects": objects, "rate": rate}
@@ -49,7 +49,9 @@ def main(minutes: float, objects: int, rate: int, control_plane: str, file: Path
     click.echo("\n".join(map(str, found)))
     last = samples[-1]
     if not kept_up(last, lingering=rate * LINGER):
-        raise click.ClickException(f"{last.writes:,} writes for {last.ended:,} jobs: it fell behind, nothing is shown")
+        raise click.ClickException(
+            f"{last.writes:,} writes for {last.ended:,} jobs: the operator fell behind, so the result is invalid"
+        )
     if not all(one.flat for one in found):
         raise SystemExit(1)
 
@@ -60,8 +62,8 @@ class Churn:
     One in ten is terminated, one in ten fails, the others succeed.
     """
 
-    def __init__(self, lab: Lab, rate: int) -> None:
-        self._lab, self._rate = lab, rate
+    def __init__(self, harness: Harness, rate: int) -> None:
+        self._lab, self._rate = harness, rate
         self._lingering: deque[tuple[float, dict[str, str]]] = deque()
         self.ended = 0
 
@@ -87,20 +89,22 @@ class Churn:
             batch.move(job_id, "SUCCEEDED")
 
 
-async def _soak(course: Course, minutes: float, rate: int, tell: Tell) -> list[Sample]:
-    async with lab_of(course, tell) as (lab, _):
-        operator = lab.operator()
-        lab.world.batch.settings(retention=RETENTION)
-        lab.world.batch.clear_calls()
+async def _soak(scenario: Scenario, minutes: float, rate: int, progress: Progress) -> list[Sample]:
+    async with harness_of(scenario, progress) as (harness, _):
+        operator = harness.operator()
+        harness.world.batch.settings(retention=RETENTION)
+        harness.world.batch.clear_calls()
         with launched(operator):
-            await settle(lab, seconds=5)
-            # A storm first: pools of threads and connections fill up as they are needed, and that is no leak.
-            await mass(lab, count=STORM, same_reason=False)
-            await lab.fleet.renew()
-            return await _churned(lab, operator, Churn(lab, rate), 60 * minutes, tell)
+            await settle(harness, seconds=5)
+            # Many terminations first: pools of threads and connections fill up on demand, which is no leak.
+            await mass(harness, count=STORM, same_reason=False)
+            await harness.fleet.renew()
+            return await _churned(harness, operator, Churn(harness, rate), 60 * minutes, progress)
 
 
-async def _churned(lab: Lab, operator: OperatorProcess, churn: Churn, seconds: float, tell: Tell) -> list[Sample]:
+async def _churned(
+    harness: Harness, operator: OperatorProcess, churn: Churn, seconds: float, progress: Progress
+) -> list[Sample]:
     samples: list[Sample] = []
     began = time.monotonic()
     step = 0
@@ -109,8 +113,8 @@ async def _churned(lab: Lab, operator: OperatorProcess, churn: Churn, seconds: f
         if passed >= len(samples) * SAMPLE_EVERY:
             samples.append(_sample(operator, passed, churn.ended))
             if len(samples) % round(60 / SAMPLE_EVERY) == 1:
-                lab.world.batch.clear_calls()  # its record of calls is for tests, and would grow for ever
-                tell(f"{_words(samples[-1])}; {_others(operator)}")
+                harness.world.batch.clear_calls()  # its record of calls would grow without limit
+                progress(f"{_words(samples[-1])}; {_others(operator)}")
         step += 1
         await asyncio.sleep(began + step - time.monotonic())
     samples.append(_sample(operator, seconds, churn.ended))
@@ -136,7 +140,7 @@ def _words(sample: Sample) -> str:
 
 
 def _others(operator: OperatorProcess) -> str:
-    """What the sandbox itself takes: it must bear the soak as well."""
+    """Memory of the sandbox itself: it must not leak either."""
     resident = {name: process.memory(pid).resident for name, pid in process.children().items() if pid != operator.pid}
     return ", ".join(f"{name.removeprefix('awsbatch_sandbox.')} {size:.0f} MiB" for name, size in resident.items())
 

@@ -1,24 +1,24 @@
-"""Many teams on one cluster: whose namespaces there are, what their policies say, where their jobs live."""
+"""Many teams on one cluster: their namespaces, their policies, and the accounts of their jobs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, Final, NamedTuple
 
-from awsbatch_operator.kube.names import API_VERSION, POLICY_KIND
+from awsbatch_operator.api.names import API_VERSION, POLICY_KIND
 from bench.kube import CONNECTIONS, Kube, in_parallel
 
 OWN_ACCOUNT: Final = "123456789012"
-"""That of the operator's own credentials, in the sandbox."""
+"""The account of the operator's own credentials, in the sandbox."""
 ACCOUNTS: Final = ("111111111111", "222222222222", "333333333333")
-"""Those of the roles."""
+"""The accounts of the roles."""
 LABEL: Final = "team"
 FEWEST_POLICIES: Final = 4
 """Two with a role, two without."""
 
 
 class Where(NamedTuple):
-    """What calls are shared by, and whom the record of Batch names: an account, and the ARN of a role, if any."""
+    """The account and the role's ARN (if any) of calls: only calls of the same pair can be shared."""
 
     account: str
     role: str | None = None
@@ -26,7 +26,7 @@ class Where(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """A namespace, the team that owns it, and what its jobs have that others' have not, as a seed takes it."""
+    """A namespace, the team that owns it, and the properties of its jobs as arguments of `seed`."""
 
     namespace: str
     where: Where
@@ -35,12 +35,12 @@ class Home:
 
 
 ALONE: Final = (Home("default", Where(OWN_ACCOUNT)),)
-"""Where nobody has a policy."""
+"""The only home if there are no policies."""
 
 
 @dataclass(frozen=True)
 class Tenants:
-    """`policies` teams with `namespaces` in all, dealt out in turn. Every other team has a role of its own."""
+    """`policies` teams with `namespaces` in all, assigned in turn. Every other team has a role of its own."""
 
     policies: int
     namespaces: int
@@ -54,7 +54,7 @@ class Tenants:
         return {_team(number): _where(number) for number in range(self.policies)}
 
     async def settle(self, kube: Kube) -> None:
-        """Policies first: no namespace is ever without one."""
+        """Create policies first: no namespace is ever without one."""
         for team, where in self.teams.items():
             await kube.create_policy(policy(team, where.role))
         made = (partial(kube.create_namespace, one.namespace, {LABEL: one.team or ""}) for one in self.homes)
@@ -73,7 +73,7 @@ def _where(number: int) -> Where:
 
 
 def home(team: str, number: int, where: Where | None = None) -> Home:
-    """A namespace of the team: its jobs keep the rules of the team's policy."""
+    """A namespace of the team: its jobs match the rules of the team's policy."""
     namespace = f"{team}-{number:03}"
     at = where or _where(int(team.rpartition("-")[2]))
     tags = {LABEL: team, "k8s-namespace": namespace, "cost-center": "4711"}

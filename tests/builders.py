@@ -1,34 +1,33 @@
-"""Fluent builders of what the domain is asked about: `a_job().running().flagged().job`, `an_object().record`.
+"""Fluent builders of the input of `reconcile`: `a_job().running().flagged().job`, `an_object().record`.
 
-What is known of a job needs no builder: `seen(a_job().running())` is an Observation, and its own methods go on
-from there (`.missed(at)`, `.refused(fault, at)`). Times are epoch milliseconds; everything starts at NOW.
+What is known of a job needs no builder: `seen(a_job().running())` is a JobState, and its own methods go on from there
+(`.with_not_found(at)`, `.terminate_refused(error, at)`). Times are epoch milliseconds; everything starts at NOW.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from awsbatch_operator.domain.access import EVERY_JOB, Grant
-from awsbatch_operator.domain.admission import Admitted, Facts, MayEnd, admit, termination
-from awsbatch_operator.domain.cadence import MINUTE, Cadence
-from awsbatch_operator.domain.decide import decide
-from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import Array, Job, Millis, Place
-from awsbatch_operator.domain.observation import Observation
-from awsbatch_operator.domain.policy import ALL_VERBS
-from awsbatch_operator.domain.record import Spec, Status, Termination
-from awsbatch_operator.domain.verdict import Record
+from awsbatch_operator.api.batchjob import Spec, Status, Termination
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.job import Array, Job, Target
+from awsbatch_operator.api.timestamps import MINUTE, Millis
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.outcome import Record
+from awsbatch_operator.reconcile.poll_intervals import PollIntervals
+from awsbatch_operator.reconcile.reconcile import reconcile
 
 NOW: Millis = 1_790_000_000_000
 REGION = "eu-west-1"
 JOB_ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
 WHY = "INC-4711: runaway cost"
-CADENCE = Cadence()
+INTERVALS = PollIntervals()
 
-THROTTLED = Fault(Fate.THROTTLED, "Too Many Requests", "TooManyRequestsException")
-UNAVAILABLE = Fault(Fate.UNAVAILABLE, "Service Unavailable", "503")
-DENIED = Fault(Fate.DENIED, "not authorized to perform the action", "AccessDeniedException")
-CREDENTIALS = Fault(Fate.CREDENTIALS, "The security token is expired", "ExpiredTokenException")
-REJECTED = Fault(Fate.REJECTED, "the request is not valid", "ClientException")
+THROTTLED = CallError(ErrorClass.THROTTLED, "Too Many Requests", "TooManyRequestsException")
+UNAVAILABLE = CallError(ErrorClass.UNAVAILABLE, "Service Unavailable", "503")
+DENIED = CallError(ErrorClass.DENIED, "not authorized to perform the action", "AccessDeniedException")
+CREDENTIALS = CallError(ErrorClass.CREDENTIALS, "The security token is expired", "ExpiredTokenException")
+REJECTED = CallError(ErrorClass.REJECTED, "the request is not valid", "ClientException")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +72,27 @@ class ObjectBuilder:
     def created_at(self, at: Millis) -> Self:
         return self._with(created_at=at)
 
-    def settled(self, known: Observation, now: Millis = NOW) -> Self:
-        """With the status that this knowledge makes."""
-        return self._with(status=decide(self.record, known, now, CADENCE).status)
+    def settled(self, known: JobState, now: Millis = NOW) -> Self:
+        """With the status that results from this knowledge."""
+        return self._with(status=reconcile(self.record, known, now, INTERVALS).status)
+
+    def known_since(self, at: Millis) -> Self:
+        return self._with(known_since=at)
+
+    def withdrawn(self, at: Millis = NOW) -> Self:
+        return self._with(spec=replace(self.record.spec, terminate=None), withdrawn_at=at)
+
+    def held(self, cause: str) -> Self:
+        return self._with(held=cause)
+
+    def released(self) -> Self:
+        return self._with(held=None)
 
     def sent(self, reason: str = WHY, *, at: Millis, requests: int = 1) -> Self:
-        """With a status that tells of an accepted request."""
-        return self.scribbled(termination=Termination(reason, at, at, requests=requests))
+        """With a status that records an accepted request."""
+        return self.with_status(termination=Termination(reason, at, at, requests=requests))
 
-    def scribbled(self, **changes: Any) -> Self:
+    def with_status(self, **changes: Any) -> Self:
         return self._with(status=replace(self.record.status, **changes))
 
     def _with(self, **changes: Any) -> Self:
@@ -93,30 +104,42 @@ def a_job() -> JobBuilder:
 
 
 def an_object() -> ObjectBuilder:
-    record = Record(Spec(JOB_ID), REGION, generation=1, created_at=NOW - 10 * MINUTE, changed_at=NOW, status=Status())
+    record = Record(
+        Spec(JOB_ID),
+        REGION,
+        generation=1,
+        created_at=NOW - 10 * MINUTE,
+        changed_at=NOW,
+        known_since=NOW,
+        status=Status(),
+    )
     return ObjectBuilder(record)
 
 
-def seen(job: JobBuilder | None = None, at: Millis = NOW) -> Observation:
-    """Knowledge of a job that was just seen; without one: nothing is known yet."""
-    return Observation() if job is None else Observation().saw(job.job, at)
+def seen(job: JobBuilder | None = None, at: Millis = NOW) -> JobState:
+    """The state of a job that was just described; without one: nothing is known yet."""
+    return JobState() if job is None else JobState().with_job(job.job, at)
 
 
-def absent(*at: Millis, last: Observation | None = None) -> Observation:
-    """Knowledge after full answers that lacked the job, one at each of these times."""
-    known = last or Observation()
+def absent(*at: Millis, last: JobState | None = None) -> JobState:
+    """The state after full answers that lacked the job, one at each of these times."""
+    known = last or JobState()
     for moment in at:
-        known = known.missed(moment)
+        known = known.with_not_found(moment)
     return known
 
 
-PLACE = Place(REGION)
+TARGET = Target(REGION)
 
 
-def leave_to_end(job_id: str, place: Place = PLACE, namespace: str = "team") -> MayEnd:
-    """As where no policy says any rules."""
-    admission = admit(Grant(namespace, place, place.policy, EVERY_JOB, ALL_VERBS), Facts(job_id, None, None, NOW))
-    assert isinstance(admission, Admitted)
-    leave = termination(admission, NOW)
-    assert isinstance(leave, MayEnd)
-    return leave
+@dataclass(frozen=True, slots=True, eq=False)
+class Permit:
+    """A TerminatePermit of a test. `is_valid` is asked whenever the code under test asks."""
+
+    job_id: str
+    target: Target = TARGET
+    namespace: str = "team"
+    is_valid: Callable[[], bool] = lambda: True
+
+    def valid(self) -> bool:
+        return self.is_valid()

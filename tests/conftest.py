@@ -12,12 +12,12 @@ import pytest
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.world import World
-from manners import assert_observe_only
+from ownership_checks import assert_observe_only
 
 # looptime makes a loop at its first look for one, and nobody closes it: none set, none made, no ResourceWarning.
 asyncio.set_event_loop(None)
 
-FLAGS = ("--look-running=500ms", "--look-pending=500ms", "--absence-grace=600ms", "--resend-after=1s")
+FLAGS = ("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=600ms", "--resend-after=1s")
 GRACE = 0.2
 """Seconds between TerminateJob and the end of a job: well before the first look after the call, which is 1 s later."""
 

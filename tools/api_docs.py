@@ -21,23 +21,23 @@ PAGE = ROOT / "docs" / "api.md"
 
 Schema = dict[str, Any]
 
-# A line of a description that lists one value: its name, in brackets the conditions it stands on, its meaning.
+# A line of a description that lists one value: its name, in brackets its conditions, its meaning.
 BULLET = re.compile(r"^- (?P<name>\w+)(?: \((?P<places>[^)]+)\))?: (?P<meaning>.+)$")
-# What reads better as code inside a sentence: paths into DescribeJobs' answer and into the object, and ids.
+# Shown as code inside a sentence: paths into DescribeJobs' response and into the object, and ids.
 CODE = re.compile(r"(?:\bjobs\[\]|\b(?:spec|status|metadata))(?:\.\w+)+|<id>[:#]\d")
 
-# Fields of status that have a chapter of their own, of the same name.
+# Fields of status that have their own chapter of the same name.
 CHAPTERS = ("phase", "conditions")
-# Fields of a condition whose values stand in the tables before.
-TOLD = ("type", "reason")
+# Fields of a condition whose values are in the tables before.
+TABULATED = ("type", "reason")
 
 TOP = """\
 # API reference
 
 <!-- Written by tools/api_docs.py from crds/; change the CRD, then run: python tools/api_docs.py > docs/api.md -->
 
-[BatchJob](#batchjob): one job, for those who mirror and end jobs · [BatchAccessPolicy](#batchaccesspolicy): who may see
-and end which jobs, for the platform team. Needs Kubernetes 1.31 or later.
+[BatchJob](#batchjob): one job, for users who mirror and terminate jobs · [BatchAccessPolicy](#batchaccesspolicy): which
+namespaces may see and terminate which jobs, for the platform team. Needs Kubernetes 1.31 or later.
 
 """
 
@@ -54,28 +54,28 @@ HEAD = """\
 """
 
 USE_OF_JOBS = """
-To end a job that is being mirrored, state why:
+To terminate a mirrored job, set the reason:
 
 ```console
 $ kubectl patch bj train-42 --type=merge -p '{"spec": {"terminate": {"reason": "INC-4711: runaway cost"}}}'
 $ kubectl wait bj train-42 --for=condition=Terminated --timeout=5m
 ```
 
-All objects on one job, in all namespaces: `kubectl get bj -A --field-selector spec.jobId=<id>`.
+All objects for one job, in all namespaces: `kubectl get bj -A --field-selector spec.jobId=<id>`.
 """
 
 
 USE_OF_POLICIES = """
-`kubectl get bap` shows in READY whether it is in force, and with `-o wide` why not. Who should write policies, and who
-may read them: [security.md](security.md#who-can-do-what).
+`kubectl get bap` shows in the column READY whether a policy is in force; `-o wide` adds the cause if it is not. See
+[security.md](security.md#who-can-do-what) for who should be able to write and read policies.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`use`: what follows the head. `of`: stands behind the titles of its chapters, which must differ on one page.
+    """`use`: the text after the head. `of`: suffix of the titles of its chapters, which must differ on one page.
 
-    `stated` and `shown` are examples: as people write it, and with the status that `caption` speaks of.
+    `stated` and `shown` are examples: as users write it, and with the status that `caption` introduces.
     """
 
     crd: str
@@ -87,13 +87,13 @@ class Kind:
 
 
 KINDS = (
-    Kind("batchjobs", "", USE_OF_JOBS, "terminate", "Of a job that was terminated it reads", "status-terminated"),
+    Kind("batchjobs", "", USE_OF_JOBS, "terminate", "The status of a terminated job", "status-terminated"),
     Kind(
         "batchaccesspolicies",
         " of a policy",
         USE_OF_POLICIES,
         "policy-team",
-        "Of a policy that is in force it reads",
+        "The status of a policy in force",
         "policy-status-in-force",
     ),
 )
@@ -115,17 +115,17 @@ def prose(description: str) -> str:
 
 
 def meaning_of(name: str, description: str, of: str) -> str:
-    """All that a description says, in one cell; but the list of values where that stands elsewhere."""
+    """The whole description in one cell, except a list of values that has its own table."""
     if name in CHAPTERS:
         return f"{prose(description)} See [{name}](#{name}{of.replace(' ', '-')})."
-    if name in TOLD:
+    if name in TABULATED:
         return prose(description)
     values = (f"`{value.name}`: {value.meaning}" for value in bullets(description))
     return " ".join([prose(description), *values])
 
 
 def markdown(text: str) -> str:
-    """Text as it may stand in a table cell, with paths and ids set as code."""
+    """The text escaped for a table cell, with paths and ids as code."""
 
     def escape(plain: str) -> str:
         return plain.replace("<", "&lt;").replace("|", "\\|").replace("*", "\\*")
@@ -174,7 +174,7 @@ def fields(schema: Schema, of: str, prefix: str = "") -> Iterator[tuple[str, str
 
 
 def rules(schema: Schema, path: str) -> Iterator[tuple[str, str]]:
-    """(path of the field, message) of every CEL rule of an object and what it holds."""
+    """(path of the field, message) of every CEL rule of an object and of its fields."""
     for rule in schema.get("x-kubernetes-validations", ()):
         yield f"`{path}{rule.get('fieldPath', '')}`", markdown(rule["message"])
     for name, child in schema.get("properties", {}).items():
@@ -208,7 +208,7 @@ def conditions_chapter(conditions: Schema, of: str) -> Iterator[str]:
     yield f"## Conditions{of}\n\n{prose(conditions['description'])}\n\n"
     yield table(["Type", *statuses], map(row, bullets(item["type"]["description"])))
     yield f"\n### Reasons{of}\n\n"
-    yield table(["Reason", "Stands on", "Meaning"], ((f"`{r.name}`", places(r), r.meaning) for r in reasons))
+    yield table(["Reason", "Conditions", "Meaning"], ((f"`{r.name}`", places(r), r.meaning) for r in reasons))
     yield f"\n### Fields of a condition{of}\n\n"
     yield table(["Field", "Type", "Meaning"], fields(conditions["items"], of))
 
@@ -237,7 +237,7 @@ def head(crd: Schema, kind: Kind) -> str:
         category=names["categories"][0],
         group=crd["spec"]["group"],
         version=version["name"],
-        scope="of the whole cluster" if crd["spec"]["scope"] == "Cluster" else "namespaced",
+        scope="cluster-scoped" if crd["spec"]["scope"] == "Cluster" else "namespaced",
         description=prose(version["schema"]["openAPIV3Schema"]["description"]),
         example=example(kind.stated),
     )
@@ -252,8 +252,8 @@ def part(kind: Kind) -> str:
         kind.use,
         f"\n## Spec{kind.of}\n\n{prose(spec['description'])}\n\n",
         table(["Field", "Type", "Meaning"], fields(spec, kind.of)),
-        "\nBeyond types and lengths the API server itself checks these rules, and answers with these words:\n\n",
-        table(["Field", "Answer when it does not hold"], rules(spec, "spec")),
+        "\nBesides types and lengths, the API server checks these rules and returns these messages:\n\n",
+        table(["Field", "Message if violated"], rules(spec, "spec")),
         f"\n## Status{kind.of}\n\n{prose(status['description'])}\n\n",
         table(["Field", "Type", "Meaning"], fields(status, kind.of)),
         f"\n{kind.caption}:\n\n```yaml\n{example(kind.shown)}```\n\n",
@@ -280,7 +280,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(wanted)
         return 0
     found = check.read_text(encoding="utf-8")
-    diff = difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), str(check), "as the CRDs say")
+    diff = difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), str(check), "from the CRDs")
     sys.stderr.writelines(diff)
     if found != wanted:
         sys.stderr.write(f"{check} is out of date; run: python tools/api_docs.py > docs/api.md\n")

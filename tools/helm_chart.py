@@ -1,4 +1,4 @@
-"""The chart checked by Helm itself, and the table of values in its README."""
+"""Checks the chart with Helm, and writes the table of values into its README."""
 
 import argparse
 import json
@@ -23,13 +23,13 @@ _WARNING: Final = 2
 
 @contextmanager
 def unlinked() -> Iterator[Path]:
-    """The chart without symbolic links: Helm follows them, but says so each time."""
+    """A copy of the chart without symbolic links: Helm follows them, but warns each time."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(shutil.copytree(CHART, Path(folder) / CHART.name))
 
 
 def leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each value that has a description of its own, by its dotted path."""
+    """Each value that has its own description, with its dotted path."""
     for name, node in schema["properties"].items():
         if "description" in node:
             yield f"{path}{name}", node
@@ -62,19 +62,19 @@ def _default(value: Any) -> str:
 
 
 def readme() -> str:
-    """The README as it should be."""
+    """The README with an up-to-date table."""
     head, rest = (CHART / "README.md").read_text(encoding="utf-8").split(_BEGIN)
     return f"{head}{_BEGIN}{table()}{_END}{rest.split(_END, 1)[1]}"
 
 
 def faults() -> list[str]:
-    """What Helm's linter says beyond hints, and whether the table is out of date."""
+    """Warnings and errors of Helm's linter, and whether the table is out of date."""
     with unlinked() as folder:
         report = helm.lint(folder, {}, strict=True)
-    said = [f"{one['path']}: {one['error']}" for one in report["messages"] if one["severity"] >= _WARNING]
+    found = [f"{one['path']}: {one['error']}" for one in report["messages"] if one["severity"] >= _WARNING]
     if readme() != (CHART / "README.md").read_text(encoding="utf-8"):
-        said.append("README.md: its table is out of date; run: python tools/helm_chart.py readme")
-    return [*said, *(error for error in report["errors"] if error not in said)]
+        found.append("README.md: its table is out of date; run: python tools/helm_chart.py readme")
+    return [*found, *(error for error in report["errors"] if error not in found)]
 
 
 def main(arguments: list[str]) -> int:

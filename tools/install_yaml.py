@@ -1,4 +1,4 @@
-"""deploy/install.yaml: the chart with its default values, for those who don't use Helm."""
+"""Writes deploy/install.yaml: the chart with its default values, for installations without Helm."""
 
 import argparse
 import difflib
@@ -16,9 +16,9 @@ NAME: Final = "awsbatch-operator"
 
 _HEAD: Final = """\
 # Generated from deploy/helm/awsbatch-operator with its default values by tools/install_yaml.py: don't edit.
-# It makes the namespace awsbatch-operator, the custom resource definition and all objects of the chart:
+# It creates the namespace awsbatch-operator, the custom resource definitions and all objects of the chart:
 #   kubectl apply --server-side -f install.yaml
-# For a region, an AWS role or anything else of your own: deploy/kustomization.yaml shows an overlay.
+# To set a region, an AWS role or other values, use an overlay as in deploy/kustomization.yaml.
 """
 _NAMESPACE: Final = f"""\
 apiVersion: v1
@@ -34,7 +34,7 @@ _ORDER: Final = (
     *("Service", "PodDisruptionBudget", "Deployment"),
 )
 _HELMS_OWN: Final = re.compile(r"^ +(helm\.sh/chart|app\.kubernetes\.io/managed-by): .*\n", re.MULTILINE)
-"""Labels that say that Helm manages the object, which here it does not."""
+"""Labels of objects that Helm manages, which does not apply here."""
 
 
 def install_yaml() -> str:
@@ -62,7 +62,7 @@ def main(arguments: list[str]) -> int:
         sys.stdout.write(wanted)
         return 0
     found = check.read_text(encoding="utf-8")
-    diff = difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), str(check), "as the chart says")
+    diff = difflib.unified_diff(found.splitlines(True), wanted.splitlines(True), str(check), "from the chart")
     sys.stderr.writelines(diff)
     if found != wanted:
         sys.stderr.write(f"{check} is out of date; run: python tools/install_yaml.py > deploy/install.yaml\n")

@@ -1,6 +1,6 @@
 """`python tools/release.py check v1.2.3`: the tag, the package and the chart are of one version; prints it.
 
-`python tools/release.py notes v1.2.3`: what the changelog says of it. Needs nothing but Python.
+`python tools/release.py notes v1.2.3`: prints its section of the changelog. Needs only Python.
 """
 
 import re
@@ -13,7 +13,7 @@ ROOT: Final = Path(__file__).parents[1]
 
 
 def versions(root: Path) -> dict[str, str]:
-    """What each file says; empty where it says nothing."""
+    """The version in each file; empty if it has none."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     package = "operator/awsbatch_operator/__init__.py"
     chart = "deploy/helm/awsbatch-operator/Chart.yaml"
@@ -26,9 +26,9 @@ def versions(root: Path) -> dict[str, str]:
 
 
 def check(tag: str, root: Path = ROOT) -> list[str]:
-    """What is not as the tag has it, one line each."""
+    """Differences from the tag, one line each."""
     wanted = tag.removeprefix("v")
-    faults = [] if re.fullmatch(r"v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", tag) else [f"{tag} is no tag like v1.2.3"]
+    faults = [] if re.fullmatch(r"v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", tag) else [f"{tag} is not a tag like v1.2.3"]
     faults += [f"{place} is {found!r}, not {wanted!r}" for place, found in versions(root).items() if found != wanted]
     return faults if notes(tag, root) else [*faults, f"CHANGELOG.md has no section [{wanted}]"]
 

@@ -1,4 +1,4 @@
-"""All settings of `run`: flags, else AWSBATCH_OPERATOR_* variables, else defaults; every fault is told at once."""
+"""Settings of `run`: flags, else AWSBATCH_OPERATOR_* variables, else defaults. All faults are reported at once."""
 
 import difflib
 import os
@@ -9,10 +9,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from awsbatch_operator.domain.access import Mode
-from awsbatch_operator.domain.cadence import MINUTE, SECOND, Cadence
-from awsbatch_operator.domain.job import Millis
+from awsbatch_operator.api.timestamps import MINUTE, SECOND, Millis
 from awsbatch_operator.kube.credentials import inside_cluster
+from awsbatch_operator.policy.resolution import Mode
+from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 
 PREFIX: Final = "AWSBATCH_OPERATOR_"
 
@@ -20,18 +20,18 @@ _UNITS: Final = {"ms": 1, "s": SECOND, "m": MINUTE, "h": 60 * MINUTE}
 _SHORTEST: Final = 100
 _LONGEST: Final = 24 * 60 * MINUTE
 
-# What Kubernetes puts into every pod beside a Service whose name starts with awsbatch-operator: not ours, not a typo.
+# Variables that Kubernetes sets in every pod for a Service whose name starts with awsbatch-operator: not settings.
 _SERVICE_LINK: Final = re.compile(
     r"(^|_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
 
 
 class SettingsError(Exception):
-    """Everything that is wrong with flags and variables, one fault a line."""
+    """All faults of flags and variables, one on each line of the message."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
-        super().__init__("\n".join(("wrong settings:", *(f"  {fault}" for fault in faults))))
+        super().__init__("\n".join(("invalid settings:", *(f"  {fault}" for fault in faults))))
 
 
 class Address(NamedTuple):
@@ -60,13 +60,18 @@ def _address(value: Any) -> Any:
     return Address(match[1].strip("[]"), int(match[2]))
 
 
-def _names(value: Any) -> Any:
-    parts: Iterable[str] = value.split(",") if isinstance(value, str) else value
-    found = tuple(dict.fromkeys(name.strip() for part in parts for name in part.split(",") if name.strip()))
-    wrong = [name for name in found if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name)]
-    if wrong:
-        raise ValueError(f"{', '.join(map(repr, wrong))} can't be the name of a namespace")
-    return found
+def _list_of(pattern: str, kind: str) -> BeforeValidator:
+    """Accepts a repeated flag and a comma-separated variable; drops duplicates, keeps the order."""
+
+    def check(value: Any) -> Any:
+        parts: Iterable[str] = [value] if isinstance(value, str) else value
+        names = tuple(dict.fromkeys(name.strip() for part in parts for name in part.split(",") if name.strip()))
+        invalid = [name for name in names if not re.fullmatch(pattern, name)]
+        if invalid:
+            raise ValueError(f"{', '.join(map(repr, invalid))}: not the name of {kind}")
+        return names
+
+    return BeforeValidator(check)
 
 
 def _matching(pattern: str, remedy: str) -> BeforeValidator:
@@ -80,55 +85,60 @@ def _matching(pattern: str, remedy: str) -> BeforeValidator:
 
 _Duration = Annotated[Millis, BeforeValidator(_duration)]
 _Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
-_Region = Annotated[
-    str, _matching(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}", "give the name of an AWS region, such as eu-west-1")
-]
-_Label = Annotated[str, _matching(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", "give the name of a namespace")]
+_REGION: Final = r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
+_NAMESPACE: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_Region = Annotated[str, _matching(_REGION, "give the name of an AWS region, such as eu-west-1")]
+_Regions = Annotated[tuple[str, ...], NoDecode, _list_of(_REGION, "an AWS region")]
+_Namespace = Annotated[str, _matching(_NAMESPACE, "give the name of a namespace")]
+_Namespaces = Annotated[tuple[str, ...], NoDecode, _list_of(_NAMESPACE, "a namespace")]
 _ObjectName = Annotated[
     str, _matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "give lower case letters, digits, '-' and '.'")
 ]
 _ClusterName = Annotated[
-    str, _matching(r"[A-Za-z0-9_.-]{1,63}", "give 1 to 63 letters, digits, '-', '_' and '.': it stands in ExternalIds")
+    str, _matching(r"[A-Za-z0-9_.-]{1,63}", "give 1 to 63 letters, digits, '-', '_' and '.': it is part of ExternalIds")
 ]
-_DEFAULTS: Final = Cadence()
+_DEFAULTS: Final = PollIntervals()
 
 
 class Settings(BaseSettings):
-    """One field a flag: `look_running` is --look-running and AWSBATCH_OPERATOR_LOOK_RUNNING.
+    """One field a flag: `poll_running` is --poll-running and AWSBATCH_OPERATOR_POLL_RUNNING.
 
-    Durations in milliseconds, rates in calls a second for each account and region. No `namespace`: the whole
-    cluster. No `region`: what the AWS variables and profile say. No `lease_namespace`: the pod's own.
+    Durations are in milliseconds, rates in calls per second for each account and region. Without `namespace`: the
+    whole cluster. Without `region`: the region of the AWS variables and profile. `allow_region`: regions that are
+    accepted although botocore does not list them. Without `lease_namespace`: the namespace of the pod.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
-    namespace: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = ()
+    namespace: _Namespaces = ()
     region: _Region | None = None
+    allow_region: _Regions = ()
     access_policy: Mode = Mode.OPTIONAL
     cluster_name: _ClusterName = "kubernetes"
     http_address: Annotated[Address, NoDecode, BeforeValidator(_address)] = Address("0.0.0.0", 8080)  # noqa: S104 (probes and scrapes come from other hosts)
     leader_elect: bool = Field(default_factory=inside_cluster)
     lease_name: _ObjectName = "awsbatch-operator"
-    lease_namespace: _Label | None = None
-    look_running: _Duration = _DEFAULTS.running
-    look_pending: _Duration = _DEFAULTS.pending
-    absence_grace: _Duration = _DEFAULTS.absence_grace
+    lease_namespace: _Namespace | None = None
+    poll_running: _Duration = _DEFAULTS.running
+    poll_pending: _Duration = _DEFAULTS.pending
+    missing_grace: _Duration = _DEFAULTS.missing_grace
     resend_after: _Duration = _DEFAULTS.resend_after
     describe_rate: _Rate = 5.0
-    terminate_rate: _Rate = 10.0
+    terminate_rate: _Rate = 40.0
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    def cadence(self) -> Cadence:
-        return Cadence(self.look_running, self.look_pending, self.absence_grace, self.resend_after)
+    def poll_intervals(self) -> PollIntervals:
+        return PollIntervals(self.poll_running, self.poll_pending, self.missing_grace, self.resend_after)
 
 
 def flag(field: str) -> str:
+    """The flag of a field of Settings."""
     return "--" + field.replace("_", "-")
 
 
 def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Settings:
-    """Settings from the flags (None: not given) and the environment. Raises SettingsError."""
+    """Settings from the flags (None and (): not given) and the environment. Raises SettingsError with all faults."""
     faults = [_unknown(name, [flag(field) for field in Settings.model_fields]) for name in unknown_flags]
     faults += _unknown_variables(os.environ)
     settings = None
@@ -154,4 +164,4 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def _unknown(name: str, known: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(name, known, n=1)
-    return f"{name}: there is no such setting" + (f"; did you mean {nearest[0]}?" if nearest else "")
+    return f"{name}: unknown setting" + (f"; did you mean {nearest[0]}?" if nearest else "")

@@ -34,7 +34,7 @@ class KeyPair:
 
 
 class Authority:
-    """A certificate authority that lives as long as this object: its key is written nowhere."""
+    """A certificate authority for the lifetime of this object: its key is not stored."""
 
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -70,7 +70,7 @@ class Authority:
 
 
 def signing_key() -> bytes:
-    """A private key, PEM: what service-account tokens are signed with."""
+    """A private key, PEM, to sign service-account tokens."""
     return _pem(ec.generate_private_key(ec.SECP256R1()))
 
 

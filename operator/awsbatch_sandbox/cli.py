@@ -15,11 +15,11 @@ import click
 from awsbatch_sandbox import demo_teams as teams
 from awsbatch_sandbox.cluster import KubectlError, kubectl_environment, kubectl_program
 from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError
-from awsbatch_sandbox.demo import GRACE, REASON, StoryError, patch_for, play
+from awsbatch_sandbox.demo import GRACE, REASON, DemoError, patch_for, play
 from awsbatch_sandbox.envtest import write_private
+from awsbatch_sandbox.fixtures import populate
 from awsbatch_sandbox.operator_process import sandbox_aws
 from awsbatch_sandbox.processes import ProcessError
-from awsbatch_sandbox.scenes import populate
 from awsbatch_sandbox.world import QUICK, World
 
 _control_plane = click.option(
@@ -27,15 +27,15 @@ _control_plane = click.option(
     type=click.Choice(CHOICES),
     default="auto",
     show_default=True,
-    help="embedded needs nothing; envtest is the real kube-apiserver and etcd of KUBEBUILDER_ASSETS; "
-    "auto takes envtest when that is set.",
+    help="embedded needs nothing else; envtest runs the kube-apiserver and etcd in KUBEBUILDER_ASSETS; "
+    "auto uses envtest when that variable is set.",
 )
 
 
 @click.command()
 @_control_plane
 def demo(control_plane: str) -> None:
-    """Play the main job in a sandbox: a running Batch job is ended by kubectl patch. Leaves nothing behind."""
+    """Run a demo in a sandbox: kubectl patch terminates a running Batch job. Leaves nothing behind."""
     with _faults_in_one_message():
         play(control_plane)
 
@@ -43,7 +43,7 @@ def demo(control_plane: str) -> None:
 @click.command()
 @_control_plane
 def demo_teams(control_plane: str) -> None:
-    """Play two teams with an AWS account each: one names a job of the other and is refused. Leaves nothing behind."""
+    """Run a demo of two teams with an AWS account each: one names a job of the other. Leaves nothing behind."""
     with _faults_in_one_message():
         teams.play(control_plane)
 
@@ -55,13 +55,15 @@ def demo_teams(control_plane: str) -> None:
     default=".sandbox",
     show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Gets the files kubeconfig and env, as long as the sandbox is up.",
+    help="Directory for the files kubeconfig and env, which exist while the sandbox runs.",
 )
 @_control_plane
-@click.option("--jobs", default=12, show_default=True, type=click.IntRange(1, 1000), help="Jobs to begin with.")
-@click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator in it.  [default: yes]")
+@click.option(
+    "--jobs", default=12, show_default=True, type=click.IntRange(1, 1000), help="Number of jobs at the start."
+)
+@click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator too.  [default: yes]")
 def sandbox(directory: Path, control_plane: str, jobs: int, with_operator: bool) -> None:
-    """Serve a whole world on this machine: a Kubernetes API, AWS Batch, the operator. Stays up until Ctrl-C."""
+    """Serve a Kubernetes API, a simulated AWS Batch and the operator on this machine, until Ctrl-C."""
     with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=QUICK) as world:
         names = populate(world, jobs)
         if with_operator:
@@ -74,22 +76,22 @@ def sandbox(directory: Path, control_plane: str, jobs: int, with_operator: bool)
 
 @contextmanager
 def _faults_in_one_message() -> Iterator[None]:
-    """What goes wrong with the parts of a world is told without a traceback; SIGTERM and hang-up end it like Ctrl-C."""
+    """Report failures without a traceback; SIGTERM and SIGHUP act like Ctrl-C."""
     # SIGINT too: started in the background by a script, a process inherits it as ignored. A nohup stays a nohup.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:
         yield
-    except StoryError as broken:
-        raise click.ClickException(f"the story broke off: {broken}") from broken
+    except DemoError as broken:
+        raise click.ClickException(f"the demo failed: {broken}") from broken
     except (ControlPlaneError, ProcessError, KubectlError, TimeoutError) as fault:
         raise click.ClickException(str(fault)) from fault
 
 
 @contextmanager
 def _files(world: World, directory: Path) -> Iterator[None]:
-    """They lead to servers of this moment, so they end with them."""
+    """Remove the files that name the servers when the servers stop."""
     existed = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     contents = {"kubeconfig": world.control_plane.kubeconfig.read_bytes(), "env": _env(world, directory).encode()}
@@ -105,7 +107,7 @@ def _files(world: World, directory: Path) -> Iterator[None]:
 
 
 def _env(world: World, directory: Path) -> str:
-    """For `source`: variables that lead kubectl, the AWS CLI and boto3 into this world."""
+    """A file for `source`: variables that point kubectl, the AWS CLI and boto3 to this sandbox."""
     values = kubectl_environment((directory / "kubeconfig").resolve(), world.cache) | sandbox_aws(world.batch.url)
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
     if shutil.which("kubectl") is None:
@@ -139,7 +141,7 @@ In another terminal:
   aws batch describe-jobs --jobs {job_id}
   {python} -c "{boto3}"
 
-Ctrl-C ends it all."""
+Press Ctrl-C to stop."""
 
 
 def _stay(world: World, *, with_operator: bool) -> None:
@@ -148,4 +150,4 @@ def _stay(world: World, *, with_operator: bool) -> None:
             time.sleep(1)
     except KeyboardInterrupt:
         return
-    raise ProcessError(f"the operator ended by itself:\n{world.operator.last_words()}")
+    raise ProcessError(f"the operator exited:\n{world.operator.last_words()}")

@@ -1,4 +1,4 @@
-"""What a person or a program does with BatchJob objects: the real kubectl, and a thin client for what must be quick."""
+"""Access to BatchJob objects: the real kubectl, and a thin client for operations that must be quick."""
 
 import os
 import shutil
@@ -13,17 +13,17 @@ from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from awsbatch_operator.kube.names import API_VERSION, GROUP, KIND, PLURAL, POLICY_PLURAL, VERSION
+from awsbatch_operator.api.names import API_VERSION, GROUP, KIND, PLURAL, POLICY_PLURAL, VERSION
 from awsbatch_sandbox.processes import wait_for
 
 Body = dict[str, Any]
 MANAGER: Final = "awsbatch-sandbox"
-"""Who wrote, in the managedFields of what this client changes."""
+"""The field manager in the managedFields of objects that this client changes."""
 MERGE_PATCH: Final = "application/merge-patch+json"
 
 
 class KubectlError(Exception):
-    """kubectl ended with another code than 0; the message is what it said on stderr."""
+    """kubectl failed; the message is its stderr."""
 
 
 class Cluster:
@@ -44,7 +44,7 @@ class Cluster:
     # -- kubectl ------------------------------------------------------------------------------------------------------
 
     def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 60) -> str:
-        """What it prints on stdout. KubectlError when it fails."""
+        """Run kubectl; return its stdout. KubectlError when it fails."""
         with self.kubectl_process(*arguments) as process:
             try:
                 out, err = process.communicate(stdin, timeout)
@@ -56,7 +56,7 @@ class Cluster:
         return out
 
     def kubectl_process(self, *arguments: str) -> subprocess.Popen[str]:
-        """One that goes on, as a watch does; the caller ends it."""
+        """Start a kubectl that keeps running, such as a watch; the caller stops it."""
         return subprocess.Popen(  # noqa: S603  kubectl, no shell
             [kubectl_program(), f"--namespace={self.namespace}", *arguments],
             stdin=subprocess.PIPE,
@@ -69,7 +69,7 @@ class Cluster:
     # -- objects ------------------------------------------------------------------------------------------------------
 
     def create(self, name: str, job_id: str, **spec: Any) -> Body:
-        """`spec` may hold region and terminate."""
+        """`spec` may contain region and terminate."""
         body = batch_job(name, job_id, **spec)
         return self._said(self._objects.create_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, body))
 
@@ -81,16 +81,16 @@ class Cluster:
         return cast("list[Body]", self._said(found)["items"])
 
     def serves(self) -> bool:
-        """Whether BatchJobs can be had: a new CRD, and each after a restart, takes a moment."""
+        """Whether BatchJobs are served: that needs a moment after a CRD is created and after a restart."""
         return self._serves(self.objects)
 
     def serves_policies(self) -> bool:
-        """The same of BatchAccessPolicies."""
+        """Whether BatchAccessPolicies are served."""
         return self._serves(lambda: self._objects.list_cluster_custom_object(GROUP, VERSION, POLICY_PLURAL))
 
-    def _serves(self, ask: Callable[[], object]) -> bool:
+    def _serves(self, request: Callable[[], object]) -> bool:
         try:
-            ask()
+            request()
         except (client.ApiException, HTTPError):
             return False
         return True
@@ -125,7 +125,7 @@ class Cluster:
         self._objects.delete_collection_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)
 
     def wait_for(self, name: str, holds: Callable[[Body], Any], *, timeout: float, what: str = "") -> Body:
-        """The object, once `holds` is true of its status ({} before the first write). TimeoutError shows the last."""
+        """Wait until `holds` is true of the status ({}: not written yet); return the object. TimeoutError shows it."""
         last: Body = {}
 
         def probe() -> Body | None:
@@ -138,14 +138,14 @@ class Cluster:
         except TimeoutError as late:
             raise TimeoutError(f"{late}; its status is {last.get('status')}") from None
 
-    # -- around them --------------------------------------------------------------------------------------------------
+    # -- other ------------------------------------------------------------------------------------------------------
 
     def create_namespace(self, **labels: str) -> None:
         metadata = client.V1ObjectMeta(name=self.namespace, labels=labels)
         self._core.create_namespace(client.V1Namespace(api_version="v1", kind="Namespace", metadata=metadata))
 
     def label_namespace(self, **labels: str | None) -> None:
-        """Set these labels of it; None takes one away."""
+        """Set labels of the namespace; None removes one."""
         self._core.patch_namespace(self.namespace, {"metadata": {"labels": labels}})
 
     def delete_namespace(self) -> None:
@@ -163,7 +163,7 @@ class Cluster:
 
 
 class Watch:
-    """The versions of one object, the present one first; ends when it is stopped, or the API server goes away."""
+    """Yields the versions of one object, the current one first; ends when stopped or when the API server is gone."""
 
     def __init__(self, objects: client.CustomObjectsApi, where: tuple[str, str, str, str], name: str) -> None:
         self._objects, self._where, self._name = objects, where, name
@@ -183,7 +183,7 @@ class Watch:
 def api_client(kubeconfig: Path) -> client.ApiClient:
     settings = client.Configuration()
     config.load_kube_config(str(kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
-    # An outage is to be seen, not waited for; but that a definition has just changed is no outage: 429 says when.
+    # An outage must be visible: no retries. A definition that has just changed is no outage: a 429 tells when to retry.
     settings.retries = Retry(
         total=None, connect=0, read=0, redirect=0, other=0, status=10, status_forcelist=(429,), allowed_methods=None
     )
@@ -194,7 +194,7 @@ def api_client(kubeconfig: Path) -> client.ApiClient:
 
 
 def batch_job(name: str, job_id: str, **spec: Any) -> Body:
-    """A BatchJob as a manifest has it."""
+    """The manifest of a BatchJob."""
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": {"jobId": job_id, **spec}}
 
 
@@ -210,7 +210,7 @@ def kubectl_program() -> str:
 
 
 def kubectl_environment(kubeconfig: Path, cache: Path) -> dict[str, str]:
-    """A discovery cache of its own: ports come again, and the answers of an earlier server are not this one's."""
+    """A discovery cache for each server: ports are reused, and the answers of an earlier server do not apply."""
     return {
         "KUBECONFIG": str(kubeconfig),
         "KUBECACHEDIR": str(cache),

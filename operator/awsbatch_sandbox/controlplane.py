@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from awsbatch_sandbox.processes import Child, wait_for
@@ -28,7 +28,7 @@ direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class ControlPlaneError(Exception):
-    """A control plane can't be had, or can't do what was asked of it; the message says what to do."""
+    """A control plane is not available or can't do the requested operation; the message names the remedy."""
 
 
 class ControlPlane(ABC):
@@ -37,7 +37,7 @@ class ControlPlane(ABC):
     description: str
     can_go_away = True
     knows_batch_jobs = False
-    """Whether the CRDs are there from the start."""
+    """Whether the CRDs are installed from the start."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self.kubeconfig = kubeconfig
@@ -47,7 +47,7 @@ class ControlPlane(ABC):
 
     @abstractmethod
     def ready(self) -> None:
-        """Returns once it answers. ProcessError when it does not in time."""
+        """Wait until it answers. ProcessError when it does not in time."""
 
     @abstractmethod
     def stop(self) -> None:
@@ -55,7 +55,7 @@ class ControlPlane(ABC):
 
     @contextmanager
     def away(self, seconds: float) -> Iterator[None]:
-        """It refuses connections from before the block begins until `seconds` later; back, state kept, at its end."""
+        """Refuse connections from before the block begins until `seconds` later; then serve the same state."""
         self._vanish(seconds)
         back_at = time.monotonic() + seconds
         yield
@@ -64,7 +64,7 @@ class ControlPlane(ABC):
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
-        """It accepts connections and answers nobody during the block; afterwards it does what came meanwhile."""
+        """Accept connections without answers during the block; afterwards handle the requests that arrived."""
         self._signal(signal.SIGSTOP)
         try:
             yield
@@ -109,10 +109,20 @@ class Embedded(ControlPlane):
         lines = self._child.output().splitlines(keepends=True)
         return next((line.strip() for line in lines if line.startswith("http") and line.endswith("\n")), None)
 
-    def _vanish(self, seconds: float) -> None:
-        body, headers = json.dumps({"seconds": seconds}).encode(), {"Content-Type": "application/json"}
-        order = urllib.request.Request(f"{self._url}/_sandbox/away", body, headers)  # noqa: S310  our own server
+    def order(self, action: str, **body: Any) -> None:
+        """Send a control action of apiserver/controls.py, such as `fault` or `restore`. Raises urllib's HTTPError."""
+        raw, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+        order = urllib.request.Request(f"{self._url}/_sandbox/{action}", raw, headers)  # noqa: S310  our own server
         direct.open(order, timeout=10).close()
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Its request log: `method`, `path`, `query`, `userAgent` and `status` of each kind of request, and `count`."""
+        with direct.open(f"{self._url}/_sandbox/requests", timeout=10) as response:
+            items: list[dict[str, Any]] = json.load(response)["items"]
+        return items
+
+    def _vanish(self, seconds: float) -> None:
+        self.order("away", seconds=seconds)
         wait_for(lambda: not self._listens(), timeout=5, what="the API server goes away", every=0.005)
 
     def _return(self) -> None:
@@ -145,20 +155,20 @@ class Existing(ControlPlane):
         """It was ready before."""
 
     def stop(self) -> None:
-        """It goes on."""
+        """It keeps running."""
 
     def _vanish(self, seconds: float) -> None:
-        raise ControlPlaneError(f"an existing cluster is not taken away for {seconds:g} s: use embedded or envtest")
+        raise ControlPlaneError(f"an existing cluster can't be stopped for {seconds:g} s: use embedded or envtest")
 
     def _return(self) -> None:
-        """It never left."""
+        """It was never stopped."""
 
     def _signal(self, number: signal.Signals) -> None:
         raise ControlPlaneError(f"an existing cluster gets no {number.name}: use embedded or envtest")
 
 
 def choose(name: str, directory: Path) -> ControlPlane:
-    """The control plane of that name, with its files in `directory`. ControlPlaneError when it can't be had."""
+    """The control plane of that name, with its files in `directory`. ControlPlaneError when it is not available."""
     from awsbatch_sandbox.envtest import Envtest  # noqa: PLC0415  (it needs cryptography; the embedded one does not)
 
     assets = os.environ.get(ASSETS)
@@ -187,7 +197,7 @@ def _found(crd: str) -> Path:
     for candidate in (packaged, beside):
         if isinstance(candidate, Path) and candidate.is_file():
             return candidate
-    raise ControlPlaneError(f"{crd} is neither in the package nor at {beside}: install awsbatch-operator anew")
+    raise ControlPlaneError(f"{crd} is neither in the package nor at {beside}: reinstall awsbatch-operator")
 
 
 def listens(host: str, port: int) -> bool:

@@ -1,4 +1,4 @@
-"""The main job, played and told: a running AWS Batch job is ended by `kubectl patch`."""
+"""The demo: `kubectl patch` terminates a running AWS Batch job."""
 
 import json
 import time
@@ -6,58 +6,58 @@ from collections.abc import Sequence
 from typing import Final
 
 from awsbatch_sandbox.cluster import Body, condition
+from awsbatch_sandbox.fixtures import populate
+from awsbatch_sandbox.narrator import Narrator, Witness
 from awsbatch_sandbox.processes import wait_for
-from awsbatch_sandbox.scenes import populate
-from awsbatch_sandbox.story import Story, Witness
 from awsbatch_sandbox.world import QUICK, World
 
 JOBS: Final = 6
-FLAGS: Final = (*QUICK, "--absence-grace=1s")
+FLAGS: Final = (*QUICK, "--missing-grace=1s")
 GRACE: Final = 2.5
-"""Seconds that the job takes to end: a container that gets SIGTERM, as short as it stays interesting."""
+"""Seconds between TerminateJob and the end of the job: a short one, of a container that handles SIGTERM."""
 REASON: Final = "INC-4711: runaway cost"
 
 
-class StoryError(Exception):
+class DemoError(Exception):
     """Something did not happen in time."""
 
 
 def play(control_plane: str, *, flags: Sequence[str] = FLAGS, timeout: float = 10.0) -> None:
-    """Tells it on stdout. StoryError when a step of it takes more than `timeout` seconds."""
-    story = Story()
-    story.title("A running AWS Batch job is ended by kubectl patch")
-    story.text("in a sandbox of its own: no cluster, no AWS account; nothing of it stays behind\n")
-    story.progress("starting a Kubernetes API server and a simulated AWS Batch")
+    """Run it and write each step to stdout. DemoError when a step needs more than `timeout` seconds."""
+    narrator = Narrator()
+    narrator.title("kubectl patch terminates a running AWS Batch job")
+    narrator.text("in a sandbox: it needs no cluster and no AWS account, and it removes everything when it ends\n")
+    narrator.progress("starting a Kubernetes API server and a simulated AWS Batch")
     with World(control_plane, grace=GRACE, flags=flags) as world:
-        story.progress(f"up: {world.control_plane.description}")
+        narrator.progress(f"up: {world.control_plane.description}")
         try:
-            _Play(story, world, timeout).act()
+            _Play(narrator, world, timeout).act()
         except TimeoutError as late:
-            raise StoryError(f"{late}\nThe operator's last words:\n{world.operator.last_words()}") from late
-    story.gap()
-    story.title(f"All stopped again, after {story.elapsed:.1f} s. To stay and play: awsbatch-operator sandbox")
+            raise DemoError(f"{late}\nThe last lines of the operator's log:\n{world.operator.last_words()}") from late
+    narrator.gap()
+    narrator.title(f"All stopped after {narrator.elapsed:.1f} s. To try it yourself: awsbatch-operator sandbox")
 
 
 class _Play:
-    def __init__(self, story: Story, world: World, timeout: float) -> None:
-        self._story, self._world, self._timeout = story, world, timeout
+    def __init__(self, narrator: Narrator, world: World, timeout: float) -> None:
+        self._narrator, self._world, self._timeout = narrator, world, timeout
 
     def act(self) -> None:
-        story, world = self._story, self._world
+        narrator, world = self._narrator, self._world
         names = populate(world, JOBS)
-        story.progress(f"{len(names)} BatchJob objects name jobs in Batch, one of them by a mistyped id")
+        narrator.progress(f"{len(names)} BatchJob objects name jobs in AWS Batch; one of them has a mistyped job id")
         world.operator.start()
-        story.progress(f"operator runs, process {world.operator.pid}")
+        narrator.progress(f"the operator is ready (process {world.operator.pid})")
         wait_for(self._all_told, timeout=self._timeout, what="every BatchJob has a phase", every=0.05)
         together = max(len(call["job_ids"]) for call in world.batch.calls("DescribeJobs"))
-        story.progress(f"each status tells what Batch says; one DescribeJobs asks for many ({together} here)\n")
-        story.run(world.cluster, "get", "batchjobs")
-        story.gap()
+        narrator.progress(f"each status shows the state of its job; one DescribeJobs call covers {together} jobs\n")
+        narrator.run(world.cluster, "get", "batchjobs")
+        narrator.gap()
         self._terminate(names[0])
-        story.gap()
-        story.run(world.cluster, "get", "batchjobs")
-        story.gap()
-        story.run(world.cluster, "describe", "batchjob", names[0])
+        narrator.gap()
+        narrator.run(world.cluster, "get", "batchjobs")
+        narrator.gap()
+        narrator.run(world.cluster, "describe", "batchjob", names[0])
 
     def _all_told(self) -> bool:
         statuses = [one.get("status", {}) for one in self._world.cluster.objects()]
@@ -65,22 +65,24 @@ class _Play:
 
     def _terminate(self, name: str) -> None:
         """Every time is counted from the moment when the API server showed the patched object."""
-        story, batch, timeout = self._story, self._world.batch, self._timeout
+        narrator, batch, timeout = self._narrator, self._world.batch, self._timeout
         with Witness(self._world.cluster, name) as witness:
-            story.run(self._world.cluster, "patch", "batchjob", name, "--type=merge", "-p", patch_for(REASON))
+            narrator.run(self._world.cluster, "patch", "batchjob", name, "--type=merge", "-p", patch_for(REASON))
             patched_at, _ = witness.until(_stated, timeout=timeout, what="the patch is shown")
-            story.at(0, "the API server shows the patch")
+            narrator.at(0, "the API server accepts the patch")
             request = wait_for(batch.terminate_requests, timeout=timeout, what="TerminateJob arrives at Batch")[0]
             sent = f'TerminateJob {request["job_id"][:8]}… reason "{request["reason"]}"'
-            story.at(request["at"] - patched_at, f"AWS Batch gets {sent}")
-            seen_at, _ = witness.until(_accepted, timeout=timeout, what="the status says that Batch accepted it")
-            accepted = "status: accepted, phase Terminating; Terminated=Unknown for as long as the job lives"
-            story.at(seen_at - patched_at, accepted)
-            wait_for(lambda: _failed(batch.job(request["job_id"])), timeout=timeout, what="Batch ends the job")
-            story.at(time.time() - patched_at, "AWS Batch ends the job: FAILED, with this reason as its statusReason")
+            narrator.at(request["at"] - patched_at, f"AWS Batch receives {sent}")
+            seen_at, _ = witness.until(_accepted, timeout=timeout, what="the status to show that Batch accepted it")
+            accepted = "status: the request is accepted, phase Terminating; Terminated=Unknown while the job runs"
+            narrator.at(seen_at - patched_at, accepted)
+            wait_for(lambda: _failed(batch.job(request["job_id"])), timeout=timeout, what="the job to end in Batch")
+            narrator.at(
+                time.time() - patched_at, "AWS Batch stops the job: FAILED, with this reason as its statusReason"
+            )
             seen_at, body = witness.until(_terminated, timeout=timeout, what="condition Terminated is True")
             ended = f"status: Terminated=True, phase Terminated, exit code {body['status'].get('exitCode')}"
-            story.at(seen_at - patched_at, ended, good=True)
+            narrator.at(seen_at - patched_at, ended, good=True)
 
 
 def patch_for(reason: str) -> str:

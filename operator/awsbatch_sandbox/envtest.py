@@ -20,7 +20,7 @@ _START_TIMEOUT: Final = 60.0
 _REMEDY: Final = (
     f"{ASSETS} must name a directory with kube-apiserver and etcd; get one with\n"
     "  go run sigs.k8s.io/controller-runtime/tools/setup-envtest@latest use -p path\n"
-    "or take --control-plane=embedded, which needs nothing"
+    "or use --control-plane=embedded, which needs nothing"
 )
 
 
@@ -97,7 +97,7 @@ class Envtest(ControlPlane):
             f"--tls-private-key-file={files / 'server.key'}",
             f"--client-ca-file={files / 'ca.crt'}",
             "--authorization-mode=RBAC",
-            # There is no controller that would make the accounts which this plugin asks for.
+            # No controller creates the service accounts that this plugin requires.
             "--disable-admission-plugins=ServiceAccount",
             f"--service-account-issuer=https://127.0.0.1:{self._port}/",
             f"--service-account-key-file={files / 'service-account.key'}",
@@ -121,7 +121,7 @@ class Envtest(ControlPlane):
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """A file that only this user may read, from its first moment on."""
+    """Create a file that only this user may read."""
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)

@@ -23,7 +23,7 @@ _FOREIGN: Final = ("AWS_", "AWSBATCH_OPERATOR_")
 class OperatorProcess:
     """`flags` are those of `awsbatch-operator run`; a start after an end is a new process with the same ones.
 
-    `program` starts the command line: this Python's, unless told otherwise.
+    `program` starts the command line; the default is the one beside this Python.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class OperatorProcess:
         return self._child.pid
 
     def get(self, path: str) -> tuple[int, str]:
-        """HTTP status and text of its own endpoints; status 0 when nobody listens."""
+        """HTTP status and text of its own endpoints; status 0 when the connection is refused."""
         try:
             with direct.open(f"http://{self.address}{path}", timeout=5) as response:
                 return response.status, response.read().decode()
@@ -94,7 +94,7 @@ class OperatorProcess:
         return found
 
     def output(self) -> str:
-        """Everything that all its lives printed."""
+        """The output of all its runs."""
         return self._child.output()
 
     def last_words(self) -> str:
@@ -106,10 +106,10 @@ class OperatorProcess:
 
 
 def sandbox_aws(batch_url: str) -> dict[str, str]:
-    """The variables that lead every AWS client to the simulated Batch, and to no other AWS."""
+    """The variables that point every AWS client to the simulated Batch, and to no other AWS."""
     return {
         "AWS_ENDPOINT_URL_BATCH": batch_url,
-        # It knows who calls. Where roles are to be assumed, a whole STS stands in its place.
+        # It answers GetCallerIdentity. To assume roles, use the simulated STS instead.
         "AWS_ENDPOINT_URL_STS": batch_url,
         "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION,
@@ -119,7 +119,7 @@ def sandbox_aws(batch_url: str) -> dict[str, str]:
 
 
 def operator_environment(kubeconfig: Path, cache: Path, batch_url: str) -> dict[str, str]:
-    """This process's environment with nothing in it that leads to a real AWS account or changes the operator."""
+    """This process's environment without variables that point to a real AWS account or configure the operator."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     nowhere = {
         "AWS_CONFIG_FILE": os.devnull,

@@ -1,4 +1,4 @@
-"""What a platform team does: BatchAccessPolicies."""
+"""Access to BatchAccessPolicies, as a platform team has it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any, Final, Self, cast
 
 from kubernetes import client
 
-from awsbatch_operator.kube.names import API_VERSION, GROUP, POLICY_KIND, POLICY_PLURAL, VERSION
+from awsbatch_operator.api.names import API_VERSION, GROUP, POLICY_KIND, POLICY_PLURAL, VERSION
 from awsbatch_sandbox.cluster import MERGE_PATCH, Body, api_client
 from awsbatch_sandbox.processes import wait_for
 
@@ -15,7 +15,7 @@ _WHERE: Final = (GROUP, VERSION, POLICY_PLURAL)
 
 
 class Policies:
-    """Those of a cluster."""
+    """The policies of a cluster."""
 
     def __init__(self, kubeconfig: Path) -> None:
         self._api = api_client(kubeconfig)
@@ -47,7 +47,7 @@ class Policies:
         self._objects.delete_collection_cluster_custom_object(*_WHERE)
 
     def wait_for(self, name: str, holds: Callable[[Body], Any], *, timeout: float) -> Body:
-        """The policy, once `holds` is true of its status. TimeoutError shows the last."""
+        """Wait until `holds` is true of the status; return the policy. TimeoutError shows the last."""
         last: Body = {}
 
         def probe() -> Body | None:
@@ -62,5 +62,5 @@ class Policies:
 
 
 def access_policy(name: str, **spec: Any) -> Body:
-    """A BatchAccessPolicy as a manifest has it."""
+    """The manifest of a BatchAccessPolicy."""
     return {"apiVersion": API_VERSION, "kind": POLICY_KIND, "metadata": {"name": name}, "spec": spec}

@@ -19,12 +19,12 @@ _TETHER: Final = (
     "os.getppid() == int(sys.argv[1]) or os._exit(0);"
     "os.execv(sys.argv[2], sys.argv[2:])"
 )
-"""Asks the kernel to kill this process with its parent (PR_SET_PDEATHSIG, which execve keeps), unless the parent is
-gone by now, and becomes the program. Not a preexec_fn: those may deadlock in a parent with threads."""
+"""Requests that the kernel kill this process with its parent (PR_SET_PDEATHSIG, which execve keeps), then executes the
+program unless the parent is already gone. Not a preexec_fn: those may deadlock in a parent with threads."""
 
 
 class ProcessError(Exception):
-    """A process did not start, did not answer in time or ended by itself; the message carries its last words."""
+    """A process did not start, did not answer in time or ended by itself; the message contains its last output."""
 
 
 class Child:
@@ -79,7 +79,7 @@ class Child:
         self._started.wait()
 
     def stop(self, timeout: float = 10.0) -> int:
-        """SIGTERM, and SIGKILL when it takes longer than `timeout` seconds; gives the exit code. Twice is harmless."""
+        """Send SIGTERM, and SIGKILL after `timeout` seconds; return the exit code. A second call is harmless."""
         process = self._started
         process.terminate()
         try:
@@ -92,7 +92,7 @@ class Child:
         return self.log.read_text("utf-8", errors="replace") if self.log.exists() else ""
 
     def ready(self, answers: Callable[[], T | None], *, timeout: float) -> T:
-        """What `answers` gives once it gives something true. ProcessError when the program ends first, or in time."""
+        """Wait until `answers` returns a true value; return it. ProcessError if the program ends, or at the timeout."""
 
         def probe() -> T | None:
             if self.exit_code is not None:
@@ -105,7 +105,7 @@ class Child:
             raise ProcessError(f"{late}:\n{self.last_words()}") from late
 
     def last_words(self, lines: int = 15) -> str:
-        return "\n".join(self.output().splitlines()[-lines:]) or "(it said nothing)"
+        return "\n".join(self.output().splitlines()[-lines:]) or "(no output)"
 
     @property
     def _started(self) -> subprocess.Popen[bytes]:
@@ -115,7 +115,7 @@ class Child:
 
 
 def wait_for(probe: Callable[[], T | None], *, timeout: float, what: str, every: float = 0.02) -> T:
-    """The first true answer of `probe`, asked every so many seconds. TimeoutError says what did not come true."""
+    """Call `probe` every so many seconds; return its first true value. TimeoutError names `what`."""
     deadline = time.monotonic() + timeout
     while True:
         answer = probe()
@@ -127,7 +127,7 @@ def wait_for(probe: Callable[[], T | None], *, timeout: float, what: str, every:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on at this moment."""
+    """A loopback port that is free at this moment."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

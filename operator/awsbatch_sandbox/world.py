@@ -1,4 +1,4 @@
-"""A whole world on this machine: a control plane, a simulated AWS Batch, the operator, and jobs with their objects."""
+"""A sandbox on this machine: a control plane, a simulated AWS Batch, the operator, and jobs with their objects."""
 
 import sys
 import tempfile
@@ -15,17 +15,17 @@ from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_
 from awsbatch_sandbox.processes import Child, wait_for
 from awsbatch_sandbox.sts.remote import RemoteSts
 
-QUICK: Final = ("--look-running=500ms", "--look-pending=500ms")
-"""Cadence of a world that people watch: the defaults are made for thousands of jobs."""
+QUICK: Final = ("--poll-running=500ms", "--poll-pending=500ms")
+"""Poll intervals for interactive use: the defaults are made for thousands of jobs."""
 _BATCH_TIMEOUT: Final = 20.0
 
 
 class World:
-    """Everything is up and the CRDs established inside the `with` block, save the operator, which is started by hand.
+    """Inside the `with` block everything runs and the CRDs are established; the caller starts the operator.
 
-    `control_plane` as of --control-plane, or a control plane that runs already and goes on. `grace` is how many
-    seconds a job takes to end after TerminateJob. `flags` and `environment` are those of the operator. With `roles`
-    there is STS too, as `sts`, and the operator is led to it.
+    `control_plane` as of --control-plane, or a control plane that already runs and keeps running. `grace`: seconds
+    from TerminateJob to the end of the job. `flags` and `environment` are those of the operator. With `roles`
+    there is STS too, as `sts`, and the operator uses it.
     """
 
     batch: RemoteBatch
@@ -55,14 +55,14 @@ class World:
         self._ends.close()
 
     def seed(self, name: str, **job: Any) -> str:
-        """A job in Batch and the object that names it, and its region where that is told; gives the job's id."""
+        """Create a job in Batch and the object that names it (and `region`, if given); return the job's id."""
         job_id = self.batch.seed(name=name, **job)
         self.cluster.create(name, job_id, **({"region": job["region"]} if "region" in job else {}))
         return job_id
 
     @contextmanager
     def api_server_away(self, seconds: float) -> Iterator[None]:
-        """It refuses connections from the begin of the block until `seconds` later; it serves again at the end."""
+        """Refuse connections from the start of the block until `seconds` later; serve again at the end."""
         with self.control_plane.away(seconds):
             yield
         wait_for(self.cluster.serves, timeout=30, what="the API server serves BatchJobs again")
@@ -81,7 +81,7 @@ class World:
             establish(self.cluster)
         self.environment = operator_environment(plane.kubeconfig, self.cache, batch_url)
         if self._roles:
-            # There by now: STS is announced before Batch.
+            # Available by now: STS is announced before Batch.
             sts_url = self._sts_announcement.read_text("utf-8").strip()
             self.sts = self._ends.enter_context(RemoteSts(sts_url))
             self.environment["AWS_ENDPOINT_URL_STS"] = sts_url
@@ -124,7 +124,7 @@ class World:
 
 
 def establish(cluster: Cluster) -> None:
-    """The CRDs are there and served; applied when they are not, or others."""
+    """Apply the CRDs unless the same ones exist, and wait until they are served."""
     crds = crd_files()
     cluster.kubectl("apply", *(f"--filename={crd}" for crd in crds))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{crd.stem}" for crd in crds))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from chaos.people import People
+from chaos.actors import Actors
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How big it all is. Seconds; `pace` is what people do in a second, `patience` how long a calm may take."""
+    """How big it all is. Seconds; `pace` is what actors do in a second, `patience` how long a calm may take."""
 
     objects: int
     storms: int
@@ -68,17 +68,17 @@ def long_shape(minutes: float) -> Shape:
 
 def make_plan(seed: int, shape: Shape) -> Plan:
     dice = random.Random(seed)
-    people = People(dice, deaf=shape.deaf)
+    actors = Actors(dice, deaf=shape.deaf)
     opening = [
-        Step(at=0.0, kind=kind, target=name, detail=detail) for kind, name, detail in people.arrive(shape.objects)
+        Step(at=0.0, kind=kind, target=name, detail=detail) for kind, name, detail in actors.arrive(shape.objects)
     ]
-    storms = [_storm(dice, people, shape) for _ in range(shape.storms)]
+    storms = [_storm(dice, actors, shape) for _ in range(shape.storms)]
     return Plan(seed, shape, opening, storms)
 
 
-def _storm(dice: random.Random, people: People, shape: Shape) -> list[Step]:
-    deeds = [deed for _ in range(int(shape.storm * shape.pace)) for deed in people.deed(shape.objects)]
-    # What people do has an order: an object is created before it is patched.
+def _storm(dice: random.Random, actors: Actors, shape: Shape) -> list[Step]:
+    deeds = [deed for _ in range(int(shape.storm * shape.pace)) for deed in actors.deed(shape.objects)]
+    # What actors do has an order: an object is created before it is patched.
     times = sorted(dice.uniform(0, shape.storm) for _ in deeds)
     steps = [
         Step(at=at, kind=kind, target=name, detail=detail)

@@ -1,25 +1,22 @@
-"""Plays a plan in a world: strikes replicas, network, API server and Batch; does what people do; keeps the ledger."""
+"""Plays a plan in a world: strikes replicas, network, API server and Batch; does what actors do; keeps the ledger."""
 
 import heapq
 import itertools
-import json
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
-import yaml
-
-from awsbatch_sandbox.controlplane import direct
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.controlplane import Embedded
 from awsbatch_sandbox.world import World
 from chaos.ledger import Ledger, Strike
-from chaos.links import Network
 from chaos.plan import BOTH, LEADER, Step
 from chaos.record import Call
 from chaos.replicas import Replica
 from chaos.script import Script
+from proxy import Network
 
 _TICK: Final = 0.02
 _LOOK_AGAIN: Final = 0.25
@@ -29,7 +26,14 @@ _BATCHJOBS: Final = "batchjobs$"
 
 
 class Player:
-    def __init__(self, world: World, network: Network, replicas: Sequence[Replica], ledger: Ledger) -> None:
+    def __init__(
+        self,
+        world: World,
+        clusters: Sequence[Cluster],
+        network: Network,
+        replicas: Sequence[Replica],
+        ledger: Ledger,
+    ) -> None:
         self._world, self._network, self.replicas, self._ledger = world, network, replicas, ledger
         self.calls: list[Call] = []
         self.counts: Counter[str] = Counter()
@@ -37,8 +41,7 @@ class Player:
         self._order = itertools.count()
         self._known: dict[str, str] = {}
         self._broken: dict[str, float] = {}
-        self._script = Script(world, ledger)
-        self._api = _address(world)
+        self._script = Script(world, clusters, ledger)
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -69,7 +72,7 @@ class Player:
     def _heal(self) -> None:
         """The storm is over: what has no end of its own ends now."""
         for replica in self.replicas:
-            self._network.do(replica.link.open())
+            self._network.do(replica.proxy.open())
         self._world.batch.clear_faults()
         self._world.batch.limit(None)
 
@@ -134,18 +137,18 @@ class Player:
         self._world.batch.fault("*", kind="slow", seconds=1.0, act_then=True, times=2)
         self._in(0.5, lambda: self._refuse(Step(at=0, kind="refuse", target=LEADER, seconds=step.seconds)))
 
-    # -- the way to the API server, and the API server -----------------------------------------------------------------
+    # -- the proxies, and the API server -----------------------------------------------------------------
 
     def _hang(self, step: Step) -> None:
-        self._break(step, lambda replica: replica.link.hang(), cut=step.detail.get("cut", True))
+        self._break(step, lambda replica: replica.proxy.hang(), cut=step.detail.get("cut", True))
 
     def _refuse(self, step: Step) -> None:
-        self._break(step, lambda replica: replica.link.refuse(), cut=False)
+        self._break(step, lambda replica: replica.proxy.refuse(), cut=False)
 
     def _cut(self, step: Step) -> None:
         for replica in self._chosen(step.target):
             replica.strike("cut", 0.0)
-            self._network.do(replica.link.cut())
+            self._network.do(replica.proxy.cut())
 
     def _break(self, step: Step, how: Callable[[Replica], Coroutine[Any, Any, None]], *, cut: bool) -> None:
         for replica in self._chosen(step.target):
@@ -158,8 +161,8 @@ class Player:
         if time.time() < self._broken[replica.name]:
             return  # a longer break goes on
         if cut:
-            self._network.do(replica.link.cut())
-        self._network.do(replica.link.open())
+            self._network.do(replica.proxy.cut())
+        self._network.do(replica.proxy.open())
 
     def _restart(self, step: Step) -> None:
         self._note("restart", step.seconds)
@@ -188,12 +191,11 @@ class Player:
 
     def _order_api(self, order: str, body: dict[str, Any]) -> bool:
         """False: this control plane takes no orders."""
-        if not self._api.startswith("http://"):
+        plane = self._world.control_plane
+        if not isinstance(plane, Embedded):
             return False
         self._note("cut", 0.0)
-        headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self._api}/_sandbox/{order}", json.dumps(body).encode(), headers)
-        direct.open(request, timeout=10).close()
+        plane.order(order, **body)
         return True
 
     def _note(self, kind: str, seconds: float) -> None:
@@ -212,8 +214,3 @@ class Player:
     def _jump(self, step: Step) -> None:
         self._world.batch.advance(step.seconds)
         self._ledger.jumps.append((time.time(), step.seconds))
-
-
-def _address(world: World) -> str:
-    settings = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
-    return str(settings["clusters"][0]["cluster"]["server"])

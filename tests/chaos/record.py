@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 READ_TIMEOUT: Final = 10.0
-"""Seconds after which the operator gives up waiting for an answer (awsbatch_operator.aws.clients.CONFIG)."""
+"""Seconds after which the operator gives up waiting for an answer (awsbatch_operator.aws.sdk_session.CONFIG)."""
 _WHOLE: Final = (None, "slow", "refused_in_bulk")
 """Faults that leave an answer whole."""
 

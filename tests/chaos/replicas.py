@@ -5,24 +5,18 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
-import yaml
-
-from awsbatch_sandbox.envtest import write_private
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
-from awsbatch_sandbox.processes import ProcessError
 from awsbatch_sandbox.world import World
 from chaos.invariants import Violation
 from chaos.ledger import Ledger, Strike
-from chaos.links import Link, Network
 from chaos.settled import CLEAN
+from proxy import Network
 
 FLAGS: Final = (
-    *("--namespace=default", "--leader-elect", "--lease-namespace=default"),
-    *("--look-running=1s", "--look-pending=1s", "--absence-grace=1s", "--resend-after=60s"),
+    *("--leader-elect", "--lease-namespace=default"),
+    *("--poll-running=1s", "--poll-pending=1s", "--missing-grace=1s", "--resend-after=60s"),
     *("--describe-rate=25", "--terminate-rate=25"),
 )
 PROMISED_EXIT: Final = 10.0
@@ -56,13 +50,14 @@ class Life:
 
 
 class Replica:
-    """`link` is its way to the API server."""
+    """`proxy` stands between it and the API server."""
 
     def __init__(self, name: str, world: World, network: Network, ledger: Ledger) -> None:
         self.name, self._world, self._ledger = name, world, ledger
         self.directory = world.directory / name
         self.directory.mkdir()
-        self.link, self._kubeconfig = _own_way(world.control_plane.kubeconfig, self.directory, network)
+        self._kubeconfig = self.directory / "kubeconfig"
+        self.proxy = network.before(world.control_plane.kubeconfig, self._kubeconfig)
         self.lives: list[Life] = []
         self.faults: list[Violation] = []
         self._start_at: float | None = 0.0
@@ -163,17 +158,3 @@ class Replica:
 
     def _signal(self, number: signal.Signals) -> None:
         os.kill(self.life.process.pid, number)
-
-
-def _own_way(kubeconfig: Path, directory: Path, network: Network) -> tuple[Link, Path]:
-    """A link to the API server, and a kubeconfig that leads through it."""
-    settings = yaml.safe_load(kubeconfig.read_text("utf-8"))
-    cluster = settings["clusters"][0]["cluster"]
-    address = urlsplit(cluster["server"])
-    if address.hostname is None or address.port is None:
-        raise ProcessError(f"{kubeconfig} names no port: {cluster['server']}")
-    link = network.link(address.hostname, address.port)
-    cluster["server"] = f"{address.scheme}://{address.hostname}:{link.port}"
-    own = directory / "kubeconfig"
-    write_private(own, yaml.safe_dump(settings).encode())
-    return link, own

@@ -1,12 +1,12 @@
-"""What a person needs to see of a run: a line when it went well, the story of the job concerned when not."""
+"""What a person needs to see of a run: a line when it went well, the history of the job concerned when not."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from chaos.course import Outcome
 from chaos.invariants import Violation
 from chaos.ledger import Tale
+from chaos.scenario import Outcome
 
 _MOST: Final = 5
 _TAIL: Final = 40

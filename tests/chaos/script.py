@@ -1,16 +1,17 @@
-"""What people do, done: to objects by the API server itself, to jobs by the simulator; each noted in the ledger."""
+"""What actors do, done: to objects by the API server itself, to jobs by the simulator; each noted in the ledger."""
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
+from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.world import World
+from chaos.actors import UNKNOWN
 from chaos.ledger import History, Ledger, Statement
-from chaos.people import UNKNOWN
 from chaos.plan import Step
 
 _TRIES: Final = 50
@@ -19,10 +20,10 @@ _PAUSE: Final = 0.2
 
 
 class Script:
-    """People have a way of their own to the API server, which nobody breaks."""
+    """Actors connect to the API server directly, without a proxy that breaks."""
 
-    def __init__(self, world: World, ledger: Ledger) -> None:
-        self._batch, self._cluster, self._ledger = world.batch, world.cluster, ledger
+    def __init__(self, world: World, clusters: Sequence[Cluster], ledger: Ledger) -> None:
+        self._batch, self._clusters, self._ledger = world.batch, clusters, ledger
         self.deeds: Mapping[str, Callable[[Step], bool]] = {
             "create": self._create,
             "twin": self._twin,
@@ -36,6 +37,10 @@ class Script:
             "rival": self._rival,
             "hide": self._hide,
         }
+
+    def _cluster_of(self, name: str) -> Cluster:
+        """The namespace of that object: names end in a number, and namespaces take turns."""
+        return self._clusters[int(name.rpartition("-")[2]) % len(self._clusters)]
 
     def _create(self, step: Step) -> bool:
         job_id = str(uuid.uuid4()) if step.detail["kind"] == UNKNOWN else self._seed(step)
@@ -56,7 +61,7 @@ class Script:
         statement = Statement(reason, time.time())
         self._ledger.objects[step.target] = History(step.target, job_id, [statement])
         # A first try may have taken effect although nobody heard of it: then the second one finds it there.
-        self._tried(lambda: self._cluster.create(step.target, job_id, **spec), done_by_then=409)
+        self._tried(lambda: self._cluster_of(step.target).create(step.target, job_id, **spec), done_by_then=409)
         statement.certain = time.time()
         return True
 
@@ -72,18 +77,18 @@ class Script:
         statement = Statement(reason, time.time())
         self._ledger.objects[name].statements.append(statement)
         terminate = None if reason is None else {"reason": reason}
-        self._tried(lambda: self._cluster.patch(name, {"spec": {"terminate": terminate}}))
+        self._tried(lambda: self._cluster_of(name).patch(name, {"spec": {"terminate": terminate}}))
         statement.certain = time.time()
 
     def _delete(self, step: Step) -> bool:
         deletion = self._ledger.objects[step.target].deletion = Statement(None, time.time())
-        self._tried(lambda: self._cluster.delete(step.target), done_by_then=404)
+        self._tried(lambda: self._cluster_of(step.target).delete(step.target), done_by_then=404)
         deletion.certain = time.time()
         return True
 
     def _scribble(self, step: Step) -> bool:
         """Another writer of statuses, which knows nothing of ours."""
-        self._tried(lambda: self._cluster.patch_status(step.target, step.detail["status"]))
+        self._tried(lambda: self._cluster_of(step.target).patch_status(step.target, step.detail["status"]))
         return True
 
     def _race(self, step: Step) -> bool:

@@ -64,20 +64,20 @@ def _expected(status: Body, job: Job | None) -> dict[str, object]:
 
 
 def _termination_faults(status: Body, history: History, job: Job | None, calls: Sequence[Call]) -> Iterator[str]:
-    said = status.get("termination")
-    if said is None:
+    printed = status.get("termination")
+    if printed is None:
         return
     sent = {call.reason for call in calls}
-    if said["reason"] not in sent:
-        yield f"termination.reason is {said['reason']!r}, which was never sent"
+    if printed["reason"] not in sent:
+        yield f"termination.reason is {printed['reason']!r}, which was never sent"
     effective = [call.reason for call in calls if history.job_id in call.effective]
     if effective and job is not None and job.status == "FAILED" and job.status_reason == effective[0]:
         granted = [call.reason for call in calls if call.granted(history.job_id)]
-        if said["reason"] not in (effective[0], *granted[:1]):
-            yield f"termination.reason is {said['reason']!r}, but the job ended by {effective[0]!r}"
+        if printed["reason"] not in (effective[0], *granted[:1]):
+            yield f"termination.reason is {printed['reason']!r}, but the job ended by {effective[0]!r}"
     finished = job is not None and job.finished
-    if finished != ("completedAt" in said):
-        yield f"termination {said} of a job that is {job.status if job else 'unknown'}"
+    if finished != ("completedAt" in printed):
+        yield f"termination {printed} of a job that is {job.status if job else 'unknown'}"
 
 
 def _condition_faults(status: Body, history: History, generation: int) -> Iterator[str]:

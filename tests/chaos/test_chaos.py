@@ -4,14 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from chaos.course import run
 from chaos.plan import SHORT, long_shape, make_plan
 from chaos.report import failure, summary
+from chaos.scenario import run
 
 
-def test_whatever_is_killed_cut_or_throttled_nothing_is_lost_and_nothing_doubled(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
+def test_no_termination_is_lost_or_sent_twice_under_faults(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     seed, minutes = request.config.getoption("--seed"), request.config.getoption("--minutes")
     plan = make_plan(seed, long_shape(minutes) if minutes else SHORT)
     print(f"seed {seed}")

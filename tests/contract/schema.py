@@ -8,7 +8,7 @@ from typing import Any, Final
 import jsonschema
 import yaml
 
-from awsbatch_operator.kube import names
+from awsbatch_operator.api import names
 
 CRD: Final[dict[str, Any]] = yaml.safe_load((Path(__file__).parents[2] / names.CRD_FILE).read_text("utf-8"))
 SCHEMA: Final = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]

@@ -11,21 +11,22 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from awsbatch_operator.domain.access import Mode
-from awsbatch_operator.domain.conditions import Claim
-from awsbatch_operator.domain.labels import Labels
-from awsbatch_operator.domain.policy import Policy, Unreadable, parse_policy
-from awsbatch_operator.domain.ports import PolicyStanding
-from awsbatch_operator.kube import credentials, names
-from awsbatch_operator.kube.access import NAMESPACES, POLICIES, AccessRules
+from awsbatch_operator.api import names
+from awsbatch_operator.api.access_policy import InvalidPolicy, Policy, parse_policy
+from awsbatch_operator.api.conditions import ConditionValue
+from awsbatch_operator.api.interfaces import PolicyStatus
+from awsbatch_operator.api.label_selector import Labels
+from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.client import ApiError, KubeClient
-from awsbatch_operator.kube.policies import PolicyStatuses
-from awsbatch_operator.kube.reflector import UNSERVED
+from awsbatch_operator.kube.policy_informer import NAMESPACES, POLICIES, PolicyInformer
+from awsbatch_operator.kube.policy_status import PolicyStatusWriter
+from awsbatch_operator.kube.reflector import NOT_SERVED_RETRY
+from awsbatch_operator.policy.resolution import Mode
 from awsbatch_sandbox.apiserver import ApiServer, serve
 from awsbatch_sandbox.apiserver.server import load_definitions
 from awsbatch_sandbox.controlplane import crd_files
 from awsbatch_sandbox.world import World, establish
-from chaos.links import Link
+from proxy import Proxy
 
 SOON = 2.0
 """Seconds in which news must arrive, counted from when they can."""
@@ -34,37 +35,38 @@ OBSERVE = {"allow": ["Observe"]}
 SPEC = {"namespaceSelector": {"matchLabels": {"team": "a"}}, "jobs": {"queues": ["team-a-*"]}}
 
 
-class Book:
+class RecordingHandler:
     """What it knows, and each thing that it was told."""
 
     def __init__(self) -> None:
-        self.policies: dict[str, Policy | Unreadable] = {}
+        self.policies: dict[str, Policy | InvalidPolicy] = {}
         self.labels: dict[str, Labels] = {}
-        self.blind_since: float | None = 0.0
+        self.stale_since: float | None = 0.0
         self.told: list[str] = []
 
-    def policies_are(self, policies: Mapping[str, Policy | Unreadable]) -> None:
+    def on_policies(self, policies: Mapping[str, Policy | InvalidPolicy]) -> None:
         self.policies = dict(policies)
         self.told.append("policies")
 
-    def policy_is(self, name: str, policy: Policy | Unreadable | None) -> None:
+    def on_policy(self, name: str, policy: Policy | InvalidPolicy | None) -> None:
         self.policies.pop(name, None)
         if policy is not None:
             self.policies[name] = policy
         self.told.append(name)
 
-    def namespaces_are(self, labels: Mapping[str, Labels]) -> None:
+    def on_namespaces(self, labels: Mapping[str, Labels]) -> None:
         self.labels = dict(labels)
         self.told.append("namespaces")
 
-    def namespace_is(self, name: str, labels: Labels | None) -> None:
+    def on_namespace(self, name: str, labels: Labels | None) -> None:
         self.labels.pop(name, None)
         if labels is not None:
             self.labels[name] = labels
         self.told.append(name)
 
-    def blind(self, since: float | None) -> None:
-        self.blind_since = since
+    def on_stale_since(self, since: float | None, watch: str) -> None:
+        del watch
+        self.stale_since = since
 
 
 async def eventually(holds: Callable[[], object], within: float = PATIENCE) -> float:
@@ -119,13 +121,13 @@ async def people(world: World) -> AsyncIterator[People]:
 
 
 @pytest.fixture
-async def link(world: World, tmp_path: Path) -> AsyncIterator[Link]:
+async def link(world: World, tmp_path: Path) -> AsyncIterator[Proxy]:
     """Leads to the API server; the kubeconfig beside it leads through it."""
     config = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
     server = urlsplit(config["clusters"][0]["cluster"]["server"])
     assert server.hostname
     assert server.port
-    link = Link(server.hostname, server.port)
+    link = Proxy(server.hostname, server.port)
     await link.open()
     config["clusters"][0]["cluster"]["server"] = f"{server.scheme}://{server.hostname}:{link.port}"
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config), "utf-8")
@@ -134,13 +136,13 @@ async def link(world: World, tmp_path: Path) -> AsyncIterator[Link]:
 
 
 @asynccontextmanager
-async def heard(client: KubeClient, mode: Mode = Mode.OPTIONAL) -> AsyncIterator[Book]:
+async def heard(client: KubeClient, mode: Mode = Mode.OPTIONAL) -> AsyncIterator[RecordingHandler]:
     """From when both are known."""
-    book = Book()
-    rules = AccessRules(client, book, PolicyStatuses(client, dict, lambda: False), mode)
+    book = RecordingHandler()
+    rules = PolicyInformer(client, book, PolicyStatusWriter(client, dict, lambda: False), mode)
     task = asyncio.ensure_future(rules.run())
     try:
-        await eventually(lambda: book.blind_since is None)
+        await eventually(lambda: book.stale_since is None)
         yield book
     finally:
         task.cancel()
@@ -149,7 +151,7 @@ async def heard(client: KubeClient, mode: Mode = Mode.OPTIONAL) -> AsyncIterator
 
 
 @pytest.fixture
-async def book(link: Link, tmp_path: Path) -> AsyncIterator[Book]:
+async def book(link: Proxy, tmp_path: Path) -> AsyncIterator[RecordingHandler]:
     del link
     async with client_of(tmp_path / "kubeconfig") as client, heard(client) as book:
         yield book
@@ -164,12 +166,14 @@ def namespace(world: World) -> Iterator[str]:
     cluster.close()
 
 
-async def test_a_cluster_that_serves_both_is_taken(world: World) -> None:
+async def test_preflight_passes_on_a_cluster_that_serves_both(world: World) -> None:
     async with client_of(world.control_plane.kubeconfig) as client:
-        await AccessRules(client, Book(), PolicyStatuses(client, dict, bool), Mode.REQUIRED).preflight()
+        await PolicyInformer(
+            client, RecordingHandler(), PolicyStatusWriter(client, dict, bool), Mode.REQUIRED
+        ).preflight()
 
 
-async def test_each_change_is_told_once_and_soon(book: Book, people: People, namespace: str) -> None:
+async def test_each_change_is_reported_once_and_soon(book: RecordingHandler, people: People, namespace: str) -> None:
     name = await people.make()
     await eventually(lambda: book.policies.get(name) == parse_policy(name, SPEC), SOON)
     await people.edit(name, spec=OBSERVE)
@@ -183,7 +187,7 @@ async def test_each_change_is_told_once_and_soon(book: Book, people: People, nam
     assert [one for one in book.told if one == name] == [name] * 3
 
 
-async def test_what_says_nothing_new_is_not_told(book: Book, people: People, namespace: str) -> None:
+async def test_irrelevant_changes_are_not_reported(book: RecordingHandler, people: People, namespace: str) -> None:
     name = await people.make()
     await eventually(lambda: name in book.policies and namespace in book.labels, SOON)
     told = list(book.told)
@@ -207,8 +211,8 @@ async def changed(people: People, namespace: str, *old: str) -> str:
 
 
 @pytest.mark.parametrize("kind", ["cut", "refused", "hung"])
-async def test_what_happened_while_the_network_was_broken_is_told_soon_after(
-    kind: str, book: Book, people: People, namespace: str, link: Link
+async def test_changes_during_a_network_failure_are_reported_soon_after(
+    kind: str, book: RecordingHandler, people: People, namespace: str, link: Proxy
 ) -> None:
     old = [await people.make() for _ in range(3)]
     await eventually(lambda: {*old} <= book.policies.keys() and namespace in book.labels, SOON)
@@ -216,7 +220,7 @@ async def test_what_happened_while_the_network_was_broken_is_told_soon_after(
     if kind != "cut":
         await asyncio.sleep(1.5)
     if kind == "refused":
-        assert book.blind_since is not None
+        assert book.stale_since is not None
     new = await changed(people, namespace, *old)
     assert {*old} <= book.policies.keys(), "the network is broken"
     await link.open()
@@ -226,31 +230,33 @@ async def test_what_happened_while_the_network_was_broken_is_told_soon_after(
             and not book.policies.keys() & {*old[1:]}
             and book.policies[old[0]] == parse_policy(old[0], SPEC | OBSERVE)
             and book.labels[namespace].get("team") == "b"
-            and book.blind_since is None
+            and book.stale_since is None
         ),
         SOON,
     )
 
 
-async def test_a_connection_that_is_cut_is_made_anew(book: Book, people: People, link: Link) -> None:
+async def test_a_cut_connection_is_restored(book: RecordingHandler, people: People, link: Proxy) -> None:
     await link.cut()
     name = await people.make()
     await eventually(lambda: name in book.policies, SOON)
 
 
-async def test_after_a_restart_of_the_api_server_news_come_soon(book: Book, people: People, world: World) -> None:
+async def test_changes_arrive_soon_after_a_restart_of_the_api_server(
+    book: RecordingHandler, people: People, world: World
+) -> None:
     name = await people.make()
     await eventually(lambda: name in book.policies, SOON)
     with world.api_server_away(1.0):
-        await eventually(lambda: book.blind_since is not None)
+        await eventually(lambda: book.stale_since is not None)
     assert name in book.policies, "what is not known to be gone is there"
     await people.delete(name)
     other = await people.make()
     await eventually(lambda: name not in book.policies and other in book.policies, SOON)
-    await eventually(lambda: book.blind_since is None, SOON)
+    await eventually(lambda: book.stale_since is None, SOON)
 
 
-async def test_a_version_that_is_gone_is_a_410_in_whatever_way(people: People, world: World) -> None:
+async def test_an_expired_version_is_a_410_for_lists_and_watches(people: People, world: World) -> None:
     await people.make()
     async with client_of(world.control_plane.kubeconfig) as client:
         with pytest.raises(ApiError) as raised:
@@ -260,16 +266,20 @@ async def test_a_version_that_is_gone_is_a_410_in_whatever_way(people: People, w
 
 
 @pytest.mark.parametrize("told_in_the_stream", [True, False])
-async def test_after_a_410_the_whole_is_told_anew_soon(told_in_the_stream: bool) -> None:
+async def test_after_a_410_the_collection_is_listed_again_soon(told_in_the_stream: bool) -> None:
     server = ApiServer(load_definitions(crd_files()))
-    async with serve(server) as url, KubeClient(lambda: credentials.Access(url)) as client, heard(client) as book:
+    async with (
+        serve(server) as url,
+        KubeClient(lambda: credentials.ClusterConfig(url)) as client,
+        heard(client) as book,
+    ):
         name = await People(client).make()
         await eventually(lambda: name in book.policies, SOON)
         server.store.expire()
         server.store.cut(expired=told_in_the_stream)
         await eventually(lambda: book.told.count("policies") == book.told.count("namespaces") == 2, SOON)
         assert book.policies.keys() == {name}
-        await eventually(lambda: book.blind_since is None, SOON)
+        await eventually(lambda: book.stale_since is None, SOON)
 
 
 @pytest.fixture
@@ -285,39 +295,37 @@ def forget_policies(world: World) -> None:
 
 
 @pytest.mark.usefixtures("_without_policies")
-async def test_a_cluster_without_the_kind_has_none_until_it_was_served_and_is_unknown_after(
-    world: World, people: People
-) -> None:
+async def test_an_unserved_kind_is_empty_before_and_unknown_after_it_was_served(world: World, people: People) -> None:
     async with client_of(world.control_plane.kubeconfig) as client, heard(client) as book:
         assert book.policies == {}
         await asyncio.to_thread(establish, world.cluster)
         name = await people.make()
-        await eventually(lambda: name in book.policies, UNSERVED + SOON)
+        await eventually(lambda: name in book.policies, NOT_SERVED_RETRY + SOON)
         told = book.told.count("policies")
         await asyncio.to_thread(forget_policies, world)
-        await eventually(lambda: book.blind_since is not None)
+        await eventually(lambda: book.stale_since is not None)
         await asyncio.sleep(0.5)
         assert book.told.count("policies") == told, "a 404 is no news"
         await asyncio.to_thread(establish, world.cluster)
-        await eventually(lambda: book.blind_since is None, SOON)
+        await eventually(lambda: book.stale_since is None, SOON)
         assert book.policies == {}
 
 
-async def test_policies_show_where_they_stand(world: World, people: People) -> None:
+async def test_policies_show_their_status(world: World, people: People) -> None:
     name = await people.make()
-    denied = Claim("False", "AccessDenied", "sts: AssumeRole is not authorised")
-    standing = PolicyStanding(denied, 3, 812, "111122223333")
+    denied = ConditionValue("False", "AccessDenied", "sts: AssumeRole is not authorised")
+    standing = PolicyStatus(denied, 3, 812, "111122223333")
     async with client_of(world.control_plane.kubeconfig) as client:
-        book = Book()
-        statuses = PolicyStatuses(client, lambda: {name: standing}, lambda: True)
-        rules = AccessRules(client, book, statuses, Mode.REQUIRED)
+        book = RecordingHandler()
+        statuses = PolicyStatusWriter(client, lambda: {name: standing}, lambda: True)
+        rules = PolicyInformer(client, book, statuses, Mode.REQUIRED)
         task = asyncio.ensure_future(rules.run())
         await eventually(lambda: name in book.policies)
-        await statuses.once()
-        await statuses.once()
+        await statuses.write_due()
+        await statuses.write_due()
         first = await people.shown(name)
-        standing = PolicyStanding(Claim("True", "InForce", ""), 3, 812, None)
-        await statuses.once()
+        standing = PolicyStatus(ConditionValue("True", "InForce", ""), 3, 812, None)
+        await statuses.write_due()
         second = await people.shown(name)
         last = await people.make()
         await eventually(lambda: last in book.policies, SOON)

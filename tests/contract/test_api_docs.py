@@ -17,12 +17,12 @@ def api_docs(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
 
-def test_the_api_page_says_what_the_crds_say() -> None:
+def test_the_api_page_matches_the_crds() -> None:
     check = api_docs("--check")
     assert check.returncode == 0, check.stderr
 
 
-def test_a_page_out_of_date_is_told_with_its_diff_and_the_remedy(tmp_path: Path) -> None:
+def test_an_outdated_page_is_reported_with_its_diff_and_the_remedy(tmp_path: Path) -> None:
     stale = tmp_path / "api.md"
     stale.write_text(PAGE.read_text(encoding="utf-8").replace("| `jobId` |", "| `jobID` |"), encoding="utf-8")
     check = api_docs("--check", str(stale))
@@ -40,7 +40,7 @@ def test_every_reason_on_the_page_has_its_meaning_and_its_place_in_the_table_of_
     assert sorted(set(re.findall(r"`(\w+)`", by_type))) == sorted(reasons)
 
 
-def test_every_rule_of_both_kinds_is_on_the_page_with_its_words() -> None:
+def test_every_rule_of_both_kinds_is_on_the_page_with_its_message() -> None:
     cells = {
         row.split(" | ")[1].removesuffix(" |") for row in PAGE.read_text(encoding="utf-8").splitlines() if " | " in row
     }

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import Job, Place
-from awsbatch_operator.domain.ports import Sight
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.interfaces import DescribedJob
+from awsbatch_operator.api.job import Job
+from awsbatch_operator.aws.provider import AwsBatch
+from awsbatch_operator.aws.sdk_session import ClientFactory
 from awsbatch_sandbox.batch import BatchSimulator, serve
-from builders import leave_to_end
+from fakes.aws import OWN, FakePermit, classes, describe, make_batch, terminate
 from fakes.telemetry import FakeTelemetry
 
-HERE = "eu-west-1"
 THROTTLES = {
     "throttle_429": "TooManyRequestsException",
     "throttle_400": "ThrottlingException",
@@ -33,9 +33,9 @@ class World:
     telemetry: FakeTelemetry
     job_id: str
 
-    async def look(self) -> Any:
-        look = (await self.batch.describe(Place(HERE), [self.job_id]))[self.job_id]
-        return look.job if isinstance(look, Sight) else look
+    async def describe(self) -> Any:
+        result = (await describe(self.batch, OWN, self.job_id))[self.job_id]
+        return result.job if isinstance(result, DescribedJob) else result
 
 
 @pytest.fixture
@@ -48,18 +48,18 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     async with serve(simulator) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
-        batch = AwsBatch(telemetry=telemetry, describe_rate=1000, terminate_rate=1000)
+        batch = make_batch(telemetry=telemetry, make_client=ClientFactory(lambda: True))
         yield World(simulator, batch, telemetry, simulator.seed())
-        await batch.close()
+        batch.close()
 
 
 @pytest.mark.parametrize("kind", THROTTLES)
 async def test_a_throttle_costs_the_account_one_request_and_is_counted_by_its_code(world: World, kind: str) -> None:
     world.simulator.fault("*", kind=kind, times=None)
-    look = await world.look()
-    fault = await world.batch.terminate(leave_to_end(world.job_id), "why")
-    assert isinstance(look, Fault)
-    assert (look.fate, look) == (Fate.THROTTLED, fault)
+    result = await world.describe()
+    (error,) = await terminate(world.batch, FakePermit(world.job_id))
+    assert isinstance(result, CallError)
+    assert (result.error_class, result) == (ErrorClass.THROTTLED, error)
     assert world.simulator.counts() == {"DescribeJobs": 1, "TerminateJob": 1}
     code = THROTTLES[kind]
     assert world.telemetry.requests == [("DescribeJobs", code), ("TerminateJob", code)]
@@ -67,31 +67,30 @@ async def test_a_throttle_costs_the_account_one_request_and_is_counted_by_its_co
 
 async def test_terminations_that_share_a_throttled_call_cost_one_request(world: World) -> None:
     world.simulator.fault("TerminateJobs", kind="throttle_429", times=None)
-    keys = [leave_to_end(job_id) for job_id in world.simulator.seed_many(50)]
-    faults = await asyncio.gather(*(world.batch.terminate(key, "why") for key in keys))
-    assert [fault and fault.fate for fault in faults] == [Fate.THROTTLED] * 50
+    permits = [FakePermit(job_id) for job_id in world.simulator.seed_many(50)]
+    assert classes(await terminate(world.batch, *permits)) == [ErrorClass.THROTTLED] * 50
     assert world.simulator.counts() == {"TerminateJobs": 1}
 
 
 @pytest.mark.parametrize("kind", ["server_500", "html_502", "empty_503", "reset"])
 async def test_a_single_fault_of_server_or_network_is_hidden(world: World, kind: str) -> None:
     world.simulator.fault("DescribeJobs", kind=kind)
-    assert isinstance(await world.look(), Job)
+    assert isinstance(await world.describe(), Job)
     assert world.simulator.counts() == {"DescribeJobs": 2}
 
 
 async def test_a_throttle_ends_also_a_call_that_is_being_repeated(world: World) -> None:
     for kind in ("server_500", "throttle_429"):
         world.simulator.fault("DescribeJobs", kind=kind)
-    look = await world.look()
-    assert isinstance(look, Fault)
-    assert look.fate is Fate.THROTTLED
+    result = await world.describe()
+    assert isinstance(result, CallError)
+    assert result.error_class is ErrorClass.THROTTLED
     assert world.simulator.counts() == {"DescribeJobs": 2}
 
 
 async def test_throttles_use_up_no_retries_of_other_faults(world: World) -> None:
     world.simulator.fault("DescribeJobs", kind="throttle_429", times=None)
-    await asyncio.gather(*(world.look() for _ in range(MORE_THAN_THE_QUOTA)))
+    await asyncio.gather(*(world.describe() for _ in range(MORE_THAN_THE_QUOTA)))
     world.simulator.clear_faults()
     world.simulator.fault("DescribeJobs", kind="reset")
-    assert isinstance(await world.look(), Job)
+    assert isinstance(await world.describe(), Job)

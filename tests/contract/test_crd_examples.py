@@ -1,7 +1,7 @@
-"""Every example beside the CRD gets its verdict from an API server, over kubectl, as a user would get it.
+"""Sends every example of the CRDs to an API server with kubectl, and compares what the API server answers.
 
-The embedded API server judges by default, a real one when AWSBATCH_OPERATOR_TEST_KUBECONFIG names a kubeconfig: the two
-CRDs are applied there and stay, the examples go to a namespace that is deleted at the end, and so are the policies.
+By default to the embedded API server; to a real one if AWSBATCH_OPERATOR_TEST_KUBECONFIG names a kubeconfig. The two
+CRDs are applied there and stay; the namespace of the examples and the policies are deleted at the end.
 """
 
 import json
@@ -20,14 +20,39 @@ import yaml
 
 CRDS = Path(__file__).parents[2] / "crds"
 JOBS, POLICIES = CRDS / "batchjobs.awsbatch.dev.yaml", CRDS / "batchaccesspolicies.awsbatch.dev.yaml"
-VALID = sorted((CRDS / "examples" / "valid").glob("*.yaml"))
-INVALID = sorted((CRDS / "examples" / "invalid").glob("*.yaml"))
 POLICY_RULES = 24
-POLICY_EXAMPLES = [path for path in (*VALID, *INVALID) if path.stem.startswith("policy-")]
-WANT = "# want: "
 
 Body = dict[str, Any]
 Answer = subprocess.CompletedProcess[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """`documents`: what is sent, one after another; each replaces the one before. `message`: of the rejection."""
+
+    name: str
+    documents: tuple[str, ...]
+    message: str = ""
+
+    @property
+    def last(self) -> Body:
+        return dict(yaml.safe_load(self.documents[-1]))
+
+
+def valid_examples() -> Iterator[Example]:
+    for path in sorted((CRDS / "examples" / "valid").glob("*.yaml")):
+        yield Example(path.stem, tuple(path.read_text(encoding="utf-8").split("\n---\n")))
+
+
+def invalid_examples() -> Iterator[Example]:
+    for entry in yaml.safe_load((CRDS / "examples" / "invalid.yaml").read_text(encoding="utf-8")):
+        head = {"apiVersion": "awsbatch.dev/v1alpha1", "metadata": {"name": entry["name"]}}
+        bodies = [head | entry[key] for key in ("before", "object") if key in entry]
+        yield Example(entry["name"], tuple(map(json.dumps, bodies)), entry["message"])
+
+
+VALID, INVALID = [*valid_examples()], [*invalid_examples()]
+POLICY_EXAMPLES = [example for example in (*VALID, *INVALID) if example.name.startswith("policy-")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +86,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     command = [sys.executable, "-m", "awsbatch_sandbox.apiserver", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        assert server.stdout.readline(), "the API server ended before it was up; its words are above"
+        assert server.stdout.readline(), "the API server exited before it was ready; its output is above"
         yield path
         server.terminate()
         server.communicate(timeout=10)
@@ -78,30 +103,30 @@ def kubectl(kubeconfig: Path) -> Iterator[Kubectl]:
     run.must("create", "-f", "-", stdin=json.dumps(body))
     yield run
     run.must("delete", "namespace", namespace, "--wait=false")
-    ours = {path.stem for path in POLICY_EXAMPLES}
+    ours = {example.name for example in POLICY_EXAMPLES}
     left = [name for line in run.must("get", "bap", "-o", "name").split() if (name := line.partition("/")[2]) in ours]
     run.must("delete", "bap", "--wait=false", *left)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What the API server made of the examples: errors by example and step, and objects by kind and name."""
+    """What the API server answered: errors by example and step, and stored objects by kind and name."""
 
-    errors: dict[Path, dict[str, str]]
+    errors: dict[Example, dict[str, str]]
     stored: dict[tuple[str, str], Body]
 
 
 STEPS = {
     "create": ("create",),
     "replace": ("replace",),
-    # As the operator sends it; elsewhere the API server ignores a status.
+    # As the operator sends it; in other requests the API server ignores a status.
     "status": ("replace", "--subresource=status"),
 }
 
 
-def steps_of(example: Path) -> Iterator[tuple[str, str]]:
-    """What is sent of an example, one after another: the first document is created, the next one replaces it."""
-    for number, document in enumerate(example.read_text(encoding="utf-8").split("\n---\n")):
+def steps_of(example: Example) -> Iterator[tuple[str, str]]:
+    """Requests of an example in their order: the first document is created, the next one replaces it."""
+    for number, document in enumerate(example.documents):
         has_status = "status" in yaml.safe_load(document)
         if number == 0:
             yield "create", document
@@ -113,33 +138,27 @@ def steps_of(example: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def verdicts(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
-    """One kubectl for all examples at each step: a process for each would take half a minute."""
+    """One kubectl for all examples of each step: one process per example would take half a minute."""
     root = tmp_path_factory.mktemp("examples")
-    errors: dict[Path, dict[str, str]] = {example: {} for example in (*VALID, *INVALID)}
+    errors: dict[Example, dict[str, str]] = {example: {} for example in (*VALID, *INVALID)}
     for step, command in STEPS.items():
         files = {}
         for example in errors:
             for document in (document for name, document in steps_of(example) if name == step):
-                files[example] = root / f"{step}-{example.parent.name}-{example.name}"
+                files[example] = root / f"{step}-{example.name}.yaml"
                 files[example].write_text(document, encoding="utf-8")
-        said = kubectl(*command, *(f"--filename={file}" for file in files.values())).stderr.splitlines()
+        printed = kubectl(*command, *(f"--filename={file}" for file in files.values())).stderr.splitlines()
         for example, file in files.items():
-            if found := [line for line in said if f'"{file}"' in line]:
+            if found := [line for line in printed if f'"{file}"' in line]:
                 errors[example][step] = "\n".join(found)
-        assert [line for line in said if not any(f'"{file}"' in line for file in files.values())] == []
+        assert [line for line in printed if not any(f'"{file}"' in line for file in files.values())] == []
     listed = json.loads(kubectl.must("get", "batchjobs,bap", "-o", "json", "--show-managed-fields"))["items"]
     return Verdicts(errors, {(body["kind"], body["metadata"]["name"]): body for body in listed})
 
 
-def last_of(example: Path) -> Body:
-    *_, last = yaml.safe_load_all(example.read_text(encoding="utf-8"))
-    return dict(last)
-
-
-def wanted(example: Path) -> str:
-    first = example.read_text(encoding="utf-8").splitlines()[0]
-    assert first.startswith(WANT), f"{example.name} must begin with {WANT!r} and a part of the message"
-    return first.removeprefix(WANT)
+def valid(name: str) -> Body:
+    (example,) = (one for one in VALID if one.name == name)
+    return example.last
 
 
 def validations(schema: Body) -> Iterator[Body]:
@@ -172,36 +191,36 @@ def columns(crd: Path) -> tuple[dict[str, str], list[str]]:
     return always, [column["name"].upper() for column in found if column.get("priority") == 1]
 
 
-@pytest.mark.parametrize("example", VALID, ids=lambda path: path.stem)
-def test_a_valid_example_is_accepted_and_stored_as_written(verdicts: Verdicts, example: Path) -> None:
+@pytest.mark.parametrize("example", VALID, ids=lambda example: example.name)
+def test_a_valid_example_is_accepted_and_stored_as_written(verdicts: Verdicts, example: Example) -> None:
     assert verdicts.errors[example] == {}
-    last = last_of(example)
+    last = example.last
     stored = verdicts.stored[last["kind"], last["metadata"]["name"]]
     assert stored["spec"] == {field: value for field, value in last["spec"].items() if value is not None}
     assert stored["status"] == last.get("status", {"observedGeneration": 0})
     owned = any("f:status" in entry["fieldsV1"] for entry in stored["metadata"]["managedFields"])
-    assert owned == ("status" in last), "the status that a new object has by default belongs to nobody"
+    assert owned == ("status" in last), "the default status has no manager"
 
 
-@pytest.mark.parametrize("example", INVALID, ids=lambda path: path.stem)
-def test_an_invalid_example_is_refused_with_a_message_that_says_what_to_do(verdicts: Verdicts, example: Path) -> None:
+@pytest.mark.parametrize("example", INVALID, ids=lambda example: example.name)
+def test_an_invalid_example_is_rejected_with_its_message(verdicts: Verdicts, example: Example) -> None:
     *_, (last, _) = steps_of(example)
-    assert verdicts.errors[example].keys() == {last}, "it is the last document that is refused, and no other"
-    assert wanted(example) in verdicts.errors[example][last]
+    assert verdicts.errors[example].keys() == {last}, "only the last document is rejected"
+    assert example.message in verdicts.errors[example][last]
 
 
-@pytest.mark.parametrize("example", POLICY_EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_of_a_policy_is_named_like_its_file(example: Path) -> None:
-    assert last_of(example)["metadata"]["name"] == example.stem, "by these names they are deleted at the end"
+@pytest.mark.parametrize("example", POLICY_EXAMPLES, ids=lambda example: example.name)
+def test_an_example_of_a_policy_has_its_name(example: Example) -> None:
+    assert example.last["metadata"]["name"] == example.name, "the fixture deletes them by these names"
 
 
 @pytest.mark.parametrize(("crd", "count"), [(JOBS, 6), (POLICIES, POLICY_RULES)], ids=["jobs", "policies"])
-def test_every_rule_is_shown_by_an_invalid_example(crd: Path, count: int) -> None:
+def test_every_rule_has_an_invalid_example(crd: Path, count: int) -> None:
     messages = [rule["message"] for rule in validations(version(crd)["schema"]["openAPIV3Schema"])]
     kind = yaml.safe_load(crd.read_text(encoding="utf-8"))["spec"]["names"]["kind"]
-    wants = [wanted(example) for example in INVALID if last_of(example)["kind"] == kind]
+    parts = [example.message for example in INVALID if example.last["kind"] == kind]
     assert len(messages) == count
-    assert [message for message in messages if not any(want in message for want in wants)] == []
+    assert [message for message in messages if not any(part in message for part in parts)] == []
 
 
 @pytest.mark.parametrize("crd", [JOBS, POLICIES], ids=["jobs", "policies"])
@@ -209,7 +228,7 @@ def test_every_field_is_described(crd: Path) -> None:
     assert list(undescribed(version(crd)["schema"]["openAPIV3Schema"], "")) == []
 
 
-def test_the_columns_are_those_that_scripts_and_people_know() -> None:
+def test_the_columns_of_a_batchjob() -> None:
     always, wide = columns(JOBS)
     assert always == {
         "PHASE": ".status.phase",
@@ -236,8 +255,8 @@ def test_the_columns_of_a_policy() -> None:
 
 def test_a_policy_is_shown_on_one_line_and_found_by_its_short_name(kubectl: Kubectl) -> None:
     kubectl.must("delete", "bap", "shown", "--ignore-not-found")
-    body = last_of(CRDS / "examples" / "valid" / "policy-team.yaml") | {"metadata": {"name": "shown"}}
-    body["status"] = last_of(CRDS / "examples" / "valid" / "policy-status-in-force.yaml")["status"]
+    body = valid("policy-team") | {"metadata": {"name": "shown"}}
+    body["status"] = valid("policy-status-in-force")["status"]
     kubectl.must("create", "-f", "-", stdin=json.dumps(body))
     kubectl.must("replace", "--subresource=status", "-f", "-", stdin=json.dumps(body))
     line = kubectl.must("get", "bap", "shown", "--no-headers", "-o", "wide").split()
@@ -247,16 +266,16 @@ def test_a_policy_is_shown_on_one_line_and_found_by_its_short_name(kubectl: Kube
     assert line[7:] == ["InForce", "111122223333", '["team-a-*"]', '["Observe","Terminate"]']
 
 
-def test_what_a_policy_allows_when_it_does_not_say(kubectl: Kubectl) -> None:
-    body = last_of(CRDS / "examples" / "valid" / "policy-least.yaml") | {"metadata": {"name": "policy-default"}}
+def test_the_default_of_allow(kubectl: Kubectl) -> None:
+    body = valid("policy-least") | {"metadata": {"name": "policy-default"}}
     del body["spec"]["allow"]
     answer = kubectl.must("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(body))
     assert json.loads(answer)["spec"]["allow"] == ["Observe", "Terminate"]
 
 
-def test_a_policy_belongs_to_no_namespace(kubectl: Kubectl) -> None:
+def test_a_policy_is_cluster_scoped(kubectl: Kubectl) -> None:
     kubectl.must("delete", "bap", "everywhere", "--ignore-not-found")
-    body = last_of(CRDS / "examples" / "valid" / "policy-least.yaml") | {"metadata": {"name": "everywhere"}}
+    body = valid("policy-least") | {"metadata": {"name": "everywhere"}}
     kubectl.must("create", "-f", "-", stdin=json.dumps(body))
     found = kubectl.must("get", "bap", "everywhere", "--namespace=default", "-o", "json")
     kubectl.must("delete", "bap", "everywhere")

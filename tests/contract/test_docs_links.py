@@ -1,4 +1,4 @@
-"""The Markdown files lead where they say: files that are in the repository, headings that are on their pages."""
+"""Every link of the Markdown files leads to a file of the repository and to a heading of its page."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ _OWN: Final = re.compile(rf"{HOME}/(?:blob|tree)/main/([^\s)\"'>]+)")
 
 
 def tracked() -> list[str]:
-    """Files of the repository, and those that are about to be: what is ignored can't be linked."""
+    """Tracked and new files of the repository; ignored files cannot be linked."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=ROOT,
@@ -34,12 +34,12 @@ PAGES: Final = [name for name in FILES if name.endswith(".md")]
 
 
 def prose(page: str) -> str:
-    """Without fenced code, in which a bracket is no link and a # no heading."""
+    """The page without fenced code, in which brackets are not links and # is not a heading."""
     return re.sub(r"^( *)```.*?^\1```$", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
 
 
 def anchors(page: str) -> set[str]:
-    """As GitHub makes them: lower case, letters, digits, - and _ kept, a blank is a -, and -1 behind a second one."""
+    """Anchors as GitHub builds them: lower case letters, digits, - and _; a blank becomes -; repeated ones get -1."""
     seen: Counter[str] = Counter()
     found = set(re.findall(r'<a (?:id|name)="([^"]+)"', prose(page)))
     for heading in re.findall(r"^#{1,6} +(.+?)(?: +#+)?$", prose(page), flags=re.MULTILINE):
@@ -51,7 +51,7 @@ def anchors(page: str) -> set[str]:
 
 
 def links(page: str) -> Iterator[tuple[str, str]]:
-    """Path from the root and anchor of each link that stays in the repository."""
+    """Path from the root, and anchor, of each link into the repository."""
     text = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", lambda code: code[0].replace("](", "] ("), prose(page))
     for target in re.findall(r"]\(\s*<?([^)\s>]+)", text):
         if own := _OWN.fullmatch(target):
@@ -75,16 +75,16 @@ def test_every_link_leads_to_a_file_and_a_heading(page: str) -> None:
     assert [word for link in links(page) if (word := broken(*link))] == []
 
 
-def test_links_are_seen_at_all() -> None:
+def test_links_of_every_kind_are_found() -> None:
     found = {link for page in PAGES for link in links(page)}
-    assert ("docs/operations.md", "noleader") in found  # relative, from another folder
+    assert ("docs/operations.md", "awsbatchoperatornoleader") in found  # relative, from another folder
     assert ("deploy/iam", "") in found  # a folder, by its address on GitHub
     assert ("docs/security.md", "scope-the-role") in found  # on the same page
     assert len(found) > 50
 
 
-def test_addresses_of_the_repository_outside_of_pages_lead_somewhere_too() -> None:
+def test_urls_of_the_repository_in_other_files_exist() -> None:
     texts = [name for name in FILES if name.endswith((".yaml", ".json", ".txt", ".toml", ".tpl", ".py", ".tf"))]
     found = {target for name in texts for target in _OWN.findall((ROOT / name).read_text("utf-8"))}
-    assert "docs/operations.md#noleader" in found  # the runbook of an alert
+    assert "docs/operations.md#awsbatchoperatornoleader" in found  # the runbook of an alert
     assert [word for target in sorted(found) if (word := broken(*target.partition("#")[::2]))] == []

@@ -1,6 +1,5 @@
-"""The nastiest answers over HTTP to the real boto3: each look and each request has a fate, and nothing leaks."""
+"""The nastiest answers over HTTP to the real boto3: each request has an error class, and nothing leaks."""
 
-import asyncio
 import gzip
 import json
 import logging
@@ -13,25 +12,23 @@ from aiohttp import web
 from botocore.config import Config
 from structlog.testing import capture_logs
 
-from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.sessions import CONFIG, Connector
-from awsbatch_operator.domain.errors import Fault
-from awsbatch_operator.domain.job import Place
-from awsbatch_operator.domain.ports import Sight
-from awsbatch_operator.domain.record import Status
-from awsbatch_operator.kube.status import render
-from builders import JOB_ID, leave_to_end
+from awsbatch_operator.api.batchjob import Status
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.interfaces import DescribedJob
+from awsbatch_operator.api.status_codec import render
+from awsbatch_operator.aws.provider import AwsBatch
+from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory
+from builders import JOB_ID
 from contract.schema import assert_valid
-from fakes.telemetry import FakeTelemetry
+from fakes.aws import OWN, FakePermit, describe, make_batch, terminate
 from hostile import MANY, SECRET, whole
 
-HERE = "eu-west-1"
 CONFIGURED = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
 
 
 @dataclass
 class Server:
-    """Answers whatever it is told to."""
+    """Answers with the body and the status that a test sets."""
 
     body: bytes = b""
     status: int = 200
@@ -60,9 +57,9 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def batch(server: Server) -> AsyncIterator[AwsBatch]:
-    batch = AwsBatch(telemetry=FakeTelemetry(), connect=Connector(CONFIGURED))
+    batch = make_batch(make_client=ClientFactory(lambda: True, CONFIGURED))
     yield batch
-    await batch.close()
+    batch.close()
 
 
 def job(**broken: Any) -> bytes:
@@ -79,12 +76,12 @@ JOBS = {
     "ten thousand attempts": job(attempts=[{"container": {"reason": "x" * 100}}] * MANY),
     "megabytes of text": job(statusReason="💸" * 500_000),
     "wrong types": job(status=[SECRET], statusReason={"command": SECRET}, container=[SECRET], attempts={SECRET: 1}),
+    "a number of 10,000 digits": job(createdAt="HERE").replace(b'"HERE"', b"1" * 10_000),
     "twice the same key": job().replace(b'"jobName": ', b'"jobName": 7, "jobName": '),
 }
 DEEP = b'{"jobs":[' + b"[" * 100_000 + b"]" * 100_000 + b"]}"
 NO_ANSWERS = {
     "deep": DEEP,
-    "a number of 10,000 digits": job(createdAt="HERE").replace(b'"HERE"', b"1" * 10_000),
     "not UTF-8": b'{"jobs":[{"jobId":"\xff\xfe"}]}',
     "a list": b"[]",
     "a text": json.dumps(SECRET).encode(),
@@ -97,8 +94,8 @@ NO_ANSWERS = {
 }
 
 
-def seen_by_people(looks: object, lines: list[Any], caplog: pytest.LogCaptureFixture) -> str:
-    return "\n".join((repr(looks), *map(repr, lines), caplog.text))
+def seen_by_people(results: object, lines: list[Any], caplog: pytest.LogCaptureFixture) -> str:
+    return "\n".join((repr(results), *map(repr, lines), caplog.text))
 
 
 @pytest.mark.parametrize("body", JOBS.values(), ids=JOBS)
@@ -107,24 +104,24 @@ async def test_a_hostile_detail_is_still_a_job(
 ) -> None:
     server.body = body
     with caplog.at_level(logging.DEBUG), capture_logs() as lines:
-        looks = await batch.describe(Place(HERE), [JOB_ID])
-    look = looks[JOB_ID]
-    assert isinstance(look, Sight)
-    assert_valid(render(Status(job=look.job)))
-    assert SECRET not in seen_by_people(looks, lines, caplog)
+        results = await describe(batch, OWN, JOB_ID)
+    result = results[JOB_ID]
+    assert isinstance(result, DescribedJob)
+    assert_valid(render(Status(job=result.job)))
+    assert SECRET not in seen_by_people(results, lines, caplog)
 
 
 @pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
-async def test_a_body_that_is_no_answer_is_never_taken_for_an_absent_job(
+async def test_a_body_that_is_no_answer_never_means_a_missing_job(
     server: Server, batch: AwsBatch, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.body = body
     with caplog.at_level(logging.DEBUG), capture_logs() as lines:
-        looks = await batch.describe(Place(HERE), [JOB_ID])
-    look = looks[JOB_ID]
-    assert isinstance(look, Fault)
-    assert look.fate.passes
-    assert SECRET not in seen_by_people(looks, lines, caplog)
+        results = await describe(batch, OWN, JOB_ID)
+    result = results[JOB_ID]
+    assert isinstance(result, CallError)
+    assert result.error_class.transient
+    assert SECRET not in seen_by_people(results, lines, caplog)
 
 
 REFUSALS = {
@@ -140,15 +137,15 @@ REFUSALS = {
 
 @pytest.mark.parametrize("status", [400, 429, 500])
 @pytest.mark.parametrize("body", REFUSALS.values(), ids=REFUSALS)
-async def test_a_hostile_refusal_has_a_fate_that_can_be_written_down(
+async def test_a_hostile_error_has_a_class_and_can_be_written_down(
     server: Server, batch: AwsBatch, body: bytes, status: int
 ) -> None:
     server.body, server.status = body, status
-    looks = await batch.describe(Place(HERE), [JOB_ID])
-    for fault in (looks[JOB_ID], await batch.terminate(leave_to_end(JOB_ID), "why")):
-        assert isinstance(fault, Fault)
-        assert 0 < len(fault.message.encode()) <= 4 * 1024
-        assert len(fault.code.encode()) <= 128
+    results = await describe(batch, OWN, JOB_ID)
+    for error in (results[JOB_ID], *await terminate(batch, FakePermit(JOB_ID))):
+        assert isinstance(error, CallError)
+        assert 0 < len(error.message.encode()) <= 4 * 1024
+        assert len(error.code.encode()) <= 128
 
 
 @pytest.mark.parametrize(
@@ -168,11 +165,7 @@ async def test_a_hostile_answer_to_a_bulk_termination_accepts_nothing(
 ) -> None:
     server.body = json.dumps(answer).encode()
     ids = (JOB_ID, "public")
-    # The first goes alone, as its group is at rest; those that come meanwhile share the next call.
-    alone = asyncio.ensure_future(batch.terminate(leave_to_end("alone"), "why"))
-    await asyncio.sleep(0)
-    for fault in await asyncio.gather(*(batch.terminate(leave_to_end(job_id), "why") for job_id in ids)):
-        assert isinstance(fault, Fault)
-        fault.message.encode()
-        assert len(fault.code.encode()) <= 128
-    assert await alone is None
+    for error in await terminate(batch, *map(FakePermit, ids)):
+        assert isinstance(error, CallError)
+        error.message.encode()
+        assert len(error.code.encode()) <= 128

@@ -8,17 +8,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from awsbatch_operator.aws.payload import job_of, looks_of
-from awsbatch_operator.domain.decide import decide
-from awsbatch_operator.domain.errors import Fault
-from awsbatch_operator.domain.events import between
-from awsbatch_operator.domain.job import Absent
-from awsbatch_operator.domain.observation import Observation, Request
-from awsbatch_operator.domain.ports import Sight
-from awsbatch_operator.domain.record import Status
-from awsbatch_operator.domain.verdict import Record
-from awsbatch_operator.kube.status import diff, parse, render
-from builders import CADENCE, JOB_ID, NOW, an_object, seen
+from awsbatch_operator.api.batchjob import Status
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.interfaces import DescribedJob
+from awsbatch_operator.api.job import Job, NotFound
+from awsbatch_operator.api.status_codec import diff, parse, render
+from awsbatch_operator.aws.answers import JobDetail
+from awsbatch_operator.aws.decoding import decode
+from awsbatch_operator.aws.job_detail import job_of, parse_describe_jobs
+from awsbatch_operator.reconcile.events import between
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.outcome import Record
+from awsbatch_operator.reconcile.reconcile import reconcile
+from builders import INTERVALS, JOB_ID, NOW, an_object, seen
 from contract.schema import MOST_BYTES, assert_valid
 from hostile import MANY, PLACES, PUBLIC, SECRET, details, of_shape, rubbish, whole
 
@@ -39,9 +41,11 @@ SECRETIVE: dict[str, Any] = {
 TERMINATING = an_object().terminating().record
 
 
-def over_the_wire(value: Any) -> Any:
-    """As the JSON of an answer is read."""
-    return json.loads(json.dumps(value))
+def over_the_wire(detail: Any) -> Job:
+    """The job of a detail in the JSON of an answer."""
+    found = decode(json.dumps(detail).encode(), JobDetail)
+    assert found is not None
+    return job_of(found)
 
 
 def shown(status: Status) -> dict[str, Any]:
@@ -63,55 +67,47 @@ def records() -> st.SearchStrategy[Record]:
     )
 
 
-def recalled(told: Status) -> Observation:
-    """What a new process knows of the request that a status tells of."""
-    sent = told.termination
-    if sent is None or sent.requested_at is None or sent.accepted_at is None:
-        return Observation()
-    return Observation().recalled(Request(sent.reason, sent.requested_at, sent.accepted_at, sent.requests))
-
-
 @example(SECRETIVE, SECRETIVE, TERMINATING)
 @given(DETAILS, DETAILS, records())
 def test_the_status_is_valid_and_small_and_shows_no_secret(before: Any, after: Any, record: Record) -> None:
-    first = decide(record, seen().saw(job_of(over_the_wire(before)), NOW), NOW, CADENCE)
+    first = reconcile(record, seen().with_job(over_the_wire(before), NOW), NOW, INTERVALS)
     then = replace(record, status=first.status)
-    second = decide(then, seen().saw(job_of(over_the_wire(after)), LATER), LATER, CADENCE)
+    second = reconcile(then, seen().with_job(over_the_wire(after), LATER), LATER, INTERVALS)
     for status in (first.status, second.status):
         assert_valid(shown(status))
         assert SECRET not in json.dumps(shown(status))
         assert SECRET not in repr(status)
-    for event in (*between(record.status, first.status), *between(first.status, second.status)):
+    for event in (*between(record.status, first.status, JOB_ID), *between(first.status, second.status, JOB_ID)):
         assert SECRET not in repr(event)
 
 
 @example(SECRETIVE, TERMINATING)
 @given(DETAILS, records())
-def test_a_look_that_finds_the_same_writes_nothing_in_this_process_or_the_next(detail: Any, record: Record) -> None:
-    known = seen().saw(job_of(over_the_wire(detail)), NOW)
-    status = decide(record, known, NOW, CADENCE).status
+def test_a_poll_that_finds_the_same_writes_nothing_in_this_process_or_the_next(detail: Any, record: Record) -> None:
+    known = seen().with_job(over_the_wire(detail), NOW)
+    status = reconcile(record, known, NOW, INTERVALS).status
     stored = shown(status)
     assert diff(status, stored) == {}
-    again = decide(replace(record, status=status), known.saw(job_of(over_the_wire(detail)), NOW), NOW, CADENCE)
+    again = reconcile(replace(record, status=status), known.with_job(over_the_wire(detail), NOW), NOW, INTERVALS)
     assert again.status == status
     restarted = replace(record, status=parse(stored))
-    anew = decide(restarted, recalled(restarted.status).saw(job_of(over_the_wire(detail)), NOW), NOW, CADENCE)
+    anew = reconcile(restarted, JobState().with_job(over_the_wire(detail), NOW), NOW, INTERVALS)
     assert diff(anew.status, stored) == {}
     assert restarted.status.job == status.job
 
 
 @given(st.lists(of_shape(PLACES[()], ()), max_size=3), rubbish(public=False))
-def test_an_answer_of_any_shape_gives_each_job_a_look_that_can_be_shown(entries: list[Any], other: Any) -> None:
+def test_an_answer_of_any_shape_gives_each_job_a_result_that_can_be_shown(entries: list[Any], other: Any) -> None:
     for answer in ({"jobs": entries}, {"jobs": other}, {"somethingNew": other}):
-        looks = looks_of(over_the_wire(answer), [JOB_ID, "public"], "eu-west-1")
-        assert SECRET not in repr(looks)
-        if isinstance(looks, Fault):
+        results = parse_describe_jobs(json.dumps(answer).encode(), [JOB_ID, "public"], "eu-west-1")
+        assert SECRET not in repr(results)
+        if isinstance(results, CallError):
             continue
-        assert looks.keys() == {JOB_ID, "public"}
-        for look in looks.values():
-            assert isinstance(look, (Sight, Absent, Fault))
-            if isinstance(look, Sight):
-                assert_valid(shown(Status(job=look.job)))
+        assert results.keys() == {JOB_ID, "public"}
+        for result in results.values():
+            assert isinstance(result, (DescribedJob, NotFound, CallError))
+            if isinstance(result, DescribedJob):
+                assert_valid(shown(Status(job=result.job)))
 
 
 def test_every_text_of_a_job_detail_is_secret_unless_it_is_listed() -> None:
@@ -139,6 +135,6 @@ def test_every_text_of_a_job_detail_is_secret_unless_it_is_listed() -> None:
     ids=["10,000 statuses", "a long status", "10,000 attempts", "10,000 containers", "numbers of 400 digits"],
 )
 def test_a_detail_of_a_huge_job_makes_a_small_status(broken: dict[str, Any]) -> None:
-    stored = shown(Status(job=job_of(over_the_wire({**whole(), **broken}))))
+    stored = shown(Status(job=over_the_wire({**whole(), **broken})))
     assert_valid(stored)
     assert len(json.dumps(stored).encode()) < MOST_BYTES / 2

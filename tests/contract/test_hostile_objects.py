@@ -8,15 +8,15 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from awsbatch_operator.domain.decide import decide
-from awsbatch_operator.domain.job import Array, Node
-from awsbatch_operator.domain.observation import Observation
-from awsbatch_operator.domain.record import Snapshot, Spec
-from awsbatch_operator.domain.verdict import Record
-from awsbatch_operator.kube.objects import parse_object
-from awsbatch_operator.kube.status import diff, parse, render
+from awsbatch_operator.api.batchjob import Spec
+from awsbatch_operator.api.decoding import Snapshot, parse_object
+from awsbatch_operator.api.job import Array, Node
+from awsbatch_operator.api.status_codec import diff, parse, render
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.outcome import Record
+from awsbatch_operator.reconcile.reconcile import reconcile
 from awsbatch_sandbox.apiserver.patch import merge
-from builders import CADENCE, DENIED, JOB_ID, NOW, REGION, UNAVAILABLE, JobBuilder, a_job, absent, an_object, seen
+from builders import DENIED, INTERVALS, JOB_ID, NOW, REGION, UNAVAILABLE, JobBuilder, a_job, absent, an_object, seen
 from contract.schema import SCHEMA, assert_valid
 from hostile import MANY, NUMBERS, Path, break_at
 
@@ -84,7 +84,7 @@ TOLD = [
 
 
 @st.composite
-def scribbled_over(draw: st.DrawFn) -> Any:
+def foreign_status(draw: st.DrawFn) -> Any:
     """A status that the operator wrote, with a few places that somebody else did."""
     status = json.loads(draw(st.sampled_from(TOLD)))
     for path in draw(st.lists(st.sampled_from(sorted(PLACES.keys() - {()})), max_size=4)):
@@ -101,7 +101,7 @@ METADATA = st.fixed_dictionaries(
     },
 )
 SPECS = of_schema(SCHEMA["properties"]["spec"])
-STATUSES = scribbled_over() | of_schema(PLACES[()])
+STATUSES = foreign_status() | of_schema(PLACES[()])
 BODIES = st.fixed_dictionaries(
     {}, optional={"metadata": METADATA | RUBBISH, "spec": SPECS, "status": STATUSES, "somethingNew": RUBBISH}
 )
@@ -113,15 +113,23 @@ KNOWLEDGE = st.sampled_from(
         seen(a_job().ended("FAILED", "INC-4711")),
         seen(a_job().ended("SUCCEEDED")),
         absent(NOW - 500_000, NOW - 1000, NOW),
-        Observation().failed(UNAVAILABLE, NOW),
-        seen(a_job().running()).refused(DENIED, NOW),
+        JobState().with_error(UNAVAILABLE, NOW),
+        seen(a_job().running()).terminate_refused(DENIED, NOW),
     ]
 )
 
 
 def record_of(snapshot: Snapshot) -> Record:
     spec = snapshot.spec or Spec(JOB_ID)
-    return Record(spec, spec.region or REGION, snapshot.generation, snapshot.created_at, NOW, snapshot.status)
+    return Record(
+        spec=spec,
+        region=spec.region or REGION,
+        generation=snapshot.generation,
+        created_at=snapshot.created_at,
+        changed_at=NOW,
+        known_since=NOW,
+        status=snapshot.status,
+    )
 
 
 @example({"metadata": {"generation": True}})
@@ -145,18 +153,18 @@ def test_any_body_makes_a_snapshot_of_the_promised_types(body: dict[str, Any]) -
 
 @example({"metadata": {"generation": 1}, "status": json.loads(TOLD[1]) | {"attempts": -1, "exitCode": 2**63}}, seen())
 @given(BODIES, KNOWLEDGE)
-def test_whatever_was_scribbled_the_next_status_is_valid(body: dict[str, Any], known: Observation) -> None:
+def test_the_next_status_after_any_body_is_valid(body: dict[str, Any], known: JobState) -> None:
     snapshot = parse_object(json.loads(json.dumps(body)))
-    status = decide(record_of(snapshot), known, NOW, CADENCE).status
+    status = reconcile(record_of(snapshot), known, NOW, INTERVALS).status
     stored = json.loads(json.dumps(render(status), ensure_ascii=False).encode())
     assert diff(status, stored) == {}
     assert_valid(stored, heavy=True)
 
 
 @given(STATUSES, KNOWLEDGE)
-def test_one_write_mends_it_and_then_there_is_nothing_to_write(scribbled: Any, known: Observation) -> None:
-    snapshot = parse_object(json.loads(json.dumps({"metadata": {"generation": 2}, "status": scribbled})))
-    status = decide(record_of(snapshot), known, NOW, CADENCE).status
+def test_one_write_repairs_a_foreign_status(foreign: Any, known: JobState) -> None:
+    snapshot = parse_object(json.loads(json.dumps({"metadata": {"generation": 2}, "status": foreign})))
+    status = reconcile(record_of(snapshot), known, NOW, INTERVALS).status
     patch = diff(status, snapshot.shown)
     mended = merge(snapshot.shown, json.loads(json.dumps(patch)))
     assert isinstance(mended, dict)

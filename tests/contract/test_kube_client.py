@@ -1,4 +1,4 @@
-"""What the kube room relies on, tried on an API server with the project's CRD."""
+"""The behaviour of an API server with the project's CRD on which the package `kube` relies."""
 
 import asyncio
 import json
@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from awsbatch_operator.domain.events import Event
-from awsbatch_operator.domain.job import Array, Job
-from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Written
-from awsbatch_operator.domain.record import Condition, ObjectRef, Phase, Snapshot, Status
-from awsbatch_operator.kube import credentials, names
-from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError, collection_path, object_path
+from awsbatch_operator.api import names
+from awsbatch_operator.api.batchjob import Condition, ObjectRef, Phase, Status
+from awsbatch_operator.api.decoding import Snapshot
+from awsbatch_operator.api.events import Event, EventReason
+from awsbatch_operator.api.interfaces import Conflict, Gone, ListError, NotWritten, Written
+from awsbatch_operator.api.job import Array, Job
+from awsbatch_operator.kube import credentials
+from awsbatch_operator.kube.batchjobs import KubeBatchJobClient, PreflightError, collection_path, object_path
 from awsbatch_operator.kube.client import METADATA_LIST, KubeClient
 from awsbatch_operator.kube.events import EventPoster
 
@@ -62,8 +64,8 @@ async def events(client: KubeClient) -> AsyncIterator[EventPoster]:
 
 
 @pytest.fixture
-def jobs(client: KubeClient, events: EventPoster) -> BatchJobs:
-    return BatchJobs(client, events)
+def jobs(client: KubeClient, events: EventPoster) -> KubeBatchJobClient:
+    return KubeBatchJobClient(client, events)
 
 
 def kubectl(kubeconfig: Path, *arguments: str, stdin: str | None = None) -> str:
@@ -78,13 +80,15 @@ async def created(client: KubeClient, name: str = "") -> Snapshot:
     name = name or f"job-{next(_numbers)}"
     body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": {"jobId": name}}
     _, shown = await client.post(collection_path("default"), body)
-    found = await BatchJobs(client, EventPoster(client, "")).read(ObjectRef("default", name, shown["metadata"]["uid"]))
+    found = await KubeBatchJobClient(client, EventPoster(client, "")).read(
+        ObjectRef("default", name, shown["metadata"]["uid"])
+    )
     assert isinstance(found, Snapshot)
     return found
 
 
 async def test_a_status_is_written_whole_then_in_parts_and_reads_back_the_same(
-    client: KubeClient, jobs: BatchJobs
+    client: KubeClient, jobs: KubeBatchJobClient
 ) -> None:
     made = await created(client)
     first = await jobs.write_status(made.ref, jobs.change(RUNNING, made.shown), made.resource_version)
@@ -100,7 +104,9 @@ async def test_a_status_is_written_whole_then_in_parts_and_reads_back_the_same(
     assert (found.status, found.resource_version, found.generation) == (later, second.resource_version, 1)
 
 
-async def test_of_the_object_only_the_status_is_ours(client: KubeClient, jobs: BatchJobs, kubeconfig: Path) -> None:
+async def test_of_the_object_only_the_status_is_ours(
+    client: KubeClient, jobs: KubeBatchJobClient, kubeconfig: Path
+) -> None:
     name = f"job-{next(_numbers)}"
     body = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": name}, "spec": {"jobId": "j"}}
     made = json.loads(kubectl(kubeconfig, "create", "-o", "json", "-f", "-", stdin=json.dumps(body)))
@@ -113,7 +119,7 @@ async def test_of_the_object_only_the_status_is_ours(client: KubeClient, jobs: B
 
 
 async def test_a_write_for_an_older_version_is_a_conflict_and_changes_nothing(
-    client: KubeClient, jobs: BatchJobs
+    client: KubeClient, jobs: KubeBatchJobClient
 ) -> None:
     made = await created(client)
     newer = await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version)
@@ -127,14 +133,14 @@ async def test_a_write_for_an_older_version_is_a_conflict_and_changes_nothing(
     assert found.status == RUNNING
 
 
-async def test_an_object_that_was_deleted_is_gone(client: KubeClient, jobs: BatchJobs) -> None:
+async def test_an_object_that_was_deleted_is_gone(client: KubeClient, jobs: KubeBatchJobClient) -> None:
     made = await created(client)
     await client.delete(object_path(made.ref))
     assert await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version) == Gone()
     assert await jobs.read(made.ref) == Gone()
 
 
-async def test_an_object_that_was_created_anew_is_another_one(client: KubeClient, jobs: BatchJobs) -> None:
+async def test_a_re_created_object_is_another_object(client: KubeClient, jobs: KubeBatchJobClient) -> None:
     made = await created(client)
     await client.delete(object_path(made.ref))
     anew = await created(client, made.ref.name)
@@ -145,26 +151,27 @@ async def test_an_object_that_was_created_anew_is_another_one(client: KubeClient
     assert found.shown == {"observedGeneration": 0}
 
 
-async def test_a_status_that_the_schema_refuses_is_not_tried_again(client: KubeClient, jobs: BatchJobs) -> None:
+async def test_a_status_that_the_schema_rejects_is_a_refusal(client: KubeClient, jobs: KubeBatchJobClient) -> None:
     made = await created(client)
     refused = await jobs.write_status(
         made.ref, jobs.change(Status(job=Job("RUNNING", attempts=-1)), {}), made.resource_version
     )
     assert isinstance(refused, NotWritten)
-    assert not refused.again
+    assert refused.refused
     assert "status.attempts" in refused.message
 
 
-async def test_the_list_of_refs_holds_each_object_of_the_watched_namespaces(
+async def test_the_list_of_versions_holds_each_object_of_the_watched_namespaces(
     client: KubeClient, events: EventPoster
 ) -> None:
-    made = {(await created(client)).ref for _ in range(3)}
+    snapshots = [await created(client) for _ in range(3)]
+    made = {(snapshot.ref, snapshot.resource_version) for snapshot in snapshots}
     for namespaces in ((), ("default",), ("default", "kube-system")):
-        assert made <= {ref async for ref in BatchJobs(client, events, namespaces).refs()}
-    assert {ref async for ref in BatchJobs(client, events, ("kube-system",)).refs()} == set()
+        assert made <= {found async for found in KubeBatchJobClient(client, events, namespaces).versions()}
+    assert {found async for found in KubeBatchJobClient(client, events, ("kube-system",)).versions()} == set()
 
 
-async def test_a_page_holds_metadata_only_and_tells_where_the_next_begins(client: KubeClient) -> None:
+async def test_a_page_has_only_metadata_and_a_continue_token(client: KubeClient) -> None:
     for _ in range(2):
         await created(client)
     _, page = await client.get(collection_path(None), {"limit": "1"}, METADATA_LIST)
@@ -175,13 +182,13 @@ async def test_a_page_holds_metadata_only_and_tells_where_the_next_begins(client
     assert second["items"][0]["metadata"]["uid"] != page["items"][0]["metadata"]["uid"]
 
 
-async def test_kubectl_shows_what_the_operator_told(
-    client: KubeClient, events: EventPoster, jobs: BatchJobs, kubeconfig: Path
+async def test_kubectl_shows_the_events(
+    client: KubeClient, events: EventPoster, jobs: KubeBatchJobClient, kubeconfig: Path
 ) -> None:
     made = await created(client)
     for note in ("exit 1", "exit 1", "exit 2"):
-        await jobs.post_event(made.ref, Event("JobFailed", note, warning=True))
-    await jobs.post_event(made.ref, Event("TerminationRequested", "asked AWS Batch"))
+        jobs.post_event(made.ref, Event(EventReason.JOB_FAILED, note, warning=True))
+    jobs.post_event(made.ref, Event(EventReason.TERMINATION_ACCEPTED, "asked AWS Batch"))
     async with asyncio.timeout(10):
         await events.idle()
     described = await asyncio.to_thread(kubectl, kubeconfig, "describe", "batchjob", made.ref.name)
@@ -195,26 +202,26 @@ async def test_kubectl_shows_what_the_operator_told(
     assert "(x2 over" in listed
 
 
-async def test_a_cluster_without_the_definition_is_told_what_to_install(tmp_path: Path) -> None:
+async def test_a_cluster_without_the_crd_is_reported_with_its_remedy(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     with started(path) as process:
         async with KubeClient(lambda: credentials.load({"KUBECONFIG": str(path)})) as client:
             with pytest.raises(PreflightError, match=f"kubectl apply -f {names.CRD_FILE}"):
-                await BatchJobs(client, EventPoster(client, "")).preflight()
+                await KubeBatchJobClient(client, EventPoster(client, "")).preflight()
         process.terminate()
 
 
-async def test_a_cluster_that_has_all_is_taken(jobs: BatchJobs) -> None:
+async def test_preflight_passes_on_a_complete_cluster(jobs: KubeBatchJobClient) -> None:
     await jobs.preflight()
 
 
-async def test_an_api_server_in_trouble_is_worth_another_try(client: KubeClient, jobs: BatchJobs) -> None:
+async def test_a_server_error_is_not_a_refusal(client: KubeClient, jobs: KubeBatchJobClient) -> None:
     made = await created(client)
     await client.post("/_sandbox/fault", {"method": "*", "path_regex": "batchjobs", "status": 503, "times": 3})
     outcome = await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version)
     assert isinstance(outcome, NotWritten)
-    assert outcome.again
+    assert not outcome.refused
     assert isinstance(await jobs.read(made.ref), NotWritten)
     with pytest.raises(ListError):
-        _ = [ref async for ref in jobs.refs()]
+        _ = [found async for found in jobs.versions()]
     assert isinstance(await jobs.write_status(made.ref, jobs.change(RUNNING, {}), made.resource_version), Written)

@@ -120,7 +120,7 @@ def test_client_side_apply_creates_leaves_alone_and_configures(kubectl: Kubectl)
     assert kubectl("get", "bj", "applied", "-o", "jsonpath={.spec}") == '{"jobId":"job-1"}'
 
 
-def test_apply_refuses_unknown_fields(kubectl: Kubectl) -> None:
+def test_apply_rejects_unknown_fields(kubectl: Kubectl) -> None:
     text = JOB.format(name="unknown", job_id="job-1, jobName: x")
     assert 'strict decoding error: unknown field "spec.jobName"' in kubectl.refused("apply", "-f", "-", text=text)
 
@@ -141,7 +141,7 @@ def test_replace_follows_the_version(kubectl: Kubectl) -> None:
     assert kubectl("get", "bj", "replaced", "-o", "jsonpath={.metadata.annotations.note}") == "c"
 
 
-def test_patches_change_the_spec_and_rules_refuse(kubectl: Kubectl) -> None:
+def test_patches_change_the_spec_and_rules_reject_invalid_ones(kubectl: Kubectl) -> None:
     kubectl.create("patched")
     kubectl("patch", "bj", "patched", "--type=merge", "-p", '{"spec":{"terminate":{"reason":"one"}}}')
     replace = '[{"op":"replace","path":"/spec/terminate/reason","value":"two"}]'
@@ -172,7 +172,7 @@ def test_explain_and_api_resources_describe_the_crd(kubectl: Kubectl) -> None:
     assert line.split() == ["batchjobs", "bj", "awsbatch.dev/v1alpha1", "true", "BatchJob"]
 
 
-def test_describe_and_events_tell_what_happened(kubectl: Kubectl) -> None:
+def test_describe_and_events_show_what_happened(kubectl: Kubectl) -> None:
     kubectl.create("described")
     uid = kubectl("get", "bj", "described", "-o", "jsonpath={.metadata.uid}")
     kubectl("create", "-f", "-", text=EVENT.replace("UID", uid))

@@ -11,7 +11,7 @@ def test_the_source_root_is_no_package() -> None:
     assert not (ROOT / "operator" / "__init__.py").exists()
 
 
-def test_no_file_takes_the_name_of_the_standard_librarys_operator() -> None:
+def test_no_file_shadows_the_standard_librarys_operator() -> None:
     assert list((ROOT / "operator").rglob("operator.py")) == []
 
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from awsbatch_operator.kube import credentials, times
+from awsbatch_operator.api import timestamps as times
+from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.client import ApiError, KubeClient
-from awsbatch_operator.kube.lease import Elector, Timing
+from awsbatch_operator.kube.lease import LeaderElector, Timing
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.world import World
 
@@ -25,11 +26,11 @@ class Electorate:
         self.client, self.cluster = client, cluster
         self.path = f"/apis/coordination.k8s.io/v1/namespaces/{cluster.namespace}/leases/lock"
 
-    def elector(self, identity: str) -> Elector:
-        return Elector(self.client, self.cluster.namespace, "lock", identity, timing=QUICK)
+    def elector(self, identity: str) -> LeaderElector:
+        return LeaderElector(self.client, self.cluster.namespace, "lock", identity, timing=QUICK)
 
     @asynccontextmanager
-    async def running(self, identity: str) -> AsyncIterator[Elector]:
+    async def running(self, identity: str) -> AsyncIterator[LeaderElector]:
         """Ends as by a crash: nothing is released."""
         elector = self.elector(identity)
         run = asyncio.ensure_future(elector.run(_nothing, lambda: None))
@@ -67,9 +68,9 @@ async def electorate(world: World, cluster: Cluster) -> AsyncIterator[Electorate
         yield Electorate(client, cluster)
 
 
-async def test_the_api_server_takes_and_keeps_the_record(electorate: Electorate) -> None:
+async def test_the_api_server_accepts_and_keeps_the_record(electorate: Electorate) -> None:
     async with electorate.running("pod-1") as elector:
-        await eventually(lambda: elector.leading)
+        await eventually(lambda: elector.is_leader)
         first = await electorate.record()
         assert {key: first[key] for key in ("holderIdentity", "leaseDurationSeconds", "leaseTransitions")} == {
             "holderIdentity": "pod-1",
@@ -95,45 +96,45 @@ async def test_of_many_that_begin_at_once_one_leads(electorate: Electorate) -> N
         electorate.running("b") as b,
         electorate.running("c") as c,
     ):
-        await eventually(lambda: a.leading or b.leading or c.leading)
+        await eventually(lambda: a.is_leader or b.is_leader or c.is_leader)
         await asyncio.sleep(5 * QUICK.retry)
-        assert [a.leading, b.leading, c.leading].count(True) == 1
+        assert [a.is_leader, b.is_leader, c.is_leader].count(True) == 1
         assert (await electorate.record())["leaseTransitions"] == 0
 
 
-async def test_a_release_is_taken_over_at_once(electorate: Electorate) -> None:
+async def test_a_released_lease_is_acquired_at_once(electorate: Electorate) -> None:
     async with electorate.running("a") as first:
-        await eventually(lambda: first.leading)
+        await eventually(lambda: first.is_leader)
     await first.release()
     record = await electorate.record()
     assert (record.get("holderIdentity", ""), record["leaseDurationSeconds"]) == ("", 1)
     async with electorate.running("b") as second:
-        assert await eventually(lambda: second.leading) < QUICK.lease
+        assert await eventually(lambda: second.is_leader) < QUICK.lease
     record = await electorate.record()
     assert (record["holderIdentity"], record["leaseTransitions"], record["leaseDurationSeconds"]) == ("b", 1, 3)
 
 
-async def test_after_a_crash_the_lease_is_taken_once_it_has_run_out(electorate: Electorate) -> None:
+async def test_after_a_crash_the_lease_is_acquired_once_it_has_expired(electorate: Electorate) -> None:
     async with electorate.running("a") as first:
-        await eventually(lambda: first.leading)
+        await eventually(lambda: first.is_leader)
     async with electorate.running("b") as second:
-        assert await eventually(lambda: second.leading) >= QUICK.lease
-        assert not first.leading
+        assert await eventually(lambda: second.is_leader) >= QUICK.lease
+        assert not first.is_leader
 
 
-async def test_who_lost_the_lease_finds_out(electorate: Electorate) -> None:
+async def test_a_replica_that_lost_the_lease_stops_leading(electorate: Electorate) -> None:
     async with electorate.running("a") as elector:
-        await eventually(lambda: elector.leading)
+        await eventually(lambda: elector.is_leader)
         rival = '{"spec": {"holderIdentity": "rival", "leaseDurationSeconds": 1}}'
         await asyncio.to_thread(electorate.cluster.kubectl, "patch", "lease", "lock", "--type=merge", "--patch", rival)
-        await eventually(lambda: not elector.leading)
-        await eventually(lambda: elector.leading)
+        await eventually(lambda: not elector.is_leader)
+        await eventually(lambda: elector.is_leader)
         assert (await electorate.record())["leaseTransitions"] == 1
 
 
-async def test_a_deleted_lease_is_made_anew(electorate: Electorate) -> None:
+async def test_a_deleted_lease_is_created_again(electorate: Electorate) -> None:
     async with electorate.running("a") as elector:
-        await eventually(lambda: elector.leading)
+        await eventually(lambda: elector.is_leader)
         await electorate.client.delete(electorate.path)
 
         async def there() -> bool:
@@ -143,11 +144,11 @@ async def test_a_deleted_lease_is_made_anew(electorate: Electorate) -> None:
                 return False
 
         await eventually(there)
-        await eventually(lambda: elector.leading)
+        await eventually(lambda: elector.is_leader)
 
 
-async def test_a_namespace_that_is_missing_is_told(electorate: Electorate) -> None:
-    elector = Elector(electorate.client, "nowhere", "lock", "a", timing=QUICK)
+async def test_a_missing_namespace_is_reported(electorate: Electorate) -> None:
+    elector = LeaderElector(electorate.client, "nowhere", "lock", "a", timing=QUICK)
     await elector.check()
     with capture_logs() as logs:
         run = asyncio.ensure_future(elector.run(_nothing, lambda: None))
@@ -155,4 +156,4 @@ async def test_a_namespace_that_is_missing_is_told(electorate: Electorate) -> No
         run.cancel()
         await asyncio.wait([run])
     assert [line["error"] for line in logs] == ['namespaces "nowhere" not found']
-    assert not elector.leading
+    assert not elector.is_leader

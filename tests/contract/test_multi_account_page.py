@@ -1,4 +1,4 @@
-"""docs/multi-account.md: its policies are policies, its roles the ones they name, its commands and columns exist."""
+"""docs/multi-account.md: its policies are valid, their roles match, its commands and columns exist."""
 
 import re
 import shlex
@@ -10,10 +10,10 @@ import jmespath  # type: ignore[import-untyped]
 import pytest
 import yaml
 
-from awsbatch_operator.domain.access import Mode, NoPolicy, choose
-from awsbatch_operator.domain.admission import NotAdmitted
-from awsbatch_operator.domain.assumed import external_id
-from awsbatch_operator.domain.policy import Policy, parse_policy
+from awsbatch_operator.api.access_policy import Policy, parse_policy
+from awsbatch_operator.policy.authorizer import job_not_allowed
+from awsbatch_operator.policy.resolution import Mode, select_policy
+from awsbatch_operator.policy.role_session import external_id
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs/multi-account.md").read_text("utf-8")
@@ -43,9 +43,8 @@ POLICIES: Final = {one.name: one for one in policies()}
 def test_each_namespace_of_the_page_is_under_one_policy() -> None:
     expected = {"team-a-dev": "team-a", "team-a-prod": "team-a", "team-b": "team-b", "awsbatch-operator": None}
     for namespace, name in expected.items():
-        chosen = choose(POLICIES.values(), {"kubernetes.io/metadata.name": namespace})
-        assert isinstance(chosen, Policy | NoPolicy)
-        assert getattr(chosen, "name", None) == name
+        selected = select_policy(POLICIES.values(), {"kubernetes.io/metadata.name": namespace})
+        assert selected == (None if name is None else POLICIES[name])
 
 
 def test_each_spoke_of_the_page_is_the_role_of_its_policy() -> None:
@@ -62,7 +61,7 @@ def test_each_spoke_of_the_page_is_the_role_of_its_policy() -> None:
     assert {_option(line, "ClusterName") for line in spokes} == {CLUSTER}
 
 
-def test_terraform_says_the_same_as_cloudformation() -> None:
+def test_terraform_matches_cloudformation() -> None:
     (text,) = blocks("hcl")
     assert set(re.findall(r'"(arn:aws:iam::[^"]+)"', text)) == {one.role for one in POLICIES.values()}
     assert re.findall(r'policy_name *= "(.*)"', text) == list(POLICIES)
@@ -87,10 +86,10 @@ def test_every_parameter_is_one_of_its_template(template: str) -> None:
     assert given <= declared
 
 
-def test_what_a_team_is_told_stands_in_the_code() -> None:
-    refusal = NotAdmitted("team-a").refusal
-    assert refusal.message in " ".join(PAGE.split())
-    assert f"Terminated=False {refusal.reason}" in PAGE
+def test_the_denial_on_the_page_is_the_one_of_the_code() -> None:
+    deny = job_not_allowed("team-a")
+    assert deny.message in " ".join(PAGE.split())
+    assert f"Terminated=False {deny.reason}" in PAGE
 
 
 def test_every_value_that_is_set_is_one_of_the_chart() -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from awsbatch_operator.domain.policy import NAMESPACE, Policy, parse_policy
+from awsbatch_operator.api.access_policy import NAMESPACE, Policy, parse_policy
 from awsbatch_sandbox.apiserver.cel import Rules
 from awsbatch_sandbox.apiserver.schema import prune, with_defaults
 from awsbatch_sandbox.apiserver.validation import Validator
@@ -132,12 +132,12 @@ SPECS = st.fixed_dictionaries(
 
 @settings(max_examples=400, deadline=None)
 @given(spec=SPECS)
-def test_the_operator_reads_exactly_what_the_api_server_takes(spec: Any) -> None:
+def test_the_operator_reads_exactly_what_the_api_server_accepts(spec: Any) -> None:
     shown = stored(spec)
     assert isinstance(parse_policy("any", shown), Policy) is taken(shown)
 
 
-def test_both_verdicts_are_met_with() -> None:
+def test_both_verdicts_occur() -> None:
     good = {"namespaceSelector": {}, "jobs": {"queues": ["*"]}}
     assert taken(stored(good))
     assert not taken(stored({**good, "jobs": {}}))

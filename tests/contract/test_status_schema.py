@@ -1,17 +1,17 @@
-"""The CRD and the code that writes and reads its objects say the same, leaf by leaf."""
+"""The CRD and the code that encodes and decodes its objects agree on every field."""
 
 import copy
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from awsbatch_operator.domain.access import Mark
-from awsbatch_operator.domain.job import Array, Job, Node
-from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
-from awsbatch_operator.kube import names
-from awsbatch_operator.kube.objects import parse_object
-from awsbatch_operator.kube.status import FIELDS, parse, render
+from awsbatch_operator.api import names
+from awsbatch_operator.api.batchjob import AdmittedBy, Condition, Phase, Status, Termination
+from awsbatch_operator.api.decoding import BatchJobSpec, TerminateSpec, parse_object
+from awsbatch_operator.api.job import Array, Job, Node
+from awsbatch_operator.api.status_codec import FIELDS, parse, render
 from contract.schema import CRD, SCHEMA, SPEC, assert_valid
 
 STATUS_SCHEMA, SPEC_SCHEMA = SCHEMA["properties"]["status"], SCHEMA["properties"]["spec"]
@@ -43,7 +43,7 @@ FULL = Status(
     termination=Termination("INC-4711", AT + 3, AT + 4, AT + 5, 2),
     conditions=(Condition("Ready", "True", "Terminated", "Ended.", AT // 1000 * 1000, 2),),
     account_id="123456789012",
-    access=Mark("team-a", "d02cb8035764dea6"),
+    access=AdmittedBy("team-a", "d02cb8035764dea6"),
 )
 
 Path_ = tuple[str, ...]
@@ -102,6 +102,15 @@ def test_every_field_of_the_spec_schema_is_read(leaf: Path_) -> None:
 
 def test_the_spec_schema_has_no_field_that_the_code_does_not_know() -> None:
     assert set(schema_leaves(SPEC_SCHEMA)) == set(value_leaves(SPEC))
+
+
+@pytest.mark.parametrize(
+    ("struct", "schema"),
+    [(BatchJobSpec, SPEC_SCHEMA), (TerminateSpec, SPEC_SCHEMA["properties"]["terminate"])],
+    ids=["spec", "terminate"],
+)
+def test_the_declared_spec_has_the_fields_of_the_crd(struct: type[msgspec.Struct], schema: dict[str, Any]) -> None:
+    assert {field.encode_name for field in msgspec.structs.fields(struct)} == set(schema["properties"])
 
 
 def test_the_phases_of_the_schema_are_those_of_the_code() -> None:

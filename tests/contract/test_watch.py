@@ -8,10 +8,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from awsbatch_operator.domain.record import Snapshot
-from awsbatch_operator.handlers.watch import Inbox, Watch, make_registry
-from awsbatch_operator.kube import names
-from awsbatch_operator.kube.credentials import Access
+from awsbatch_operator.api import names
+from awsbatch_operator.api.decoding import Snapshot
+from awsbatch_operator.handlers.watch import EventBuffer, Watch, make_registry
+from awsbatch_operator.kube.credentials import ClusterConfig
 from awsbatch_sandbox.apiserver import ApiServer, serve
 from awsbatch_sandbox.apiserver.server import load_definitions
 from awsbatch_sandbox.cluster import batch_job
@@ -46,22 +46,22 @@ class Listener:
     def __init__(self, heard: asyncio.Queue[str]) -> None:
         self._heard = heard
 
-    def listed(self, uid: str) -> None:
+    def on_relist(self, uid: str) -> None:
         """What follows says it all."""
 
-    def knows(self, uid: str, resource_version: str) -> bool:
-        return False
-
-    def seen(self, snapshot: Snapshot) -> None:
+    def on_upsert(self, snapshot: Snapshot) -> None:
         self._heard.put_nowait(snapshot.ref.name)
 
-    def gone(self, uid: str) -> None:
+    def on_delete(self, uid: str) -> None:
         """No test deletes anything."""
 
 
 @pytest.fixture
 async def watch(url: str, heard: asyncio.Queue[str]) -> AsyncIterator[Watch]:
-    watch = Watch(make_registry(lambda: Access(url), Inbox(asyncio.get_running_loop(), Listener(heard))), ("default",))
+    watch = Watch(
+        make_registry(lambda: ClusterConfig(url), EventBuffer(asyncio.get_running_loop(), Listener(heard))),
+        ("default",),
+    )
     yield watch
     watch.stop()
 
@@ -72,7 +72,7 @@ async def until_heard(heard: asyncio.Queue[str], name: str) -> None:
             pass
 
 
-async def test_it_watches_where_nobody_knows_the_user_s_name(
+async def test_it_watches_without_a_user_name(
     url: str, watch: Watch, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
@@ -86,7 +86,7 @@ async def test_it_watches_where_nobody_knows_the_user_s_name(
 
 
 @pytest.mark.parametrize("expired", [True, False], ids=["a 410 in the stream", "a cut"])
-async def test_a_watch_goes_on_after(url: str, watch: Watch, heard: asyncio.Queue[str], expired: bool) -> None:
+async def test_a_watch_continues_after(url: str, watch: Watch, heard: asyncio.Queue[str], expired: bool) -> None:
     ended = watch.start()
     await create(url, "before")
     await until_heard(heard, "before")
@@ -97,7 +97,7 @@ async def test_a_watch_goes_on_after(url: str, watch: Watch, heard: asyncio.Queu
     await asyncio.wait_for(ended, 10)
 
 
-async def test_a_watch_that_is_refused_as_too_old_ends_and_says_so(
+async def test_a_watch_from_an_expired_version_ends_with_its_error(
     url: str, watch: Watch, heard: asyncio.Queue[str]
 ) -> None:
     ended = watch.start()

@@ -33,9 +33,9 @@ _PLACEMENT: Final = {
     "podAnnotations": {"note": "1"},
 }
 _SETTINGS: Final = {
-    "lookRunning": "45s",
-    "lookPending": "2m",
-    "absenceGrace": "5m",
+    "pollInterval": {"running": "45s", "pending": "2m"},
+    "allowRegions": ["eu-west-9", "xx-test-1"],
+    "missingGrace": "5m",
     "resendAfter": "1500ms",
     "describeRate": 7.5,
     "terminateRate": 1,

@@ -1,7 +1,4 @@
-"""The table of docs/gitops.md: every state that an object can show, and how it is read.
-
-`make docs` writes it anew into the page.
-"""
+"""Writes the table of docs/gitops.md, the health of every status that an object can show; `make docs` runs it."""
 
 from collections import defaultdict
 from typing import Any, Final
@@ -19,7 +16,7 @@ HEAD: Final = (
 )
 WAITING: Final = {"awsbatch.dev/wait-for": "job"}
 ALSO: Final = {one: f"{one} or {other}" for other, one in (KIN | {"JobCancelled": "JobTerminated"}).items()}
-"""Reasons that are read alike; the walk looks at one of them."""
+"""Reasons with the same health; the walk visits one of them."""
 
 
 def waiting(body: Object) -> Object:
@@ -27,7 +24,7 @@ def waiting(body: Object) -> Object:
 
 
 def reason(body: Object, type_: str) -> str:
-    """As `True, Observed`; of the conditions that are there only when they hold, just the reason."""
+    """Such as `True, Observed`; for Reconciling and Stalled, type and reason."""
     for condition in body["status"].get("conditions", []):
         if condition["type"] == type_:
             word = KIN.get(condition["reason"], condition["reason"])

@@ -108,8 +108,8 @@ class Module:
                 elements = [_parts(part) for part in parts if isinstance(part, Tree)]
                 return {self._key(_parts(one[0])[0]): self.evaluate(one[-1]) for one in elements}
             case "conditional":
-                asked, chosen, other = (part for part in parts if isinstance(part, Tree))
-                return self.evaluate(chosen if self.evaluate(asked) else other)
+                requested, chosen, other = (part for part in parts if isinstance(part, Tree))
+                return self.evaluate(chosen if self.evaluate(requested) else other)
             case "binary_op" | "unary_op":
                 return self._operation(parts)
             case "function_call":

@@ -23,7 +23,7 @@ class Call(NamedTuple):
     url: str
 
 
-class Right(NamedTuple):
+class ResourceAttributes(NamedTuple):
     """The least that a rule can grant. `namespace` ANY: in each, and across them; `name` ANY: whatever its name."""
 
     group: str
@@ -40,11 +40,11 @@ class Right(NamedTuple):
         )
 
 
-def rights_of(account: str, namespace: str, objects: Iterable[Body]) -> set[Right]:
+def rights_of(account: str, namespace: str, objects: Iterable[Body]) -> set[ResourceAttributes]:
     """All that the bindings among the objects give to the service account. KeyError when a role is not among them."""
     objects = list(objects)
     roles = {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]): o for o in objects}
-    found = set[Right]()
+    found = set[ResourceAttributes]()
     for binding in objects:
         if binding["kind"] not in ("RoleBinding", "ClusterRoleBinding") or not _binds(binding, account, namespace):
             continue
@@ -60,13 +60,13 @@ def _binds(binding: Body, account: str, namespace: str) -> bool:
     return wanted in binding["subjects"]
 
 
-def of_rule(rule: Body, namespace: str) -> Iterator[Right]:
+def of_rule(rule: Body, namespace: str) -> Iterator[ResourceAttributes]:
     assert "nonResourceURLs" not in rule, "the operator asks for nothing of that kind that not everybody may"
     for group in rule["apiGroups"]:
         for resource in rule["resources"]:
             for verb in rule["verbs"]:
                 for name in rule.get("resourceNames", [ANY]):
-                    yield Right(group, resource, verb, namespace, name)
+                    yield ResourceAttributes(group, resource, verb, namespace, name)
 
 
 def everybody_may(call: Call) -> bool:
@@ -76,12 +76,12 @@ def everybody_may(call: Call) -> bool:
     return (call.group, call.resource, call.verb) in BASIC_USER
 
 
-def ungranted(calls: Iterable[Call], rights: Iterable[Right]) -> set[Call]:
+def ungranted(calls: Iterable[Call], rights: Iterable[ResourceAttributes]) -> set[Call]:
     rights = list(rights)
     return {call for call in calls if not everybody_may(call) and not any(right.covers(call) for right in rights)}
 
 
-def spare(rights: Iterable[Right], calls: Iterable[Call]) -> set[Right]:
+def spare(rights: Iterable[ResourceAttributes], calls: Iterable[Call]) -> set[ResourceAttributes]:
     """Rights without any of which all calls would be granted just the same."""
     rights, calls = set(rights), list(calls)
     return {right for right in rights if not ungranted(calls, rights - {right})}

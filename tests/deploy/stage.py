@@ -22,7 +22,7 @@ from deploy.charts import NAME, Object, container_of, loaded, objects
 from deploy.record import AUDIT_POLICY, AuditLog, Record, RequestLog
 
 Values = Mapping[str, Any]
-QUICK: Final[Values] = {"lookRunning": "500ms", "lookPending": "500ms", "absenceGrace": "600ms"}
+QUICK: Final[Values] = {"pollInterval": {"running": "500ms", "pending": "500ms"}, "missingGrace": "600ms"}
 ACCOUNT: Final = f"system:serviceaccount:{NAME}:{NAME}"
 
 

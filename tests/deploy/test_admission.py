@@ -52,7 +52,7 @@ def refused(cluster: Cluster, user: str, change: str, *flags: str) -> bool:
     return False
 
 
-def test_who_may_only_edit_can_neither_state_nor_reword_nor_withdraw_a_termination(namespace: Cluster) -> None:
+def test_a_user_with_edit_only_can_neither_state_nor_change_nor_remove_a_termination(namespace: Cluster) -> None:
     assert refused(namespace, "ann", STATED)
     patch(namespace, "ann", RELABELLED)
     patch(namespace, "bob", STATED)
@@ -64,7 +64,7 @@ def test_who_may_only_edit_can_neither_state_nor_reword_nor_withdraw_a_terminati
     patch(namespace, "bob", WITHDRAWN)
 
 
-def test_an_object_that_is_born_with_a_termination_needs_the_verb_too(namespace: Cluster) -> None:
+def test_creating_an_object_with_a_termination_needs_the_verb_too(namespace: Cluster) -> None:
     def born(terminate: str) -> str:
         return (
             "apiVersion: awsbatch.dev/v1alpha1\nkind: BatchJob\n"

@@ -61,7 +61,7 @@ def test_objects_are_in_the_release_s_namespace_and_roles_where_batchjobs_are_wa
                 assert namespace == NAME or (kind in ("Role", "RoleBinding") and namespace in watched), body
 
 
-def test_every_object_is_labelled_and_named_as_kubernetes_takes_it() -> None:
+def test_every_object_has_valid_labels_and_names() -> None:
     for _, all_objects in matrix():
         for body in all_objects:
             labels = body["metadata"]["labels"]
@@ -71,7 +71,7 @@ def test_every_object_is_labelled_and_named_as_kubernetes_takes_it() -> None:
             assert all(re.fullmatch(r"([A-Za-z0-9][-\w.]{0,61})?[A-Za-z0-9]", label) for label in labels.values())
 
 
-def test_who_selects_pods_selects_those_of_the_deployment_and_the_selector_never_changes() -> None:
+def test_selectors_match_the_pods_of_the_deployment_and_never_change() -> None:
     for values, all_objects in matrix():
         pod, deployment = pod_of(all_objects), only(all_objects, "Deployment")
         service = only(all_objects, "Service")

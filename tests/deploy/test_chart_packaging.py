@@ -26,14 +26,14 @@ LINKS: Final = {
 }
 
 
-def test_what_is_kept_elsewhere_in_the_repository_is_linked_and_not_copied() -> None:
+def test_files_from_elsewhere_in_the_repository_are_links_and_not_copies() -> None:
     links = {str(path.relative_to(CHART)): path.resolve() for path in CHART.rglob("*") if path.is_symlink()}
     assert links == LINKS
     found = sorted(crd["filename"] for crd in loaded().crds)
     assert found == [f"{NAME}/crds/{crd.name}" for crd in CRDS], "examples are no CRDs"
 
 
-def test_the_package_holds_the_linked_files_themselves(tmp_path: Path) -> None:
+def test_the_package_contains_the_linked_files(tmp_path: Path) -> None:
     archive = helm.package(CHART, destination=tmp_path)
     assert Path(archive).name == f"{NAME}-{loaded().version}.tgz"
     with tarfile.open(archive) as package:
@@ -66,7 +66,7 @@ def test_install_yaml_is_what_the_chart_renders() -> None:
     assert _install_yaml().stdout == (DEPLOY / "install.yaml").read_text("utf-8")
 
 
-def test_install_yaml_out_of_date_is_told_with_its_diff_and_the_remedy(tmp_path: Path) -> None:
+def test_an_outdated_install_yaml_is_reported_with_its_diff_and_the_remedy(tmp_path: Path) -> None:
     old = tmp_path / "install.yaml"
     old.write_text((DEPLOY / "install.yaml").read_text("utf-8").replace("replicas: 2", "replicas: 7"))
     check = _install_yaml("--check", str(old))
@@ -76,9 +76,9 @@ def test_install_yaml_out_of_date_is_told_with_its_diff_and_the_remedy(tmp_path:
 
 
 def test_the_catalogue_and_the_kustomization_of_the_definitions_name_each_of_them() -> None:
-    told = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/crds"])
+    reported = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/crds"])
     definitions = [yaml.safe_load(crd.read_text("utf-8")) for crd in CRDS]
-    assert sorted((one["name"], one["kind"], one["version"]) for one in told) == [
+    assert sorted((one["name"], one["kind"], one["version"]) for one in reported) == [
         (body["metadata"]["name"], body["spec"]["names"]["kind"], body["spec"]["versions"][0]["name"])
         for body in definitions
     ]
@@ -105,7 +105,7 @@ def _without_helm(body: Object) -> Object:
     return {**body, "metadata": {**body["metadata"], "labels": labels}}
 
 
-def test_install_yaml_holds_all_objects_of_the_chart_and_does_not_say_that_helm_manages_them() -> None:
+def test_install_yaml_has_all_objects_of_the_chart_without_labels_of_helm() -> None:
     def order(body: Object) -> tuple[str, str]:
         return body["kind"], body["metadata"]["name"]
 

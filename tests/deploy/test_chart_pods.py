@@ -51,7 +51,7 @@ def test_pods_pass_pod_security_restricted(control: str) -> None:
         assert RESTRICTED[control](pod_of(all_objects)["spec"], container_of(all_objects)), control
 
 
-def test_the_container_can_write_nowhere_and_is_nobody() -> None:
+def test_the_container_has_a_read_only_filesystem_and_no_root_user() -> None:
     for _, all_objects in matrix():
         pod, container = pod_of(all_objects)["spec"], container_of(all_objects)
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
@@ -95,7 +95,7 @@ def settings_of(all_objects: Any) -> Settings:
     return config.load(context.params, context.args)
 
 
-def test_every_flag_is_one_that_run_knows_and_takes() -> None:
+def test_run_accepts_every_flag() -> None:
     for values, all_objects in matrix():
         settings = settings_of(all_objects)
         assert settings.namespace == tuple(values.get("watchNamespaces", ()))
@@ -104,12 +104,13 @@ def test_every_flag_is_one_that_run_knows_and_takes() -> None:
         assert settings.http_address == ("", 8080), "IPv4 and IPv6"
 
 
-def test_a_value_arrives_as_the_setting_of_its_name_and_none_as_the_operator_s_default() -> None:
-    times = {"lookRunning": "45s", "lookPending": "2m", "absenceGrace": "1h", "resendAfter": "1500ms"}
+def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> None:
+    times = {"pollInterval": {"running": "45s", "pending": "2m"}, "missingGrace": "1h", "resendAfter": "1500ms"}
     rates = {"describeRate": 0.25, "terminateRate": 1000, "logFormat": "console", "logLevel": "debug"}
     names = {"aws": {"region": "us-gov-west-1"}, "lease": {"name": "other"}, "clusterName": "prod"}
+    names["allowRegions"] = ["eu-west-9", "xx-test-1"]
     given = settings_of(objects(times | rates | names | {"accessPolicy": {"mode": "required"}}))
-    assert (given.look_running, given.look_pending, given.absence_grace, given.resend_after) == (
+    assert (given.poll_running, given.poll_pending, given.missing_grace, given.resend_after) == (
         45_000,
         120_000,
         3_600_000,
@@ -122,6 +123,7 @@ def test_a_value_arrives_as_the_setting_of_its_name_and_none_as_the_operator_s_d
         "debug",
     )
     assert (given.region, given.lease_name) == ("us-gov-west-1", "other")
+    assert given.allow_region == ("eu-west-9", "xx-test-1")
     assert (given.access_policy, given.cluster_name) == ("required", "prod")
     assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
 
@@ -146,7 +148,7 @@ def test_labels_of_pods_can_be_added_but_not_those_that_select_them() -> None:
     assert (labels["team"], labels["app.kubernetes.io/instance"]) == ("batch", NAME)
 
 
-def test_the_probes_give_a_slow_start_a_minute_and_a_hung_engine_no_more_than_one() -> None:
+def test_the_probes_allow_a_minute_for_a_slow_start_and_for_a_hung_controller() -> None:
     container = container_of(objects())
     startup, live = container["startupProbe"], container["livenessProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] == 60

@@ -16,7 +16,7 @@ ACCESS: Final = [
     {"apiGroups": ["awsbatch.dev"], "resources": ["batchaccesspolicies/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
 ]
-USERS: Final = ("batchjobs-viewer", "batchjobs-editor", "batchaccesspolicies-viewer", "batchaccesspolicies-editor")
+USERS: Final = (f"{NAME}-view", f"{NAME}-edit", "batchaccesspolicies-viewer", "batchaccesspolicies-editor")
 AGGREGATE: Final = "rbac.authorization.k8s.io/aggregate-to-"
 
 
@@ -30,7 +30,7 @@ def _own(all_objects: Any, *kinds: str) -> dict[tuple[str | None, str], Object]:
     return {(body["metadata"].get("namespace"), body["metadata"]["name"]): body for body in found}
 
 
-def test_the_whole_cluster_takes_a_clusterrole_and_the_lease_a_role() -> None:
+def test_the_whole_cluster_needs_a_clusterrole_and_the_lease_a_role() -> None:
     all_objects = objects()
     (role,) = _own(all_objects, "ClusterRole").values()
     assert role["rules"] == [*WORK, *ACCESS]
@@ -38,7 +38,7 @@ def test_the_whole_cluster_takes_a_clusterrole_and_the_lease_a_role() -> None:
     assert (lease["metadata"]["namespace"], lease["rules"]) == (NAME, _lease(NAME))
 
 
-def test_some_namespaces_take_a_role_each_and_a_clusterrole_for_policies_and_labels_alone() -> None:
+def test_some_namespaces_need_a_role_each_and_a_clusterrole_for_policies_and_labels_only() -> None:
     all_objects = objects({"watchNamespaces": ["team-a", "team-b"], "lease": {"name": "batch"}})
     (role,) = _own(all_objects, "ClusterRole").values()
     assert role["rules"] == ACCESS
@@ -62,7 +62,7 @@ def test_two_namespaced_releases_of_one_name_share_no_clusterrole() -> None:
     assert shared("a", "b" * 63, fullnameOverride="n" * 63) == set()
 
 
-def test_every_role_of_the_operator_is_bound_to_its_account_where_it_stands() -> None:
+def test_every_role_of_the_operator_is_bound_to_its_account_in_its_namespace() -> None:
     for values, all_objects in matrix():
         roles = _own(all_objects, "Role", "ClusterRole")
         bindings = _own(all_objects, "RoleBinding", "ClusterRoleBinding")
@@ -105,7 +105,7 @@ def _aggregated(values: Values) -> dict[str, set[str]]:
         ({"aggregate": "all"}, ({"view"}, {"edit", "admin"}, set(), set())),
     ],
 )
-def test_who_may_edit_a_namespace_may_end_jobs_unless_that_was_not_wanted(roles: Values, joins: Any) -> None:
+def test_editors_of_a_namespace_can_terminate_jobs_unless_aggregation_is_limited(roles: Values, joins: Any) -> None:
     assert _aggregated({"userRoles": roles}) == dict(zip(USERS, joins, strict=True))
 
 
@@ -113,15 +113,17 @@ def test_users_roles_can_be_left_out() -> None:
     assert _aggregated({"userRoles": {"create": False}}) == {}
 
 
-@pytest.mark.parametrize("resource", ["batchjobs", "batchaccesspolicies"])
-def test_the_viewer_reads_and_the_editor_writes_objects_but_never_the_status(resource: str) -> None:
+@pytest.mark.parametrize(
+    ("resource", "viewer", "editor"), [("batchjobs", *USERS[:2]), ("batchaccesspolicies", *USERS[2:])]
+)
+def test_the_viewer_reads_and_the_editor_writes_objects_but_never_the_status(
+    resource: str, viewer: str, editor: str
+) -> None:
     rules = {role["metadata"]["name"]: role["rules"] for role in of_kind(objects(), "ClusterRole")}
     may = {
         name: {(which, verb) for rule in rules[name] for which in rule["resources"] for verb in rule["verbs"]}
         for name in USERS
     }
     status, verbs = f"{resource}/status", ("create", "delete", "get", "list", "patch", "update", "watch")
-    assert may[f"{resource}-viewer"] == {
-        (which, verb) for which in (resource, status) for verb in ("get", "list", "watch")
-    }
-    assert may[f"{resource}-editor"] == {(status, "get"), *((resource, verb) for verb in verbs)}
+    assert may[viewer] == {(which, verb) for which in (resource, status) for verb in ("get", "list", "watch")}
+    assert may[editor] == {(status, "get"), *((resource, verb) for verb in verbs)}

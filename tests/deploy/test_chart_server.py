@@ -37,12 +37,12 @@ def _pod(all_objects: Iterable[Object], name: str = "operator") -> Object:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def test_it_takes_every_object(server: Cluster) -> None:
+def test_the_api_server_accepts_every_object(server: Cluster) -> None:
     distinct = {yaml.safe_dump(body): body for _, rendered in matrix() for body in rendered}
     known = [body for body in distinct.values() if body["kind"] not in CUSTOM]
-    told = dry_run(server, known)
-    assert len(told) == len(known)
-    assert all(line.endswith(" serverside-applied (server dry run)") for line in told)
+    reported = dry_run(server, known)
+    assert len(reported) == len(known)
+    assert all(line.endswith(" serverside-applied (server dry run)") for line in reported)
 
 
 def test_it_admits_the_pods_where_pod_security_restricted_is_enforced(server: Cluster) -> None:
@@ -50,7 +50,7 @@ def test_it_admits_the_pods_where_pod_security_restricted_is_enforced(server: Cl
     assert len(dry_run(server, pods)) == len(matrix())
 
 
-def test_it_would_refuse_a_pod_that_is_less_careful(server: Cluster) -> None:
+def test_it_rejects_a_pod_with_more_privileges(server: Cluster) -> None:
     pod = _pod(objects())
     del pod["spec"]["securityContext"]["seccompProfile"]
     with pytest.raises(KubectlError, match="seccompProfile"):

@@ -1,4 +1,4 @@
-"""values.yaml, its schema, the README and the templates speak of the same values, and a wrong one is refused."""
+"""values.yaml, its schema, the README and the templates have the same values, and invalid ones are rejected."""
 
 import json
 import re
@@ -14,7 +14,7 @@ import yaml
 from helm_chart import CHART, leaves, readme, table
 
 from awsbatch_operator import config
-from awsbatch_operator.domain.access import Mode
+from awsbatch_operator.policy.resolution import Mode
 from deploy.charts import DIGEST, MONITORING, ROLE, Values, loaded, merged, render
 from deploy.places import ROOT
 
@@ -39,9 +39,10 @@ OTHER: Final[dict[str, Any]] = {
     "clusterName": "Prod-EU_1.example",
     "aws.region": "eu-isoe-west-1",
     "aws.roleArn": ROLE.replace("arn:aws:", "arn:aws-us-gov:"),
-    "lookRunning": "9999s",
-    "lookPending": "999m",
-    "absenceGrace": "24h",
+    "allowRegions": ["eu-west-9"],
+    "pollInterval.running": "9999s",
+    "pollInterval.pending": "999m",
+    "missingGrace": "24h",
     "resendAfter": "100ms",
     "describeRate": 0.1,
     "terminateRate": 1000,
@@ -85,7 +86,7 @@ OTHER: Final[dict[str, Any]] = {
     "grafanaDashboard.labels": _LABELS,
     "grafanaDashboard.annotations": _LABELS,
 }
-"""For each value another one that is right."""
+"""For each value another valid one."""
 
 
 def nested(path: str, value: Any) -> Values:
@@ -95,7 +96,7 @@ def nested(path: str, value: Any) -> Values:
 
 
 def paths(values: Values, schema: dict[str, Any], prefix: str = "") -> list[str]:
-    """Of values.yaml, down to where the schema stops to tell the parts apart."""
+    """Paths of values.yaml, as deep as the schema describes them."""
     found = []
     for name, value in values.items():
         node = schema["properties"][name]
@@ -107,7 +108,7 @@ def test_values_schema_and_examples_name_the_same_values_in_one_order() -> None:
     assert paths(VALUES, SCHEMA) == NAMES == list(OTHER)
 
 
-def test_the_readme_s_table_holds_each_of_them() -> None:
+def test_the_readme_s_table_contains_every_value() -> None:
     assert re.findall(r"^\| `([\w.]+)` \|", table(), re.MULTILINE) == NAMES
     assert readme() == (CHART / "README.md").read_text("utf-8"), "run: python tools/helm_chart.py readme"
 
@@ -118,17 +119,17 @@ def test_the_comment_of_a_value_is_its_description() -> None:
 
 
 @pytest.mark.parametrize("path", NAMES)
-def test_every_value_is_heard(path: str) -> None:
-    # A mode is refused without a name.
+def test_every_value_changes_the_manifests(path: str) -> None:
+    # The mode `required` is rejected without a name.
     before = merged(ON, {"clusterName": "one"})
     assert render(before) != render(merged(before, nested(path, OTHER[path])))
 
 
-def test_the_defaults_fit_the_schema_without_help() -> None:
+def test_the_defaults_are_valid() -> None:
     loaded().validate_schema(VALUES)
 
 
-def test_no_object_of_ours_takes_a_name_that_it_does_not_know() -> None:
+def test_no_object_accepts_unknown_names() -> None:
     def loose(node: dict[str, Any]) -> list[str]:
         parts = node.get("properties", {})
         return [name for name, part in parts.items() if "properties" in part and loose(part)] + (
@@ -139,9 +140,9 @@ def test_no_object_of_ours_takes_a_name_that_it_does_not_know() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
-        ("lokRunning", "30s", "additional properties 'lokRunning' not allowed"),
+        ("pollRunning", "30s", "additional properties 'pollRunning' not allowed"),
         ("aws.reigon", "eu-west-1", "at '/aws': additional properties 'reigon' not allowed"),
         ("image.digest", "0a" * 32, "at '/image/digest'"),
         ("image.repository", "ghcr.io/a:1.0", "at '/image/repository'"),
@@ -159,8 +160,9 @@ def test_no_object_of_ours_takes_a_name_that_it_does_not_know() -> None:
         ("clusterName", "n" * 64, "at '/clusterName'"),
         ("aws.region", "eu-west-1a", "at '/aws/region'"),
         ("aws.roleArn", "awsbatch-operator", "at '/aws/roleArn'"),
-        ("lookRunning", "30", "at '/lookRunning'"),
-        ("lookRunning", 30, "at '/lookRunning': got number, want string"),
+        ("allowRegions", ["eu_west_1"], "at '/allowRegions/0'"),
+        ("pollInterval.running", "30", "at '/pollInterval/running'"),
+        ("pollInterval.running", 30, "at '/pollInterval/running': got number, want string"),
         ("describeRate", 0, "at '/describeRate'"),
         ("terminateRate", 1001, "at '/terminateRate'"),
         ("logLevel", "INFO", "at '/logLevel'"),
@@ -175,23 +177,23 @@ def test_no_object_of_ours_takes_a_name_that_it_does_not_know() -> None:
         ("serviceMonitor.interval", "often", "at '/serviceMonitor/interval'"),
     ],
 )
-def test_a_wrong_value_is_refused_and_named(path: str, value: Any, told: str) -> None:
-    with pytest.raises(helm.HelmValuesError, match=re.escape(told)):
+def test_an_invalid_value_is_rejected_with_its_path(path: str, value: Any, message: str) -> None:
+    with pytest.raises(helm.HelmValuesError, match=re.escape(message)):
         render(nested(path, value))
 
 
 @pytest.mark.parametrize("time", ["100ms", "9999999ms", "1s", "9999s", "1m", "999m", "1h", "24h"])
-def test_a_time_that_the_schema_takes_the_operator_takes_too(time: str) -> None:
-    render({"lookRunning": time})
-    assert config.load({"look_running": time}).look_running >= 100
+def test_the_operator_accepts_each_time_that_the_schema_accepts(time: str) -> None:
+    render({"pollInterval": {"running": time}})
+    assert config.load({"poll_running": time}).poll_running >= 100
 
 
 @pytest.mark.parametrize("time", ["99ms", "0s", "25h", "1d", "1.5s", "s", "30 s"])
-def test_a_time_that_the_operator_refuses_the_schema_refuses_before(time: str) -> None:
+def test_the_schema_rejects_each_time_that_the_operator_rejects(time: str) -> None:
     with pytest.raises(config.SettingsError):
-        config.load({"look_running": time})
+        config.load({"poll_running": time})
     with pytest.raises(helm.HelmValuesError):
-        render({"lookRunning": time})
+        render({"pollInterval": {"running": time}})
 
 
 def test_modes_and_the_default_one_are_those_of_the_operator() -> None:
@@ -201,13 +203,13 @@ def test_modes_and_the_default_one_are_those_of_the_operator() -> None:
 
 
 @pytest.mark.parametrize("name", ["a", "n" * 63, "_-.", "eu.prod_1"])
-def test_a_cluster_s_name_that_the_schema_takes_the_operator_takes_too(name: str) -> None:
+def test_the_operator_accepts_each_cluster_name_that_the_schema_accepts(name: str) -> None:
     render({"clusterName": name, "accessPolicy": {"mode": "required"}})
     assert config.load({"cluster_name": name}).cluster_name == name
 
 
 @pytest.mark.parametrize("name", ["n" * 64, "a/b", "a b", "é"])
-def test_a_cluster_s_name_that_the_operator_refuses_the_schema_refuses_before(name: str) -> None:
+def test_the_schema_rejects_each_cluster_name_that_the_operator_rejects(name: str) -> None:
     with pytest.raises(config.SettingsError):
         config.load({"cluster_name": name})
     with pytest.raises(helm.HelmValuesError):
@@ -220,7 +222,7 @@ def test_helm_s_linter_finds_nothing() -> None:
     assert (done.returncode, done.stderr, done.stdout) == (0, "", "")
 
 
-def test_the_linter_is_asked_in_earnest(tmp_path: Path) -> None:
+def test_the_linter_finds_a_broken_template(tmp_path: Path) -> None:
     broken = Path(shutil.copytree(CHART, tmp_path / CHART.name))
     (broken / "templates/service.yaml").write_text("a: {{ .Values.nothing.at.all }}\n")
     assert helm.lint(broken, {}, strict=True)["errors"]

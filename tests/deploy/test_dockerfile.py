@@ -15,7 +15,7 @@ from deploy.places import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def test_it_runs_as_a_user_that_kubernetes_can_tell_is_not_root() -> None:
+def test_it_runs_as_a_numeric_user_that_is_not_root() -> None:
     assert arguments(stages()["final"], "USER") == ["65532:65532"]
 
 
@@ -57,7 +57,7 @@ def test_every_package_is_installed_by_its_hash_or_built_here() -> None:
         assert locked != own, command
 
 
-def test_the_labels_say_what_it_is() -> None:
+def test_the_labels_describe_the_image() -> None:
     final = stages()["final"]
     (text,) = arguments(final, "LABEL")
     labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', text))
@@ -72,7 +72,7 @@ def test_the_labels_say_what_it_is() -> None:
     assert arguments(final, "ARG") == ["VERSION=dev", "REVISION=unknown"]
 
 
-def test_the_build_context_holds_what_is_copied() -> None:
+def test_the_build_context_contains_the_copied_files() -> None:
     assert copied() == {path for path in copied() if (ROOT / path).exists()}
     assert {path for path in copied() if not admitted(path)} == set()
 

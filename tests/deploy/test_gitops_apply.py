@@ -86,7 +86,9 @@ def test_what_is_not_in_git_stays_and_is_no_difference(control_plane: Cluster, a
 
 
 @pytest.mark.parametrize("apply", [CLIENT_SIDE, ARGO_CD, FLUX], ids=["client-side", "argo-cd", "flux"])
-def test_what_git_states_wins_and_what_it_states_no_more_goes(control_plane: Cluster, apply: tuple[str, ...]) -> None:
+def test_fields_in_git_win_and_fields_removed_from_git_are_removed(
+    control_plane: Cluster, apply: tuple[str, ...]
+) -> None:
     git = Git(control_plane, f"wins-{apply[-1][-6:]}", *apply, terminate="{reason: from Git}")
     git.patch_by_hand(ONCALL)
     assert git.differs()
@@ -97,7 +99,7 @@ def test_what_git_states_wins_and_what_it_states_no_more_goes(control_plane: Clu
     assert git.reason() is None
 
 
-def test_null_that_comes_to_git_later_takes_a_patch_back(control_plane: Cluster) -> None:
+def test_a_null_added_to_git_later_reverts_a_patch(control_plane: Cluster) -> None:
     git = Git(control_plane, "null-later", *CLIENT_SIDE)
     git.patch_by_hand()
     git.terminate = "null"
@@ -106,19 +108,19 @@ def test_null_that_comes_to_git_later_takes_a_patch_back(control_plane: Cluster)
 
 
 @pytest.mark.parametrize("apply", [ARGO_CD, FLUX], ids=["argo-cd", "flux"])
-def test_null_is_refused_by_server_side_apply(control_plane: Cluster, apply: tuple[str, ...]) -> None:
+def test_server_side_apply_rejects_null(control_plane: Cluster, apply: tuple[str, ...]) -> None:
     with pytest.raises(KubectlError, match=r"spec.terminate in body must be of type object"):
         Git(control_plane, "null-refused", *apply, terminate="null")
 
 
-def test_replace_takes_a_patch_back(control_plane: Cluster) -> None:
+def test_replace_reverts_a_patch(control_plane: Cluster) -> None:
     git = Git(control_plane, "replaced", *CLIENT_SIDE)
     git.patch_by_hand()
     Git(control_plane, "replaced", "replace")
     assert git.reason() is None
 
 
-def test_flux_takes_a_patch_by_kubectl_back(control_plane: Cluster) -> None:
+def test_flux_reverts_a_patch_by_kubectl(control_plane: Cluster) -> None:
     git = Git(control_plane, "taken-over", *FLUX)
     git.patch_by_hand()
     git.take_over_from_kubectl()

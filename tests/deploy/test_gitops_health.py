@@ -1,4 +1,4 @@
-"""Every status that an object can show is read as it is meant, by kstatus, by Argo CD and by Flux."""
+"""kstatus, Argo CD and Flux give every status that an object can show the intended health."""
 
 import re
 from typing import Any, Final
@@ -6,19 +6,21 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from awsbatch_operator.domain.record import Phase
+from awsbatch_operator.api.batchjob import Phase
+from awsbatch_operator.api.conditions import STALLED_REASONS
 from contract.schema import assert_valid
 from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
 from deploy.places import GITOPS
 from deploy.reachable import KIN, current, reachable
 from deploy.readers import HEALTH_LUA, HEALTH_OF_POLICIES, Flux, Object, argo_cd, kstatus
-from unit.domain.laws import ALLOWED, REFUSALS, STALLS, TROUBLE
+from unit.reconcile.invariants import ALLOWED, TRANSIENT
 
 ARGO: Final = GITOPS / "argocd"
 AGREED: Final = {"InProgress": "Progressing", "Current": "Healthy", "Failed": "Degraded", "Terminating": "Progressing"}
-REFUSED: Final = {("Ready", "False"), ("Stalled", "True"), ("Terminated", "False")}
-HIDES: Final = REFUSALS - {"TerminationNotAllowed", "AccountChanged"}
-"""Refusals after which nothing is shown of a job, nor what became of a termination that was accepted."""
+DENIED: Final = {("Ready", "False"), ("Stalled", "True"), ("Terminated", "False")}
+HIDING: Final = {"NoAccessPolicy", "AmbiguousPolicy", "PolicyUnreadable", "JobNotAllowed"}
+"""Denials that hide the job and the outcome of an accepted termination."""
+DENIALS: Final = HIDING | {"TerminationNotAllowed", "AccountChanged", "InvalidRegion"}
 OTHER: Final = {one: other for other, one in KIN.items()}
 
 
@@ -31,61 +33,61 @@ def conditions(body: Object) -> dict[str, dict[str, Any]]:
     return {condition["type"]: condition for condition in body["status"].get("conditions", [])}
 
 
-def meant(body: Object) -> str:
-    """By the words of the conditions, not by their types: what the design says of each reason."""
-    said = conditions(body)
-    reasons = {said[type_]["reason"] for type_ in ("Ready", "Reconciling", "Stalled") if type_ in said}
-    if not said or body["status"].get("observedGeneration") != body["metadata"]["generation"]:
+def intended(body: Object) -> str:
+    """The intended health by the reasons of the conditions, not by their types."""
+    printed = conditions(body)
+    reasons = {printed[type_]["reason"] for type_ in ("Ready", "Reconciling", "Stalled") if type_ in printed}
+    if not printed or body["status"].get("observedGeneration") != body["metadata"]["generation"]:
         return "InProgress"
-    if reasons & (STALLS | REFUSALS):
+    if reasons & STALLED_REASONS:
         return "Failed"
     return "Current" if reasons <= {"Observed", "Terminated", "AlreadyFinished"} else "InProgress"
 
 
 def with_the_other_word(body: Object) -> Object:
-    said = [c | {"reason": OTHER.get(c["reason"], c["reason"])} for c in body["status"].get("conditions", [])]
-    return body | {"status": body["status"] | {"conditions": said}} if said else body
+    printed = [c | {"reason": OTHER.get(c["reason"], c["reason"])} for c in body["status"].get("conditions", [])]
+    return body | {"status": body["status"] | {"conditions": printed}} if printed else body
 
 
-def test_the_walk_comes_to_every_phase_and_every_word_of_the_conditions() -> None:
+def test_the_walk_reaches_every_phase_and_reason() -> None:
     assert {body["status"].get("phase") for body in current()} == {*Phase}
-    said = {(c["type"], c["status"], c["reason"]) for body in current() for c in body["status"]["conditions"]}
+    printed = {(c["type"], c["status"], c["reason"]) for body in current() for c in body["status"]["conditions"]}
     all_words = {(*what, reason) for what, reasons in ALLOWED.items() for reason in reasons}
-    all_words |= {(*what, reason) for what in REFUSED for reason in REFUSALS}
-    all_words |= {("Terminated", "Unknown", reason) for reason in HIDES}
-    assert said <= all_words
+    all_words |= {(*what, reason) for what in DENIED for reason in DENIALS}
+    all_words |= {("Terminated", "Unknown", reason) for reason in HIDING}
+    assert printed <= all_words
     # One word stands for two where the decision does not tell them apart, and a cancelled job for a terminated one.
-    assert {reason for _, _, reason in all_words - said} == {"CredentialsUnavailable", "JobCancelled"}
+    assert {reason for _, _, reason in all_words - printed} == {"CredentialsUnavailable", "JobCancelled"}
 
 
-def test_every_status_is_read_as_it_is_meant_and_by_all_alike(flux: Flux) -> None:
+def test_every_status_has_its_intended_health_in_all_tools(flux: Flux) -> None:
     others = [with_the_other_word(body) for body in current()]
     for body in (*reachable(), *(other for other in others if other not in reachable())):
-        assert kstatus(body) == flux(body) == meant(body), body
-        assert argo_cd(body)[0] == AGREED[meant(body)], body
+        assert kstatus(body) == flux(body) == intended(body), body
+        assert argo_cd(body)[0] == AGREED[intended(body)], body
 
 
-def test_the_conditions_of_kstatus_are_there_only_when_they_hold_and_never_both() -> None:
+def test_reconciling_and_stalled_are_present_only_if_true_and_never_both() -> None:
     for body in reachable():
-        said = conditions(body)
-        abnormal = [said[type_] for type_ in ("Reconciling", "Stalled") if type_ in said]
+        printed = conditions(body)
+        abnormal = [printed[type_] for type_ in ("Reconciling", "Stalled") if type_ in printed]
         assert [condition["status"] for condition in abnormal] == ["True"] * len(abnormal)
         assert len(abnormal) <= 1
         # Whoever reads these two alone, as kstatus once did, is told the same.
-        if said and said["Ready"]["status"] != "True":
+        if printed and printed["Ready"]["status"] != "True":
             assert abnormal, body
-        for condition in said.values():
+        for condition in printed.values():
             assert re.fullmatch(r"([A-Z]+[a-z]+)+", condition["reason"])
         assert_valid(body["status"])
 
 
-def test_trouble_on_a_running_job_is_in_progress_and_not_failed() -> None:
-    late = [body for body in current() if {c["reason"] for c in conditions(body).values()} & TROUBLE]
+def test_a_transient_error_is_in_progress_and_not_failed() -> None:
+    late = [body for body in current() if {c["reason"] for c in conditions(body).values()} & TRANSIENT]
     assert {body["status"]["phase"] for body in late} >= {"Unknown", "Pending", "Running", "Terminating"}
     assert {kstatus(body) for body in late} == {"InProgress"}
 
 
-def test_what_was_edited_or_is_being_deleted_is_never_settled(flux: Flux) -> None:
+def test_an_edited_or_deleted_object_is_never_settled(flux: Flux) -> None:
     for body in current():
         edited = body | {"metadata": body["metadata"] | {"generation": body["metadata"]["generation"] + 1}}
         deleted = body | {"metadata": body["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
@@ -93,10 +95,10 @@ def test_what_was_edited_or_is_being_deleted_is_never_settled(flux: Flux) -> Non
         assert (kstatus(deleted), argo_cd(deleted)[0], flux(deleted)) == ("Terminating", "Progressing", "InProgress")
 
 
-def test_an_object_that_waits_for_its_job_differs_only_where_it_would_be_healthy(flux: Flux) -> None:
+def test_an_object_that_waits_for_its_job_differs_only_if_it_would_be_healthy(flux: Flux) -> None:
     for body in current():
         job, ready = conditions(body).get("Succeeded", {}), conditions(body).get("Ready", {})
-        wanted = meant(body)
+        wanted = intended(body)
         if wanted == "Current" and job["status"] == "Unknown":
             wanted = "InProgress"
         elif wanted == "Current" and job["status"] == "False" and ready["reason"] == "Observed":
@@ -104,29 +106,29 @@ def test_an_object_that_waits_for_its_job_differs_only_where_it_would_be_healthy
         assert flux(waiting(body)) == wanted
         assert argo_cd(waiting(body))[0] == AGREED[wanted]
         other = body | {"metadata": body["metadata"] | {"annotations": dict.fromkeys(WAITING, "nothing")}}
-        assert flux(other) == meant(body)
-        assert argo_cd(other)[0] == AGREED[meant(body)]
+        assert flux(other) == intended(body)
+        assert argo_cd(other)[0] == AGREED[intended(body)]
 
 
-def test_argo_cd_says_what_the_conditions_say() -> None:
+def test_argo_cd_shows_the_message_of_the_condition() -> None:
     for body in current():
-        said, (health, message) = conditions(body), argo_cd(body)
+        printed, (health, message) = conditions(body), argo_cd(body)
         speaker = {"Degraded": "Stalled", "Progressing": "Reconciling"}.get(health, "Succeeded")
-        if health == "Healthy" and said["Succeeded"]["status"] == "Unknown":
+        if health == "Healthy" and printed["Succeeded"]["status"] == "Unknown":
             speaker = "Ready"
-        assert message == said[speaker]["message"]
+        assert message == printed[speaker]["message"]
 
 
 def test_an_object_without_a_status_is_in_progress_for_argo_cd() -> None:
     body = {"metadata": {"generation": 1}, "spec": {"jobId": "j"}}
-    assert argo_cd(body) == ("Progressing", "Waiting for the operator to see this object")
+    assert argo_cd(body) == ("Progressing", "Waiting for the operator to observe this object")
 
 
 @pytest.mark.parametrize("ready", ["False", "Unknown"])
-def test_an_object_that_is_not_ready_is_in_progress_whatever_else_is_not_said(flux: Flux, ready: str) -> None:
-    """As another version of the operator may leave it."""
-    said = [{"type": "Ready", "status": ready, "reason": "Later", "message": "later"}]
-    body = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": said}}
+def test_an_object_that_is_not_ready_is_in_progress_without_other_conditions(flux: Flux, ready: str) -> None:
+    """As another version of the operator could write it."""
+    printed = [{"type": "Ready", "status": ready, "reason": "Later", "message": "later"}]
+    body = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": printed}}
     assert (kstatus(body), argo_cd(body), flux(body)) == ("InProgress", ("Progressing", "later"), "InProgress")
 
 
@@ -142,7 +144,7 @@ def cases() -> list[tuple[str, dict[str, str], Object]]:
 
 
 @pytest.mark.parametrize(("path", "wanted", "body"), cases(), ids=[path for path, _, _ in cases()])
-def test_an_example_has_the_health_that_is_written_down(path: str, wanted: dict[str, str], body: Object) -> None:
+def test_an_example_has_the_expected_health(path: str, wanted: dict[str, str], body: Object) -> None:
     assert argo_cd(body) == (wanted["status"], wanted["message"])
     assert_valid(body.get("status", {}))
 
@@ -152,7 +154,7 @@ def test_the_examples_cover_every_phase_and_are_all_used() -> None:
     assert {path for path, _, _ in cases()} == {f"testdata/{file.name}" for file in (ARGO / "testdata").iterdir()}
 
 
-def test_every_example_shows_what_the_operator_can_show() -> None:
+def test_every_example_is_a_reachable_status() -> None:
     def says(body: Object) -> object:
         return body["status"].get("phase"), {(type_, c["status"], c["reason"]) for type_, c in conditions(body).items()}
 
@@ -161,7 +163,7 @@ def test_every_example_shows_what_the_operator_can_show() -> None:
         assert says(body) in known, path
 
 
-def test_the_config_map_holds_the_scripts_word_for_word() -> None:
+def test_the_config_map_contains_the_scripts() -> None:
     data = yaml.safe_load((ARGO / "argocd-cm.yaml").read_text("utf-8"))["data"]
     assert data == {
         "resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8"),
@@ -169,7 +171,7 @@ def test_the_config_map_holds_the_scripts_word_for_word() -> None:
     }
 
 
-def test_the_table_of_the_page_is_what_the_scripts_say() -> None:
+def test_the_table_of_the_page_is_up_to_date() -> None:
     page = PAGE.read_text("utf-8")
     assert BEGIN in page
     assert END in page

@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from awsbatch_operator.kube import names
+from awsbatch_operator.api import names
 from contract.schema import assert_valid_object
 from deploy.places import CRDS, GITOPS
 
@@ -42,7 +42,7 @@ def test_a_manifest_has_a_known_kind_and_only_fields_that_it_knows(file: Path) -
             assert set(body["spec"]) <= KEYS[body["apiVersion"], body["kind"]]
 
 
-def test_a_batch_job_in_the_examples_is_in_neither_controllers_way() -> None:
+def test_batch_jobs_in_the_examples_work_with_both_controllers() -> None:
     annotations = [body["metadata"].get("annotations", {}) for body in bodies(names.KIND)]
     assert {key for found in annotations for key in found} == {
         "argocd.argoproj.io/sync-wave",
@@ -52,7 +52,7 @@ def test_a_batch_job_in_the_examples_is_in_neither_controllers_way() -> None:
     assert all(isinstance(value, str) for found in annotations for value in found.values())
 
 
-def test_argo_cd_leaves_a_patched_termination_alone_and_comes_to_the_jobs_last() -> None:
+def test_argo_cd_keeps_a_patched_termination_and_syncs_the_jobs_last() -> None:
     operator, jobs = sorted(bodies("Application"), key=lambda body: str(body["metadata"]["name"]))
     waves = [int(app["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"]) for app in (operator, jobs)]
     assert waves[0] < waves[1]

@@ -25,14 +25,14 @@ def reasons(crd: Any) -> list[Bullet]:
 
 def showing(reason: Bullet, generation: int = 1) -> Object:
     """An object of which all conditions that may have this reason say it."""
-    said = [
+    printed = [
         {"type": type_, "status": status, "reason": reason.name, "message": "why"} for type_, status in reason.places
     ]
-    return {"metadata": {"generation": generation}, "status": {"observedGeneration": 1, "conditions": said}}
+    return {"metadata": {"generation": generation}, "status": {"observedGeneration": 1, "conditions": printed}}
 
 
 @pytest.mark.parametrize("reason", reasons(POLICIES), ids=lambda reason: reason.name)
-def test_a_policy_is_well_when_it_is_in_force_and_ill_when_a_person_must_act(reason: Bullet) -> None:
+def test_a_policy_is_healthy_in_force_and_degraded_if_a_user_must_act(reason: Bullet) -> None:
     ready, stalled = dict(reason.places)["Ready"], ("Stalled", "True") in reason.places
     wanted = STALLED if stalled else MEANT[ready]
     body = showing(reason)
@@ -43,7 +43,7 @@ def test_a_policy_is_well_when_it_is_in_force_and_ill_when_a_person_must_act(rea
 @pytest.mark.parametrize(
     "reason", [one for one in reasons(CRD) if ("Stalled", "True") in one.places], ids=lambda r: r.name
 )
-def test_a_batch_job_is_ill_for_each_reason_for_which_a_person_must_act(reason: Bullet) -> None:
+def test_a_batch_job_is_degraded_for_each_reason_for_which_a_user_must_act(reason: Bullet) -> None:
     body = showing(reason)
     assert (kstatus(body), Flux()(body), argo_cd(body, HEALTH_LUA)) == ("Failed", "Failed", ("Degraded", "why"))
 
@@ -74,7 +74,7 @@ def cases() -> list[tuple[str, dict[str, str]]]:
 
 
 @pytest.mark.parametrize(("path", "wanted"), cases())
-def test_an_example_has_the_health_that_is_written_down(path: str, wanted: dict[str, str]) -> None:
+def test_an_example_has_its_stated_health(path: str, wanted: dict[str, str]) -> None:
     body = yaml.safe_load((PLACE / path).read_text("utf-8"))
     assert argo_cd(body, HEALTH_OF_POLICIES) == (wanted["status"], wanted["message"])
 

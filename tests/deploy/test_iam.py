@@ -1,31 +1,29 @@
 """deploy/iam: it grants what the code calls and no more, and says the same in JSON, CloudFormation and Terraform."""
 
 import ast
-import asyncio
-import inspect
 import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 import botocore.session
 import pytest
 from botocore import xform_name
 from botocore.model import ServiceModel
 
-from awsbatch_operator.aws import AwsBatch
-from awsbatch_operator.aws.clients import BatchClient
+from awsbatch_operator.api.interfaces import Accepted
+from awsbatch_operator.api.job import Target
 from awsbatch_operator.aws.errors import BATCH_OPERATIONS
-from awsbatch_operator.domain.job import Place
+from awsbatch_operator.aws.provider import AwsBatch
+from awsbatch_operator.aws.sdk_session import ClientFactory, ClientKind
 from awsbatch_sandbox.batch import BatchSimulator, serve
-from builders import leave_to_end
 from deploy.iam_decision import Document, listed
 from deploy.iam_forms import FORMS, WISHES, Wish, normal
 from deploy.places import ROOT
-from fakes.telemetry import FakeTelemetry
+from fakes.aws import FakePermit, describe, make_batch, terminate
 
 HERE = "eu-west-1"
 EVERY = pytest.mark.parametrize("wish", WISHES.values(), ids=list(WISHES))
@@ -45,12 +43,12 @@ def action_of(operation: str) -> str:
 
 
 def actions(document: Document, service: str = "batch") -> set[str]:
-    asked = (action for one in listed(document["Statement"]) for action in listed(one["Action"]))
-    return {action for action in asked if action.startswith(f"{service}:")}
+    requested = (action for one in listed(document["Statement"]) for action in listed(one["Action"]))
+    return {action for action in requested if action.startswith(f"{service}:")}
 
 
 def of_batch(document: Document) -> list[Any]:
-    return [one for one in listed(document["Statement"]) if one["Sid"] != "TakeSpokeRoles"]
+    return [one for one in listed(document["Statement"]) if one["Sid"] != "AssumeSpokeRoles"]
 
 
 # (1) What is granted is what is called.
@@ -66,56 +64,60 @@ async def batch_on_the_wire(monkeypatch: pytest.MonkeyPatch, **settings: Any) ->
     async with serve(simulator) as url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", url)
-        batch = AwsBatch(telemetry=FakeTelemetry(), describe_rate=1000, terminate_rate=1000)
+        batch = make_batch(make_client=ClientFactory(lambda: True))
         yield simulator, batch
-        await batch.close()
+        batch.close()
 
 
 async def seen_on_the_wire(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> set[str]:
-    """The operations of a whole course: looks, one termination, several at once."""
+    """The operations of a poll, of one termination, and of several at once."""
     async with batch_on_the_wire(monkeypatch, **settings) as (simulator, batch):
         one, *others = simulator.seed_many(4)
-        await batch.describe(Place(HERE), [one, *others])
-        assert await batch.terminate(leave_to_end(one), "why") is None
-        faults = await asyncio.gather(*(batch.terminate(leave_to_end(other), "why") for other in others))
-        assert faults == [None] * 3
+        await describe(batch, Target(HERE), one, *others)
+        while others:
+            limit = min(batch.terminate_limit(Target(HERE)), len(others))
+            results = [
+                *await terminate(batch, FakePermit(one)),
+                *await terminate(batch, *map(FakePermit, others[:limit])),
+            ]
+            # The endpoint may turn out to have no bulk call: then the limit is 1 from now on.
+            others = others[limit:] if all(isinstance(result, Accepted) for result in results) else others
         return {call["operation"] for call in simulator.calls()}
 
 
 @cache
-def read_in_the_code() -> tuple[set[str], set[str]]:
-    """Names of Batch operations that the operator's code calls on anything, and the AWS services it opens."""
+def called_in_the_code() -> set[str]:
+    """Names of Batch operations that the operator's code calls on anything."""
     methods = {xform_name(name): name for name in batch_model().operation_names}
     called: set[str] = set()
-    services: set[str] = set()
     for path in (ROOT / "operator" / "awsbatch_operator").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
                 continue
             if node.func.attr in methods:
                 called.add(methods[node.func.attr])
-            if node.func.attr in ("client", "resource", "create_client"):
-                services.add(ast.unparse(node.args[0]).strip("'"))
-    return called, services
+    return called
+
+
+def test_the_operator_makes_clients_of_batch_and_sts_only() -> None:
+    clients = [ClientFactory(lambda: True)(kind, HERE) for kind in get_args(ClientKind)]
+    assert {client.meta.service_model.service_name for client in clients} == {"batch", "sts"}
+    for client in clients:
+        client.close()
 
 
 async def test_the_calls_on_the_wire_and_in_the_code_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    called, services = read_in_the_code()
-    assert services == {"batch", "sts"}
-    assert await seen_on_the_wire(monkeypatch) == called == BATCH_OPERATIONS
-    offered = {name for name, _ in inspect.getmembers(BatchClient, inspect.isfunction) if not name.startswith("_")}
-    assert offered - {"close"} == {xform_name(operation) for operation in called}
+    assert await seen_on_the_wire(monkeypatch) == called_in_the_code() == BATCH_OPERATIONS
 
 
-async def test_an_endpoint_without_the_bulk_call_needs_no_other_right(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_endpoint_without_the_bulk_call_needs_no_other_permission(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await seen_on_the_wire(monkeypatch, bulk_available=False) <= BATCH_OPERATIONS
 
 
 @IN_EACH_FORM
 @EVERY
 def test_the_role_may_do_exactly_what_the_code_calls(form: str, wish: Wish) -> None:
-    called, _ = read_in_the_code()
-    wanted = {action_of(operation) for operation in called} if wish.own_jobs else set()
+    wanted = {action_of(operation) for operation in called_in_the_code()} if wish.own_jobs else set()
     assert actions(FORMS[form](wish).policy) == wanted
 
 
@@ -131,7 +133,7 @@ def test_aws_has_no_action_of_its_own_for_the_bulk_call() -> None:
 
 @pytest.mark.parametrize("form", ["CloudFormation", "Terraform"])
 @EVERY
-def test_the_forms_say_the_same(form: str, wish: Wish) -> None:
+def test_cloudformation_and_terraform_have_the_same_documents(form: str, wish: Wish) -> None:
     trust, policy = FORMS[form](wish)
     expected = FORMS["JSON"](wish)
     assert normal(trust) == normal(expected.trust)
@@ -169,7 +171,7 @@ def test_every_resource_is_as_narrow_as_iam_can_have_it(form: str, wish: Wish) -
 
 @IN_EACH_FORM
 @EVERY
-def test_every_statement_is_held_to_the_regions_and_every_ending_one_to_the_tag(form: str, wish: Wish) -> None:
+def test_every_statement_is_limited_to_the_regions_and_every_terminate_to_the_tag(form: str, wish: Wish) -> None:
     for statement in of_batch(FORMS[form](wish).policy):
         assert list(statement["Condition"]) == ["StringEquals"]
         keys = dict(statement["Condition"]["StringEquals"])

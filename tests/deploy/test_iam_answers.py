@@ -12,7 +12,7 @@ THERE = {"aws:RequestedRegion": HERE}
 TAGGED = THERE | {"aws:ResourceTag/managed-by": "awsbatch-operator"}
 LOOK, END = "batch:DescribeJobs", "batch:TerminateJob"
 ANSWERS: dict[str, tuple[Request, bool, bool]] = {
-    # what is asked, the answer of policy.json, that of policy-tag-scoped.json
+    # what is requested, the answer of policy.json, that of policy-tag-scoped.json
     "look": (Request(LOOK, "*", THERE), True, True),
     "look in another region": (Request(LOOK, "*", {"aws:RequestedRegion": "us-east-1"}), False, False),
     "end a job": (Request(END, JOB, THERE), True, False),
@@ -56,9 +56,9 @@ ANSWERS: dict[str, tuple[Request, bool, bool]] = {
 
 
 @IN_EACH_FORM
-@pytest.mark.parametrize("asked", ANSWERS)
-def test_iam_answers_as_intended(form: str, asked: str) -> None:
-    request, plain, scoped = ANSWERS[asked]
+@pytest.mark.parametrize("requested", ANSWERS)
+def test_iam_answers_as_intended(form: str, requested: str) -> None:
+    request, plain, scoped = ANSWERS[requested]
     assert allows(FORMS[form](Wish()).policy, request) is plain
     assert allows(FORMS[form](Wish(tag=TAG)).policy, request) is scoped
 
@@ -111,7 +111,7 @@ TAKERS: dict[str, tuple[Request, tuple[bool, bool]]] = {
 
 @IN_EACH_FORM
 @pytest.mark.parametrize("taker", TAKERS)
-def test_one_service_account_may_take_the_role(form: str, taker: str) -> None:
+def test_one_service_account_may_assume_the_role(form: str, taker: str) -> None:
     request, answers = TAKERS[taker]
     found = tuple(allows(FORMS[form](Wish(trust=trust)).trust, request) for trust in ("IRSA", "PodIdentity"))
     assert found == answers

@@ -29,7 +29,7 @@ def test_the_association_binds_the_same_service_account() -> None:
     assert one.value(association, "disable_session_tags") is False
 
 
-def test_the_association_of_a_role_that_takes_roles_sends_no_session_tags() -> None:
+def test_the_association_of_a_role_that_assumes_roles_sends_no_session_tags() -> None:
     wish = WISHES["hub"]
     assert stack(wish).properties("Association")["DisableSessionTags"] is True
     one = module(wish)
@@ -43,7 +43,7 @@ def test_there_is_no_association_with_irsa_or_when_it_is_not_wanted() -> None:
 
 
 @pytest.mark.parametrize("wish", [Wish(cluster=""), Wish(trust="IRSA", oidc_provider="")], ids=["cluster", "provider"])
-def test_what_the_trust_needs_is_asked_for(wish: Wish) -> None:
+def test_the_inputs_that_the_trust_needs_are_required(wish: Wish) -> None:
     assert stack(Wish()).refusals() == module(Wish()).refusals("aws_iam_role") == []
     (words,) = stack(wish).refusals()
     assert words.startswith(f"Trust={wish.trust} needs ")
@@ -53,14 +53,14 @@ def test_what_the_trust_needs_is_asked_for(wish: Wish) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lacking", "said"),
+    ("lacking", "printed"),
     [
         ({"regions": []}, "own_jobs = true needs regions."),
         ({"own_jobs": False}, "own_jobs = false needs spoke_role_arns."),
     ],
 )
-def test_a_role_for_nothing_is_not_made(lacking: dict[str, Any], said: str) -> None:
-    assert module(Wish(), **lacking).refusals("aws_iam_role") == [said]
+def test_a_role_without_permissions_is_not_created(lacking: dict[str, Any], printed: str) -> None:
+    assert module(Wish(), **lacking).refusals("aws_iam_role") == [printed]
     assert module(WISHES["hub"], regions=[]).refusals("aws_iam_role") == []
 
 
@@ -79,7 +79,7 @@ WRONG = ("*", "a*", "a?", 'a"b', "a\\", "${x}", "a,b", "a\nb", "https://a")
 
 
 @pytest.mark.parametrize("parameter", CHECKED)
-def test_both_forms_refuse_what_would_widen_or_break_a_document(parameter: str) -> None:
+def test_both_forms_reject_values_that_widen_or_break_a_document(parameter: str) -> None:
     variable, which, frame, taken = CHECKED[parameter]
     template = TEMPLATE["Parameters"][parameter]["AllowedPattern"]
     (declared,) = [one for one in module(Wish()).of("variable") if one.labels == [variable]]

@@ -33,9 +33,9 @@ ANSWERS = {
 
 
 @IN_EACH_FORM
-@pytest.mark.parametrize("asked", ANSWERS)
-def test_the_hub_may_take_its_spokes_and_nothing_else(form: str, asked: str) -> None:
-    request, answer = ANSWERS[asked]
+@pytest.mark.parametrize("requested", ANSWERS)
+def test_the_hub_may_assume_its_spokes_and_nothing_else(form: str, requested: str) -> None:
+    request, answer = ANSWERS[requested]
     assert allows(FORMS[form](HUB).policy, request) is answer
 
 
@@ -44,17 +44,19 @@ MUTANTS = dict(mutants(FORMS["JSON"](HUB).policy))
 
 @pytest.mark.parametrize("done", MUTANTS)
 def test_a_wider_or_narrower_hub_is_noticed(done: str) -> None:
-    assert [asked for asked, (request, answer) in ANSWERS.items() if allows(MUTANTS[done], request) is not answer]
+    assert [
+        requested for requested, (request, answer) in ANSWERS.items() if allows(MUTANTS[done], request) is not answer
+    ]
 
 
 @IN_EACH_FORM
-def test_a_hub_with_jobs_of_its_own_has_both_rights_and_no_third(form: str) -> None:
+def test_a_hub_with_own_jobs_has_both_permissions_and_no_third(form: str) -> None:
     wish = WISHES["hub with jobs of its own"]
     found = {one["Sid"]: sorted(listed(one["Action"])) for one in FORMS[form](wish).policy["Statement"]}
     assert found == {
-        "LookAtJobs": ["batch:DescribeJobs"],
-        "EndJobs": ["batch:TerminateJob"],
-        "TakeSpokeRoles": ["sts:AssumeRole", "sts:TagSession"],
+        "DescribeJobs": ["batch:DescribeJobs"],
+        "TerminateJobs": ["batch:TerminateJob"],
+        "AssumeSpokeRoles": ["sts:AssumeRole", "sts:TagSession"],
     }
 
 
@@ -63,7 +65,7 @@ PODS = ("Service", "pods.eks.amazonaws.com")
 
 @IN_EACH_FORM
 @pytest.mark.parametrize("action", ["sts:AssumeRole", "sts:TagSession"])
-def test_with_pod_identity_the_hub_is_taken_without_session_tags(form: str, action: str) -> None:
+def test_with_pod_identity_the_hub_is_assumed_without_session_tags(form: str, action: str) -> None:
     trust = FORMS[form](HUB).trust
     assert allows(trust, Request(action, "*", {}, PODS))
     assert not allows(trust, Request(action, "*", {}, ("Service", "ec2.amazonaws.com")))

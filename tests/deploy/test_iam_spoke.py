@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from awsbatch_operator.domain.assumed import Session, ending, looking
-from awsbatch_operator.domain.policy import NAMESPACE
+from awsbatch_operator.api.access_policy import NAMESPACE
+from awsbatch_operator.policy.role_session import Session, for_describe, for_terminate
 from deploy.iam_decision import Document, Request, allows
 from deploy.iam_forms import joined, normal
 from deploy.iam_mutants import mutants
@@ -22,13 +22,13 @@ ROLE: Final = "arn:aws:iam::222233334444:role/batch-team-a"
 AS_IT_STANDS: Final = SpokeWish()
 Who = tuple[str, str]
 HUB: Final = ("AWS", AS_IT_STANDS.hub)
-LOOKING: Final = looking(ROLE, "my-cluster", "team-a")
-ENDING: Final = ending(ROLE, "my-cluster", "team-a", "team-a-dev")
+LOOKING: Final = for_describe(ROLE, "my-cluster", "team-a")
+ENDING: Final = for_terminate(ROLE, "my-cluster", "team-a", "team-a-dev")
 
 
 @pytest.mark.parametrize("form", ["CloudFormation", "Terraform"])
 @EVERY
-def test_the_forms_say_the_same(form: str, wish: SpokeWish) -> None:
+def test_cloudformation_and_terraform_have_the_same_documents(form: str, wish: SpokeWish) -> None:
     found, expected = FORMS[form](wish), FORMS["JSON"](wish)
     assert normal(found.trust) == normal(expected.trust)
     assert normal(found.policy) == normal(expected.policy)
@@ -56,11 +56,11 @@ INHERITED: Final = ("eks-cluster-arn", "eks-cluster-name", "kubernetes-service-a
 TAKERS: Final[dict[str, tuple[Session, Who, bool]]] = {
     "looks": (LOOKING, HUB, True),
     "terminations": (ENDING, HUB, True),
-    "terminations of another namespace": (ending(ROLE, "my-cluster", "team-a", "team-a-prod"), HUB, True),
-    "looks of another policy": (looking(ROLE, "my-cluster", "team-b"), HUB, False),
-    "terminations of another policy": (ending(ROLE, "my-cluster", "team-b", "team-a-dev"), HUB, False),
-    "another cluster": (looking(ROLE, "my-cluster-2", "team-a"), HUB, False),
-    "another cluster, for a termination": (ending(ROLE, "my-cluster-2", "team-a", "team-a-dev"), HUB, False),
+    "terminations of another namespace": (for_terminate(ROLE, "my-cluster", "team-a", "team-a-prod"), HUB, True),
+    "looks of another policy": (for_describe(ROLE, "my-cluster", "team-b"), HUB, False),
+    "terminations of another policy": (for_terminate(ROLE, "my-cluster", "team-b", "team-a-dev"), HUB, False),
+    "another cluster": (for_describe(ROLE, "my-cluster-2", "team-a"), HUB, False),
+    "another cluster, for a termination": (for_terminate(ROLE, "my-cluster-2", "team-a", "team-a-dev"), HUB, False),
     "the ExternalId with another cluster's tag": (
         replace(LOOKING, tags=(("kubernetes-cluster", "my-cluster-2"),)),
         HUB,
@@ -85,22 +85,25 @@ TAKERS: Final[dict[str, tuple[Session, Who, bool]]] = {
 
 @IN_EACH_FORM
 @pytest.mark.parametrize("taker", TAKERS)
-def test_the_operator_of_one_cluster_takes_the_role_for_one_policy(form: str, taker: str) -> None:
+def test_the_operator_of_one_cluster_assumes_the_role_for_one_policy(form: str, taker: str) -> None:
     session, principal, answer = TAKERS[taker]
     assert taken(FORMS[form](AS_IT_STANDS).trust, session, principal) is answer
 
 
 @IN_EACH_FORM
 @pytest.mark.parametrize("session", [LOOKING, ENDING], ids=["look", "termination"])
-def test_without_an_external_id_nobody_takes_it(form: str, session: Session) -> None:
+def test_without_an_external_id_no_one_can_assume_it(form: str, session: Session) -> None:
     assert not taken(FORMS[form](AS_IT_STANDS).trust, session, external_id=False)
 
 
 @IN_EACH_FORM
 @EVERY
-def test_the_operator_sends_what_each_trust_asks_for(form: str, wish: SpokeWish) -> None:
+def test_the_operator_sends_what_each_trust_requires(form: str, wish: SpokeWish) -> None:
     trust = FORMS[form](wish).trust
-    for session in (looking(ROLE, wish.cluster, wish.policy), ending(ROLE, wish.cluster, wish.policy, "n" * 63)):
+    for session in (
+        for_describe(ROLE, wish.cluster, wish.policy),
+        for_terminate(ROLE, wish.cluster, wish.policy, "n" * 63),
+    ):
         assert taken(trust, session, ("AWS", wish.hub))
         assert 2 <= len(session.name) <= 64
         assert len(session.external_id) <= 1224
@@ -127,7 +130,7 @@ def lets_in_more(trust: Document) -> bool:
 
 
 @IN_EACH_FORM
-def test_no_other_call_is_let_in(form: str) -> None:
+def test_no_other_call_is_allowed(form: str) -> None:
     assert not lets_in_more(FORMS[form](AS_IT_STANDS).trust)
 
 
@@ -197,7 +200,7 @@ def test_a_wider_or_narrower_policy_is_noticed(done: str) -> None:
     assert [name for name, (request, answer) in ANSWERS.items() if allows(POLICIES[done], request) is not answer]
 
 
-def test_the_condition_asks_for_the_tag_that_the_example_of_a_policy_asks_for() -> None:
+def test_the_condition_requires_the_tag_of_the_example_policy() -> None:
     # The same job, whether the operator looks at its tags or IAM does.
     example = (SPOKE.parents[2] / "crds/examples/valid/policy-team.yaml").read_text()
     assert f'k8s-namespace: "{NAMESPACE}"' in example
@@ -212,15 +215,15 @@ def advice(key: str) -> dict[str, Any]:
     return dict(json.loads("{" + "".join(found) + "}"))
 
 
-def test_the_page_keeps_a_role_to_some_namespaces() -> None:
+def test_the_page_limits_a_role_to_some_namespaces() -> None:
     trust = copy.deepcopy(dict(FORMS["JSON"](AS_IT_STANDS).trust))
     trust["Statement"][0]["Condition"] |= advice("aws:RequestTag/kubernetes-namespace")
     assert taken(trust, LOOKING)
     assert taken(trust, ENDING)
-    assert not taken(trust, ending(ROLE, "my-cluster", "team-a", "team-b"))
+    assert not taken(trust, for_terminate(ROLE, "my-cluster", "team-a", "team-b"))
 
 
-def test_the_page_tells_the_jobs_of_two_clusters_apart() -> None:
+def test_the_page_separates_the_jobs_of_two_clusters() -> None:
     policy = copy.deepcopy(dict(FORMS["JSON"](AS_IT_STANDS).policy))
     policy["Statement"][1]["Condition"]["StringEquals"] |= advice("aws:ResourceTag/k8s-cluster")
     tag = "aws:ResourceTag/k8s-cluster"
@@ -229,7 +232,7 @@ def test_the_page_tells_the_jobs_of_two_clusters_apart() -> None:
     assert not allows(policy, asked(ENDING, END, **MINE))
 
 
-def test_the_right_to_any_child_is_no_right_to_its_parent() -> None:
+def test_permission_for_any_child_is_no_permission_for_its_parent() -> None:
     (pattern,) = re.findall(r"`(arn:aws:batch:\S+:job/\S+)`", (SPOKE / "README.md").read_text())
     grant = {"Sid": "EndChildren", "Effect": "Allow", "Action": END, "Resource": pattern}
     policy = joined(FORMS["JSON"](AS_IT_STANDS).policy, {"Statement": [grant]})
@@ -249,7 +252,7 @@ WRONG: Final = ("*", "a*", "a?", 'a"b', "a\\", "${x}", "a b", "a\nb", "a/b", "x"
 
 
 @pytest.mark.parametrize("parameter", CHECKED)
-def test_both_forms_refuse_what_would_widen_or_break_a_document(parameter: str) -> None:
+def test_both_forms_reject_values_that_widen_or_break_a_document(parameter: str) -> None:
     variable, good = CHECKED[parameter]
     template = TEMPLATE["Parameters"][parameter]["AllowedPattern"]
     (declared,) = [one for one in read(SPOKE / "terraform") if one.labels == [variable]]
@@ -268,7 +271,7 @@ def test_the_module_makes_a_role_and_nothing_else() -> None:
     assert '"kubernetes-namespace"' in tags.blocks[0].text("condition")
 
 
-def test_both_forms_tell_the_external_id() -> None:
+def test_both_forms_output_the_external_id() -> None:
     # What the operator sends, to compare with where AWS says no.
     assert TEMPLATE["Outputs"]["ExternalId"]["Value"] == {"Fn::Sub": "awsbatch-operator/${ClusterName}/${PolicyName}"}
     one = module(AS_IT_STANDS)

@@ -15,19 +15,18 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from awsbatch_operator.domain.assumed import Session, ending, looking
+from awsbatch_operator.policy.role_session import Session, for_describe, for_terminate
 from awsbatch_sandbox.batch import BatchSimulator, serve
 from awsbatch_sandbox.sts import StsSimulator
 from awsbatch_sandbox.sts import serve as serve_sts
 from deploy.iam_forms import IAM
-from fakes.sts import FakeMoto
 
 ACCOUNT: Final = "222233334444"
 ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/batch-team-a"
 HUB_ROLE: Final = "arn:aws:iam::111122223333:role/awsbatch-operator"
 REGION: Final = "eu-west-1"
-LOOKING: Final = looking(ROLE, "my-cluster", "team-a")
-ENDING: Final = ending(ROLE, "my-cluster", "team-a", "team-a-dev")
+LOOKING: Final = for_describe(ROLE, "my-cluster", "team-a")
+ENDING: Final = for_terminate(ROLE, "my-cluster", "team-a", "team-a-dev")
 NAMESPACE_TAG: Final = "k8s-namespace"
 KEYS: Final = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
 OF_POD_IDENTITY: Final = {"eks-cluster-name": "my-cluster", "kubernetes-namespace": "awsbatch-operator"}
@@ -76,12 +75,12 @@ class Aws:
 @asynccontextmanager
 async def world(**settings: Any) -> AsyncIterator[Aws]:
     batch = BatchSimulator(**settings)
-    sts = StsSimulator(batch.credentials, batch.aws_time, FakeMoto())
+    sts = StsSimulator(batch.credentials, batch.aws_time)
     async with serve(batch) as batch_url, serve_sts(sts) as sts_url:
         yield Aws(batch, sts, {"batch": batch_url, "sts": sts_url})
 
 
-async def test_what_the_operator_sends_is_taken_and_its_sessions_are_told_apart() -> None:
+async def test_the_operators_requests_are_accepted_and_its_sessions_are_distinct() -> None:
     async with world() as aws:
         looks, ends = await aws.assume(LOOKING), await aws.assume(ENDING)
         mine = aws.batch.seed(account=ACCOUNT, tags={NAMESPACE_TAG: "team-a-dev"})
@@ -110,7 +109,7 @@ async def test_a_bulk_call_is_authorised_job_by_job() -> None:
 
 
 @pytest.mark.parametrize("carry", [False, True])
-async def test_a_child_is_ended_if_iam_takes_its_parents_tag_for_it_and_the_parent_always(*, carry: bool) -> None:
+async def test_a_child_is_terminated_if_iam_uses_its_parents_tag_and_the_parent_always(*, carry: bool) -> None:
     async with world(children_carry_tags=carry) as aws:
         parent = aws.batch.seed(account=ACCOUNT, tags={NAMESPACE_TAG: "team-a-dev"}, array_size=2)
         ends = await aws.assume(ENDING)
@@ -125,16 +124,16 @@ async def test_a_child_is_ended_if_iam_takes_its_parents_tag_for_it_and_the_pare
 
 @pytest.mark.parametrize(
     "session",
-    [looking(ROLE, "my-cluster", "team-b"), looking(ROLE, "another-cluster", "team-a")],
+    [for_describe(ROLE, "my-cluster", "team-b"), for_describe(ROLE, "another-cluster", "team-a")],
     ids=["another policy", "another cluster"],
 )
-async def test_another_external_id_is_refused(session: Session) -> None:
+async def test_another_external_id_is_rejected(session: Session) -> None:
     async with world() as aws:
         with pytest.raises(ClientError, match=f"not authorized to perform: sts:AssumeRole on resource: {ROLE}"):
             await aws.assume(session)
 
 
-async def test_hub_credentials_that_bring_the_namespaces_tag_along_can_look_and_not_end() -> None:
+async def test_hub_credentials_with_a_transitive_namespace_tag_can_describe_and_not_terminate() -> None:
     # As EKS Pod Identity's do, unless its session tags are off: they are transitive.
     async with world() as aws:
         hub = Session(HUB_ROLE, "xx", "eks-my-cluster", tuple(OF_POD_IDENTITY.items()))
@@ -147,7 +146,7 @@ async def test_hub_credentials_that_bring_the_namespaces_tag_along_can_look_and_
         await aws.assume(ENDING, without)
 
 
-async def test_a_chained_session_lives_an_hour_and_no_longer() -> None:
+async def test_a_chained_session_is_valid_for_one_hour_only() -> None:
     async with world() as aws:
         hub = await aws.assume(Session(HUB_ROLE, "xx", "eks-my-cluster", ()))
         await aws.assume(LOOKING, hub, DurationSeconds=3600)

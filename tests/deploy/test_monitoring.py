@@ -1,4 +1,4 @@
-"""Alerts and dashboard against what the operator really shows, and against its own words for codes, phases, reasons."""
+"""Alerts and dashboard use metrics, labels, codes, phases and reasons that the operator has."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from awsbatch_operator.api.batchjob import ObjectMetricKey, Phase
+from awsbatch_operator.api.conditions import STALLED_REASONS
+from awsbatch_operator.api.errors import ErrorClass
+from awsbatch_operator.api.interfaces import CallLabels
 from awsbatch_operator.aws.errors import _RULES
-from awsbatch_operator.domain.conditions import REASONS_OF_STALLED
-from awsbatch_operator.domain.errors import Fate
-from awsbatch_operator.domain.ports import Whose
-from awsbatch_operator.domain.record import Phase, Standing
-from awsbatch_operator.engine.writes import _RESULTS
+from awsbatch_operator.controller.status_writer import _RESULTS
 from awsbatch_operator.observability.metrics import Metrics
 from deploy.places import DEPLOY, OPERATIONS
 from deploy.promql import ExpressionError, Shown, selectors
@@ -31,7 +31,7 @@ SELECTED: Final = {("cluster", "$cluster"), ("namespace", "$namespace"), ("job",
 RUNBOOKS: Final = "https://github.com/awsbatch-operator/awsbatch-operator/blob/main/docs/operations.md"
 PROMTOOL: Final = os.environ.get("PROMTOOL") or shutil.which("promtool")
 LEFT_OUT: Final = {"awsbatch_operator_build"}
-"""Metrics that neither shows: versions are the Deployment's to tell."""
+"""Metrics that neither uses: the Deployment has the version."""
 
 
 def targets() -> Iterator[tuple[str, str, str]]:
@@ -42,17 +42,20 @@ def targets() -> Iterator[tuple[str, str, str]]:
 
 
 def expressions() -> dict[str, str]:
-    asked = {f"{title}: {legend}": expr for title, expr, legend in targets()}
-    return {name: rule["expr"] for name, rule in ALERTS.items()} | asked
+    requested = {f"{title}: {legend}": expr for title, expr, legend in targets()}
+    return {name: rule["expr"] for name, rule in ALERTS.items()} | requested
 
 
 @pytest.fixture(scope="module")
 def metrics() -> Metrics:
     """Every metric with every label."""
     metrics = Metrics()
-    metrics.ask(lambda: {Standing("team", "eu-west-1", Phase.TERMINATING, "TerminationStuck"): 1}, {"look": lambda: 0})
-    metrics.aws_request("DescribeJobs", "OK", 0.1, Whose("", "eu-west-1", ""))
-    metrics.looked(0, Whose("", "eu-west-1", ""))
+    metrics.observe(
+        lambda: {ObjectMetricKey("team", "eu-west-1", Phase.TERMINATING, "TerminationStuck"): 1},
+        {"describe": lambda: 0},
+    )
+    metrics.aws_request("DescribeJobs", "OK", 0.1, CallLabels("", "eu-west-1", ""))
+    metrics.polled(0, CallLabels("", "eu-west-1", ""))
     metrics.queue_depth("terminate", 0)
     return metrics
 
@@ -64,7 +67,7 @@ def shown(metrics: Metrics) -> Shown:
 
 
 @pytest.mark.parametrize("name", expressions())
-def test_each_expression_reads_series_and_labels_that_are_there(name: str, shown: Shown) -> None:
+def test_each_expression_uses_existing_series_and_labels(name: str, shown: Shown) -> None:
     shown.labels(expressions()[name])
 
 
@@ -79,49 +82,63 @@ def test_each_expression_reads_series_and_labels_that_are_there(name: str, shown
         ("histogram_quantile(0.5, awsbatch_operator_jobs)", "no label le"),
     ],
 )
-def test_what_reads_something_else_is_found_out(wrong: str, why: str, shown: Shown) -> None:
+def test_a_wrong_expression_is_detected(wrong: str, why: str, shown: Shown) -> None:
     with pytest.raises(ExpressionError, match=why):
         shown.labels(wrong)
 
 
+def test_a_misspelt_region_fires_no_alert() -> None:
+    """It is in no reason that an alert selects, and it is no target whose polls could be stale."""
+    assert not any("InvalidRegion" in rule["expr"] or "reason!" in rule["expr"] for rule in ALERTS.values())
+    metrics = Metrics()
+    metrics.observe(lambda: {ObjectMetricKey("team", "eu-wset-1", Phase.UNKNOWN, "InvalidRegion"): 1}, {})
+    samples = {sample.name: sample for family in metrics.registry.collect() for sample in family.samples}
+    assert samples["awsbatch_operator_stalled"].value == 1
+    assert "awsbatch_operator_live_jobs" not in samples
+
+
 def test_the_alerts_are_those_of_the_contract() -> None:
     assert set(ALERTS) == {
-        *("TerminationStuck", "LooksStale", "AWSThrottled", "AccessDenied", "AccessPolicyRefuses"),
-        *("NoLeader", "StatusWritesFailing"),
+        *("AWSBatchOperatorTerminationStuck", "AWSBatchOperatorPollsStale", "AWSBatchOperatorThrottled"),
+        *("AWSBatchOperatorAccessDenied", "AWSBatchOperatorAccessPolicyMisconfigured"),
+        *("AWSBatchOperatorNoLeader", "AWSBatchOperatorStatusWritesFailing"),
     }
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_says_whose_and_how_grave_it_is_and_where_its_runbook_stands(name: str, shown: Shown) -> None:
+def test_an_alert_has_severity_service_and_the_url_of_its_runbook(name: str, shown: Shown) -> None:
     rule = ALERTS[name]
     assert rule["labels"].keys() == {"severity", "service"}
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert rule["labels"]["service"] == "awsbatch-operator"
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert "awsbatch-operator" in rule["annotations"]["summary"]
-    assert "$value" in rule["annotations"]["description"], "which number?"
+    assert "$value" in rule["annotations"]["description"], "the description must contain the value"
     used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
     assert used <= shown.labels(rule["expr"])
     assert rule["annotations"]["runbook_url"] == f"{RUNBOOKS}#{name.lower()}"
     assert re.fullmatch(r"\d+m", rule["for"])
 
 
-def test_each_alert_has_its_runbook_and_no_runbook_is_about_anything_else() -> None:
+def test_each_alert_has_a_runbook_and_each_runbook_an_alert() -> None:
     text = OPERATIONS.read_text("utf-8")
     runbooks = re.split(r"^## ", text, flags=re.MULTILINE)
     (runbook,) = [part for part in runbooks if part.startswith("Runbooks\n")]
     assert set(re.findall(r"^### (.+)$", runbook, flags=re.MULTILINE)) == set(ALERTS)
+    for section in runbook.split("\n### ")[1:]:
+        headings = re.findall(r"^\*\*(\w+)\.\*\*", section, flags=re.MULTILINE)
+        assert headings == ["Impact", "Diagnosis", "Resolution", "Escalation"], section.partition("\n")[0]
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_the_readme_says_how_grave_an_alert_is_and_how_long_it_waits(name: str) -> None:
+def test_the_readme_has_the_severity_and_the_duration_of_an_alert(name: str) -> None:
     text, rule = (MONITORING / "README.md").read_text("utf-8"), ALERTS[name]
     (severity, when) = re.findall(rf"^\| \[{name}\]\(\S+\) \| (\w+) \| ([^|]+) \|", text, re.MULTILINE)[0]
     assert severity == rule["labels"]["severity"]
     assert re.search(rf"for {rule['for'].removesuffix('m')} (minutes|more)$", when)
 
 
-def test_the_queries_of_the_runbooks_read_what_is_there(shown: Shown) -> None:
+def test_the_queries_of_the_runbooks_use_existing_series(shown: Shown) -> None:
     text = OPERATIONS.read_text("utf-8")
     blocks = re.findall(r"```promql\n(.+?)```", text, flags=re.DOTALL)
     queries = [line for block in blocks for line in block.splitlines()]
@@ -132,13 +149,13 @@ def test_the_queries_of_the_runbooks_read_what_is_there(shown: Shown) -> None:
 
 
 @pytest.mark.parametrize("name", ALERTS)
-def test_an_alert_tells_releases_and_clusters_apart(name: str, shown: Shown) -> None:
+def test_an_alert_distinguishes_releases_and_clusters(name: str, shown: Shown) -> None:
     labels = shown.labels(ALERTS[name]["expr"])
     assert {"cluster", "namespace", "job"} <= labels
-    assert not {"pod", "instance"} & labels, "two replicas would ring twice, and anew at each restart"
+    assert not {"pod", "instance"} & labels, "two replicas would fire twice, and again after each restart"
 
 
-def test_every_metric_is_shown_or_left_out_on_purpose(metrics: Metrics) -> None:
+def test_every_metric_is_used_or_listed_as_unused(metrics: Metrics) -> None:
     read = {selector.name for expr in expressions().values() for selector in selectors(expr)}
     ours = {
         family.name: {sample.name for sample in family.samples}
@@ -149,7 +166,7 @@ def test_every_metric_is_shown_or_left_out_on_purpose(metrics: Metrics) -> None:
 
 
 def matched(label: str) -> set[str]:
-    """Values that the expressions of both files compare this label with."""
+    """Values of this label in the expressions of both files."""
     return {
         matcher.value
         for expr in expressions().values()
@@ -159,13 +176,13 @@ def matched(label: str) -> set[str]:
     }
 
 
-def test_throttled_is_what_the_operator_takes_for_throttling() -> None:
-    (codes,) = (rule.codes for rule in _RULES if rule.fate is Fate.THROTTLED)
+def test_the_throttling_codes_are_those_of_the_operator() -> None:
+    (codes,) = (rule.codes for rule in _RULES if rule.error_class is ErrorClass.THROTTLED)
     assert matched("code") == {"|".join(sorted({"429", *codes})), "OK"}
 
 
 def test_reasons_and_results_are_the_operators_own() -> None:
-    assert {reason for value in matched("reason") for reason in value.split("|")} <= REASONS_OF_STALLED
+    assert {reason for value in matched("reason") for reason in value.split("|")} <= STALLED_REASONS
     assert {result for value in matched("result") for result in value.split("|")} <= set(_RESULTS.values())
 
 
@@ -179,7 +196,7 @@ def nodes(value: Any) -> Iterator[Mapping[str, Any]]:
         yield from nodes(part)
 
 
-def test_the_data_source_is_the_readers_choice() -> None:
+def test_the_data_source_can_be_chosen() -> None:
     chosen = {json.dumps(node["datasource"]) for node in nodes(DASHBOARD) if "datasource" in node}
     assert chosen == {'{"type": "prometheus", "uid": "${datasource}"}'}
     assert [variable["name"] for variable in DASHBOARD["templating"]["list"]] == [
@@ -190,7 +207,7 @@ def test_the_data_source_is_the_readers_choice() -> None:
 
 
 @pytest.mark.parametrize(("title", "expr", "legend"), [*targets()])
-def test_a_panel_shows_the_chosen_releases_and_names_only_what_the_query_keeps(
+def test_a_panel_selects_the_release_and_its_legend_uses_existing_labels(
     title: str, expr: str, legend: str, shown: Shown
 ) -> None:
     for selector in selectors(expr):
@@ -198,7 +215,7 @@ def test_a_panel_shows_the_chosen_releases_and_names_only_what_the_query_keeps(
     assert set(re.findall(r"\{\{(\w+)\}\}", legend)) == shown.labels(expr), title
 
 
-def test_each_panel_is_explained_and_has_a_place_of_its_own() -> None:
+def test_each_panel_has_a_description_and_overlaps_no_other() -> None:
     for panel in PANELS:
         assert len(panel["description"]) > 20, panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
@@ -217,13 +234,15 @@ def test_each_panel_is_explained_and_has_a_place_of_its_own() -> None:
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="no promtool: apt-get install prometheus, or set PROMTOOL to its path")
-def test_promtool_is_content() -> None:
+def test_promtool_accepts_the_alerts_and_their_tests() -> None:
     for command in (("check", "rules", "alerts.yaml"), ("test", "rules", "alerts_test.yaml")):
-        told = subprocess.run([str(PROMTOOL), *command], cwd=MONITORING, capture_output=True, text=True, check=False)
-        assert told.returncode == 0, told.stdout + told.stderr
+        reported = subprocess.run(
+            [str(PROMTOOL), *command], cwd=MONITORING, capture_output=True, text=True, check=False
+        )
+        assert reported.returncode == 0, reported.stdout + reported.stderr
 
 
-def test_each_alert_is_tested_ringing_and_silent() -> None:
+def test_each_alert_is_tested_firing_and_not_firing() -> None:
     tests = yaml.safe_load((MONITORING / "alerts_test.yaml").read_text("utf-8"))["tests"]
     cases = [case for test in tests for case in test.get("alert_rule_test", ())]
     assert {case["alertname"] for case in cases if case.get("exp_alerts")} == set(ALERTS)

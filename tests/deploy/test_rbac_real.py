@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from awsbatch_operator.kube.names import API_VERSION, POLICY_KIND
+from awsbatch_operator.api.names import API_VERSION, POLICY_KIND
 from awsbatch_sandbox.cluster import Cluster, KubectlError
 from deploy.charts import NAME, Object, objects
-from deploy.rights import ANY, BASIC_USER, DISCOVERY, Right, of_rule, rights_of
+from deploy.rights import ANY, BASIC_USER, DISCOVERY, ResourceAttributes, of_rule, rights_of
 from deploy.stage import ACCOUNT, QUICK, RealStage, namespaces
 
 pytestmark = pytest.mark.real
@@ -50,7 +50,7 @@ class Installed:
     namespace: Cluster
     elsewhere: Cluster
     watched: tuple[str, ...]
-    rights: set[Right]
+    rights: set[ResourceAttributes]
 
 
 @pytest.fixture(scope="module", params=["cluster-wide", "namespaced"])
@@ -63,20 +63,22 @@ def installed(request: pytest.FixtureRequest, real: RealStage) -> Iterator[Insta
             yield Installed(real, team, elsewhere, watched, rights_of(NAME, NAME, objects(values)))
 
 
-def test_the_account_has_the_rights_of_the_chart_and_those_of_everybody(installed: Installed, tmp_path: Path) -> None:
+def test_the_account_has_the_permissions_of_the_chart_and_those_of_all_users(
+    installed: Installed, tmp_path: Path
+) -> None:
     """By Kubernetes' own sum of all rules, in each namespace."""
     account = Cluster(installed.stage.kubeconfig_of(NAME), tmp_path)
     for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, NAME, "kube-system"):
         review = {"apiVersion": REVIEWS, "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}}
-        told = account.kubectl("create", "-o=json", "--validate=false", "--filename=-", stdin=json.dumps(review))
-        status = json.loads(told)["status"]
+        reported = account.kubectl("create", "-o=json", "--validate=false", "--filename=-", stdin=json.dumps(review))
+        status = json.loads(reported)["status"]
         assert not status["incomplete"]
         own = {right._replace(namespace=ANY) for right in installed.rights if right.namespace in (ANY, namespace)}
         assert _taken_apart(status["resourceRules"]) - _of_everybody(installed) == own
     account.close()
 
 
-def _of_everybody(installed: Installed) -> set[Right]:
+def _of_everybody(installed: Installed) -> set[ResourceAttributes]:
     return _taken_apart(_role(installed, "system:basic-user"))
 
 
@@ -86,17 +88,17 @@ def _role(installed: Installed, name: str) -> list[Object]:
     return rules
 
 
-def _taken_apart(rules: list[Object]) -> set[Right]:
+def _taken_apart(rules: list[Object]) -> set[ResourceAttributes]:
     return {right for rule in rules for right in of_rule(rule, ANY)}
 
 
-def test_kubernetes_grants_to_everybody_what_the_chart_need_not(installed: Installed) -> None:
+def test_kubernetes_grants_all_users_what_the_chart_need_not(installed: Installed) -> None:
     assert {(right.group, right.resource, right.verb) for right in _of_everybody(installed)} >= BASIC_USER
     [rule] = _role(installed, "system:discovery")
     assert {*rule["nonResourceURLs"]} >= DISCOVERY
 
 
-def test_what_it_need_not_the_account_may_not(installed: Installed) -> None:
+def test_the_account_may_not_do_what_it_need_not(installed: Installed) -> None:
     for namespace in (installed.namespace.namespace, NAME, ""):
         assert _allowed(installed, FORBIDDEN, namespace) == set()
 
@@ -107,18 +109,20 @@ def test_only_what_is_watched_may_be_read(installed: Installed) -> None:
         assert _allowed(installed, reading, namespace) == (set(reading) if namespace in installed.watched else set())
 
 
-def _allowed(installed: Installed, asked: Sequence[tuple[str, str, str]], namespace: str) -> set[tuple[str, str, str]]:
+def _allowed(
+    installed: Installed, requested: Sequence[tuple[str, str, str]], namespace: str
+) -> set[tuple[str, str, str]]:
     """Of these (verb, group, resource)."""
     groups = ["system:serviceaccounts", f"system:serviceaccounts:{NAME}", "system:authenticated"]
     reviews = []
-    for verb, group, whole in asked:
+    for verb, group, whole in requested:
         resource, _, subresource = whole.partition("/")
         attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource}
         spec = {"user": ACCOUNT, "groups": groups, "resourceAttributes": {**attributes, "namespace": namespace}}
         reviews.append({"apiVersion": REVIEWS, "kind": "SubjectAccessReview", "spec": spec})
     answers = r"-o=jsonpath={.status.allowed}{'\n'}"
-    told = installed.namespace.kubectl("create", answers, "--filename=-", stdin=yaml.safe_dump_all(reviews)).split()
-    return {one for one, allowed in zip(asked, told, strict=True) if allowed == "true"}
+    reported = installed.namespace.kubectl("create", answers, "--filename=-", stdin=yaml.safe_dump_all(reviews)).split()
+    return {one for one, allowed in zip(requested, reported, strict=True) if allowed == "true"}
 
 
 @pytest.fixture
@@ -135,7 +139,7 @@ def as_user(installed: Installed, user: str, role: str) -> None:
 
 def test_a_viewer_reads_and_changes_nothing(installed: Installed, job: str) -> None:
     kubectl = installed.namespace.kubectl
-    as_user(installed, "ann", "batchjobs-viewer")
+    as_user(installed, "ann", "awsbatch-operator-view")
     assert job in kubectl("--as=ann", "get", "batchjobs")
     assert job in kubectl("--as=ann", "get", "batchjob", job, "--subresource=status", "-o", "name")
     for deed in (
@@ -149,9 +153,9 @@ def test_a_viewer_reads_and_changes_nothing(installed: Installed, job: str) -> N
         installed.elsewhere.kubectl("--as=ann", "get", "batchjobs")
 
 
-def test_who_reads_or_writes_batch_jobs_reads_no_policy(installed: Installed) -> None:
+def test_readers_and_writers_of_batch_jobs_cannot_read_policies(installed: Installed) -> None:
     kubectl = installed.namespace.kubectl
-    for user, role in (("bea", "batchjobs-viewer"), ("bob", "batchjobs-editor")):
+    for user, role in (("bea", "awsbatch-operator-view"), ("bob", "awsbatch-operator-edit")):
         # In the whole cluster, as Kubernetes' own view may be bound too.
         kubectl("create", "clusterrolebinding", user, f"--clusterrole={role}", f"--user={user}")
         assert "items" in kubectl(f"--as={user}", "get", "--raw", f"/apis/{API_VERSION}/batchjobs")
@@ -184,7 +188,7 @@ def test_a_writer_of_policies_writes_them_and_no_status(installed: Installed) ->
 
 def test_an_editor_states_terminations_and_no_status(installed: Installed, job: str) -> None:
     kubectl = installed.namespace.kubectl
-    as_user(installed, "ed", "batchjobs-editor")
+    as_user(installed, "ed", "awsbatch-operator-edit")
     assert "patched" in kubectl("--as=ed", "patch", "batchjob", job, "--type=merge", "-p", STOP)
     with pytest.raises(KubectlError, match='User "ed" cannot patch resource "batchjobs/status"'):
         kubectl("--as=ed", "patch", "batchjob", job, "--type=merge", "-p", "{}", "--subresource=status")

@@ -17,9 +17,9 @@ from awsbatch_sandbox.controlplane import crd_file
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from deploy.charts import NAME, loaded, objects
-from deploy.course import REASON
 from deploy.places import CRDS, DEPLOY
 from deploy.rights import rights_of
+from deploy.scenario import REASON
 from deploy.stage import QUICK, RealStage, flags
 from integration.scenario import SOON, phase, reasons_sent, says
 
@@ -106,7 +106,7 @@ def observed(real: RealStage, cluster: Cluster) -> list[dict[str, Any]]:
     return cluster.objects()
 
 
-def test_an_upgrade_keeps_the_objects_and_takes_the_new_values(
+def test_an_upgrade_keeps_the_objects_and_applies_the_new_values(
     real: RealStage, cluster: Cluster, release: helm.Config, version_before: Path
 ) -> None:
     installed(cluster, release, version_before)
@@ -126,7 +126,7 @@ def test_an_upgrade_keeps_the_objects_and_takes_the_new_values(
     assert reasons_sent(real.world, jobs[1]["spec"]["jobId"]) == [REASON]
 
 
-def test_a_way_back_keeps_the_objects_too(
+def test_a_rollback_keeps_the_objects_too(
     real: RealStage, cluster: Cluster, release: helm.Config, version_before: Path
 ) -> None:
     installed(cluster, release, version_before)
@@ -175,7 +175,7 @@ def test_an_uninstall_leaves_the_definition_the_objects_and_the_jobs(
     assert cluster.get("done") == jobs[0]
 
 
-def test_kubectl_alone_installs_the_same_rights(cluster: Cluster) -> None:
+def test_kubectl_alone_installs_the_same_permissions(cluster: Cluster) -> None:
     before = everything(cluster)
     cluster.within(NAME).kubectl("apply", "--server-side", f"--kustomize={DEPLOY}")
     listed = json.loads(cluster.kubectl("get", RBAC, "--all-namespaces", f"--selector={OURS}", "-o", "json"))["items"]

@@ -81,7 +81,7 @@ def test_no_distribution_is_in_the_environment_but_the_operator_and_its_lock(env
     assert found == _pins("operator.txt") | {"awsbatch-operator": __version__}
 
 
-def test_the_lock_holds_nothing_for_the_sandbox_or_for_development() -> None:
+def test_the_lock_has_no_packages_of_the_sandbox_or_for_development() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = [*project["project"]["optional-dependencies"]["sandbox"], *project["dependency-groups"]["dev"]]
     names = {_name(re.split(r"[<>=]", each)[0]) for each in wanted if isinstance(each, str)}
@@ -94,13 +94,13 @@ def test_what_is_installed_fits_together(environment: Path) -> None:
     _well(_uv(environment, "check"))
 
 
-def test_it_tells_its_versions(environment: Path) -> None:
+def test_it_prints_its_versions(environment: Path) -> None:
     shown = _operator(environment, "version")
     assert shown.stdout.startswith(f"awsbatch-operator {__version__}\nkopf {_pins('operator.txt')['kopf']}\n")
 
 
 @pytest.mark.parametrize("command", ["sandbox", "demo", "demo-teams"])
-def test_without_the_extra_the_sandbox_says_what_to_install(environment: Path, command: str) -> None:
+def test_without_the_extra_the_sandbox_names_the_package_to_install(environment: Path, command: str) -> None:
     shown = _operator(environment, command)
     assert shown.returncode == 1
     assert shown.stderr.endswith("pip install 'awsbatch-operator[sandbox]'\n")
@@ -132,7 +132,7 @@ def test_it_logs_in_as_a_pod_does(environment: Path, tmp_path: Path) -> None:
     assert shown.stdout == "https://10.0.0.1:443 ops {'Authorization': 'Bearer t0ken'}\n"
 
 
-def test_every_service_that_gives_credentials_is_still_described(environment: Path) -> None:
+def test_every_service_that_issues_credentials_is_included(environment: Path) -> None:
     botocore = _site_packages(environment) / "botocore"
     code = "".join((botocore / name).read_text(encoding="utf-8") for name in ("credentials.py", "tokens.py"))
     called = set(re.findall(r"_client(?:_creator)?\(\s*(?:self\._session,\s*)?['\"]([a-z0-9-]+)", code))

@@ -39,7 +39,7 @@ def steps(workflow: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_every_action_is_pinned_to_a_commit_whose_version_is_told(path: Path) -> None:
+def test_every_action_is_pinned_to_a_commit_with_its_version_in_a_comment(path: Path) -> None:
     used = re.findall(r"uses: (.+)", path.read_text(encoding="utf-8"))
     assert used
     assert [each for each in used if not PINNED.fullmatch(each) and not each.startswith("./")] == []
@@ -50,7 +50,7 @@ def test_one_action_is_of_one_commit_everywhere() -> None:
     assert len(used) == len({each.partition("@")[0] for each in used})
 
 
-def test_rights_are_given_to_jobs_and_only_those_that_publish_may_write(workflow: dict[str, Any]) -> None:
+def test_permissions_are_set_by_job_and_only_publishing_jobs_may_write(workflow: dict[str, Any]) -> None:
     assert workflow["permissions"] == {}
     for name, job in jobs(workflow).items():
         writes = {scope for scope, level in job["permissions"].items() if level == "write"}
@@ -58,18 +58,18 @@ def test_rights_are_given_to_jobs_and_only_those_that_publish_may_write(workflow
         assert writes == allowed, name
 
 
-def test_no_job_hangs_for_hours_and_no_checkout_leaves_a_token_behind(workflow: dict[str, Any]) -> None:
+def test_every_job_has_a_timeout_and_no_checkout_keeps_a_token(workflow: dict[str, Any]) -> None:
     assert [name for name, job in jobs(workflow).items() if "steps" in job and job["timeout-minutes"] > 60] == []
     checkouts = [step for step in steps(workflow) if step.get("uses", "").startswith("actions/checkout@")]
     assert checkouts
     assert all(step["with"]["persist-credentials"] is False for step in checkouts)
 
 
-def test_what_a_person_wrote_reaches_a_shell_only_as_a_variable(workflow: dict[str, Any]) -> None:
+def test_user_input_reaches_a_shell_only_as_a_variable(workflow: dict[str, Any]) -> None:
     assert [step["run"] for step in steps(workflow) if "${{" in step.get("run", "")] == []
 
 
-def test_nothing_is_published_before_the_tag_and_the_tests_are_found_good() -> None:
+def test_publishing_needs_a_valid_tag_and_passing_tests() -> None:
     release = jobs(yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text(encoding="utf-8")))
     for name in PUBLISHERS:
         assert {"version", "ci"} <= _needs(release, name), name
@@ -108,7 +108,7 @@ def test_a_tag_that_all_files_agree_with_is_released(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "said"),
+    ("file", "old", "new", "printed"),
     [
         ("pyproject.toml", f'version = "{__version__}"', 'version = "7.0.0"', "pyproject.toml: version is '7.0.0'"),
         ("operator/awsbatch_operator/__init__.py", __version__, "7.0.0", "__init__.py: __version__ is '7.0.0'"),
@@ -117,17 +117,17 @@ def test_a_tag_that_all_files_agree_with_is_released(checkout: Path) -> None:
         ("CHANGELOG.md", f"## [{__version__}]", "## [7.0.0]", f"CHANGELOG.md has no section [{__version__}]"),
     ],
 )
-def test_a_tag_that_one_file_disagrees_with_is_not(checkout: Path, file: str, old: str, new: str, said: str) -> None:
+def test_a_tag_that_one_file_disagrees_with_is_not(checkout: Path, file: str, old: str, new: str, printed: str) -> None:
     text = (checkout / file).read_text(encoding="utf-8")
     assert old in text
     (checkout / file).write_text(text.replace(old, new), encoding="utf-8")
     code, output, errors = _release(checkout, "check", f"v{__version__}")
     assert (code, output) == (1, "")
-    assert said in errors
+    assert printed in errors
     assert len(errors.splitlines()) == 1
 
 
-def test_between_releases_too_all_files_tell_one_version() -> None:
+def test_between_releases_all_files_have_one_version() -> None:
     _, _, errors = _release(ROOT, "check", f"v{__version__}")
     assert [line for line in errors.splitlines() if "CHANGELOG" not in line] == []
 
@@ -140,14 +140,14 @@ def test_between_releases_too_all_files_tell_one_version() -> None:
         ("gitops/flux/operator.yaml", r"tag: v(\S+)"),
     ],
 )
-def test_a_manifest_that_people_copy_names_this_version(file: str, named: str) -> None:
+def test_manifests_to_copy_name_this_version(file: str, named: str) -> None:
     assert re.findall(named, (DEPLOY / file).read_text(encoding="utf-8")) == [__version__]
 
 
 def test_another_tag_is_not_released(checkout: Path) -> None:
     code, _, errors = _release(checkout, "check", "nightly")
     assert code == 1
-    assert errors.startswith("nightly is no tag like v1.2.3\n")
+    assert errors.startswith("nightly is not a tag like v1.2.3\n")
 
 
 def _release(checkout: Path, *arguments: str) -> tuple[int, str, str]:

@@ -22,10 +22,10 @@ OPERATOR = (sys.executable, "-m", "awsbatch_operator")
 
 @pytest.fixture
 def control_plane(request: pytest.FixtureRequest) -> str:
-    asked: str = request.config.getoption("--control-plane")
-    if asked == "existing":
+    requested: str = request.config.getoption("--control-plane")
+    if requested == "existing":
         pytest.skip("these commands bring their own control plane")
-    return asked
+    return requested
 
 
 @pytest.fixture
@@ -39,11 +39,11 @@ def left_behind(environment: dict[str, str]) -> list[str]:
     return [found.name for found in Path(environment["TMPDIR"]).iterdir()]
 
 
-def test_the_demo_tells_how_a_running_job_was_ended_and_leaves_nothing(
+def test_the_demo_shows_the_termination_of_a_running_job_and_cleans_up(
     control_plane: str, environment: dict[str, str]
 ) -> None:
     began = time.monotonic()
-    told = subprocess.run(
+    reported = subprocess.run(
         [*OPERATOR, "demo", f"--control-plane={control_plane}"],
         env=environment,
         capture_output=True,
@@ -51,36 +51,36 @@ def test_the_demo_tells_how_a_running_job_was_ended_and_leaves_nothing(
         timeout=60,
         check=False,
     )
-    assert told.returncode == 0, told.stderr
+    assert reported.returncode == 0, reported.stderr
     assert time.monotonic() - began < 30
     steps = (
         *("$ kubectl get batchjobs", "$ kubectl patch batchjob train", "batchjob.awsbatch.dev/train patched"),
-        *("the API server shows the patch", "AWS Batch gets TerminateJob", "status: accepted"),
-        *("AWS Batch ends the job: FAILED", "status: Terminated=True", "$ kubectl get batchjobs"),
+        *("the API server accepts the patch", "AWS Batch receives TerminateJob", "the request is accepted"),
+        *("AWS Batch stops the job: FAILED", "status: Terminated=True", "$ kubectl get batchjobs"),
         *("train      Terminated", "$ kubectl describe batchjob train", "TerminatedByRequest", "All stopped"),
     )
     places = [0]
     for step in steps:
-        places.append(told.stdout.find(step, places[-1]))
-        assert places[-1] >= 0, f"{step!r} is not told, or too early, in\n{told.stdout}"
-    assert "\x1b" not in told.stdout
+        places.append(reported.stdout.find(step, places[-1]))
+        assert places[-1] >= 0, f"{step!r} is not told, or too early, in\n{reported.stdout}"
+    assert "\x1b" not in reported.stdout
     assert left_behind(environment) == []
 
 
-def test_a_demo_whose_operator_does_not_start_says_why() -> None:
-    with pytest.raises(ProcessError, match=r"(?s)operator ended with exit code 2:.*--look-running"):
-        demo.play("embedded", flags=["--look-running=soon"])
+def test_a_demo_whose_operator_does_not_start_reports_the_cause() -> None:
+    with pytest.raises(ProcessError, match=r"(?s)operator ended with exit code 2:.*--poll-running"):
+        demo.play("embedded", flags=["--poll-running=soon"])
 
 
-def test_a_demo_that_does_not_get_on_says_what_is_missing_and_what_the_operator_said() -> None:
-    with pytest.raises(demo.StoryError, match=r"(?s)every BatchJob has a phase.*last words:.*operator starts"):
+def test_a_stuck_demo_reports_the_missing_step_and_the_operators_output() -> None:
+    with pytest.raises(demo.DemoError, match=r"(?s)every BatchJob has a phase.*last lines.*:.*operator starts"):
         demo.play("embedded", flags=["--namespace=elsewhere"], timeout=0.5)
 
 
-def test_without_its_binaries_envtest_says_how_to_get_them(tmp_path: Path) -> None:
+def test_without_its_binaries_envtest_explains_how_to_install_them(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "KUBEBUILDER_ASSETS"}
     for variable in ({}, {"KUBEBUILDER_ASSETS": str(tmp_path)}):
-        told = subprocess.run(
+        reported = subprocess.run(
             [*OPERATOR, "demo", "--control-plane=envtest"],
             env=environment | variable,
             capture_output=True,
@@ -88,13 +88,13 @@ def test_without_its_binaries_envtest_says_how_to_get_them(tmp_path: Path) -> No
             timeout=60,
             check=False,
         )
-        assert told.returncode == 1
-        assert "KUBEBUILDER_ASSETS" in told.stderr
-        assert "setup-envtest" in told.stderr
-        assert "Traceback" not in told.stderr
+        assert reported.returncode == 1
+        assert "KUBEBUILDER_ASSETS" in reported.stderr
+        assert "setup-envtest" in reported.stderr
+        assert "Traceback" not in reported.stderr
 
 
-def test_an_unknown_control_plane_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+def test_an_unknown_control_plane_is_rejected_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(ControlPlaneError, match="auto, embedded, envtest, existing"):
         choose("minikube", tmp_path)
 
@@ -117,7 +117,7 @@ def shell(directory: Path, script: str) -> str:
     return subprocess.run(["bash", "-ec", program], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
-def test_the_sandbox_can_be_joined_with_what_it_says_and_ends_at_ctrl_c(
+def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
     control_plane: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     directory = tmp_path / "sandbox"
@@ -128,18 +128,18 @@ def test_the_sandbox_can_be_joined_with_what_it_says_and_ends_at_ctrl_c(
         shell(directory, """kubectl patch bj train --type=merge -p '{"spec":{"terminate":{"reason":"enough"}}}'""")
         shell(directory, "kubectl wait bj/train --for=condition=Terminated --timeout=30s")
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=30)
+        reported, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     for words in (f"source {directory}/env", "kubectl patch batchjob train", "AWS_ENDPOINT_URL_BATCH", "Ctrl-C"):
-        assert words in told
+        assert words in reported
     if control_plane == "embedded":
-        assert "it is not Kubernetes" in told
+        assert "it is not Kubernetes" in reported
     assert not directory.exists()
     assert left_behind(environment) == []
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_a_killed_sandbox_takes_its_children_along(
+def test_the_children_of_a_killed_sandbox_end_too(
     control_plane: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     directory = tmp_path / "sandbox"

@@ -42,14 +42,14 @@ def cells(table: str) -> list[dict[str, str]]:
 
 
 def test_the_definition_is_established_and_explains_itself(cluster: Cluster) -> None:
-    told = cluster.kubectl("get", "crd", "batchjobs.awsbatch.dev", "-o", "jsonpath={.status.conditions[*].type}")
-    assert "Established" in told
+    reported = cluster.kubectl("get", "crd", "batchjobs.awsbatch.dev", "-o", "jsonpath={.status.conditions[*].type}")
+    assert "Established" in reported
     assert "awsbatch.dev/v1alpha1" in cluster.kubectl("api-resources", "--api-group=awsbatch.dev")
     explained = cluster.kubectl("explain", "batchjob.spec.terminate.reason")
     assert "exactly as written" in " ".join(explained.split())
 
 
-def test_a_running_job_is_ended_by_kubectl_patch(world: World, cluster: Cluster) -> None:
+def test_kubectl_patch_terminates_a_running_job(world: World, cluster: Cluster) -> None:
     job_id = world.batch.seed(name="train-llm")
     create(cluster, "train", job_id)
     wait(cluster, "train", "jsonpath={.status.phase}=Running")
@@ -58,12 +58,12 @@ def test_a_running_job_is_ended_by_kubectl_patch(world: World, cluster: Cluster)
     [request] = [one for one in world.batch.terminate_requests() if one["job_id"] == job_id]
     assert request["reason"] == REASON
     described = cluster.kubectl("describe", "batchjob", "train")
-    for words in (job_id, "TerminatedByRequest", "TerminationRequested", REASON, "Exit Code:"):
+    for words in (job_id, "TerminatedByRequest", "TerminationAccepted", REASON, "Exit Code:"):
         assert words in described
     assert "Annotations:  <none>" in described
 
 
-def test_the_columns_tell_what_people_look_for_first(world: World, cluster: Cluster) -> None:
+def test_the_columns_show_the_most_needed_fields(world: World, cluster: Cluster) -> None:
     job_id = world.batch.seed(name="nightly", queue="night", status="FAILED", exit_code=3)
     create(cluster, "job", job_id, terminate={"reason": "enough"})
     wait(cluster, "job", "jsonpath={.status.phase}=Failed")
@@ -94,16 +94,16 @@ def test_conditions_follow_what_kubectl_wait_understands(world: World, cluster: 
     wait(cluster, "typo", "condition=Ready=false")
 
 
-def test_events_tell_the_story(world: World, cluster: Cluster) -> None:
+def test_events_name_each_transition(world: World, cluster: Cluster) -> None:
     create(cluster, "job", world.batch.seed())
     cluster.kubectl("patch", "bj", "job", *STOP)
     wait(cluster, "job", "condition=Terminated")
-    told = cluster.kubectl("events", "--for=batchjob/job")
-    for words in ("TerminationRequested", "Terminated", REASON):
-        assert words in told
+    reported = cluster.kubectl("events", "--for=batchjob/job")
+    for words in ("TerminationAccepted", "Terminated", REASON):
+        assert words in reported
 
 
-def test_what_is_wrong_with_a_manifest_is_told_with_the_remedy(cluster: Cluster) -> None:
+def test_errors_of_a_manifest_are_reported_with_the_remedy(cluster: Cluster) -> None:
     arn = json.dumps(batch_job("arn", f"arn:aws:batch:eu-west-1:123456789012:job/{JOB_ID}"))
     assert "Not an ARN (give what follows its last '/')" in refused(cluster, "create", "-f", "-", stdin=arn)
     blank = json.dumps(batch_job("blank", JOB_ID, terminate={"reason": "   "}))
@@ -113,7 +113,7 @@ def test_what_is_wrong_with_a_manifest_is_told_with_the_remedy(cluster: Cluster)
     assert cluster.kubectl("get", "bj", "-o", "name") == ""
 
 
-def test_job_and_region_are_for_life(world: World, cluster: Cluster) -> None:
+def test_job_and_region_are_immutable(world: World, cluster: Cluster) -> None:
     create(cluster, "job", world.batch.seed(), region="eu-west-1")
     other = json.dumps({"spec": {"jobId": JOB_ID}})
     assert "jobId can't change" in refused(cluster, "patch", "bj", "job", "--type=merge", "-p", other)
@@ -131,7 +131,7 @@ def test_a_manifest_may_be_applied_again_and_again(world: World, cluster: Cluste
     assert [one["reason"] for one in world.batch.terminate_requests() if one["job_id"] == job_id] == [REASON]
 
 
-def test_delete_is_done_at_once_and_leaves_the_job_alone(world: World, cluster: Cluster) -> None:
+def test_delete_is_immediate_and_does_not_affect_the_job(world: World, cluster: Cluster) -> None:
     job_id = world.batch.seed()
     create(cluster, "job", job_id)
     wait(cluster, "job", "jsonpath={.status.phase}=Running")

@@ -1,98 +1,146 @@
-"""AWS Batch as the engine sees it, in memory: jobs, answers that can be made to fail, and what was called."""
+"""AWS Batch as the controller sees it, in memory: jobs, answers that can be made to fail, and what was called."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
-from awsbatch_operator.domain.admission import MayEnd
-from awsbatch_operator.domain.errors import Fate, Fault
-from awsbatch_operator.domain.job import ABSENT, Job, Place
-from awsbatch_operator.domain.ports import Look, Sight
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult, P, TerminatePermit
+from awsbatch_operator.api.job import NOT_FOUND, Job, Target
 
-LAPSED = Fault(Fate.LAPSED, "the leave has lapsed", "Lapsed")
-STOPPING = Fault(Fate.UNAVAILABLE, "the operator is stopping", "Stopping")
+EXPIRED = CallError(ErrorClass.NOT_SENT, "a permit was not valid any more", "PermitExpired")
+REGROUPED = CallError(ErrorClass.NOT_SENT, "another permit of the call was not valid any more", "Regrouped")
 
 
-class FakeBatch:
-    """Implements `domain.ports.Batch`. `latency` in seconds of the loop; faults are used up in order.
+def _valid(permit: TerminatePermit) -> CallError | None:
+    return None if permit.valid() else EXPIRED
 
-    Jobs are the same in every place. A termination waits for its turn, and is asked right before it leaves whether it
-    may: `at_the_door` answers with why not.
+
+class FakeProvider:
+    """Implements `BatchProvider`. `latency` in seconds of the loop; errors are used up in order.
+
+    Jobs are the same for every target. A termination waits for its turn, and `with_last_byte` answers why it may not
+    leave.
     """
 
     def __init__(self, *, latency: float = 0.01) -> None:
         self.jobs: dict[str, Job] = {}
         self.tags: dict[str, dict[str, str]] = {}
-        self.accounts: dict[Place, str] = {}
-        self.troubles: dict[Place, Fault] = {}
-        self.place_faults: dict[Place, Fault] = {}
-        self.id_faults: dict[str, Fault] = {}
+        self.accounts: dict[Target, str] = {}
+        self.assume_errors: dict[Target, CallError] = {}
+        self.target_errors: dict[Target, CallError] = {}
+        self.terminate_errors: dict[Target, CallError] = {}
+        self.id_errors: dict[str, CallError] = {}
+        self.malformed: set[str] = set()
+        self.unknown_regions: set[str] = set()
         self.turns = asyncio.Event()
         self.turns.set()
-        self.at_the_door: Callable[[MayEnd], Fault | None] = lambda _: None
-        self.on_look: Callable[[Place, Mapping[str, Look], float], None] = lambda *_: None
+        self.with_last_byte: Callable[[TerminatePermit], CallError | None] = _valid
+        self.on_describe: Callable[[Target, Mapping[str, DescribeResult], float], None] = lambda *_: None
         self.latency = latency
-        self.looks: list[tuple[float, tuple[str, ...]]] = []
+        self.describes: list[tuple[float, tuple[str, ...]]] = []
         self.terminations: list[tuple[float, str, str]] = []
-        self.look_faults: list[Fault] = []
-        self.call_faults: list[Fault] = []
+        self.terminate_calls: list[tuple[float, str, tuple[str, ...]]] = []
+        self.describe_errors: list[CallError] = []
+        self.call_errors: list[CallError] = []
         self.shows_flag = True
-        self.looks_granted = asyncio.Event()
-        self.looks_granted.set()
+        self.describes_granted = asyncio.Event()
+        self.describes_granted.set()
+        self.describe_interval = self.terminate_interval = 0.0
+        """Seconds from one call to the next, as a budget grants them."""
         self.before_answer: Callable[[], None] = lambda: None
-        self.crowded = False
-        """Terminations wait for their turn, which never comes."""
-        self._stopped = asyncio.Event()
+        self._next_describe = self._next_terminate = 0.0
+        self.stopped = False
+        self.forgotten: list[Target] = []
 
-    async def look_budget(self, place: Place) -> None:
-        assert place.region
-        await self.looks_granted.wait()
+    def knows_region(self, region: str) -> bool:
+        return region not in self.unknown_regions
 
-    async def describe(self, place: Place, job_ids: Sequence[str]) -> Mapping[str, Look]:
+    def describe_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
+        return self._describe_slot(target)
+
+    def terminate_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
+        return self._terminate_slot(target)
+
+    @asynccontextmanager
+    async def _describe_slot(self, target: Target) -> AsyncIterator[None]:
+        assert target.region
+        await self.describes_granted.wait()
+        at = self._next_describe = max(self._next_describe + self.describe_interval, _now())
+        await asyncio.sleep(at - _now())
+        yield
+
+    @asynccontextmanager
+    async def _terminate_slot(self, target: Target) -> AsyncIterator[None]:
+        assert target.region
+        await self.turns.wait()
+        at = self._next_terminate = max(self._next_terminate + self.terminate_interval, _now())
+        await asyncio.sleep(at - _now())
+        yield
+
+    def terminate_limit(self, target: Target) -> int:
+        assert target.region
+        return 50
+
+    async def describe(self, target: Target, job_ids: Sequence[str]) -> Mapping[str, DescribeResult] | CallError:
         assert len(set(job_ids)) == len(job_ids) <= 100
-        asked_at = _now()
-        self.looks.append((asked_at, tuple(job_ids)))
-        shown = {job_id: self._look(job_id) for job_id in job_ids}
+        requested_at = _now()
+        self.describes.append((requested_at, tuple(job_ids)))
+        shown = {job_id: self._shown(job_id) for job_id in job_ids}
         await asyncio.sleep(self.latency)
-        if place in self.place_faults:
-            return dict.fromkeys(job_ids, self.place_faults[place])
-        if self.look_faults:
-            fault = self.look_faults.pop(0)
-            return dict.fromkeys(job_ids, fault)
-        answer = {**shown, **{job_id: self.id_faults[job_id] for job_id in job_ids if job_id in self.id_faults}}
-        self.on_look(place, answer, asked_at)
+        if target in self.target_errors:
+            return self.target_errors[target]
+        if self.describe_errors:
+            return self.describe_errors.pop(0)
+        if self.malformed.intersection(job_ids):
+            return CallError(ErrorClass.REJECTED, "[jobId] is not supported pattern", "ClientException")
+        answer = {**shown, **{job_id: self.id_errors[job_id] for job_id in job_ids if job_id in self.id_errors}}
+        self.on_describe(target, answer, requested_at)
         return answer
 
-    async def terminate(self, leave: MayEnd, reason: str) -> Fault | None:
-        if self.crowded:
-            await self._stopped.wait()
-            return STOPPING
-        await self.turns.wait()
-        refused = self.at_the_door(leave)
-        if refused is not None:
-            return refused
-        self.terminations.append((_now(), leave.job_id, reason))
+    async def terminate(
+        self, target: Target, permits: Sequence[P], reason: str
+    ) -> Mapping[P, Accepted | CallError] | CallError:
+        refused = {permit: error for permit in permits if (error := self.with_last_byte(permit)) is not None}
+        if refused:
+            return {permit: refused.get(permit, REGROUPED) for permit in permits}
+        ids = tuple(permit.job_id for permit in permits)
+        assert len(set(ids)) == len(ids) <= 50
+        self.terminate_calls.append((_now(), reason, ids))
+        self.terminations += [(_now(), job_id, reason) for job_id in ids]
         await asyncio.sleep(self.latency)
-        if self.call_faults:
-            return self.call_faults.pop(0)
-        job = self.jobs.get(leave.job_id)
-        if job is not None and not job.finished and self.shows_flag:
-            self.jobs[leave.job_id] = replace(job, is_terminated=True)
+        if target in self.terminate_errors:
+            return self.terminate_errors[target]
+        if self.call_errors:
+            return self.call_errors.pop(0)
+        answer = {permit: self._terminated(permit.job_id) for permit in permits}
         self.before_answer()
-        return None
+        return answer
 
-    def account(self, place: Place) -> str | None:
-        return self.accounts.get(place)
-
-    def trouble(self, place: Place) -> Fault | None:
-        return self.troubles.get(place)
-
-    def _look(self, job_id: str) -> Look:
+    def _terminated(self, job_id: str) -> Accepted | CallError:
+        if job_id in self.id_errors:
+            return self.id_errors[job_id]
         job = self.jobs.get(job_id)
-        return ABSENT if job is None else Sight(job, self.tags.get(job_id, {}))
+        if job is not None and not job.finished and self.shows_flag:
+            self.jobs[job_id] = replace(job, is_terminated=True)
+        return Accepted("request-id")
+
+    def account(self, target: Target) -> str | None:
+        return self.accounts.get(target)
+
+    def assume_error(self, target: Target) -> CallError | None:
+        return self.assume_errors.get(target)
+
+    def _shown(self, job_id: str) -> DescribeResult:
+        job = self.jobs.get(job_id)
+        return NOT_FOUND if job is None else DescribedJob(job, self.tags.get(job_id, {}))
 
     def stop(self) -> None:
-        self._stopped.set()
+        self.stopped = True
+
+    def forget(self, target: Target) -> None:
+        self.forgotten.append(target)
 
     def end(self, job_id: str, status: str, reason: str | None = None, stopped_at: int | None = None) -> None:
         self.jobs[job_id] = replace(self.jobs[job_id], status=status, status_reason=reason, stopped_at=stopped_at)

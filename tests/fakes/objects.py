@@ -5,17 +5,17 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from awsbatch_operator.domain.events import Event
-from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Written
-from awsbatch_operator.domain.record import ObjectRef, Snapshot, Status
-from awsbatch_operator.kube.objects import parse_object
-from awsbatch_operator.kube.status import diff
+from awsbatch_operator.api.batchjob import ObjectRef, Status
+from awsbatch_operator.api.decoding import Snapshot, parse_object
+from awsbatch_operator.api.events import Event
+from awsbatch_operator.api.interfaces import Conflict, Gone, ListError, NotWritten, Written
+from awsbatch_operator.api.status_codec import diff
 from awsbatch_sandbox.apiserver.patch import merge
 
 
 @dataclass
 class FakeObjects:
-    """Implements `domain.ports.Objects`. `tell` gets each new version, as the watch would."""
+    """Implements `BatchJobClient`. `tell` gets each new version, as the watch would."""
 
     latency: float = 0.005
     answer_latency: float = 0.0
@@ -26,6 +26,10 @@ class FakeObjects:
     away: bool = False
     refuses: str = ""
     forbidden: set[str] = field(default_factory=set)
+    unavailable: set[str] = field(default_factory=set)
+    """Names of objects whose status writes are refused, or get no answer."""
+    hanging: dict[str, float] = field(default_factory=dict)
+    """Seconds after which status writes of a namespace fail."""
     version: int = 0
     at_once: int = 0
     most_at_once: int = 0
@@ -66,7 +70,7 @@ class FakeObjects:
         return self.snapshot(uid).status
 
     def reasons(self, uid: str) -> list[str]:
-        return [event.reason for told, event in self.events if told == uid]
+        return [event.reason for about, event in self.events if about == uid]
 
     def change(self, wanted: Status, shown: Status | Mapping[str, object]) -> Mapping[str, object]:
         return diff(wanted, shown)
@@ -76,14 +80,14 @@ class FakeObjects:
     ) -> Written | Conflict | Gone | NotWritten:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
-        await asyncio.sleep(self.latency)
+        await asyncio.sleep(self.hanging.get(ref.namespace, self.latency))
         self.at_once -= 1
-        if self.away:
-            return NotWritten("away", again=True)
+        if self.away or ref.namespace in self.hanging or ref.name in self.unavailable:
+            return NotWritten("away")
         if self.refuses:
-            return NotWritten(self.refuses, again=False)
+            return NotWritten(self.refuses, refused=True)
         if ref.name in self.forbidden:
-            return NotWritten("cannot patch", again=True, forbidden=True)
+            return NotWritten("cannot patch", refused=True)
         body = self.bodies.get(ref.uid)
         if body is None:
             return Gone()
@@ -100,17 +104,18 @@ class FakeObjects:
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
         await asyncio.sleep(self.latency)
         if self.away:
-            return NotWritten("away", again=True)
+            return NotWritten("away")
         return self.snapshot(ref.uid) if ref.uid in self.bodies else Gone()
 
-    async def refs(self) -> AsyncIterator[ObjectRef]:
+    async def versions(self) -> AsyncIterator[tuple[ObjectRef, str]]:
         await asyncio.sleep(self.latency)
         if self.away:
             raise ListError("away")
         for uid in list(self.bodies):
-            yield self.snapshot(uid).ref
+            snapshot = self.snapshot(uid)
+            yield snapshot.ref, snapshot.resource_version
 
-    async def post_event(self, ref: ObjectRef, event: Event) -> None:
+    def post_event(self, ref: ObjectRef, event: Event) -> None:
         self.events.append((ref.uid, event))
 
     def _changed(self, uid: str, *, silent: bool = False) -> None:

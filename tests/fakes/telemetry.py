@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from awsbatch_operator.domain.ports import Whose
+from awsbatch_operator.api.interfaces import CallLabels
 
 
 class FakeTelemetry:
@@ -12,20 +12,20 @@ class FakeTelemetry:
         self.requests: list[tuple[str, str]] = []
         self.describe_sizes: list[int] = []
         self.terminate_sizes: list[int] = []
-        self.whose: list[Whose] = []
-        self.looks: list[tuple[str, float]] = []
-        self.looked_at: dict[Whose, float] = {}
-        self.forgotten_of: list[Whose] = []
+        self.labels: list[CallLabels] = []
+        self.polls: list[tuple[str, float]] = []
+        self.polled_at: dict[CallLabels, float] = {}
+        self.forgotten_of: list[CallLabels] = []
         self.accepted: list[float] = []
         self.completed: list[float] = []
         self.writes: Counter[str] = Counter()
         self.leads = False
         self.depths: dict[str, int] = {}
 
-    def aws_request(self, operation: str, code: str, seconds: float, whose: Whose) -> None:
+    def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
         assert seconds >= 0
         self.requests.append((operation, code))
-        self.whose.append(whose)
+        self.labels.append(labels)
 
     def describe_batch(self, size: int) -> None:
         self.describe_sizes.append(size)
@@ -33,16 +33,16 @@ class FakeTelemetry:
     def terminate_batch(self, size: int) -> None:
         self.terminate_sizes.append(size)
 
-    def looked(self, at: float, whose: Whose) -> None:
-        self.looks.append((whose.region, at))
-        self.looked_at[whose] = at
+    def polled(self, at: float, labels: CallLabels) -> None:
+        self.polls.append((labels.region, at))
+        self.polled_at[labels] = at
 
-    def forgotten(self, whose: Whose) -> None:
-        self.unused(whose)
-        self.forgotten_of.append(whose)
+    def forget(self, labels: CallLabels) -> None:
+        self.forget_polls(labels)
+        self.forgotten_of.append(labels)
 
-    def unused(self, whose: Whose) -> None:
-        self.looked_at.pop(whose, None)
+    def forget_polls(self, labels: CallLabels) -> None:
+        self.polled_at.pop(labels, None)
 
     def termination_accepted(self, seconds: float) -> None:
         self.accepted.append(seconds)
@@ -55,6 +55,3 @@ class FakeTelemetry:
 
     def leading(self, *, yes: bool) -> None:
         self.leads = yes
-
-    def queue_depth(self, lane: str, depth: int) -> None:
-        self.depths[lane] = depth

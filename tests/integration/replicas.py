@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 from kubernetes.client import ApiException
 from urllib3.exceptions import HTTPError
 
-from awsbatch_operator.kube import times
+from awsbatch_operator.api import timestamps as times
 from awsbatch_operator.kube.lease import Timing
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
@@ -84,7 +84,7 @@ def calls_between(world: World, began: float, ended: float) -> list[Call]:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ConditionValue:
     """One version of the Lease. Times in epoch seconds by the holder's clock, which all here share."""
 
     holder: str
@@ -103,7 +103,7 @@ class LeaseWatcher:
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster.within(cluster.namespace)
         self._watch = self._cluster.watch_lease(name)
-        self._claims: list[Claim] = []
+        self._claims: list[ConditionValue] = []
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lease watcher")
 
@@ -118,16 +118,16 @@ class LeaseWatcher:
         self._cluster.close()
 
     @property
-    def claims(self) -> list[Claim]:
+    def claims(self) -> list[ConditionValue]:
         """Oldest first; holders by the names of their replicas, of which the first one held it first."""
         known = list(self._claims)
         names = dict(zip(dict.fromkeys(one.holder for one in known if one.holder), NAMES, strict=False))
-        return [Claim(names.get(one.holder, ""), one.acquired, one.renewed) for one in known]
+        return [ConditionValue(names.get(one.holder, ""), one.acquired, one.renewed) for one in known]
 
     def held(self) -> bool:
         return bool(self._claims)
 
-    def overlaps(self) -> list[tuple[Claim, Claim]]:
+    def overlaps(self) -> list[tuple[ConditionValue, ConditionValue]]:
         """Claims that began before the claim of another was over."""
         return [
             (before, after)
@@ -157,11 +157,11 @@ class LeaseWatcher:
                 print(f"the Lease can't be watched: {away}")
 
 
-def _claim(spec: Mapping[str, Any]) -> Claim:
+def _claim(spec: Mapping[str, Any]) -> ConditionValue:
     acquired, renewed = times.parse(spec["acquireTime"]), times.parse(spec["renewTime"])
     assert acquired is not None
     assert renewed is not None
-    return Claim(spec.get("holderIdentity") or "", acquired / 1000, renewed / 1000)
+    return ConditionValue(spec.get("holderIdentity") or "", acquired / 1000, renewed / 1000)
 
 
 # -- both together ----------------------------------------------------------------------------------------------------
@@ -188,21 +188,22 @@ class Pair:
 
 @contextmanager
 def two_replicas(
-    world: World, cluster: Cluster, directory: Path, *flags: str, leaders_way: Path | None = None
+    world: World, cluster: Cluster, directory: Path, *flags: str, leaders_kubeconfig: Path | None = None
 ) -> Iterator[Pair]:
-    """For the test's own namespace. `leaders_way` is a kubeconfig for the first one alone. Others' operator rests."""
+    """For the test's own namespace. `leaders_kubeconfig` is for the first one alone. Others' operator rests."""
     if world.operator.running:
         world.operator.stop()
     world.batch.clear_calls()
     own = (
         *(f"--namespace={cluster.namespace}", "--leader-elect", f"--lease-namespace={cluster.namespace}"),
-        *("--look-running=500ms", "--look-pending=500ms"),
+        *("--poll-running=500ms", "--poll-pending=500ms"),
     )
-    ways = (leaders_way or world.control_plane.kubeconfig, world.control_plane.kubeconfig)
+    kubeconfigs = (leaders_kubeconfig or world.control_plane.kubeconfig, world.control_plane.kubeconfig)
     with ExitStack() as ends:
         lease = ends.enter_context(LeaseWatcher(cluster, "awsbatch-operator"))
         leader, follower = (
-            Replica(name, world, way, directory / name, (*own, *flags)) for name, way in zip(NAMES, ways, strict=True)
+            Replica(name, world, kubeconfig, directory / name, (*own, *flags))
+            for name, kubeconfig in zip(NAMES, kubeconfigs, strict=True)
         )
         for replica in (leader, follower):
             ends.callback(replica.end)

@@ -13,12 +13,12 @@ from awsbatch_sandbox.operator_process import REGION, OperatorProcess
 from awsbatch_sandbox.policies import Policies
 from awsbatch_sandbox.world import World
 from integration.scenario import SOON
-from manners import assert_observe_only
+from ownership_checks import assert_observe_only
 
 ACCOUNTS = ("111122223333", "444455556666")
 CLUSTER = "prod"
 FLAGS = (
-    *("--look-running=500ms", "--look-pending=500ms", "--absence-grace=600ms"),
+    *("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=600ms"),
     *("--access-policy=required", f"--cluster-name={CLUSTER}"),
 )
 IN_TIME = 2.0

@@ -1,13 +1,15 @@
 """What users may do with `spec.terminate`, and what becomes of its reason."""
 
 import signal
+from collections.abc import Callable
 
 import pytest
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from integration.scenario import SOON, accepted, phase, reasons_sent, says, terminations_tried
+from integration.competing import TERMINATE_RATE, Namespaces
+from integration.scenario import SOON, accepted, claim, phase, reasons_sent, says, terminations_tried
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -99,7 +101,7 @@ def test_an_object_that_is_deleted_while_terminating_is_gone_at_once(world: Worl
     assert reasons_sent(world, job_id) == ["first"]
 
 
-def test_deleting_an_object_that_states_nothing_leaves_its_job_alone(world: World, cluster: Cluster) -> None:
+def test_deleting_an_object_without_a_termination_does_not_affect_its_job(world: World, cluster: Cluster) -> None:
     job_id, other = world.batch.seed(), world.batch.seed()
     cluster.create("watched", job_id)
     cluster.wait_for("watched", phase("Running"), timeout=SOON)
@@ -110,7 +112,7 @@ def test_deleting_an_object_that_states_nothing_leaves_its_job_alone(world: Worl
     assert [call["job_ids"] for call in terminations_tried(world)] == [[other]]
 
 
-def test_an_object_made_anew_with_the_same_name_is_another_one(world: World, cluster: Cluster) -> None:
+def test_an_object_created_again_with_the_same_name_is_another_one(world: World, cluster: Cluster) -> None:
     first, second = world.batch.seed(), world.batch.seed()
     cluster.create("phoenix", first, terminate={"reason": "first"})
     cluster.wait_for("phoenix", accepted, timeout=SOON)
@@ -119,3 +121,59 @@ def test_an_object_made_anew_with_the_same_name_is_another_one(world: World, clu
     status = cluster.wait_for("phoenix", phase("Running"), timeout=SOON)["status"]
     assert "termination" not in status
     assert reasons_sent(world, second) == []
+
+
+class TestBeforeItIsSent:
+    """What becomes of a termination that is changed while it waits for its turn within its own namespace."""
+
+    WAITING_BEFORE = 8 * TERMINATE_RATE
+
+    @pytest.fixture
+    def waiting(self, namespaces: Namespaces) -> Namespaces:
+        """So many terminations with different reasons go first that one which is stated now waits for seconds."""
+        first = namespaces.running(namespaces.noisy, self.WAITING_BEFORE)
+        for number, name in enumerate(first):
+            namespaces.noisy.terminate(name, f"reason {number}")
+        return namespaces
+
+    def stated(self, waiting: Namespaces, change: Callable[[str], object]) -> list[str]:
+        """The reasons that were sent for a job whose termination was stated and then changed at once."""
+        job_id = waiting.world.batch.seed()
+        waiting.noisy.create("victim", job_id)
+        waiting.noisy.wait_for("victim", phase("Running"), timeout=SOON)
+        waiting.noisy.terminate("victim", "first words")
+        change("victim")
+        assert reasons_sent(waiting.world, job_id) == [], "it was changed too late for this test"
+        last = waiting.world.batch.seed()
+        waiting.noisy.create("last", last, terminate={"reason": "last of all"})
+        wait_for(lambda: reasons_sent(waiting.world, last), timeout=60, what="the last of all is sent")
+        return reasons_sent(waiting.world, job_id)
+
+    def test_a_termination_that_is_withdrawn_is_not_sent(self, waiting: Namespaces) -> None:
+        def withdraw(name: str) -> None:
+            waiting.noisy.patch(name, {"spec": {"terminate": None}})
+
+        assert self.stated(waiting, withdraw) == []
+        status = waiting.noisy.wait_for("victim", lambda status: status["observedGeneration"] == 3, timeout=SOON)[
+            "status"
+        ]
+        assert (status["phase"], "termination" in status, claim(status, "Terminated")) == ("Running", False, None)
+
+    def test_only_the_latest_reason_of_a_termination_is_sent(self, waiting: Namespaces) -> None:
+        assert self.stated(waiting, lambda name: waiting.noisy.terminate(name, "second words")) == ["second words"]
+
+    def test_the_termination_of_a_deleted_object_is_not_sent(self, waiting: Namespaces) -> None:
+        assert self.stated(waiting, waiting.noisy.delete) == []
+
+
+def test_a_sent_termination_is_recorded_although_it_was_withdrawn_meanwhile(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed(grace=5.0)
+    cluster.create("job", job_id)
+    cluster.wait_for("job", phase("Running"), timeout=SOON)
+    world.batch.fault("TerminateJob", kind="slow", seconds=1.5)
+    cluster.terminate("job", "sent all the same")
+    wait_for(lambda: terminations_tried(world), timeout=SOON, what="the call is under way")
+    cluster.patch("job", {"spec": {"terminate": None}})
+    status = cluster.wait_for("job", accepted, timeout=SOON)["status"]
+    assert status["termination"]["reason"] == "sent all the same"
+    assert reasons_sent(world, job_id) == ["sent all the same"]

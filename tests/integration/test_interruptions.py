@@ -46,11 +46,11 @@ def test_killed_after_the_status_write_it_follows_the_job_to_its_end(
 ) -> None:
     job_id = world.batch.seed(grace=2.0)
     cluster.create("job", job_id, terminate={"reason": REASON})
-    told = cluster.wait_for("job", accepted, timeout=SOON)["status"]["termination"]
+    reported = cluster.wait_for("job", accepted, timeout=SOON)["status"]["termination"]
     operator.kill9()
     operator.start()
     termination = cluster.wait_for("job", BY_REQUEST, timeout=SOON)["status"]["termination"]
-    assert {key: termination[key] for key in told} == told
+    assert {key: termination[key] for key in reported} == reported
     assert reasons_sent(world, job_id) == [REASON]
 
 
@@ -67,11 +67,11 @@ def test_a_termination_stated_while_no_operator_runs_is_not_lost(
     assert reasons_sent(world, job_id) == [REASON]
 
 
-def test_with_the_api_server_away_for_twenty_seconds_a_termination_under_way_comes_to_its_end(
+def test_a_termination_completes_although_the_api_server_is_unavailable_for_20_seconds(
     world: World, cluster: Cluster, operator: OperatorProcess
 ) -> None:
-    asked, moved = world.batch.seed(grace=3.0), world.batch.seed(status="RUNNABLE")
-    cluster.create("asked", asked)
+    requested, moved = world.batch.seed(grace=3.0), world.batch.seed(status="RUNNABLE")
+    cluster.create("asked", requested)
     cluster.create("moved", moved)
     cluster.wait_for("moved", phase("Pending"), timeout=SOON)
     cluster.wait_for("asked", phase("Running"), timeout=SOON)
@@ -81,18 +81,18 @@ def test_with_the_api_server_away_for_twenty_seconds_a_termination_under_way_com
     pid = operator.pid
     with world.api_server_away(20.0):
         world.batch.move(moved, "RUNNING")
-        wait_for(lambda: world.batch.job(asked)["status"] == "FAILED", timeout=SOON, what="the job ends meanwhile")
+        wait_for(lambda: world.batch.job(requested)["status"] == "FAILED", timeout=SOON, what="the job ends meanwhile")
     cluster.wait_for("asked", BY_REQUEST, timeout=SOON)
     cluster.wait_for("moved", phase("Running"), timeout=SOON)
     cluster.terminate("moved", "after the outage")
     cluster.wait_for("moved", BY_REQUEST, timeout=SOON)
-    assert reasons_sent(world, asked) == [REASON]
+    assert reasons_sent(world, requested) == [REASON]
     assert reasons_sent(world, moved) == ["after the outage"]
     assert operator.pid == pid
     assert operator.running
 
 
-def test_sigterm_lets_the_call_under_way_and_its_write_finish_and_exits_0_within_10_s(
+def test_sigterm_finishes_the_call_in_flight_and_its_write_and_exits_0_within_10_s(
     world: World, cluster: Cluster, operator: OperatorProcess
 ) -> None:
     job_id = world.batch.seed(grace=30.0)

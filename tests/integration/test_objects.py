@@ -33,7 +33,7 @@ RUBBISH: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize(("spec", "words"), RUBBISH.values(), ids=RUBBISH)
-def test_rubbish_is_refused_with_words_that_say_what_to_do(cluster: Cluster, spec: dict[str, Any], words: str) -> None:
+def test_invalid_objects_are_rejected_with_a_remedy(cluster: Cluster, spec: dict[str, Any], words: str) -> None:
     body = {**batch_job("rubbish", ""), "spec": spec}
     with pytest.raises(KubectlError) as refusal:
         cluster.kubectl("create", "--filename=-", stdin=json.dumps(body))
@@ -51,19 +51,19 @@ def test_rubbish_is_refused_with_words_that_say_what_to_do(cluster: Cluster, spe
     ],
     ids=["another fate", "a request that never was", "without conditions", "nothing at all"],
 )
-def test_a_status_that_another_wrote_over_is_repaired(
+def test_a_status_that_another_writer_changed_is_repaired(
     world: World, cluster: Cluster, scribble: dict[str, Any] | None
 ) -> None:
     job_id = world.batch.seed()
     cluster.create("job", job_id)
-    told = cluster.wait_for("job", phase("Running"), timeout=SOON)["status"]
+    reported = cluster.wait_for("job", phase("Running"), timeout=SOON)["status"]
     patch = json.dumps({"status": scribble})
     cluster.kubectl("patch", "batchjob", "job", "--subresource=status", "--type=merge", "-p", patch)
-    cluster.wait_for("job", lambda status: status == told, timeout=SOON, what="the status is as it was")
+    cluster.wait_for("job", lambda status: status == reported, timeout=SOON, what="the status is as it was")
     assert terminations_tried(world) == []
 
 
-def test_a_scribbled_end_keeps_no_termination_from_being_sent(world: World, cluster: Cluster) -> None:
+def test_a_forged_final_status_does_not_prevent_a_termination(world: World, cluster: Cluster) -> None:
     job_id = world.batch.seed()
     cluster.create("job", job_id)
     cluster.wait_for("job", phase("Running"), timeout=SOON)
@@ -74,7 +74,7 @@ def test_a_scribbled_end_keeps_no_termination_from_being_sent(world: World, clus
     assert reasons_sent(world, job_id) == ["in spite of it"]
 
 
-def test_what_others_own_of_an_object_stays_theirs(world: World, cluster: Cluster) -> None:
+def test_fields_of_other_managers_stay_unchanged(world: World, cluster: Cluster) -> None:
     body = batch_job("owned", world.batch.seed(), terminate={"reason": "applied"})
     body["metadata"] |= {"labels": {"team": "a"}, "annotations": {"example.com/note": "keep"}}
     cluster.kubectl("apply", "--filename=-", stdin=json.dumps(body))

@@ -57,7 +57,7 @@ def test_a_job_is_mirrored_in_each_of_its_states(world: World, cluster: Cluster,
     assert claim(status, "Terminated") is None
 
 
-def test_an_array_parent_tells_how_its_children_are(world: World, cluster: Cluster) -> None:
+def test_an_array_parent_shows_the_states_of_its_children(world: World, cluster: Cluster) -> None:
     cluster.create("sweep", world.batch.seed(children=["SUCCEEDED", "RUNNING", "RUNNING", "RUNNABLE"]))
     status = cluster.wait_for("sweep", phase("Running"), timeout=SOON)["status"]
     assert status["array"]["size"] == 4
@@ -81,7 +81,7 @@ def test_the_status_follows_a_job_through_its_life(world: World, cluster: Cluste
     assert told_by_events(cluster, "life", "JobSucceeded")
 
 
-def test_a_job_of_another_region_is_looked_up_there(world: World, cluster: Cluster) -> None:
+def test_a_job_in_another_region_is_polled_there(world: World, cluster: Cluster) -> None:
     cluster.create("far", world.batch.seed(region="us-west-2"), region="us-west-2")
     assert cluster.wait_for("far", phase("Running"), timeout=SOON)["status"]["region"] == "us-west-2"
 
@@ -95,7 +95,7 @@ def test_an_unknown_job_is_missing_after_its_grace(cluster: Cluster) -> None:
     assert told_by_events(cluster, "typo", "JobNotFound")
 
 
-def test_a_new_job_that_batch_does_not_show_yet_is_not_called_missing(world: World, cluster: Cluster) -> None:
+def test_a_new_job_that_batch_does_not_show_yet_is_not_missing(world: World, cluster: Cluster) -> None:
     job_id = world.batch.seed()
     world.batch.hide(job_id, looks=2)
     cluster.create("fresh", job_id)
@@ -125,21 +125,21 @@ def test_a_malformed_id_stalls_its_own_object_only(world: World, cluster: Cluste
     assert claim(status, "Stalled") == ("True", "JobNotFound")
 
 
-def test_looks_that_find_nothing_new_write_nothing(world: World, cluster: Cluster) -> None:
+def test_polls_without_changes_write_nothing(world: World, cluster: Cluster) -> None:
     job_id = world.batch.seed()
     cluster.create("calm", job_id)
     version = cluster.wait_for("calm", phase("Running"), timeout=SOON)["metadata"]["resourceVersion"]
-    looked_at(world, job_id, times=4)
+    polled_at(world, job_id, times=4)
     assert cluster.get("calm")["metadata"]["resourceVersion"] == version
 
 
-def test_a_finished_job_is_not_looked_at_any_more(world: World, cluster: Cluster) -> None:
+def test_a_finished_job_is_not_polled_any_more(world: World, cluster: Cluster) -> None:
     ended, alive = world.batch.seed(status="SUCCEEDED"), world.batch.seed()
     cluster.create("ended", ended)
     cluster.create("alive", alive)
     cluster.wait_for("ended", phase("Succeeded"), timeout=SOON)
     world.batch.clear_calls()
-    looked_at(world, alive, times=3)
+    polled_at(world, alive, times=3)
     assert not [call for call in world.batch.calls("DescribeJobs") if ended in call["job_ids"]]
 
 
@@ -148,19 +148,19 @@ def test_a_finished_job_that_batch_forgets_keeps_its_status_over_a_restart(
 ) -> None:
     job_id = world.batch.seed(status="SUCCEEDED")
     cluster.create("old", job_id)
-    told = cluster.wait_for("old", phase("Succeeded"), timeout=SOON)
+    reported = cluster.wait_for("old", phase("Succeeded"), timeout=SOON)
     world.batch.forget(job_id)
     operator.stop()
     operator.start()
     world.batch.clear_calls()
     witness = world.batch.seed()
     cluster.create("witness", witness)
-    looked_at(world, witness, times=3)
-    assert cluster.get("old")["metadata"]["resourceVersion"] == told["metadata"]["resourceVersion"]
+    polled_at(world, witness, times=3)
+    assert cluster.get("old")["metadata"]["resourceVersion"] == reported["metadata"]["resourceVersion"]
     assert not [call for call in world.batch.calls("DescribeJobs") if job_id in call["job_ids"]]
 
 
-def looked_at(world: World, job_id: str, *, times: int) -> None:
+def polled_at(world: World, job_id: str, *, times: int) -> None:
     def enough() -> bool:
         return sum(job_id in call["job_ids"] for call in world.batch.calls("DescribeJobs")) >= times
 

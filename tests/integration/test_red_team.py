@@ -39,9 +39,7 @@ def test_an_id_that_is_more_than_an_id_is_refused_by_the_api_server(teams: list[
     assert refusal.value.status == 422
 
 
-def test_a_part_that_says_itself_that_it_is_anothers_is_not_admitted_by_its_parent(
-    stage: Stage, teams: list[Team]
-) -> None:
+def test_a_child_with_tags_of_another_team_is_not_admitted_by_its_parent(stage: Stage, teams: list[Team]) -> None:
     team, other = teams
     team.grant()
     parent = team.seed(children=["RUNNING", "RUNNING"])
@@ -53,7 +51,7 @@ def test_a_part_that_says_itself_that_it_is_anothers_is_not_admitted_by_its_pare
     assert reasons_sent(stage.world, f"{parent}:1") == []
 
 
-def test_a_part_with_the_tags_of_the_team_is_not_admitted_while_its_parent_is_anothers(
+def test_a_child_with_the_tags_of_the_team_is_not_admitted_if_its_parent_is_not(
     stage: Stage, teams: list[Team]
 ) -> None:
     team, other = teams
@@ -65,7 +63,7 @@ def test_a_part_with_the_tags_of_the_team_is_not_admitted_while_its_parent_is_an
     assert stage.world.batch.terminate_requests() == []
 
 
-def test_a_namespace_that_takes_the_label_of_another_gets_the_policy_and_still_none_of_the_jobs(
+def test_a_namespace_with_the_label_of_another_gets_the_policy_but_none_of_the_jobs(
     stage: Stage, teams: list[Team]
 ) -> None:
     team, thief = teams
@@ -88,7 +86,7 @@ def test_a_label_that_is_nearly_that_of_another_selects_nothing(teams: list[Team
     assert claim(status, "Stalled") == ("True", "NoAccessPolicy")
 
 
-def test_the_name_of_a_namespace_is_a_label_that_nobody_can_take(stage: Stage, teams: list[Team]) -> None:
+def test_the_name_label_of_a_namespace_cannot_be_forged(stage: Stage, teams: list[Team]) -> None:
     team, thief = teams
     team.grant(namespaceSelector={"matchLabels": {"kubernetes.io/metadata.name": team.name}}, jobs={"queues": ["*"]})
     team.job("own")
@@ -99,7 +97,7 @@ def test_the_name_of_a_namespace_is_a_label_that_nobody_can_take(stage: Stage, t
     assert stage.world.batch.terminate_requests() == []
 
 
-def test_what_looks_like_the_queue_or_the_tag_of_the_team_is_not_it(stage: Stage, teams: list[Team]) -> None:
+def test_queues_and_tags_similar_to_those_of_the_team_do_not_match(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     name, key = team.name, "k8s-namespace"
     team.grant(jobs={"queues": [f"{name}-*"], "tags": {key: "${namespace}", "owner": "*", "stage": "Zoë"}})
@@ -118,7 +116,7 @@ def test_what_looks_like_the_queue_or_the_tag_of_the_team_is_not_it(stage: Stage
     assert stage.world.batch.terminate_requests() == []
 
 
-def test_an_object_made_anew_under_a_name_shows_nothing_of_the_job_before(stage: Stage, teams: list[Team]) -> None:
+def test_an_object_created_again_shows_nothing_of_the_earlier_job(stage: Stage, teams: list[Team]) -> None:
     team, other = teams
     team.grant()
     job_id, theirs = team.job("job"), other.seed(account=team.account)

@@ -14,7 +14,7 @@ AT_THE_FREEZE = 12
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 
 
-def test_it_does_nothing_more_of_all_that_it_had_begun(world: World, cluster: Cluster, pair: Pair) -> None:
+def test_a_frozen_leader_completes_none_of_its_calls(world: World, cluster: Cluster, pair: Pair) -> None:
     jobs = running_jobs(world, cluster, JOBS)
     world.batch.fault("TerminateJob", kind="slow", seconds=0.1, times=None)
     for n, name in enumerate(jobs):

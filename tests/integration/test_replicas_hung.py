@@ -1,7 +1,7 @@
 """An API server that accepts connections and never answers, for longer than the leader may go without renewing."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from integration.replicas import (
     two_replicas,
 )
 from integration.scenario import SOON, reasons_sent, says, terminations_tried
-from integration.way import Way
+from proxy import Network
 
 REASON = "INC-4711: runaway cost"
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
@@ -31,6 +31,12 @@ BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 def _hangs_are_possible(world: World) -> None:
     if not world.control_plane.can_go_away:
         pytest.skip("this control plane belongs to others")
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    with Network() as network:
+        yield network
 
 
 def owed(world: World, cluster: Cluster, jobs: Mapping[str, str]) -> None:
@@ -48,7 +54,7 @@ def assert_each_was_sent_once(world: World, cluster: Cluster, jobs: Mapping[str,
         assert reasons_sent(world, job_id) == [REASON]
 
 
-def test_while_it_hangs_nobody_acts_for_longer_than_the_renew_deadline(
+def test_during_a_hang_no_replica_acts_longer_than_the_renew_deadline(
     world: World, cluster: Cluster, pair: Pair
 ) -> None:
     jobs = running_jobs(world, cluster, 10)
@@ -73,17 +79,15 @@ def test_while_it_hangs_nobody_acts_for_longer_than_the_renew_deadline(
     pair.assert_one_acted_at_a_time(*dict.fromkeys(("first", *after)))
 
 
-def test_when_only_the_leaders_way_hangs_the_other_takes_over_and_never_do_both_act(
-    world: World, cluster: Cluster, tmp_path: Path
+def test_when_only_the_leaders_connection_hangs_the_other_takes_over_and_never_do_both_act(
+    world: World, cluster: Cluster, tmp_path: Path, network: Network
 ) -> None:
-    with (
-        Way(world.control_plane.kubeconfig, tmp_path) as way,
-        two_replicas(world, cluster, tmp_path, leaders_way=way.kubeconfig) as pair,
-    ):
+    proxy = network.before(world.control_plane.kubeconfig, tmp_path / "proxied")
+    with two_replicas(world, cluster, tmp_path, leaders_kubeconfig=tmp_path / "proxied") as pair:
         jobs = running_jobs(world, cluster, 10)
         *before, late = jobs
         owed(world, cluster, {name: jobs[name] for name in before})
-        with way.hanging():
+        with network.hanging(proxy):
             hung_at = time.time()
             cluster.terminate(late, REASON)
             taken_over_at = wait_for(

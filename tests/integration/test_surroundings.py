@@ -17,9 +17,13 @@ from integration.scenario import SOON, phase, says
 
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 METRICS = (
-    *("jobs", "aws_requests_total", "aws_request_seconds_count", "describe_batch_size_count"),
-    *("terminate_batch_size_count", "termination_request_seconds_count", "termination_completion_seconds_count"),
-    *("terminations_in_progress", "status_writes_total", "last_successful_look_timestamp_seconds", "leader"),
+    *("jobs", "aws_requests_total", "aws_request_duration_seconds_count", "describe_batch_size_count"),
+    *(
+        "terminate_batch_size_count",
+        "termination_acceptance_duration_seconds_count",
+        "termination_completion_duration_seconds_count",
+    ),
+    *("terminations_in_progress", "status_writes_total", "last_successful_poll_timestamp_seconds", "leader"),
     *("queue_depth", "event_loop_lag_seconds_count"),
 )
 
@@ -34,47 +38,47 @@ def run(world: World, *flags: str, **variables: str | None) -> subprocess.Comple
     return subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def one_line(told: subprocess.CompletedProcess[str]) -> str:
+def one_line(reported: subprocess.CompletedProcess[str]) -> str:
     """What it said, as a person reads it; log lines are JSON."""
-    lines = [line for line in (told.stdout + told.stderr).splitlines() if not line.startswith("{")]
-    assert len(lines) == 1, told
+    lines = [line for line in (reported.stdout + reported.stderr).splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, reported
     return lines[0]
 
 
-def test_wrong_flags_and_variables_are_told_together_with_exit_2(world: World) -> None:
-    told = run(world, "--look-running=soon", "--describe-rate=-1", AWSBATCH_OPERATOR_LOG_LEVEL="loud")
-    assert told.returncode == 2
-    for name in ("--look-running", "--describe-rate", "AWSBATCH_OPERATOR_LOG_LEVEL"):
-        assert name in told.stderr
-    assert "Traceback" not in told.stderr
+def test_wrong_flags_and_variables_are_reported_together_with_exit_2(world: World) -> None:
+    reported = run(world, "--poll-running=soon", "--describe-rate=-1", AWSBATCH_OPERATOR_LOG_LEVEL="loud")
+    assert reported.returncode == 2
+    for name in ("--poll-running", "--describe-rate", "AWSBATCH_OPERATOR_LOG_LEVEL"):
+        assert name in reported.stderr
+    assert "Traceback" not in reported.stderr
 
 
-def test_without_a_region_it_says_so_in_one_line_with_exit_1(world: World) -> None:
-    told = run(world, AWS_REGION=None, AWS_DEFAULT_REGION=None)
-    assert told.returncode == 1
-    assert "--region" in one_line(told)
+def test_a_missing_region_is_one_line_with_exit_1(world: World) -> None:
+    reported = run(world, AWS_REGION=None, AWS_DEFAULT_REGION=None)
+    assert reported.returncode == 1
+    assert "--region" in one_line(reported)
 
 
-def test_without_a_reachable_cluster_it_says_so_in_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
+def test_an_unreachable_cluster_is_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
     kubeconfig = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
     nobody = f"http://127.0.0.1:{free_port()}"
     kubeconfig["clusters"][0]["cluster"] = {"server": nobody}
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig), "utf-8")
-    told = run(world, KUBECONFIG=str(tmp_path / "kubeconfig"))
-    assert told.returncode == 1
-    assert nobody.removeprefix("http://") in one_line(told)
+    reported = run(world, KUBECONFIG=str(tmp_path / "kubeconfig"))
+    assert reported.returncode == 1
+    assert nobody.removeprefix("http://") in one_line(reported)
 
 
-def test_without_a_kubeconfig_it_says_so_in_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
-    told = run(world, KUBECONFIG=str(tmp_path / "absent"), HOME=str(tmp_path))
-    assert told.returncode == 1
-    assert "KUBECONFIG" in one_line(told)
+def test_a_missing_kubeconfig_is_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
+    reported = run(world, KUBECONFIG=str(tmp_path / "absent"), HOME=str(tmp_path))
+    assert reported.returncode == 1
+    assert "KUBECONFIG" in one_line(reported)
 
 
-def test_a_taken_port_is_told_in_one_line_with_exit_1(world: World, operator: OperatorProcess) -> None:
-    told = run(world, f"--http-address={operator.address}")
-    assert told.returncode == 1
-    assert "--http-address" in one_line(told)
+def test_a_port_in_use_is_one_line_with_exit_1(world: World, operator: OperatorProcess) -> None:
+    reported = run(world, f"--http-address={operator.address}")
+    assert reported.returncode == 1
+    assert "--http-address" in one_line(reported)
 
 
 def test_probes_and_metrics_answer(world: World, cluster: Cluster, operator: OperatorProcess) -> None:
@@ -112,7 +116,7 @@ def test_every_log_line_is_json_and_those_of_a_termination_name_object_job_and_r
     assert {line["region"] for line in of_call} == {"eu-west-1"}
 
 
-def test_nothing_that_a_job_keeps_to_itself_gets_out(world: World, cluster: Cluster, operator: OperatorProcess) -> None:
+def test_secrets_of_a_job_appear_nowhere(world: World, cluster: Cluster, operator: OperatorProcess) -> None:
     secret = "hunter2-of-the-job"
     job_id = world.batch.seed(
         command=["sh", "-c", secret],

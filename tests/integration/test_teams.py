@@ -15,7 +15,7 @@ IN_FORCE = says("Ready", "True", "InForce")
 TAG = "kubernetes-namespace"
 
 
-def test_each_team_ends_its_own_job_by_its_own_role_and_neither_sees_that_of_the_other(
+def test_each_team_terminates_its_own_job_by_its_role_and_does_not_see_the_other(
     stage: Stage, teams: list[Team]
 ) -> None:
     jobs = {}
@@ -48,7 +48,7 @@ def test_each_team_ends_its_own_job_by_its_own_role_and_neither_sees_that_of_the
         assert (status["namespaces"], status["accountId"]) == (1, team.account)
 
 
-def test_a_job_that_is_not_admitted_and_none_are_told_alike(stage: Stage, teams: list[Team]) -> None:
+def test_a_job_that_is_not_admitted_looks_like_a_missing_one(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     team.grant()
     team.heard()
@@ -87,7 +87,7 @@ def _traces(stage: Stage, team: Team, name: str, job_id: str) -> dict[str, Any]:
     return {"status": {**status, "conditions": conditions}, "events": events, "logs": logs, "metrics": metrics}
 
 
-def test_a_policy_without_terminate_lets_a_job_be_observed_and_not_ended(stage: Stage, teams: list[Team]) -> None:
+def test_a_policy_without_terminate_lets_a_job_be_observed_only(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     team.grant(allow=["Observe"])
     team.job("job")
@@ -109,22 +109,22 @@ def test_an_accepted_termination_stays_recorded_while_its_job_is_denied(stage: S
     job_id = team.job("job", grace=60.0)
     team.cluster.wait_for("job", phase("Running"), timeout=SOON)
     team.cluster.terminate("job", REASON)
-    told = team.cluster.wait_for("job", accepted, timeout=SOON)["status"]["termination"]
+    reported = team.cluster.wait_for("job", accepted, timeout=SOON)["status"]["termination"]
     team.policies.delete(team.name)
     status = team.soon("job", phase("Denied"))
-    assert status["termination"] == told
+    assert status["termination"] == reported
     assert claim(status, "Terminated") == ("Unknown", "NoAccessPolicy")
     assert set(status) == {*("observedGeneration", "phase", "region", "termination", "conditions", "accountId")}
     stage.world.batch.move(job_id, "FAILED", reason=REASON, is_terminated=True)
     team.grant()
     status = team.cluster.wait_for("job", BY_REQUEST, timeout=SOON)["status"]
-    assert {key: status["termination"][key] for key in told} == told
+    assert {key: status["termination"][key] for key in reported} == reported
     assert "completedAt" in status["termination"]
     assert reasons_sent(stage.world, job_id) == [REASON]
 
 
 @pytest.mark.parametrize("parent", ["own", "foreign"])
-def test_a_child_of_an_array_is_held_against_the_tags_of_its_parent(
+def test_a_child_of_an_array_is_admitted_by_the_tags_of_its_parent(
     stage: Stage, teams: list[Team], parent: str
 ) -> None:
     team, other = teams

@@ -16,7 +16,7 @@ BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 MIRRORED = {*("jobName", "jobArn", "jobQueue", "jobDefinition", "jobStatus", "createdAt", "startedAt", "access")}
 
 
-def test_a_policy_tightened_while_terminations_wait_for_throttling_keeps_them_from_being_sent(stage: Stage) -> None:
+def test_tightening_a_policy_stops_terminations_that_wait_for_throttling(stage: Stage) -> None:
     assert stage.operator.running
     edits: list[tuple[Callable[[Team], None], tuple[str, str]]] = [
         (lambda team: team.policies.edit(team.name, allow=["Observe"]), ("Running", "TerminationNotAllowed")),
@@ -36,10 +36,10 @@ def test_a_policy_tightened_while_terminations_wait_for_throttling_keeps_them_fr
             team.cluster.terminate("job", REASON)
         for team in teams:
             wait_for(lambda team=team: team.calls(ending=True), timeout=SOON, what="a call that is throttled")  # type: ignore[misc]
-        for team, (edit, (told, reason)) in zip(tightened, edits, strict=True):
+        for team, (edit, (reported, reason)) in zip(tightened, edits, strict=True):
             edit(team)
             status = team.soon("job", says("Terminated", "False", reason))
-            assert (status["phase"], MIRRORED & set(status) == set()) == (told, told == "Denied")
+            assert (status["phase"], MIRRORED & set(status) == set()) == (reported, reported == "Denied")
         tried = [len(team.calls(ending=True)) for team in tightened]
         stage.world.batch.clear_faults()
         untouched.cluster.wait_for("job", BY_REQUEST, timeout=SOON)
@@ -47,13 +47,11 @@ def test_a_policy_tightened_while_terminations_wait_for_throttling_keeps_them_fr
         assert [reasons_sent(stage.world, job_id) for job_id in jobs] == [[]] * len(tightened) + [[REASON]]
 
 
-def test_a_tag_removed_since_a_look_of_half_a_minute_ago_is_seen_before_anything_is_sent(
-    stage: Stage, tmp_path: Path
-) -> None:
+def test_a_tag_removed_since_an_old_poll_is_noticed_before_a_termination(stage: Stage, tmp_path: Path) -> None:
     stage.pause()
     flags = [flag for flag in FLAGS if not flag.startswith("--look")]
     program = (sys.executable, Path(__file__).with_name("clocked.py"))
-    operator = OperatorProcess(stage.world.environment, tmp_path, [*flags, "--look-running=1h"], program)
+    operator = OperatorProcess(stage.world.environment, tmp_path, [*flags, "--poll-running=1h"], program)
     with stage.teams(1) as (team,):
         team.grant()
         jobs = {name: team.job(name) for name in ("kept", "removed")}
@@ -76,13 +74,13 @@ def test_a_tag_removed_since_a_look_of_half_a_minute_ago_is_seen_before_anything
         assert not MIRRORED & set(status["status"])
 
 
-def test_a_tag_removed_since_a_fresh_look_is_for_the_role_to_refuse(stage: Stage, teams: list[Team]) -> None:
+def test_a_tag_removed_since_a_recent_poll_is_denied_by_the_role(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     stage.world.batch.deny("TerminateJob", job_tag="k8s-namespace", principal_tag="kubernetes-namespace")
     team.grant()
     job_id = team.job("job")
     team.cluster.wait_for("job", phase("Running"), timeout=SOON)
-    stage.world.batch.fault("DescribeJobs", kind="slow", times=None, role=team.role, seconds=1.0)
+    stage.world.batch.fault("DescribeJobs", kind="slow", times=None, role=team.role, seconds=3.0)
     wait_for(lambda: team.calls(team.latest() - 1), timeout=SOON, what="a look is under way")
     team.untag(job_id, "k8s-namespace")
     team.cluster.terminate("job", REASON)
@@ -115,7 +113,7 @@ def test_a_namespace_relabelled_loses_its_details_and_relabelled_back_gets_them_
     assert reasons_sent(stage.world, job_id) == []
 
 
-def test_a_namespace_relabelled_to_another_team_is_looked_at_by_that_teams_role_alone(
+def test_a_namespace_relabelled_to_another_team_is_polled_by_that_teams_role_only(
     stage: Stage, teams: list[Team]
 ) -> None:
     team, other = teams

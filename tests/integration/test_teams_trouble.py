@@ -11,7 +11,7 @@ BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 OUR_KEY = "sandbox"
 
 
-def test_a_role_that_cant_be_assumed_stalls_its_own_objects_alone_until_its_trust_is_mended(
+def test_a_role_that_cannot_be_assumed_stalls_only_its_objects_until_its_trust_is_fixed(
     stage: Stage, teams: list[Team]
 ) -> None:
     broken, sound = teams
@@ -35,9 +35,7 @@ def test_a_role_that_cant_be_assumed_stalls_its_own_objects_alone_until_its_trus
     broken.policies.wait_for(broken.name, says("Ready", "True", "InForce"), timeout=SOON)
 
 
-def test_when_the_operators_own_credentials_become_another_accounts_nothing_is_done_there(
-    stage: Stage, teams: list[Team]
-) -> None:
+def test_own_credentials_of_another_account_are_not_used_for_old_jobs(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     team.grant(role=None)
     default = stage.world.batch.settings()["account"]
@@ -67,7 +65,7 @@ def _tags(team: Team) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("killed", ["while it waits", "before the status write"])
-def test_killed_under_way_nothing_is_lost_and_nothing_doubled(stage: Stage, teams: list[Team], killed: str) -> None:
+def test_a_kill_during_terminations_loses_and_repeats_none(stage: Stage, teams: list[Team], killed: str) -> None:
     team, other = teams
     for one in teams:
         one.grant()

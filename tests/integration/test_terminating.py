@@ -13,7 +13,7 @@ REASON = "INC-4711: runaway cost"
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 
 
-def test_a_living_job_is_terminated_in_each_of_its_states(world: World, cluster: Cluster) -> None:
+def test_an_active_job_is_terminated_in_each_of_its_states(world: World, cluster: Cluster) -> None:
     ids = {state: world.batch.seed(status=state) for state in ("SUBMITTED", "RUNNABLE", "STARTING", "RUNNING")}
     for state, job_id in ids.items():
         cluster.create(state.lower(), job_id)
@@ -34,16 +34,18 @@ def assert_terminated(world: World, cluster: Cluster, name: str, job_id: str, re
     assert (termination["reason"], termination["requests"]) == (reason, 1)
     assert termination["requestedAt"] <= termination["acceptedAt"]
     assert termination["completedAt"] == status["stoppedAt"]
-    assert told_by_events(cluster, name, "TerminationRequested", "Terminated")
+    assert told_by_events(cluster, name, "TerminationAccepted", "Terminated")
 
 
-def test_a_job_that_lives_on_is_neither_called_terminated_nor_asked_again(world: World, cluster: Cluster) -> None:
+def test_a_job_that_keeps_running_is_neither_terminated_in_status_nor_sent_again(
+    world: World, cluster: Cluster
+) -> None:
     job_id = world.batch.seed(stuck=True)
     cluster.create("job", job_id, terminate={"reason": REASON})
     status = cluster.wait_for("job", lambda status: status.get("isTerminated"), timeout=SOON)["status"]
     assert (status["phase"], status["jobStatus"]) == ("Terminating", "RUNNING")
     assert claim(status, "Terminated") == ("Unknown", "TerminationInProgress")
-    assert claim(status, "Ready") == ("False", "Terminating")
+    assert claim(status, "Ready") == ("False", "TerminationInProgress")
     assert claim(status, "Reconciling") == ("True", "TerminationInProgress")
     accepted_at = world.batch.terminate_requests()[0]["at"]
     beyond_resend = accepted_at + 2.0
@@ -66,7 +68,7 @@ def test_a_job_that_waits_on_dependencies_is_terminated_once_they_end(world: Wor
     assert reasons_sent(world, second) == [REASON]
 
 
-def test_terminating_an_array_ends_all_its_children(world: World, cluster: Cluster) -> None:
+def test_terminating_an_array_terminates_all_its_children(world: World, cluster: Cluster) -> None:
     parent = world.batch.seed(children=["SUCCEEDED", "RUNNING", "RUNNABLE"])
     cluster.create("sweep", parent)
     cluster.wait_for("sweep", phase("Running"), timeout=SOON)
@@ -76,7 +78,7 @@ def test_terminating_an_array_ends_all_its_children(world: World, cluster: Clust
     assert [world.batch.job(f"{parent}:{child}")["status"] for child in range(3)] == ["SUCCEEDED", "FAILED", "FAILED"]
 
 
-def test_terminating_an_array_child_leaves_its_siblings(world: World, cluster: Cluster) -> None:
+def test_terminating_an_array_child_does_not_affect_its_siblings(world: World, cluster: Cluster) -> None:
     parent = world.batch.seed(children=["RUNNING", "RUNNING"])
     cluster.create("child", f"{parent}:1")
     cluster.wait_for("child", phase("Running"), timeout=SOON)
@@ -122,7 +124,7 @@ def test_an_unknown_job_gets_no_call(world: World, cluster: Cluster) -> None:
     ("end", "fate"),
     [("SUCCEEDED", "SucceededBeforeTermination"), ("FAILED", "FailedBeforeTermination")],
 )
-def test_a_job_that_ends_by_itself_first_is_not_called_terminated(
+def test_a_job_that_ends_by_itself_first_is_not_shown_as_terminated(
     world: World, cluster: Cluster, end: str, fate: str
 ) -> None:
     job_id = world.batch.seed(ignores_terminate=True)

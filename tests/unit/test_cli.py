@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from awsbatch_operator import __version__, cli
 
 
-def test_without_the_extra_the_sandbox_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_extra_the_sandbox_names_the_package_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "awsbatch_sandbox.cli", None)
     for command in ("sandbox", "demo", "demo-teams"):
         result = CliRunner().invoke(cli.main, [command])
@@ -28,7 +28,7 @@ def test_the_commands_of_the_sandbox_get_their_own_arguments(command: str) -> No
 
 def test_the_sandbox_is_not_loaded_by_the_operator() -> None:
     code = (
-        "import sys; from awsbatch_operator import cli, process; "
+        "import sys; from awsbatch_operator import cli, manager; "
         "print([name for name in sys.modules if name.startswith(('awsbatch_sandbox', 'celpy', 'jsonschema'))])"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

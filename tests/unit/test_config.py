@@ -1,4 +1,3 @@
-import dataclasses
 import os
 import re
 from collections.abc import Iterator
@@ -10,8 +9,8 @@ from pydantic import ValidationError
 
 from awsbatch_operator import __version__, cli
 from awsbatch_operator.config import PREFIX, Address, Settings, SettingsError, flag, load
-from awsbatch_operator.domain.access import Mode
-from awsbatch_operator.domain.cadence import Cadence
+from awsbatch_operator.policy.resolution import Mode
+from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 
 
 @pytest.fixture(autouse=True)
@@ -33,27 +32,28 @@ def awsbatch_operator(*arguments: str, **environ: str) -> Result:
     return CliRunner().invoke(cli.main, arguments, env=environ)
 
 
-def test_without_flags_and_variables_the_settings_are_the_contracts() -> None:
+def test_the_defaults_are_those_of_the_contract() -> None:
     settings = load({})
     assert settings.model_dump() == {
         "namespace": (),
         "region": None,
+        "allow_region": (),
         "access_policy": "optional",
         "cluster_name": "kubernetes",
         "http_address": ("0.0.0.0", 8080),
         "leader_elect": False,
         "lease_name": "awsbatch-operator",
         "lease_namespace": None,
-        "look_running": 30_000,
-        "look_pending": 60_000,
-        "absence_grace": 120_000,
+        "poll_running": 30_000,
+        "poll_pending": 60_000,
+        "missing_grace": 120_000,
         "resend_after": 60_000,
         "describe_rate": 5,
-        "terminate_rate": 10,
+        "terminate_rate": 40,
         "log_format": "json",
         "log_level": "info",
     }
-    assert settings.cadence() == Cadence()
+    assert settings.poll_intervals() == PollIntervals()
 
 
 def test_settings_do_not_change() -> None:
@@ -64,15 +64,16 @@ def test_settings_do_not_change() -> None:
 GOOD = {
     "namespace": ("team-a", ("team-a",)),
     "region": ("us-gov-west-1", "us-gov-west-1"),
+    "allow_region": ("eu-west-9", ("eu-west-9",)),
     "access_policy": ("required", Mode.REQUIRED),
     "cluster_name": ("Prod-1.eu_west", "Prod-1.eu_west"),
     "http_address": ("[::1]:9", Address("::1", 9)),
     "leader_elect": ("true", True),
     "lease_name": ("other.name", "other.name"),
     "lease_namespace": ("kube-system", "kube-system"),
-    "look_running": ("500ms", 500),
-    "look_pending": ("30s", 30_000),
-    "absence_grace": ("2m", 120_000),
+    "poll_running": ("500ms", 500),
+    "poll_pending": ("30s", 30_000),
+    "missing_grace": ("2m", 120_000),
     "resend_after": ("1h", 3_600_000),
     "describe_rate": ("0.5", 0.5),
     "terminate_rate": ("100", 100.0),
@@ -87,44 +88,43 @@ def test_every_setting_is_a_flag_and_a_variable_and_the_flag_wins(field: str, mo
     monkeypatch.setenv(PREFIX + field.upper(), text)
     assert getattr(load({}), field) == value
     monkeypatch.setenv(PREFIX + field.upper(), "!")
-    given = (text,) if field == "namespace" else text
+    given = (text,) if isinstance(value, tuple) and field != "http_address" else text
     assert getattr(load({field: given}), field) == value
 
 
-def test_the_durations_reach_the_cadence_by_name() -> None:
-    cadence = load({field: text for field, (text, _) in GOOD.items() if field != "namespace"}).cadence()
-    assert dataclasses.asdict(cadence) == {
-        "running": 500,
-        "pending": 30_000,
-        "absence_grace": 120_000,
-        "resend_after": 3_600_000,
-    }
+def test_the_durations_reach_the_poll_intervals_by_name() -> None:
+    intervals = load({field: text for field, (text, _) in GOOD.items()}).poll_intervals()
+    assert intervals == PollIntervals(running=500, pending=30_000, missing_grace=120_000, resend_after=3_600_000)
 
 
-def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWSBATCH_OPERATOR_REGION", "")
-    monkeypatch.setenv("AWSBATCH_OPERATOR_LOOK_RUNNING", "")
-    assert (load({}).region, load({}).look_running) == (None, 30_000)
+    monkeypatch.setenv("AWSBATCH_OPERATOR_POLL_RUNNING", "")
+    assert (load({}).region, load({}).poll_running) == (None, 30_000)
 
 
-def test_namespaces_are_repeated_or_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load({"namespace": ("b", "a", "b")}).namespace == ("b", "a")
-    monkeypatch.setenv("AWSBATCH_OPERATOR_NAMESPACE", "b, a,,b")
-    assert load({}).namespace == ("b", "a")
+@pytest.mark.parametrize(("field", "one", "other"), [("namespace", "b", "a"), ("allow_region", "eu-x-1", "ab-c-2")])
+def test_a_list_is_repeated_or_separated_by_commas(
+    field: str, one: str, other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert getattr(load({field: (one, other, one)}), field) == (one, other)
+    monkeypatch.setenv(PREFIX + field.upper(), f"{one}, {other},,{one}")
+    assert getattr(load({}), field) == (one, other)
 
 
 BAD = {
-    "namespace": (("Team-A",), "'Team-A' can't be the name of a namespace"),
+    "namespace": (("Team-A",), "'Team-A': not the name of a namespace"),
     "region": ("eu-west-1a", "give the name of an AWS region"),
+    "allow_region": (("eu-west-1", "eu_west_1"), "'eu_west_1': not the name of an AWS region"),
     "access_policy": ("off", "'optional' or 'required'"),
     "cluster_name": ("prod/eu", "give 1 to 63 letters"),
     "http_address": ("80", "give HOST:PORT"),
     "leader_elect": ("maybe", "valid boolean"),
     "lease_name": ("-", "give lower case letters"),
     "lease_namespace": ("a.b", "give the name of a namespace"),
-    "look_running": ("30", "give a duration from 100ms to 24h"),
-    "look_pending": ("99ms", "give a duration from 100ms to 24h"),
-    "absence_grace": ("25h", "give a duration from 100ms to 24h"),
+    "poll_running": ("30", "give a duration from 100ms to 24h"),
+    "poll_pending": ("99ms", "give a duration from 100ms to 24h"),
+    "missing_grace": ("25h", "give a duration from 100ms to 24h"),
     "resend_after": ("-1s", "give a duration from 100ms to 24h"),
     "describe_rate": ("0", "greater than 0"),
     "terminate_rate": ("nan", "finite number"),
@@ -153,12 +153,12 @@ def test_an_address_may_leave_out_the_host(text: str, address: tuple[str, int]) 
     assert load({"http_address": text}).http_address == address
 
 
-def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWSBATCH_OPERATOR_REGOIN", "eu-west-1")
-    faults = faults_of({field: value for field, (value, _) in BAD.items()}, ("--look-runing",))
+    faults = faults_of({field: value for field, (value, _) in BAD.items()}, ("--poll-runing",))
     assert len(faults) == len(BAD) + 2
-    assert "--look-runing: there is no such setting; did you mean --look-running?" in faults
-    assert "AWSBATCH_OPERATOR_REGOIN: there is no such setting; did you mean AWSBATCH_OPERATOR_REGION?" in faults
+    assert "--poll-runing: unknown setting; did you mean --poll-running?" in faults
+    assert "AWSBATCH_OPERATOR_REGOIN: unknown setting; did you mean AWSBATCH_OPERATOR_REGION?" in faults
 
 
 @pytest.mark.parametrize(
@@ -174,25 +174,25 @@ def test_all_faults_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         "METRICS_PORT_8080_TCP_PROTO",
     ],
 )
-def test_what_kubernetes_tells_a_pod_of_a_service_is_no_typo(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variables_of_a_kubernetes_service_are_no_settings(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PREFIX + name, "x")
     load({})
 
 
-def test_wrong_flags_and_variables_end_the_command_with_all_faults_on_stderr_and_2() -> None:
+def test_invalid_flags_and_variables_exit_2_with_all_faults_on_stderr() -> None:
     result = awsbatch_operator(
-        "run", "--look-runing", "5s", "--look-pending", "5", "--region", "x", AWSBATCH_OPERATOR_LOG_FORMAT="xml"
+        "run", "--poll-runing", "5s", "--poll-pending", "5", "--region", "x", AWSBATCH_OPERATOR_LOG_FORMAT="xml"
     )
     assert result.exit_code == 2
     assert result.stdout == ""
     heading, *faults = result.stderr.splitlines()
-    assert heading == "awsbatch-operator: wrong settings:"
-    assert [fault.split()[0] for fault in faults] == ["--look-runing:", "--region", "--look-pending", "--log-format"]
+    assert heading == "awsbatch-operator: invalid settings:"
+    assert [fault.split()[0] for fault in faults] == ["--poll-runing:", "--region", "--poll-pending", "--log-format"]
 
 
 def test_a_stray_argument_is_a_fault() -> None:
     result = awsbatch_operator("run", "now")
-    assert (result.exit_code, "now: there is no such setting" in result.stderr) == (2, True)
+    assert (result.exit_code, "now: unknown setting" in result.stderr) == (2, True)
 
 
 def test_a_flag_without_its_value_is_a_fault() -> None:
@@ -201,30 +201,31 @@ def test_a_flag_without_its_value_is_a_fault() -> None:
 
 def test_the_help_names_every_flag_with_its_default() -> None:
     text = " ".join(awsbatch_operator("run", "--help").output.split())
-    told = {
+    defaults = {
         "namespace": "all",
-        "region": "as AWS's variables say",
+        "region": "from the AWS variables and profile",
+        "allow_region": "none",
         "access_policy": "optional",
         "cluster_name": "kubernetes",
         "http_address": "0.0.0.0:8080",
         "leader_elect": "inside a cluster",
         "lease_name": "awsbatch- operator",
-        "lease_namespace": "the pod's own",
-        "look_running": "30s",
-        "look_pending": "60s",
-        "absence_grace": "2m",
+        "lease_namespace": "that of the pod",
+        "poll_running": "30s",
+        "poll_pending": "60s",
+        "missing_grace": "2m",
         "resend_after": "60s",
         "describe_rate": "5",
-        "terminate_rate": "10",
+        "terminate_rate": "40",
         "log_format": "json",
         "log_level": "info",
     }
-    assert set(told) == set(Settings.model_fields)
-    for field, default in told.items():
+    assert set(defaults) == set(Settings.model_fields)
+    for field, default in defaults.items():
         assert re.search(rf"{flag(field)} .*?\[default: {re.escape(default)}\]", text), field
 
 
-def test_the_version_tells_of_what_decides_the_behaviour() -> None:
+def test_version_prints_the_operator_and_its_main_dependencies() -> None:
     result = awsbatch_operator("version")
     words = [line.split()[0] for line in result.output.splitlines()]
     assert words == ["awsbatch-operator", "kopf", "boto3", "kubernetes", "python"]

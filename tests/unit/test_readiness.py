@@ -1,28 +1,41 @@
-"""What /readyz says of the engine."""
+"""What /readyz reports of the controller."""
 
 import asyncio
 
 import pytest
 
-from awsbatch_operator.process import checks
-from unit.engine.world import World
+from awsbatch_operator.manager import checks
+from unit.controller.world import World
 
 pytestmark = pytest.mark.looptime(start=1_000)
 
 
-async def test_it_is_ready_once_the_objects_are_known_and_no_more_when_they_can_not_be_listed_for_a_minute() -> None:
+async def test_it_is_ready_once_the_objects_are_known_and_not_when_lists_fail_for_a_minute() -> None:
     world = World()
-    _, ready = checks(world.engine)
-    assert ready["synced"]() == "the objects are not all known yet"
+    _, ready = checks(world.controller)
+    assert ready["synced"]() == "not all BatchJobs are known yet"
     async with world.running():
         await asyncio.sleep(1)
         assert ready["synced"]() is None
         world.objects.away = True
-        world.engine.sweep.soon()
+        world.controller.resync.soon()
         await asyncio.sleep(60)
-        assert ready["synced"]() is None
+        assert ready["list"]() is None
         await asyncio.sleep(5)
-        assert ready["synced"]() == "the objects can't be listed for 63 s"
+        assert ready["list"]() == "BatchJobs can't be listed for 63 s"
         world.objects.away = False
         await asyncio.sleep(6)
-        assert ready["synced"]() is None
+        assert ready["list"]() is None
+
+
+async def test_it_is_not_ready_while_a_list_shows_what_the_watch_does_not_deliver() -> None:
+    async with World().running() as world:
+        _, ready = checks(world.controller)
+        uid = world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        world.objects.tell = lambda _: None
+        world.objects.edit(uid, {"terminate": {"reason": "unheard"}})
+        await asyncio.sleep(90)
+        assert (ready["watch"]() or "").startswith("the watch of BatchJobs lags behind for")
+        world.controller.on_upsert(world.objects.snapshot(uid))
+        assert ready["watch"]() is None

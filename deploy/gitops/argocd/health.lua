@@ -1,7 +1,7 @@
--- Health of awsbatch.dev/BatchJob, as kstatus reads it: is what the object states realised?
--- A running job is healthy: it is mirrored, and nothing else is asked for. A job that failed by itself is healthy too,
--- and the message says so. With the annotation awsbatch.dev/wait-for: job the health is the job's own: Progressing until
--- it has ended, Degraded when it failed although nobody stated its termination here.
+-- Health of awsbatch.dev/BatchJob, with the rules of kstatus: is the spec realised?
+-- A running job is healthy: it is mirrored, and nothing else is requested. A job that failed by itself is healthy too,
+-- and the message says so. With the annotation awsbatch.dev/wait-for: job the health is that of the job: Progressing until
+-- it has ended, Degraded if it failed although this object did not request its termination.
 local function progressing(message)
   return { status = "Progressing", message = message }
 end
@@ -13,11 +13,11 @@ for _, condition in ipairs(status.conditions or {}) do
 end
 
 if obj.metadata.deletionTimestamp ~= nil then
-  return progressing("The object is being deleted; its job is left alone")
+  return progressing("The object is being deleted; its job keeps running")
 end
 local ready = conditions.Ready
 if ready == nil or status.observedGeneration ~= obj.metadata.generation then
-  return progressing("Waiting for the operator to see this object")
+  return progressing("Waiting for the operator to observe this object")
 end
 if conditions.Stalled ~= nil and conditions.Stalled.status == "True" then
   return { status = "Degraded", message = conditions.Stalled.message }

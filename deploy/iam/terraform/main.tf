@@ -43,7 +43,7 @@ locals {
 
   takes_roles = length(var.spoke_role_arns) > 0
 
-  # Without session tags there is nothing to ask for.
+  # Without session tags there is nothing to compare.
   trust_pod_identity_hub = {
     Version = "2012-10-17"
     Statement = [{
@@ -65,18 +65,18 @@ locals {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "LookAtJobs"
+        Sid      = "DescribeJobs"
         Effect   = "Allow"
         Action   = "batch:DescribeJobs"
-        Resource = "*" # no other is possible
+        Resource = "*" # IAM supports no other
         Condition = {
           StringEquals = { "aws:RequestedRegion" = var.regions }
         }
       },
       {
-        Sid      = "EndJobs"
+        Sid      = "TerminateJobs"
         Effect   = "Allow"
-        Action   = "batch:TerminateJob" # TerminateJobs asks for the same one
+        Action   = "batch:TerminateJob" # TerminateJobs requires the same action
         Resource = "arn:${local.partition}:batch:*:${local.account}:job/*"
         Condition = {
           StringEquals = merge({ "aws:RequestedRegion" = var.regions }, local.tag_condition)
@@ -88,7 +88,7 @@ locals {
   policy_hub = {
     Version = "2012-10-17"
     Statement = [{
-      Sid      = "TakeSpokeRoles"
+      Sid      = "AssumeSpokeRoles"
       Effect   = "Allow"
       Action   = ["sts:AssumeRole", "sts:TagSession"]
       Resource = var.spoke_role_arns
@@ -98,7 +98,7 @@ locals {
 
 resource "aws_iam_role" "operator" {
   name                 = var.role_name
-  description          = "awsbatch-operator sees the jobs of AWS Batch and ends those whose BatchJob object says so."
+  description          = "awsbatch-operator sees the jobs of AWS Batch and terminates those whose BatchJob requests it."
   assume_role_policy   = local.trust[var.trust]
   permissions_boundary = var.permissions_boundary
   tags                 = var.tags
@@ -147,6 +147,6 @@ resource "aws_eks_pod_identity_association" "operator" {
   service_account = var.service_account
   role_arn        = aws_iam_role.operator.arn
 
-  # EKS would make them transitive, and kubernetes-namespace could not be set for a spoke any more.
+  # EKS would make them transitive, and kubernetes-namespace could not be set for a spoke.
   disable_session_tags = local.takes_roles
 }

@@ -1,5 +1,5 @@
 variable "trust" {
-  description = "How the pod proves who it is: PodIdentity (EKS Pod Identity) or IRSA (the cluster's OIDC provider)."
+  description = "How the pod authenticates: PodIdentity (EKS Pod Identity) or IRSA (the cluster's OIDC provider)."
   type        = string
   default     = "PodIdentity"
   nullable    = false
@@ -66,7 +66,7 @@ variable "service_account" {
 }
 
 variable "own_jobs" {
-  description = "Whether the role itself may see and end the jobs of this account. false: it only takes spoke_role_arns, as every BatchAccessPolicy names a role."
+  description = "Whether the role itself can see and terminate the jobs of this account. false: it can only assume spoke_role_arns, because every BatchAccessPolicy names a role."
   type        = bool
   default     = true
   nullable    = false
@@ -85,7 +85,7 @@ variable "spoke_role_arns" {
 }
 
 variable "regions" {
-  description = "Regions whose jobs may be seen and ended. Not needed with own_jobs = false."
+  description = "Regions whose jobs can be seen and terminated. Not needed with own_jobs = false."
   type        = list(string)
   default     = []
   nullable    = false
@@ -97,7 +97,7 @@ variable "regions" {
 }
 
 variable "job_tag" {
-  description = "Only jobs that carry this tag may be ended, such as {key = \"managed-by\", value = \"awsbatch-operator\"}. null: every job."
+  description = "Only jobs that carry this tag can be terminated, such as {key = \"managed-by\", value = \"awsbatch-operator\"}. null: every job."
   type        = object({ key = string, value = string })
   default     = null
 
@@ -122,7 +122,7 @@ variable "role_name" {
 }
 
 variable "permissions_boundary" {
-  description = "ARN of the permissions boundary that your account asks for, if it does."
+  description = "ARN of the permissions boundary, if your account requires one."
   type        = string
   default     = null
 }

@@ -1,6 +1,1 @@
-"""AWS Batch behind the port `domain.ports.Batch`. The only room that imports boto3."""
-
-from awsbatch_operator.aws.batch import AwsBatch
-from awsbatch_operator.aws.clients import SettingsError, default_region
-
-__all__ = ["AwsBatch", "SettingsError", "default_region"]
+"""AWS Batch behind `api.interfaces.BatchProvider`. The only package that imports boto3."""

@@ -1,4 +1,4 @@
-"""Why AWS did not grant a call: every exception and error code, reduced to one of the few fates by one table.
+"""Why a request to AWS failed: one table reduces every exception and error code to an ErrorClass.
 
 AWS Batch models only ClientException and ServerException; throttling, permission and credentials come unmodelled
 from the gateway in front of it. Hence codes and HTTP statuses are matched, never exception classes.
@@ -13,68 +13,75 @@ from typing import Any, Final
 from botocore import exceptions as sdk
 from botocore.parsers import ResponseParserError
 
-from awsbatch_operator.domain.errors import Fate, Fault
+from awsbatch_operator.api.errors import CallError, ErrorClass
 
 AWS_ERRORS: Final = (sdk.ClientError, sdk.BotoCoreError, ResponseParserError, OSError)
 """What a call may raise for a reason outside this program. OSError: a token file that cannot be read."""
 
-MOST_TEXT: Final = 1024
+MAX_TEXT: Final = 1024
 """Characters of a message that are kept."""
 
-MOST_CODE: Final = 128
+MAX_CODE: Final = 128
 """Characters of a code that are kept: it is a label of a metric."""
 
-_MOST_SEARCHED: Final = 16 * 1024
+_MAX_SEARCHED: Final = 16 * 1024
 
 BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "TerminateJob", "TerminateJobs"})
 
 
-class NotActingError(sdk.BotoCoreError):
-    """Raised in place of a request that this replica may not send any more."""
+class NotLeaderError(sdk.BotoCoreError):
+    """Raised in place of a request: this replica is no longer the leader."""
 
-    fmt = "this replica does not hold the Lease any more: the request was not sent"
-
-
-class LapsedError(sdk.BotoCoreError):
-    """Raised in place of a request that rests on a leave which holds no more."""
-
-    fmt = "the access policy in force does not allow it any more, or the last look is too old: the request was not sent"
+    fmt = "this replica is not the leader any more: the request was not sent"
 
 
-class UnsignedError(sdk.BotoCoreError):
-    """Raised in place of credentials: a termination must be signed for the one namespace whose leaves it rests on."""
+class PermitExpiredError(sdk.BotoCoreError):
+    """Raised in place of a request that rests on a permit which is not valid any more."""
 
     fmt = (
-        "the request does not rest on leaves of one namespace, and is signed for none: this is a defect of the operator"
+        "the object does not state this termination any more, the access policy does not allow it any more, or the "
+        "last poll is too old: the request was not sent"
     )
 
 
-class NotAssumedError(sdk.BotoCoreError):
-    """A policy's role could not be assumed. `fault` tells why, in AWS's words: for the policy's status alone."""
+class NoSigningScopeError(sdk.BotoCoreError):
+    """Raised in place of credentials: a termination is signed for the one namespace that its permits belong to."""
+
+    fmt = "the request has no permits of a single namespace and was not signed: this is a defect of the operator"
+
+
+class RoleNotAssumedError(sdk.BotoCoreError):
+    """A policy's role could not be assumed. `error` has AWS's message, which only the policy's status may show."""
 
     fmt = "the role could not be assumed: {message}"
 
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(message=fault.message)
-        self.fault = fault
+    def __init__(self, error: CallError) -> None:
+        super().__init__(message=error.message)
+        self.error = error
+
+
+class InvalidSettingsError(sdk.BotoCoreError):
+    """The SDK can't use a setting of this process. `message` names the variables to check."""
+
+    fmt = "{message}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """Holds for a reply with one of these codes, or one of these HTTP statuses, or one of these words in its text."""
+    """Matches a reply with one of these codes, or one of these HTTP statuses, or one of these words in its text."""
 
-    fate: Fate
+    error_class: ErrorClass
     codes: Collection[str] = ()
     statuses: Collection[int] = ()
     words: tuple[str, ...] = ()
 
-    def holds(self, code: str, status: int, text: str) -> bool:
+    def matches(self, code: str, status: int, text: str) -> bool:
         return code in self.codes or status in self.statuses or any(word in text for word in self.words)
 
 
 _RULES: Final = (
     _Rule(
-        Fate.THROTTLED,
+        ErrorClass.THROTTLED,
         {
             *("TooManyRequestsException", "ThrottlingException", "Throttling", "ThrottledException"),
             *("RequestLimitExceeded", "RequestThrottled", "RequestThrottledException", "LimitExceededException"),
@@ -83,7 +90,7 @@ _RULES: Final = (
         {429},
     ),
     _Rule(
-        Fate.UNAVAILABLE,
+        ErrorClass.UNAVAILABLE,
         {
             *("ServerException", "AuthorizerConfigurationException", "InternalFailure", "InternalServerError"),
             *("ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException"),
@@ -92,7 +99,7 @@ _RULES: Final = (
         {408, *range(500, 600)},
     ),
     _Rule(
-        Fate.CREDENTIALS,
+        ErrorClass.CREDENTIALS,
         {
             *("ExpiredTokenException", "ExpiredToken", "RequestExpired", "TokenRefreshRequired"),
             *("UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "AuthFailure"),
@@ -102,40 +109,40 @@ _RULES: Final = (
         },
     ),
     _Rule(
-        Fate.DENIED,
+        ErrorClass.DENIED,
         {"AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "NotAuthorized"},
         {401, 403},
         # Batch words some permission faults of its own roles as a ClientException.
         ("not authorized", "AccessDenied", "Access denied", "Access Denied"),
     ),
-    # No such route: the address is not AWS Batch's. Only a person can correct the client's settings.
-    _Rule(Fate.CREDENTIALS, {"UnknownOperationException", "UnknownOperation", "InvalidAction"}, {404, 405}),
-    _Rule(Fate.REJECTED, {"ClientException", "ValidationException"}, range(400, 500)),
+    # No such route: the address is not AWS Batch's. Only a user can correct the client's settings.
+    _Rule(ErrorClass.CREDENTIALS, {"UnknownOperationException", "UnknownOperation", "InvalidAction"}, {404, 405}),
+    _Rule(ErrorClass.REJECTED, {"ClientException", "ValidationException"}, range(400, 500)),
 )
 
-_SDK_FATES: Final[Mapping[type[Exception], Fate]] = {
-    sdk.SSLError: Fate.UNAVAILABLE,
-    sdk.ConnectionError: Fate.UNAVAILABLE,
-    sdk.HTTPClientError: Fate.UNAVAILABLE,
-    ResponseParserError: Fate.UNAVAILABLE,
-    sdk.IncompleteReadError: Fate.UNAVAILABLE,
-    NotActingError: Fate.UNAVAILABLE,
-    LapsedError: Fate.LAPSED,
-    UnsignedError: Fate.UNAVAILABLE,
-    sdk.ParamValidationError: Fate.REJECTED,
+_SDK_CLASSES: Final[Mapping[type[Exception], ErrorClass]] = {
+    sdk.SSLError: ErrorClass.UNAVAILABLE,
+    sdk.ConnectionError: ErrorClass.UNAVAILABLE,
+    sdk.HTTPClientError: ErrorClass.UNAVAILABLE,
+    ResponseParserError: ErrorClass.UNAVAILABLE,
+    sdk.IncompleteReadError: ErrorClass.UNAVAILABLE,
+    NotLeaderError: ErrorClass.UNAVAILABLE,
+    PermitExpiredError: ErrorClass.NOT_SENT,
+    NoSigningScopeError: ErrorClass.UNAVAILABLE,
+    sdk.ParamValidationError: ErrorClass.REJECTED,
 }
-"""By class, its bases included. Whatever else the SDK raises, it raises before it calls: credentials it cannot get, a
-profile, region or endpoint it does not understand. That is CREDENTIALS: a person must mend the client's settings."""
+"""By class, its bases included. All others are raised before a request: missing credentials, or a profile, region or
+endpoint that the SDK does not understand. They are CREDENTIALS: a user must correct the settings."""
 
 _NO_OPERATION: Final = frozenset(
     {
         *("404", "405", "UnknownOperationException", "UnknownOperation", "InvalidAction"),
-        "MissingAuthenticationTokenException",  # how API Gateway says that it has no such route
+        "MissingAuthenticationTokenException",  # API Gateway's error for an unknown route
     }
 )
 
 _NOT_OURS: Final = frozenset({"RegionDisabledException", "OptInRequired"})
-"""What STS says of the role's account, though it sounds like the caller's."""
+"""Codes of STS that concern the account of the role, not the caller's."""
 
 _REMEDIES: Final = {
     "NoCredentialsError": "give the operator a role (IRSA, EKS Pod Identity) or AWS_ACCESS_KEY_ID",
@@ -160,77 +167,79 @@ _CHANGING: Final = tuple(
 )
 
 
-def fault_of(error: Exception) -> Fault:
-    """The fate of one of AWS_ERRORS."""
+def classify_error(error: Exception) -> CallError:
+    """Classifies one of AWS_ERRORS."""
     if isinstance(error, sdk.ClientError):
-        return _of_reply(error)
-    if isinstance(error, NotAssumedError):
-        return error.fault
-    if isinstance(error, sdk.HTTPClientError) and isinstance(error.kwargs.get("error"), LapsedError):
-        # Raised with the last byte: what it passes on its way makes it an error of the connection.
-        return fault_of(error.kwargs["error"])
+        return _of_operation(error)
+    if isinstance(error, RoleNotAssumedError):
+        return error.error
+    if isinstance(error, sdk.HTTPClientError) and isinstance(error.kwargs.get("error"), PermitExpiredError):
+        # Raised with the last byte: botocore wraps it as an error of the connection.
+        return classify_error(error.kwargs["error"])
     code = type(error).__name__
-    fate = next((fate for kind, fate in _SDK_FATES.items() if isinstance(error, kind)), Fate.CREDENTIALS)
+    error_class = next((one for kind, one in _SDK_CLASSES.items() if isinstance(error, kind)), ErrorClass.CREDENTIALS)
     if isinstance(error, sdk.SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(error):
-        # Waiting mends no certificate; AWS_CA_BUNDLE does.
-        fate = Fate.CREDENTIALS
-    return Fault(fate, _message(code, str(error)), code)
+        # Waiting does not correct a certificate; AWS_CA_BUNDLE does.
+        error_class = ErrorClass.CREDENTIALS
+    return CallError(error_class, _message(code, str(error)), code)
 
 
-def fault_of_code(code: str, status: int, message: str) -> Fault:
-    """The fate of an error that AWS named; `status` 0 when it came inside a 200, as TerminateJobs answers per job."""
-    code = code[:MOST_CODE].encode("ascii", "replace").decode()
-    fate = next((rule.fate for rule in _RULES if rule.holds(code, status, message)), Fate.UNAVAILABLE)
-    return Fault(fate, _message(code, message, status), code)
+def classify_code(code: str, status: int, message: str) -> CallError:
+    """Classifies an error that AWS named. `status` is 0 for one inside a 200, as TerminateJobs has for each job."""
+    code = code[:MAX_CODE].encode("ascii", "replace").decode()
+    error_class = next(
+        (rule.error_class for rule in _RULES if rule.matches(code, status, message)), ErrorClass.UNAVAILABLE
+    )
+    return CallError(error_class, _message(code, message, status), code)
 
 
-def lacks_operation(fault: Fault) -> bool:
+def lacks_operation(error: CallError) -> bool:
     """Whether the endpoint does not have the operation at all."""
-    return fault.code in _NO_OPERATION
+    return error.code in _NO_OPERATION
 
 
-def fault_of_assuming(error: Exception) -> Fault:
-    """Why the operator, whose own credentials were found, may not assume a role.
+def classify_assume_error(error: Exception) -> CallError:
+    """Classifies an answer of AssumeRole to the operator's own credentials.
 
-    CREDENTIALS where AWS does not take those; DENIED for all that only the role's owner, or the policy's, can mend.
+    CREDENTIALS: AWS does not accept those. DENIED: only the owner of the role or of the policy can correct it.
     """
-    fault = _of_words(error) if isinstance(error, sdk.ClientError) else fault_of(error)
-    if fault.fate is Fate.REJECTED or fault.code in _NOT_OURS:
-        return replace(fault, fate=Fate.DENIED)
-    return fault
+    call_error = _of_client_error(error) if isinstance(error, sdk.ClientError) else classify_error(error)
+    if call_error.error_class is ErrorClass.REJECTED or call_error.code in _NOT_OURS:
+        return replace(call_error, error_class=ErrorClass.DENIED)
+    return call_error
 
 
-def _of_words(error: sdk.ClientError) -> Fault:
+def _of_client_error(error: sdk.ClientError) -> CallError:
     response: Mapping[str, Any] = error.response
     reply = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     code, message = (str(reply.get(key) or "") for key in ("Code", "Message"))
-    return fault_of_code(code or str(status), status, message)
+    return classify_code(code or str(status), status, message)
 
 
-def _of_reply(error: sdk.ClientError) -> Fault:
-    fault = _of_words(error)
-    if error.operation_name not in BATCH_OPERATIONS and not fault.fate.passes:
-        # Refused by STS or SSO on the way to credentials: the right to call Batch was not even asked for.
-        return Fault(Fate.CREDENTIALS, f"{error.operation_name}: {fault.message}", fault.code)
-    return fault
+def _of_operation(error: sdk.ClientError) -> CallError:
+    call_error = _of_client_error(error)
+    if error.operation_name not in BATCH_OPERATIONS and not call_error.error_class.transient:
+        # STS or SSO rejected the request for credentials: AWS Batch received no request.
+        return CallError(ErrorClass.CREDENTIALS, f"{error.operation_name}: {call_error.message}", call_error.code)
+    return call_error
 
 
 def _message(code: str, text: str, status: int = 0) -> str:
-    """AWS's words on one line, without what changes from call to call or must stay secret."""
+    """Returns AWS's text on one line, without what changes from call to call or must stay secret."""
     # JSON may carry half a surrogate pair, which no UTF-8 can; and a megabyte would be searched by each pattern.
-    text = text[:_MOST_SEARCHED].encode("utf-8", "replace").decode()
+    text = text[:_MAX_SEARCHED].encode("utf-8", "replace").decode()
     if "<html" in text.lower() or text.lstrip().startswith("<"):
         text = ""
     for pattern, instead in _CHANGING:
         text = pattern.sub(instead, text)
-    text = text.strip() or _status_words(status) or code or "no reason given"
+    text = text.strip() or _status_text(status) or code or "no reason given"
     remedy = _REMEDIES.get(code)
     text = f"{text}; {remedy}" if remedy else text
-    return text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 1] + "…"
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
-def _status_words(status: int) -> str:
+def _status_text(status: int) -> str:
     if not status:
         return ""
     words = HTTPStatus(status).phrase if status in {known.value for known in HTTPStatus} else ""

@@ -1,249 +1,256 @@
-"""Sessions of the SDK: with the operator's own credentials, and with those of a role that a policy names."""
+"""Credentials that sign requests: the operator's own, and those of the roles that policies name.
+
+A session is a few kilobytes and has no client: each request is signed with the session of its call.
+"""
 
 import datetime as dt
-import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any, Final, cast
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
-from botocore.config import Config
-from botocore.credentials import (
-    CredentialProvider,
-    CredentialResolver,
-    Credentials,
-    ReadOnlyCredentials,
-    RefreshableCredentials,
+from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
+from botocore.exceptions import ParamValidationError
+
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.interfaces import TerminatePermit
+from awsbatch_operator.api.job import Target
+from awsbatch_operator.aws.errors import InvalidSettingsError, NoSigningScopeError, RoleNotAssumedError
+from awsbatch_operator.policy import role_session
+
+RENEW_INTERVAL: Final = 10.0
+"""Seconds between two renewals of a session after AWS rejected its credentials."""
+
+REFRESH_BEFORE_EXPIRY: Final = 600
+"""Seconds before their expiry from which credentials of a role are replaced with the next request."""
+
+FAILED_REFRESH_INTERVAL: Final = 30.0
+"""Seconds between two attempts to replace credentials that are still valid."""
+
+_SHARED_ANSWER: Final = 1.0
+"""Seconds for which requests that waited for one attempt to assume a role share its error."""
+
+_MIN_VALIDITY: Final = dt.timedelta(seconds=30)
+"""Credentials with less than this until their expiry are not used."""
+
+MAX_SESSIONS: Final = 1000
+"""Sessions of roles that are kept; the least recently used go first."""
+
+MAX_IDLE: Final = 3600.0
+"""Seconds without a request after which a role's session is dropped: its credentials have expired."""
+
+ERROR_VALIDITY: Final = 400.0
+"""Seconds for which the error of a session counts. Refused calls are repeated every 5 minutes, plus or minus 10 %."""
+
+_NEVER: Final = dt.datetime.fromtimestamp(0, dt.UTC)
+
+_CREDENTIAL_VARIABLES: Final = (
+    *("AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    *("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS"),
+    *(
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "AWS_ROLE_ARN",
+        "AWS_PROFILE",
+        "AWS_CONFIG_FILE",
+        "AWS_SHARED_CREDENTIALS_FILE",
+    ),
 )
-from botocore.exceptions import CredentialRetrievalError, InvalidEndpointConfigurationError, NoCredentialsError
-from botocore.session import Session as BotoSession
 
-from awsbatch_operator import __version__
-from awsbatch_operator.aws.clients import OWN_THREADS, BatchClient, MakeClient, Renewals
-from awsbatch_operator.aws.credentials import AssumedRole, Now, unreadable
-from awsbatch_operator.aws.errors import AWS_ERRORS, NotAssumedError, fault_of, fault_of_assuming
-from awsbatch_operator.aws.keyring import MakeCredentials, PickKey
-from awsbatch_operator.aws.wire import guard
-from awsbatch_operator.domain.assumed import Session
-from awsbatch_operator.domain.errors import Fate
-
-_SHARED: Final = Config(tcp_keepalive=True, user_agent_extra=f"awsbatch-operator/{__version__}")
-CONFIG: Final = _SHARED.merge(
-    Config(
-        connect_timeout=3,
-        read_timeout=10,
-        retries={"mode": "standard", "total_max_attempts": 3},
-        max_pool_connections=OWN_THREADS,
-    )
-)
-STS_CONFIG: Final = _SHARED.merge(
-    Config(connect_timeout=2, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 1})
-)
-"""One attempt: the call that waits for it is tried again by itself."""
-
-LIFETIME: Final = 3600
-"""Seconds for which a role is assumed: the most that AWS grants where the operator's own credentials are a role's."""
+Now = Callable[[], dt.datetime]
+AssumeRole = Callable[[role_session.Session, str], Mapping[str, Any]]
+"""Calls AssumeRole with these parameters in the region's STS; returns its answer. Raises RoleNotAssumedError."""
 
 
-def _always() -> bool:
-    return True
+class Session:
+    """Credentials that are loaded with the first request, and again after AWS rejected them. For any thread.
 
-
-def _utc() -> dt.datetime:
-    return dt.datetime.now(dt.UTC)
-
-
-class Connector:
-    """Makes clients with the operator's own credentials, or with those of a session that it assumes by them.
-
-    `acting` is asked before each request to Batch is sent. For worker threads; one at a time makes sessions or clients.
+    `load` may block and raises AWS_ERRORS. `error`: why there were no credentials for the last request.
     """
+
+    def __init__(self, load: Callable[[], Credentials], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._load, self._monotonic = load, monotonic
+        self._lock = threading.Lock()
+        self._credentials: Credentials | None = None
+        self._loaded_at = self._renewed_at = float("-inf")
+        self.error: CallError | None = None
+        self.generation = 0
+        """Counts renewals."""
+
+    def frozen(self) -> ReadOnlyCredentials:
+        """Returns the credentials to sign one request with. Raises AWS_ERRORS."""
+        with self._lock:
+            if self._credentials is None:
+                self._credentials, self._loaded_at = self._load(), self._monotonic()
+            credentials = self._credentials
+        return credentials.get_frozen_credentials()
+
+    def renew(self, failed: int, *, denied: bool = False) -> bool:
+        """Returns whether there are newer credentials to try than those of generation `failed`.
+
+        `denied`: the request was denied, not its credentials; those that were loaded a moment ago are not renewed.
+        """
+        with self._lock:
+            if failed != self.generation:
+                return True
+            now = self._monotonic()
+            if now - (max(self._renewed_at, self._loaded_at) if denied else self._renewed_at) < RENEW_INTERVAL:
+                return False
+            self.generation += 1
+            self._renewed_at, self._credentials = now, None
+            return True
+
+
+class OwnSession(Session):
+    """The operator's own credentials, by botocore's chain."""
+
+    def frozen(self) -> ReadOnlyCredentials:
+        try:
+            return super().frozen()
+        except (ValueError, OSError, ParamValidationError) as error:
+            # botocore raises these for a token file that can't be read, or for a number or a host that it can't use.
+            names = [name for name in _CREDENTIAL_VARIABLES if os.environ.get(name)]
+            raise InvalidSettingsError(message=f"{error}; check {', '.join(names) or 'AWS_CONFIG_FILE'}") from error
+
+
+class RoleSession(Session):
+    """One session of a role. Credentials that are still valid are used while STS is not available."""
 
     def __init__(
         self,
-        config: Config = CONFIG,
-        acting: Callable[[], bool] = _always,
-        now: Now = _utc,
-        monotonic: Callable[[], float] = time.monotonic,
+        parameters: role_session.Session,
+        region: str,
+        assume: AssumeRole,
+        now: Now,
+        monotonic: Callable[[], float],
     ) -> None:
-        self._config, self._acting, self._now, self._monotonic = config, acting, now, monotonic
-        self._lock = threading.Lock()
-        self._own = _Own(self._lock, monotonic)
-        self._known: tuple[str, str] | None = None
-        quieten()
+        super().__init__(self._new, monotonic)
+        self.parameters, self._region, self._assume, self._now = parameters, region, assume, now
+        self.used_at = monotonic()
 
-    def __call__(self, key: PickKey | None = None) -> MakeClient:
-        """With the operator's own credentials, fetched anew; or each request with those that `key` gives for it."""
-        session = self._own.fresh() if key is None else self._assumed(key)
-        return lambda region: self._client(session, region)
+    def _new(self) -> Credentials:
+        refresh = _Refresh(lambda: self._assume(self.parameters, self._region), self._now, self._monotonic)
+        return RefreshableCredentials(
+            *("", "", "", _NEVER, refresh, "assumed-by-policy", self._now),
+            advisory_timeout=REFRESH_BEFORE_EXPIRY,
+            mandatory_timeout=REFRESH_BEFORE_EXPIRY,
+        )
 
-    def account(self, region: str, shown: str | None, ask: bool) -> str | None:
-        """That of the operator's own credentials, or None. Raises AWS_ERRORS.
 
-        `shown`: by an answer to a call with them. Else STS is asked, if `ask`: once for each access key.
-        """
-        credentials = self._own.credentials()
-        key = str(credentials.access_key)
-        account = shown or credentials.account_id
-        if not account and self._known is not None and self._known[0] == key:
-            return self._known[1]
-        if not account and ask:
-            account = str(self._own.sts(region).get_caller_identity().get("Account") or "")
-        if account:
-            self._known = key, account
-        return account or None
+class _Refresh:
+    """Called by botocore, one thread at a time, when the credentials of a session expire soon."""
 
-    def _assumed(self, key: PickKey) -> BotoSession:
-        made = new_session()
-        given = _Given(_Picking(key, self._credentials))
-        made.register_component("credential_provider", CredentialResolver([given]))
-        return made
+    def __init__(self, assume: Callable[[], Mapping[str, Any]], now: Now, monotonic: Callable[[], float]) -> None:
+        self._assume, self._now, self._monotonic = assume, now, monotonic
+        self._metadata: dict[str, str] | None = None
+        self._expires = _NEVER
+        self._failed: tuple[CallError, float] | None = None
 
-    def _credentials(self, session: Session, region: str) -> RefreshableCredentials:
-        role = AssumedRole(lambda: self._assume(session, region), self._now, self._monotonic)
-        return role.credentials(_Picking.method)
+    def __call__(self) -> dict[str, str]:
+        valid = self._metadata if self._expires - self._now() > _MIN_VALIDITY else None
+        error = self._recent_error(FAILED_REFRESH_INTERVAL if valid else _SHARED_ANSWER) or self._fetch()
+        if error is not None:
+            if valid is None or error.error_class is ErrorClass.DENIED:
+                raise RoleNotAssumedError(error)
+            return valid
+        assert self._metadata is not None
+        return self._metadata
 
-    def _client(self, session: BotoSession, region: str) -> BatchClient:
+    def _recent_error(self, seconds: float) -> CallError | None:
+        if self._failed is None or self._monotonic() - self._failed[1] >= seconds:
+            return None
+        return self._failed[0]
+
+    def _fetch(self) -> CallError | None:
         try:
-            with self._lock:
-                client = session.create_client("batch", region_name=region, config=self._config)
-        except ValueError as error:
-            # botocore says "Invalid endpoint" by a bare ValueError.
-            message = f"{error}; check AWS_ENDPOINT_URL_BATCH, AWS_ENDPOINT_URL and the region"
-            raise InvalidEndpointConfigurationError(msg=message) from error
-        guard(client, self._acting)
-        return cast("BatchClient", client)
-
-    def _assume(self, session: Session, region: str) -> Mapping[str, Any]:
-        generation = self._own.generation
-        try:
-            return self._own.assume(session, region)
-        except NotAssumedError as error:
-            if error.fault.fate is Fate.CREDENTIALS and self._own.renew(generation):
-                return self._own.assume(session, region)
-            raise
+            self._metadata, self._expires = _read(self._assume(), self._now())
+        except RoleNotAssumedError as error:
+            self._failed = error.error, self._monotonic()
+            return error.error
+        self._failed = None
+        return None
 
 
-class _Own:
-    """The operator's own credentials, by botocore's chain as it is, and what STS is asked with them."""
-
-    def __init__(self, lock: threading.Lock, monotonic: Callable[[], float]) -> None:
-        # That of all clients: to resolve the chain may block, but whoever waits for that needs these credentials too.
-        self._lock, self._renewals = lock, Renewals(monotonic)
-        self._session: BotoSession | None = None
-        self._clients: dict[str, Any] = {}
-
-    @property
-    def generation(self) -> int:
-        return self._renewals.count
-
-    def fresh(self) -> BotoSession:
-        """A new session; STS is asked with its credentials from now on."""
-        with self._lock:
-            self._renewals.count += 1
-            return self._replace()
-
-    def renew(self, generation: int) -> bool:
-        """As Clients.renew: of what STS is asked with."""
-        with self._lock:
-            return self._renewals.once(generation, self._forget)
-
-    def credentials(self) -> ReadOnlyCredentials:
-        with self._lock:
-            found = (self._session or self._replace()).get_credentials()
-        if found is None:
-            raise NoCredentialsError
-        return found.get_frozen_credentials()
-
-    def sts(self, region: str) -> Any:
-        with self._lock:
-            if region not in self._clients:
-                session = self._session or self._replace()
-                self._clients[region] = session.create_client("sts", region_name=region, config=STS_CONFIG)
-            return self._clients[region]
-
-    def assume(self, session: Session, region: str) -> Mapping[str, Any]:
-        """AssumeRole's answer. Raises NotAssumedError."""
-        try:
-            # First, so that what fails here is known to be ours, and what fails below the role's.
-            self.credentials()
-            sts = self.sts(region)
-        except AWS_ERRORS as error:
-            raise NotAssumedError(fault_of(error)) from error
-        try:
-            answer: Mapping[str, Any] = sts.assume_role(
-                RoleArn=session.role,
-                RoleSessionName=session.name,
-                ExternalId=session.external_id,
-                Tags=[{"Key": key, "Value": value} for key, value in session.tags],
-                DurationSeconds=LIFETIME,
-            )
-        except AWS_ERRORS as error:
-            raise NotAssumedError(fault_of_assuming(error)) from error
-        except ValueError as error:
-            raise NotAssumedError(unreadable(str(error))) from error
-        return answer
-
-    def _forget(self) -> None:
-        self._session, self._clients = None, {}
-
-    def _replace(self) -> BotoSession:
-        self._session, self._clients = new_session(), {}
-        return self._session
+def _read(answer: Mapping[str, Any], now: dt.datetime) -> tuple[dict[str, str], dt.datetime]:
+    given = answer.get("Credentials") or {}
+    expires = given.get("Expiration")
+    keys = {"access_key": "AccessKeyId", "secret_key": "SecretAccessKey", "token": "SessionToken"}
+    read = {name: str(given.get(key) or "") for name, key in keys.items()}
+    if not all(read.values()) or not isinstance(expires, dt.datetime):
+        raise RoleNotAssumedError(unusable_answer("no credentials in it"))
+    if expires <= now:
+        raise RoleNotAssumedError(unusable_answer("its credentials have expired; check this machine's clock"))
+    return read | {"expiry_time": expires.isoformat()}, expires
 
 
-class _Picking:
-    """What botocore takes for credentials: those that `key` gives whenever a request is signed.
+def unusable_answer(why: str) -> CallError:
+    return CallError(ErrorClass.UNAVAILABLE, f"AssumeRole gave an answer that can't be used: {why}", "UnreadableAnswer")
 
-    Of what botocore's own classes have this is all that it asks of them for AWS Batch, whose endpoints go by no account
-    and whose requests bear no token. Should it ask for more, it gets an AttributeError and no credentials.
+
+class SessionCache:
+    """Sessions by target and namespace: one for all DescribeJobs of a target, one for each namespace that terminates.
+
+    A caller may keep using a session that was dropped meanwhile. For any thread.
     """
 
-    method: Final = "assumed-by-policy"
+    def __init__(
+        self, own: Session, cluster: str, assume: AssumeRole, now: Now, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.own = own
+        self._cluster, self._assume, self._now, self._monotonic = cluster, assume, now, monotonic
+        self._lock = threading.Lock()
+        self._sessions: OrderedDict[tuple[Target, str | None], RoleSession] = OrderedDict()
 
-    def __init__(self, key: PickKey, make: MakeCredentials) -> None:
-        self._key, self._make = key, make
+    def for_describe(self, target: Target) -> Session:
+        return self._session(target, None) if target.role else self.own
 
-    def get_frozen_credentials(self) -> ReadOnlyCredentials:
-        return self._key().frozen(self._make)
+    def for_terminate(self, target: Target, permits: Sequence[TerminatePermit]) -> Session:
+        """Returns the session of the namespace of all permits: IAM may compare its name with the tags of the job.
 
-    def get_deferred_property(self, _name: str) -> Callable[[], None]:
-        return lambda: None
+        Raises NoSigningScopeError unless all permits are for the target and, under a role, for one namespace.
+        """
+        if {permit.target for permit in permits} != {target}:
+            raise NoSigningScopeError
+        if not target.role:
+            return self.own
+        namespaces = {permit.namespace for permit in permits}
+        if len(namespaces) != 1:
+            raise NoSigningScopeError
+        return self._session(target, namespaces.pop())
 
+    def assume_error(self, target: Target) -> CallError | None:
+        """Returns why the role could not be assumed, for DescribeJobs first; None for sessions that are not in use."""
+        with self._lock:
+            since = self._monotonic() - ERROR_VALIDITY
+            used = {name: one for (where, name), one in self._sessions.items() if where == target}
+        found = {name: one.error for name, one in used.items() if one.error and one.used_at >= since}
+        return found.get(None) or next(iter(found.values()), None)
 
-class _Given(CredentialProvider):
-    """Gives credentials that are none yet: they are asked for with the first call, and not while a client is made."""
+    def forget(self, target: Target) -> None:
+        with self._lock:
+            for key in [key for key in self._sessions if key[0] == target]:
+                del self._sessions[key]
 
-    METHOD = _Picking.method
+    def _session(self, target: Target, namespace: str | None) -> RoleSession:
+        key = target, namespace
+        with self._lock:
+            if key not in self._sessions:
+                parameters = self._parameters(target, namespace)
+                self._sessions[key] = RoleSession(parameters, target.region, self._assume, self._now, self._monotonic)
+            session = self._sessions[key]
+            self._sessions.move_to_end(key)
+            session.used_at = self._monotonic()
+            self._drop_unused(session.used_at)
+        return session
 
-    def __init__(self, credentials: _Picking) -> None:
-        super().__init__()
-        self._credentials = credentials
+    def _drop_unused(self, now: float) -> None:
+        while len(self._sessions) > MAX_SESSIONS or now - next(iter(self._sessions.values())).used_at > MAX_IDLE:
+            self._sessions.popitem(last=False)
 
-    def load(self) -> Credentials:
-        return cast("Credentials", self._credentials)
-
-
-@cache
-def _models() -> Any:
-    """What is read of AWS's models, once for all sessions: ten megabytes and a tenth of a second of CPU otherwise."""
-    return BotoSession().get_component("data_loader")
-
-
-def new_session() -> BotoSession:
-    made = BotoSession()
-    made.register_component("data_loader", _models())
-    return made
-
-
-def quieten() -> None:
-    """Have the SDK log nothing that it sends, and nothing that is told elsewhere."""
-    # At DEBUG botocore logs signed requests, session token included. Who set it quieter than this is heard.
-    log = logging.getLogger("botocore")
-    log.setLevel(max(log.level, logging.INFO))
-    logging.getLogger("botocore.credentials").addFilter(_is_told_elsewhere)
-
-
-def _is_told_elsewhere(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], (NotAssumedError, CredentialRetrievalError)))
+    def _parameters(self, target: Target, namespace: str | None) -> role_session.Session:
+        assert target.role is not None
+        assert target.policy is not None
+        if namespace is None:
+            return role_session.for_describe(target.role, self._cluster, target.policy)
+        return role_session.for_terminate(target.role, self._cluster, target.policy, namespace)

@@ -1,1 +1,1 @@
-"""Kopf, and only here: it watches BatchJobs and tells the engine; it never writes."""
+"""The only package that imports kopf: Kopf watches BatchJobs for the controller and never writes."""

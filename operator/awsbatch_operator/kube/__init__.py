@@ -1,1 +1,1 @@
-"""The only room that talks to the Kubernetes API for the operator (Kopf's watch apart)."""
+"""Clients of the Kubernetes API: BatchJobs, policies, Events and the Lease. Kopf's watch is in `handlers`."""

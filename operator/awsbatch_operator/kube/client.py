@@ -1,4 +1,4 @@
-"""One keep-alive HTTP client of the Kubernetes API: JSON in and out, bounded in time and connections."""
+"""HTTP client of the Kubernetes API with keep-alive: JSON in and out, bounded in time and connections."""
 
 import asyncio
 import json
@@ -13,10 +13,17 @@ from typing import Any, Final, Self, TypeVar
 import aiohttp
 
 from awsbatch_operator import __version__
+from awsbatch_operator.api.names import FIELD_MANAGER
 from awsbatch_operator.kube import credentials
-from awsbatch_operator.kube.answers import Answer, ApiError, Told, answer, events, explained
-from awsbatch_operator.kube.credentials import Access, NoClusterError
-from awsbatch_operator.kube.names import FIELD_MANAGER
+from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError
+from awsbatch_operator.kube.responses import (
+    ApiError,
+    Response,
+    WatchEvent,
+    connection_errors,
+    parse_response,
+    watch_events,
+)
 
 JSON: Final = "application/json"
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -24,11 +31,11 @@ METADATA: Final = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 METADATA_LIST: Final = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 TIMEOUT_SECONDS: Final = 10.0
-SILENCE_SECONDS: Final = 75.0
-"""How long a watch may say nothing: a bookmark comes every minute, where bookmarks are asked for."""
+IDLE_TIMEOUT_SECONDS: Final = 75.0
+"""Seconds that a watch may be silent: the API server sends a bookmark each minute if bookmarks are requested."""
 CONNECTIONS: Final = 32
 
-__all__ = ["Answer", "ApiError", "KubeClient", "Told"]
+__all__ = ["ApiError", "KubeClient", "Response", "WatchEvent"]
 
 _Result = TypeVar("_Result")
 
@@ -42,9 +49,9 @@ class _Call:
     data: bytes | None = None
 
 
-def _writing(method: str, path: str, body: Mapping[str, Any], content_type: str = JSON) -> _Call:
+def _write_call(method: str, path: str, body: Mapping[str, Any], content_type: str = JSON) -> _Call:
     headers = {"Accept": JSON, "Content-Type": content_type}
-    # The one name under which the API server files, field by field, what this operator writes.
+    # The API server records under this name, field by field, what the operator writes.
     return _Call(
         method, path, headers, {"fieldManager": FIELD_MANAGER}, json.dumps(body, separators=(",", ":")).encode()
     )
@@ -52,13 +59,13 @@ def _writing(method: str, path: str, body: Mapping[str, Any], content_type: str 
 
 @dataclass(frozen=True, slots=True)
 class _Login:
-    access: Access
+    config: ClusterConfig
     tls: ssl.SSLContext | None
 
 
-def _log_in(load: Callable[[], Access]) -> _Login:
-    access = load()
-    return _Login(access, access.ssl_context())
+def _log_in(load: Callable[[], ClusterConfig]) -> _Login:
+    config = load()
+    return _Login(config, config.ssl_context())
 
 
 def _utc_now() -> datetime:
@@ -66,14 +73,14 @@ def _utc_now() -> datetime:
 
 
 class KubeClient:
-    """Use as `async with KubeClient() as client`. A verb gives an Answer or raises ApiError, in `timeout` s a try.
+    """Use as `async with KubeClient() as client`. A verb returns a Response or raises ApiError, in `timeout` s a try.
 
-    Credentials are loaded when first needed, again when they expire, and once more when the server answers 401.
+    It loads credentials when it first needs them, when they expire, and once more when the server answers 401.
     """
 
     def __init__(
         self,
-        load: Callable[[], Access] = credentials.load,
+        load: Callable[[], ClusterConfig] = credentials.load,
         *,
         connections: int = CONNECTIONS,
         timeout: float = TIMEOUT_SECONDS,
@@ -88,7 +95,7 @@ class KubeClient:
 
     async def __aenter__(self) -> Self:
         self._session = await self._open.enter_async_context(_session(self._connections, self._timeout))
-        # A watch keeps its connection for as long as it lasts; taken from the pool, it would be missed there.
+        # A watch keeps its connection while it is open: it must not use up the pool.
         self._streams = await self._open.enter_async_context(_session(0, self._timeout))
         return self
 
@@ -97,82 +104,82 @@ class KubeClient:
     ) -> None:
         await self._open.aclose()
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Answer:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:
         return await self._request(_Call("GET", path, {"Accept": accept}, params))
 
-    async def patch(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def patch(self, path: str, body: Mapping[str, Any]) -> Response:
         """A JSON merge patch."""
-        return await self._request(_writing("PATCH", path, body, MERGE_PATCH))
+        return await self._request(_write_call("PATCH", path, body, MERGE_PATCH))
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
-        return await self._request(_writing("POST", path, body))
+    async def post(self, path: str, body: Mapping[str, Any]) -> Response:
+        return await self._request(_write_call("POST", path, body))
 
-    async def put(self, path: str, body: Mapping[str, Any]) -> Answer:
-        return await self._request(_writing("PUT", path, body))
+    async def put(self, path: str, body: Mapping[str, Any]) -> Response:
+        return await self._request(_write_call("PUT", path, body))
 
-    async def delete(self, path: str) -> Answer:
+    async def delete(self, path: str) -> Response:
         return await self._request(_Call("DELETE", path, {"Accept": JSON}))
 
     @asynccontextmanager
     async def watch(
-        self, path: str, params: Mapping[str, str], accept: str = JSON, *, silence: float = SILENCE_SECONDS
-    ) -> AsyncIterator[AsyncIterator[Told]]:
-        """What happens, event by event; granted once the block begins, and the iterator ends when the server ends it.
+        self, path: str, params: Mapping[str, str], accept: str = JSON, *, idle_timeout: float = IDLE_TIMEOUT_SECONDS
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+        """Open a watch; the iterator ends when the server ends the watch.
 
-        ApiError when it is not granted, breaks off, tells of an error (`status` is then that of the event, such as
-        410), or when nothing is heard for `silence` seconds.
+        Raises ApiError if the server rejects the watch, the stream breaks, an ERROR event arrives (`status` is then
+        that of the event, such as 410), or the stream is silent for `idle_timeout` seconds.
         """
         call = _Call("GET", path, {"Accept": accept}, {**params, "watch": "1"})
-        server, response = await self._logged_in_for(lambda login: self._opened(login, call, silence))
+        server, response = await self._with_login(lambda login: self._open_watch(login, call, idle_timeout))
         try:
-            yield events(response, server, silence)
+            yield watch_events(response, server, idle_timeout)
         finally:
             response.close()
 
-    async def _request(self, call: _Call) -> Answer:
-        return await self._logged_in_for(lambda login: self._send(login, call))
+    async def _request(self, call: _Call) -> Response:
+        return await self._with_login(lambda login: self._send(login, call))
 
-    async def _logged_in_for(self, attempt: Callable[[_Login], Awaitable[_Result]]) -> _Result:
-        login = await self._logged_in(None)
+    async def _with_login(self, attempt: Callable[[_Login], Awaitable[_Result]]) -> _Result:
+        login = await self._current_login(None)
         try:
             return await attempt(login)
         except ApiError as error:
             if error.status != 401:
                 raise
         # A token may be renewed, or revoked, before its time.
-        return await attempt(await self._logged_in(login))
+        return await attempt(await self._current_login(login))
 
-    async def _logged_in(self, refused: _Login | None) -> _Login:
-        """The current login; a new one when there is none, it has expired, or it is the one that was refused."""
+    async def _current_login(self, rejected: _Login | None) -> _Login:
+        """Return the login; a new one if there is none, it has expired, or it is the one that the server rejected."""
         async with self._logging_in:
             login = self._login
-            expires_at = login.access.expires_at if login else None
-            if login is None or login is refused or (expires_at is not None and expires_at <= self._now()):
+            expires_at = login.config.expires_at if login else None
+            if login is None or login is rejected or (expires_at is not None and expires_at <= self._now()):
                 try:
-                    # Off the loop: an exec plugin is a process that may take seconds.
+                    # Off the loop: an exec plugin is a process that may run for seconds.
                     login = self._login = await asyncio.to_thread(_log_in, self._load)
                 except (NoClusterError, OSError) as error:
                     raise ApiError(0, str(error)) from error
             return login
 
-    async def _send(self, login: _Login, call: _Call) -> Answer:
-        with explained(login.access.server, self._timeout):
-            async with await _asked(self._session, login, call) as response:
-                return answer(response.status, await response.read())
+    async def _send(self, login: _Login, call: _Call) -> Response:
+        with connection_errors(login.config.server, self._timeout):
+            async with await _send_request(self._session, login, call) as response:
+                return parse_response(response.status, await response.read())
 
-    async def _opened(self, login: _Login, call: _Call, silence: float) -> tuple[str, aiohttp.ClientResponse]:
-        patience = aiohttp.ClientTimeout(total=None, sock_read=silence)
-        with explained(login.access.server, self._timeout):
+    async def _open_watch(self, login: _Login, call: _Call, idle_timeout: float) -> tuple[str, aiohttp.ClientResponse]:
+        client_timeout = aiohttp.ClientTimeout(total=None, sock_read=idle_timeout)
+        with connection_errors(login.config.server, self._timeout):
             async with asyncio.timeout(self._timeout):
-                response = await _asked(self._streams, login, call, timeout=patience)
+                response = await _send_request(self._streams, login, call, timeout=client_timeout)
                 if response.status != 200:
                     async with response:
-                        answer(response.status, await response.read())
-                return login.access.server, response
+                        parse_response(response.status, await response.read())
+                return login.config.server, response
 
 
 def _session(connections: int, timeout: float) -> aiohttp.ClientSession:
-    """`connections` 0: as many as are wanted."""
+    """`connections` 0: no limit."""
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=connections),
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -181,21 +188,21 @@ def _session(connections: int, timeout: float) -> aiohttp.ClientSession:
     )
 
 
-async def _asked(
+async def _send_request(
     session: aiohttp.ClientSession | None, login: _Login, call: _Call, **options: Any
 ) -> aiohttp.ClientResponse:
     if session is None:
-        raise RuntimeError("KubeClient is used outside of `async with`")
-    access, tls = login.access, login.tls
+        raise RuntimeError("KubeClient is used outside `async with`")
+    config, tls = login.config, login.tls
     return await session.request(
         call.method,
-        access.server + call.path,
+        config.server + call.path,
         params=call.params,
-        headers={**call.headers, **access.headers()},
+        headers={**call.headers, **config.headers()},
         data=call.data,
         ssl=tls or True,
-        server_hostname=access.tls_server_name if tls else None,
-        proxy=access.proxy,
+        server_hostname=config.tls_server_name if tls else None,
+        proxy=config.proxy,
         allow_redirects=False,
         **options,
     )

@@ -1,6 +1,6 @@
-"""Where the API server is and how to log in there: the pod's service account, else the kubeconfig.
+"""Address of the API server and credentials for it: the pod's service account, else the kubeconfig.
 
-Reading is left to the `kubernetes` package, which knows exec plugins, client certificates, tokens and proxies.
+The `kubernetes` package reads both: it knows exec plugins, client certificates, tokens and proxies.
 """
 
 import os
@@ -22,22 +22,22 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 
 _FILE_LIFETIME: Final = timedelta(minutes=10)
-"""How long a token that was read from a file is trusted: the kubelet renews the file well before its token ends."""
+"""How long a token from a file is used before the file is read again: the kubelet renews the file in time."""
 
 _NEVER_PROXIED: Final = "localhost,127.0.0.0/8,::1"
-"""As client-go has it: a proxy of the environment can't reach our loopback."""
+"""Loopback addresses, as in client-go: a proxy from the environment can't reach this host's loopback."""
 
-# The loader checks nothing before it uses it: a kubeconfig of a wrong shape shows as any of these.
+# The loader validates nothing before use: a malformed kubeconfig raises any of these.
 _UNUSABLE: Final = (ConfigException, OSError, yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError)
 
 
 class NoClusterError(Exception):
-    """No usable credentials; the message says where they were looked for and what to do."""
+    """No usable credentials; the message names the places that were searched and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """One API server and one way to log in. Files are paths; `proxy` a URL; `expires_at` when to load anew, UTC."""
+class ClusterConfig:
+    """One API server and its credentials. Files are paths; `proxy` is a URL; reload at `expires_at` (UTC)."""
 
     server: str
     namespace: str = "default"
@@ -55,7 +55,7 @@ class Access:
         return {"Authorization": f"{self.scheme} {self.token}"} if self.token else {}
 
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The TLS settings; None for plain HTTP. Raises OSError (ssl.SSLError too) when a file is no good."""
+        """Return the TLS settings; None for plain HTTP. Raises OSError (ssl.SSLError too) if a file is unusable."""
         if not self.server.startswith("https://"):
             return None
         context = ssl.create_default_context(cafile=self.ca_path)
@@ -68,14 +68,14 @@ class Access:
 
 
 def inside_cluster(environ: Mapping[str, str] = os.environ, service_account: Path = SERVICE_ACCOUNT) -> bool:
-    """Whether this process is a pod with a service account."""
+    """Return whether this process runs in a pod with a service account."""
     return bool(environ.get("KUBERNETES_SERVICE_HOST")) and (service_account / "token").is_file()
 
 
 def load(
     environ: Mapping[str, str] = os.environ, service_account: Path = SERVICE_ACCOUNT, now: datetime | None = None
-) -> Access:
-    """The access as it stands now. Blocks (files, exec plugins): not for the event loop. Raises NoClusterError."""
+) -> ClusterConfig:
+    """Load the current configuration. Blocks (files, exec plugins): not for the event loop. Raises NoClusterError."""
     now = now or datetime.now(UTC)
     try:
         return _in_cluster(environ, service_account, now)
@@ -98,7 +98,7 @@ def _remedy(environ: Mapping[str, str], paths: str, no_pod: Exception, no_file: 
     )
 
 
-def _in_cluster(environ: Mapping[str, str], service_account: Path, now: datetime) -> Access:
+def _in_cluster(environ: Mapping[str, str], service_account: Path, now: datetime) -> ClusterConfig:
     config = Configuration()
     token, authority = service_account / "token", service_account / "ca.crt"
     loader = InClusterConfigLoader(str(token), str(authority), try_refresh_token=False, environ=environ)  # type: ignore[no-untyped-call]
@@ -107,10 +107,10 @@ def _in_cluster(environ: Mapping[str, str], service_account: Path, now: datetime
         namespace = (service_account / "namespace").read_text(encoding="utf-8").strip()
     except FileNotFoundError:
         namespace = "default"
-    return _access(config, namespace, now + _FILE_LIFETIME)
+    return _cluster_config(config, namespace, now + _FILE_LIFETIME)
 
 
-def _from_kubeconfig(paths: str, now: datetime) -> Access:
+def _from_kubeconfig(paths: str, now: datetime) -> ClusterConfig:
     merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
     if merged.config is None:
         raise ConfigException("no such file")
@@ -121,16 +121,18 @@ def _from_kubeconfig(paths: str, now: datetime) -> Access:
     config = Configuration()
     loader.load_and_set(config)  # type: ignore[no-untyped-call]
     if "exec" in user and not (config.api_key.get("BearerToken") or config.cert_file):
-        # The loader only logs why; without this line every call would be a bare 401.
+        # The loader only logs the cause; without this check every call would fail with 401.
         raise ConfigException(f"its exec plugin {user['exec'].get('command')!r} gave no credentials")
     expires_at = getattr(loader, "expiry", None) or (now + _FILE_LIFETIME if "tokenFile" in user else None)
-    return _access(config, context.get("namespace") or "default", expires_at, getattr(loader, "proxy", None))
+    return _cluster_config(config, context.get("namespace") or "default", expires_at, getattr(loader, "proxy", None))
 
 
-def _access(config: Configuration, namespace: str, expires_at: datetime | None, proxy: str | None = None) -> Access:
-    # "Bearer …" of a token, "Basic …" of a name and password: the loader puts both here.
+def _cluster_config(
+    config: Configuration, namespace: str, expires_at: datetime | None, proxy: str | None = None
+) -> ClusterConfig:
+    # The loader puts both here: "Bearer …" for a token, "Basic …" for a name and password.
     scheme, _, token = (config.api_key.get("BearerToken") or "").partition(" ")
-    return Access(
+    return ClusterConfig(
         server=config.host,
         namespace=namespace,
         ca_path=config.ssl_ca_cert,

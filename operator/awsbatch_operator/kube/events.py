@@ -1,4 +1,4 @@
-"""Kubernetes Events: one per transition, counted up when the same is said again, posted beside the engine's work."""
+"""Kubernetes Events: one per transition; a repeated Event increases its count. A background task posts them."""
 
 import asyncio
 import hashlib
@@ -11,21 +11,21 @@ from typing import Any, Final, Generic, Self, TypeVar
 
 import structlog
 
-from awsbatch_operator.domain.cadence import MINUTE
-from awsbatch_operator.domain.events import Event
-from awsbatch_operator.domain.job import Millis
-from awsbatch_operator.domain.record import ObjectRef
-from awsbatch_operator.kube import names, times
+from awsbatch_operator.api import names, timestamps
+from awsbatch_operator.api.batchjob import ObjectRef
+from awsbatch_operator.api.events import Event
+from awsbatch_operator.api.timestamps import MINUTE, Millis
 from awsbatch_operator.kube.client import ApiError, KubeClient
+from awsbatch_operator.workqueue.log_once import LogOnce
 
-QUIET: Final = {"Throttled": 10 * MINUTE}
-"""Reasons that are told at most once per object and so many milliseconds."""
+MIN_INTERVAL: Final = {"Throttled": 10 * MINUTE}
+"""By reason: milliseconds between two Events of one object."""
 
 _GROUP: Final = "events.k8s.io"
 _API_VERSION: Final = f"{_GROUP}/v1"
 
-EVENT_RIGHTS: Final = tuple((verb, _GROUP, "events") for verb in ("create", "get", "patch"))
-"""Verb, group and resource of all that is asked here: `get` tells how often an earlier process has said the same."""
+EVENT_PERMISSIONS: Final = tuple((verb, _GROUP, "events") for verb in ("create", "get", "patch"))
+"""Verb, group and resource of all calls here: `get` reads the count that an earlier process left."""
 
 _REMEDY: Final = f"grant create, get and patch on events (apiGroups: [{_GROUP}]) to the operator's service account"
 _NOTE_BYTES: Final = 1024
@@ -40,8 +40,8 @@ _Key = TypeVar("_Key")
 _Value = TypeVar("_Value")
 
 
-class _Latest(Generic[_Key, _Value]):
-    """A dict that forgets what was put longest ago."""
+class _LruDict(Generic[_Key, _Value]):
+    """A dict of at most `limit` items; it drops the one that was put first."""
 
     def __init__(self, limit: int) -> None:
         self._limit, self._items = limit, OrderedDict[_Key, _Value]()
@@ -61,10 +61,10 @@ def _utc_millis() -> Millis:
 
 
 class EventPoster:
-    """Use as `async with EventPoster(client, instance) as events`; leaving it posts what waits, for at most 2 s.
+    """Use as `async with EventPoster(client, instance) as events`; on exit it posts what waits, for at most 2 s.
 
-    `instance` is this process, its pod or host name. At most `waiting` Events wait: older ones give way, as their
-    object's status says the same. The counts of the latest `remembered` ones are known without asking.
+    `instance` names this process: its pod or host name. At most `waiting` Events wait: the oldest are dropped, since
+    the object's status says the same. The counts of the latest `remembered` Events need no request.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class EventPoster:
     ) -> None:
         self._client, self._instance, self._now = client, instance[:_INSTANCE_LENGTH], now
         self._queue: asyncio.Queue[tuple[ObjectRef, Event, Millis]] = asyncio.Queue(waiting)
-        self._counts: _Latest[str, int] = _Latest(remembered)
-        self._told: _Latest[tuple[str, str], Millis] = _Latest(remembered)
+        self._counts: _LruDict[str, int] = _LruDict(remembered)
+        self._posted_at: _LruDict[tuple[str, str], Millis] = _LruDict(remembered)
         self._dropped = 0
-        self._failure = ""
+        self._problem = LogOnce()
         self._worker: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        # One worker: Events arrive in order, and no two of them count the same one up at once.
+        # One worker: Events arrive in order, and no two requests increase the same count at once.
         self._worker = asyncio.create_task(self._work(), name="events")
         return self
 
@@ -100,13 +100,13 @@ class EventPoster:
         await asyncio.wait([self._worker])
 
     def post(self, ref: ObjectRef, event: Event) -> None:
-        """Returns at once; whether the Event arrives is never told to the caller."""
+        """Queue the Event and return at once. The caller does not learn whether it was posted."""
         now, key = self._now(), (ref.uid, event.reason)
-        quiet, told = QUIET.get(event.reason), self._told.get(key)
-        if quiet is not None:
-            if told is not None and now - told < quiet:
+        interval, posted_at = MIN_INTERVAL.get(event.reason), self._posted_at.get(key)
+        if interval is not None:
+            if posted_at is not None and now - posted_at < interval:
                 return
-            self._told.put(key, now)
+            self._posted_at.put(key, now)
         if self._queue.full():
             self._queue.get_nowait()
             self._queue.task_done()
@@ -114,43 +114,44 @@ class EventPoster:
         self._queue.put_nowait((ref, event, now))
 
     async def idle(self) -> None:
-        """Until every Event posted so far has arrived or is lost."""
+        """Wait until every Event queued so far was posted or lost."""
         await self._queue.join()
 
     async def _work(self) -> None:
         while True:
             ref, event, at = await self._queue.get()
             try:
-                await self._tell(ref, event, at)
+                await self._deliver(ref, event, at)
             finally:
                 self._queue.task_done()
             if self._dropped and self._queue.empty():
-                log.warning("events were dropped: more of them than the Kubernetes API took", count=self._dropped)
+                log.warning("Events dropped: more of them than the Kubernetes API accepts", count=self._dropped)
                 self._dropped = 0
 
-    async def _tell(self, ref: ObjectRef, event: Event, at: Millis) -> None:
+    async def _deliver(self, ref: ObjectRef, event: Event, at: Millis) -> None:
         try:
             try:
-                await self._count_or_create(ref, event, at)
+                await self._create_or_increase(ref, event, at)
             except ApiError as error:
                 if not error.transient:
                     raise
                 await asyncio.sleep(_RETRY_SECONDS)
-                await self._count_or_create(ref, event, at)
+                await self._create_or_increase(ref, event, at)
         except ApiError as error:
-            # An API server that is away, or refuses, fails every Event alike: said once, until one goes through again.
-            failure = _REMEDY if error.status == 403 else error.message
-            if failure != self._failure:
-                remedy = {"remedy": _REMEDY} if error.status == 403 else {}
-                log.warning("an event was lost", object=ref, reason=event.reason, error=error.message, **remedy)
-            self._failure = failure
+            self._log_lost(ref, event, error)
         else:
-            self._failure = ""
+            self._problem.report("")
 
-    async def _count_or_create(self, ref: ObjectRef, event: Event, at: Millis) -> None:
+    def _log_lost(self, ref: ObjectRef, event: Event, error: ApiError) -> None:
+        # An API server that is away, or a missing permission, fails all Events alike: one line until one succeeds.
+        remedy = {"remedy": _REMEDY} if error.status == 403 else {}
+        if self._problem.report(remedy.get("remedy", error.message)):
+            log.warning("cannot create Event", object=ref, reason=event.reason, error=error.message, **remedy)
+
+    async def _create_or_increase(self, ref: ObjectRef, event: Event, at: Millis) -> None:
         name = event_name(ref, event)
         count = self._counts.get(name)
-        if count is not None and await self._count_up(ref, name, count + 1, at):
+        if count is not None and await self._increase(ref, name, count + 1, at):
             return
         try:
             await self._client.post(_path(ref), _body(ref, event, at, name, self._instance))
@@ -158,13 +159,13 @@ class EventPoster:
         except ApiError as error:
             if error.status != 409:
                 raise
-            # An earlier process has said the same.
+            # An earlier process has posted the same Event.
             _, posted = await self._client.get(f"{_path(ref)}/{name}")
-            await self._count_up(ref, name, ((posted.get("series") or {}).get("count") or 1) + 1, at)
+            await self._increase(ref, name, ((posted.get("series") or {}).get("count") or 1) + 1, at)
 
-    async def _count_up(self, ref: ObjectRef, name: str, count: int, at: Millis) -> bool:
-        """False when the Event is no more: the API server forgets them after an hour."""
-        series = {"count": count, "lastObservedTime": times.micro_time(at)}
+    async def _increase(self, ref: ObjectRef, name: str, count: int, at: Millis) -> bool:
+        """Return False if the Event does not exist any more: the API server deletes Events after an hour."""
+        series = {"count": count, "lastObservedTime": timestamps.micro_time(at)}
         try:
             await self._client.patch(f"{_path(ref)}/{name}", {"series": series})
         except ApiError as error:
@@ -176,9 +177,9 @@ class EventPoster:
 
 
 def event_name(ref: ObjectRef, event: Event) -> str:
-    """The same for the same statement about the same object, whichever process makes it."""
-    said = f"{ref.uid}\0{event.reason}\0{event.note}".encode(errors="replace")
-    digest = hashlib.blake2b(said, digest_size=8).hexdigest()
+    """Return a name that is the same in every process for the same Event of the same object."""
+    content = f"{ref.uid}\0{event.reason}\0{event.note}".encode(errors="replace")
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
     return f"{ref.name[: _NAME_LENGTH - len(digest) - 1].rstrip('.-')}.{digest}"
 
 
@@ -191,7 +192,7 @@ def _body(ref: ObjectRef, event: Event, at: Millis, name: str, instance: str) ->
         "apiVersion": _API_VERSION,
         "kind": "Event",
         "metadata": {"name": name, "namespace": ref.namespace},
-        "eventTime": times.micro_time(at),
+        "eventTime": timestamps.micro_time(at),
         "reportingController": names.REPORTING_CONTROLLER,
         "reportingInstance": instance,
         "action": "Terminate" if event.reason.startswith("Terminat") else "Observe",
@@ -203,13 +204,13 @@ def _body(ref: ObjectRef, event: Event, at: Millis, name: str, instance: str) ->
             "name": ref.name,
             "uid": ref.uid,
         },
-        "note": _cut(event.note),
+        "note": _shorten(event.note),
         "type": "Warning" if event.warning else "Normal",
     }
 
 
-def _cut(note: str) -> str:
-    """At most 1024 bytes of UTF-8, whole characters."""
+def _shorten(note: str) -> str:
+    """Shorten to at most 1024 bytes of UTF-8, whole characters."""
     raw = note.encode(errors="replace")
     if len(raw) <= _NOTE_BYTES:
         return raw.decode()

@@ -1,9 +1,9 @@
-"""Who acts: of all replicas the one that holds a Lease (coordination.k8s.io/v1).
+"""Leader election: only the holder of a Lease (coordination.k8s.io/v1) acts.
 
-The protocol is client-go's: the holder renews, everybody else waits until the record has not changed for the time that
-it grants, and resourceVersion decides each race. No clock is compared with another's, they only have to run about
-equally fast: the holder stops `renew_deadline` after the start of its last renewal, others start no sooner than
-`lease` after they saw it. The `kubernetes` package's own election keeps leading while a call hangs.
+The protocol is client-go's: the holder renews the Lease, all others wait until the record has not changed for its
+duration, and resourceVersion decides each race. No clock is compared with another; they only have to run at about the
+same rate: the holder stops `renew_deadline` after the start of its last renewal, others start at the earliest `lease`
+after they saw the renewal. The election of the `kubernetes` package keeps leading while a call hangs.
 """
 
 import asyncio
@@ -16,21 +16,22 @@ from typing import Any, Final
 
 import structlog
 
-from awsbatch_operator.domain.job import Millis
-from awsbatch_operator.kube import times
-from awsbatch_operator.kube.client import Answer, ApiError, KubeClient
-from awsbatch_operator.kube.rights import Right, lacking
+from awsbatch_operator.api import timestamps
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.kube.access_review import ResourceAttributes, missing_permissions
+from awsbatch_operator.kube.client import ApiError, KubeClient, Response
+from awsbatch_operator.workqueue.log_once import Change, LogOnce
 
 _GROUP: Final = "coordination.k8s.io"
 _API_VERSION: Final = f"{_GROUP}/v1"
 _JITTER: Final = (0.8, 1.0)
-"""Never longer than `retry`: how soon another takes over depends on it."""
+"""Never longer than `retry`: it decides how soon another replica takes over."""
 
 log = structlog.get_logger(__name__)
 
 
 class LeaseError(Exception):
-    """The Lease may not be used; the message is one line and says what to do."""
+    """The Lease can't be used; the message is one line and names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Timing:
 
     @property
     def call(self) -> float:
-        """What a call gets, so that one that hangs leaves time for another before the deadline."""
+        """Timeout of a call, so that one that hangs leaves time for another before the deadline."""
         return self.renew_deadline / 2
 
 
@@ -51,8 +52,8 @@ def _wall_clock() -> Millis:
     return time.time_ns() // 1_000_000
 
 
-class Elector:
-    """Make it on the loop on which it runs. `identity` must be this process's alone."""
+class LeaderElector:
+    """Create it on the loop on which it runs. `identity` must be unique to this process."""
 
     def __init__(
         self,
@@ -73,53 +74,60 @@ class Elector:
         self._loop = asyncio.get_running_loop()
         self._until = -math.inf
         self._fence: asyncio.TimerHandle | None = None
-        self._leader: asyncio.Task[None] | None = None
-        self._follow: Callable[[], None] = lambda: None
+        self._leading_task: asyncio.Task[None] | None = None
+        self._on_stopped_leading: Callable[[], None] = lambda: None
         self._lease: Mapping[str, Any] | None = None
         self._record: Mapping[str, Any] = {}
         self._seen_at = -math.inf
-        self._trouble = ""
+        self._problem = LogOnce()
 
     @property
-    def leading(self) -> bool:
-        """Read from the clock: true at this moment, even if the process was frozen until now. For any thread."""
+    def is_leader(self) -> bool:
+        """Whether this process is the leader, by the clock: correct even after the process was frozen. Thread-safe."""
         return self._loop.time() < self._until
 
-    async def run(self, lead: Callable[[], Coroutine[Any, Any, None]], follow: Callable[[], None]) -> None:
-        """Until cancelled: take the Lease when it is free, `lead`, renew; `follow` the moment that it is lost.
+    async def run(
+        self, on_started_leading: Callable[[], Coroutine[Any, Any, None]], on_stopped_leading: Callable[[], None]
+    ) -> None:
+        """Acquire the Lease when it is free, and renew it, until cancelled.
 
-        `lead` runs beside the renewals and is cancelled before `follow`; its error ends this too. What is held when
-        `run` is cancelled lapses at its deadline: `release` gives it up at once.
+        `on_started_leading` runs beside the renewals. When the Lease is lost, it is cancelled and `on_stopped_leading`
+        is called at once. An error of `on_started_leading` ends `run` too. A Lease that is held when `run` is cancelled
+        expires at its deadline; `release` gives it up at once.
         """
-        self._follow = follow
+        self._on_stopped_leading = on_stopped_leading
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._attempt()
-                if self.leading and self._leader is None:
-                    self._leader = tasks.create_task(lead())
-                    log.info("leads", lease=self._title, identity=self._identity)
+                if self.is_leader and self._leading_task is None:
+                    self._leading_task = tasks.create_task(on_started_leading())
+                    log.info("became leader", lease=self._title, identity=self._identity)
                 await asyncio.sleep(self._pause())
 
     async def release(self, within: float = 1.0) -> None:
-        """Lead no more and let another take over without waiting. For when `run` has ended; never raises ApiError."""
-        self._lose("it was given up", planned=True)
+        """Stop leading, let another replica take over at once. Call it after `run` has ended; never raises ApiError."""
+        self._stop_leading("the Lease was released", planned=True)
         try:
             async with asyncio.timeout(within):
-                while await self._read() and self._is_mine() and not await self._put(self._released()):
+                while await self._read() and self._is_mine() and not await self._put(self._released_record()):
                     pass
         except (ApiError, TimeoutError) as error:
-            log.warning("the Lease is left to expire", lease=self._title, error=str(error) or f"{within:g} s are over")
+            log.warning(
+                "failed to release lease; it expires by itself",
+                lease=self._title,
+                error=str(error) or f"no answer within {within:g} s",
+            )
 
     async def check(self) -> None:
-        """Raise LeaseError when Kubernetes forbids to read or hold it. Other trouble may pass: `run` deals with it."""
+        """Raise LeaseError if Kubernetes forbids to read or hold the Lease. `run` handles all other errors."""
         try:
-            update = Right("update", _GROUP, "leases", self._namespace, self._name)
-            # The right to create is needed only once, and may be spared where somebody else made the Lease.
+            update = ResourceAttributes("update", _GROUP, "leases", self._namespace, self._name)
+            # The permission to create is needed only if the Lease does not exist yet.
             create = () if await self._read() else (update._replace(verb="create", name=""),)
-            missing = await lacking(self._client, (*create, update))
+            missing = await missing_permissions(self._client, (*create, update))
         except ApiError as error:
             if error.status == 403:
-                raise LeaseError(self._explained(error)) from error
+                raise LeaseError(self._explain(error)) from error
             return
         if missing:
             raise LeaseError(self._forbidden(" and ".join(map(str, missing))))
@@ -128,55 +136,55 @@ class Elector:
 
     async def _attempt(self) -> None:
         try:
-            await self._renew_or_take()
+            await self._renew_or_acquire()
         except ApiError as error:
-            self._note(self._explained(error))
+            self._report(self._explain(error))
         else:
-            self._note("")
+            self._report("")
 
-    async def _renew_or_take(self) -> None:
-        if self._is_mine() and await self._claim():
+    async def _renew_or_acquire(self) -> None:
+        if self._is_mine() and await self._write():
             return
         if not await self._read():
-            self._lose("the Lease was deleted")
+            self._stop_leading("the Lease was deleted")
         elif not self._is_mine():
-            self._lose(f"the Lease is held by {self._record.get('holderIdentity') or 'nobody'}")
+            self._stop_leading(f"the Lease is held by {self._record.get('holderIdentity') or 'no one'}")
         if self._is_free():
-            await self._claim()
+            await self._write()
 
-    async def _claim(self) -> bool:
-        """Renew or take, on top of what was read. False: somebody was faster."""
-        # Counted from here, as the others count from when the API server wrote it, which is later.
+    async def _write(self) -> bool:
+        """Renew or acquire the Lease as it was read. Return False if another replica was faster."""
+        # The deadline counts from here; the other replicas count from the API server's write, which is later.
         started = self._loop.time()
         if self._lease is None:
             metadata = {"name": self._name, "namespace": self._namespace}
-            body = {"apiVersion": _API_VERSION, "kind": "Lease", "metadata": metadata, "spec": self._claimed({})}
-            granted = await self._written(self._client.post(self._collection, body), (409,))
+            body = {"apiVersion": _API_VERSION, "kind": "Lease", "metadata": metadata, "spec": self._held_record({})}
+            written = await self._send_write(self._client.post(self._collection, body), (409,))
         else:
-            granted = await self._put(self._claimed(self._record))
-        if granted:
-            self._hold(started)
-        return granted
+            written = await self._put(self._held_record(self._record))
+        if written:
+            self._on_written(started)
+        return written
 
-    def _claimed(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        now = times.micro_time(self._now())
-        claim = {"leaseDurationSeconds": math.ceil(self._timing.lease), "renewTime": now}
+    def _held_record(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        now = timestamps.micro_time(self._now())
+        fields = {"leaseDurationSeconds": math.ceil(self._timing.lease), "renewTime": now}
         if record.get("holderIdentity") != self._identity:
             transitions = int(record.get("leaseTransitions") or 0) + 1 if record else 0
-            claim |= {"holderIdentity": self._identity, "acquireTime": now, "leaseTransitions": transitions}
-        return {**record, **claim}
+            fields |= {"holderIdentity": self._identity, "acquireTime": now, "leaseTransitions": transitions}
+        return {**record, **fields}
 
-    def _released(self) -> dict[str, Any]:
-        gone = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": times.micro_time(self._now())}
-        return {**self._record, **gone}
+    def _released_record(self) -> dict[str, Any]:
+        fields = {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": timestamps.micro_time(self._now())}
+        return {**self._record, **fields}
 
-    # -- what is known of the Lease -----------------------------------------------------------------------------------
+    # -- the record ---------------------------------------------------------------------------------------------------
 
     def _is_mine(self) -> bool:
         return self._lease is not None and self._record.get("holderIdentity") == self._identity
 
     def _is_free(self) -> bool:
-        # A Lease that vanished is no free one: its holder does not know yet.
+        # A Lease that was deleted is not free: its holder does not know yet.
         holder = self._record.get("holderIdentity")
         return not holder or holder == self._identity or self._loop.time() >= self._expires_at()
 
@@ -184,12 +192,12 @@ class Elector:
         return self._seen_at + float(self._record.get("leaseDurationSeconds") or self._timing.lease)
 
     def _pause(self) -> float:
-        """Seconds to the next attempt: to the very moment at which another's claim runs out, when that is sooner."""
+        """Return the seconds to the next attempt: `retry`, or less if another replica's Lease expires before."""
         left = self._expires_at() - self._loop.time()
         wait = self._timing.retry * self._jitter(*_JITTER)
         return min(wait, left) if left > 0 else wait
 
-    def _saw(self, lease: Mapping[str, Any]) -> None:
+    def _on_read(self, lease: Mapping[str, Any]) -> None:
         record = lease.get("spec") or {}
         if self._lease is None or record != self._record:
             self._seen_at = self._loop.time()
@@ -197,35 +205,35 @@ class Elector:
 
     # -- leadership ---------------------------------------------------------------------------------------------------
 
-    def _hold(self, started: float) -> None:
-        if not self.leading:
-            # It lapsed while the answer was on its way: whoever acted on it must hear of that first.
-            self._lose("it was renewed too late")
+    def _on_written(self, started: float) -> None:
+        if not self.is_leader:
+            # The Lease expired while the answer was on its way: the old leadership must stop before a new one starts.
+            self._stop_leading("the Lease was renewed too late")
         if self._fence is not None:
             self._fence.cancel()
         self._until = started + self._timing.renew_deadline
-        # A timer, since the loop above may be waiting for an API server that hangs.
-        why = f"it was not renewed for {self._timing.renew_deadline:g} s"
-        self._fence = self._loop.call_at(self._until, self._lose, why)
+        # A timer, since `run` may be waiting for an API server that hangs.
+        reason = f"the Lease was not renewed for {self._timing.renew_deadline:g} s"
+        self._fence = self._loop.call_at(self._until, self._stop_leading, reason)
 
-    def _lose(self, why: str, *, planned: bool = False) -> None:
+    def _stop_leading(self, reason: str, *, planned: bool = False) -> None:
         self._until = -math.inf
         if self._fence is not None:
             self._fence.cancel()
-        if self._leader is None:
+        if self._leading_task is None:
             return
-        self._leader.cancel()
-        self._leader = None
-        self._follow()
-        say = log.info if planned else log.warning
-        say("leads no more", lease=self._title, identity=self._identity, why=why)
+        self._leading_task.cancel()
+        self._leading_task = None
+        self._on_stopped_leading()
+        write = log.info if planned else log.warning
+        write("lost leadership", lease=self._title, identity=self._identity, reason=reason)
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
     async def _read(self) -> bool:
-        """False: there is no Lease."""
+        """Return False if there is no Lease."""
         try:
-            self._saw((await self._call(self._client.get(self._path))).body)
+            self._on_read((await self._call(self._client.get(self._path))).body)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -233,26 +241,26 @@ class Elector:
         return self._lease is not None
 
     async def _put(self, record: Mapping[str, Any]) -> bool:
-        return await self._written(self._client.put(self._path, {**(self._lease or {}), "spec": record}), (404, 409))
+        return await self._send_write(self._client.put(self._path, {**(self._lease or {}), "spec": record}), (404, 409))
 
-    async def _written(self, call: Awaitable[Answer], outdated: tuple[int, ...]) -> bool:
-        """False: the Lease is not what was read; nothing was written."""
+    async def _send_write(self, call: Awaitable[Response], outdated: tuple[int, ...]) -> bool:
+        """Return False if the Lease is not the one that was read; nothing was written then."""
         try:
-            self._saw((await self._call(call)).body)
+            self._on_read((await self._call(call)).body)
         except ApiError as error:
             if error.status not in outdated:
                 raise
             return False
         return True
 
-    async def _call(self, call: Awaitable[Answer]) -> Answer:
+    async def _call(self, call: Awaitable[Response]) -> Response:
         try:
             async with asyncio.timeout(self._timing.call):
                 return await call
         except TimeoutError as error:
-            raise ApiError(0, f"the Kubernetes API gave no answer within {self._timing.call:g} s") from error
+            raise ApiError(0, f"the Kubernetes API did not answer within {self._timing.call:g} s") from error
 
-    def _explained(self, error: ApiError) -> str:
+    def _explain(self, error: ApiError) -> str:
         return self._forbidden(error.message) if error.status == 403 else error.message
 
     def _forbidden(self, what: str) -> str:
@@ -262,10 +270,10 @@ class Elector:
             "--no-leader-elect"
         )
 
-    def _note(self, trouble: str) -> None:
-        """Log trouble when it begins, when it changes and when it ends."""
-        if trouble and trouble != self._trouble:
-            log.warning("the Lease can't be had", lease=self._title, error=trouble)
-        elif self._trouble and not trouble:
-            log.info("the Lease can be had again", lease=self._title)
-        self._trouble = trouble
+    def _report(self, problem: str) -> None:
+        """Log a problem when it begins, changes and ends."""
+        match self._problem.report(problem):
+            case Change.BEGAN | Change.CHANGED:
+                log.warning("failed to renew lease", lease=self._title, error=problem)
+            case Change.ENDED:
+                log.info("lease requests succeed again", lease=self._title)

@@ -1,7 +1,7 @@
-"""What a collection of the Kubernetes API holds, told as a whole and then change by change, come what may.
+"""List and watch of one collection of the Kubernetes API, as client-go's Reflector.
 
-Kopf's watch tells of no deletion that it missed, and not when a list is complete: good enough for objects that a sweep
-looks after, not for rules whose deletion must be obeyed.
+Kopf's watch does not report a deletion that it missed, nor when a list is complete. That is enough for objects that a
+resync covers, but not for policies, whose deletion must take effect.
 """
 
 import asyncio
@@ -12,23 +12,24 @@ from typing import Any, Final, Protocol
 import structlog
 
 from awsbatch_operator.kube.client import JSON, ApiError, KubeClient
+from awsbatch_operator.kube.paging import list_pages, metadata_of, resource_of
+from awsbatch_operator.workqueue.backoff import backoff
+from awsbatch_operator.workqueue.log_once import Change, LogOnce
 
-LASTS: Final = 30.0
-"""Seconds after which a watch is asked for anew, where it ended. A connection that is dead, and nobody said so, is
-noticed by then; the price are two requests a minute."""
-SILENCE: Final = 40.0
-"""Seconds without a word after which a watch counts as broken."""
-LIST_EVERY: Final = 300.0
-"""Seconds after which the whole is told anew in any case: a version that is ahead of the API server's own, as after a
-backup was played back to etcd, would hear of nothing."""
-UNSERVED: Final = 5.0
-"""Seconds between two questions for a collection that the cluster does not know yet."""
+WATCH_SECONDS: Final = 30.0
+"""Seconds after which the server ends a watch and the next one begins where it ended. An unreported dead
+connection is noticed by then; the price is two requests a minute."""
+IDLE_TIMEOUT: Final = 40.0
+"""Seconds of silence after which a watch counts as broken."""
+RELIST_INTERVAL: Final = 300.0
+"""Seconds between two lists although nothing broke: a watch from a version that is ahead of the API server's own, as
+after the restore of an etcd backup, would report nothing."""
+NOT_SERVED_RETRY: Final = 5.0
+"""Seconds between two requests for a collection that the cluster does not serve yet."""
 
-_PAGE: Final = 500
-_CALM: Final = 1.0
-"""Seconds that a watch must last to count as one that worked."""
+_STABLE: Final = 1.0
+"""Seconds that a watch must last to count as one that works."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 1.5
-_MOST_FAILURES: Final = 10
 _JITTER: Final = (0.7, 1.0)
 
 Body = dict[str, Any]
@@ -36,152 +37,140 @@ Body = dict[str, Any]
 log = structlog.get_logger(__name__)
 
 
-class Listener(Protocol):
-    """Who is told. `name` is the object's: the collection is cluster-scoped, or of one namespace."""
+class ResourceHandler(Protocol):
+    """Receives the objects. `name` is enough: the collection is cluster-scoped, or of one namespace."""
 
-    def all_are(self, bodies: Mapping[str, Body]) -> None:
-        """All there are: what is not named is gone."""
+    def on_relist(self, bodies: Mapping[str, Body]) -> None:
+        """Handle a complete list, by name: an object that is not in it does not exist."""
 
-    def one_is(self, name: str, body: Body | None) -> None:
-        """One of them; None: it is gone."""
+    def on_upsert(self, name: str, body: Body) -> None:
+        """Handle a new or changed object."""
+
+    def on_delete(self, name: str) -> None:
+        """Handle the deletion of an object."""
 
 
 class Reflector:
-    """The collection at `path`. Make it on the loop on which it runs. `form`: how lists and watches are asked for.
+    """The collection at `path`. Create it on the loop on which it runs. `accept`: media types of lists and watches.
 
-    `blind_since`: loop time at which it last heard, while there is neither a list nor an open watch; None otherwise.
-    `served`: whether this process has seen the collection. Until then a 404 means that there is none of it, if
-    `may_lack`; afterwards it means, as every other refusal, that nothing is known.
+    `stale_since`: loop time of the last news, while there is neither a list nor an open watch; None otherwise.
+    `served`: whether this process has seen the collection. Until then a 404 means, if the collection is `optional`,
+    that it is empty; afterwards it means, like every other error, that nothing is known.
     """
 
     def __init__(
         self,
         client: KubeClient,
         path: str,
-        listener: Listener,
+        handler: ResourceHandler,
         *,
-        form: tuple[str, str] = (JSON, JSON),
-        may_lack: bool = False,
-        on_sight: Callable[[], None] = lambda: None,
+        accept: tuple[str, str] = (JSON, JSON),
+        optional: bool = False,
+        on_stale_change: Callable[[], None] = lambda: None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._client, self._path, self._listener, self._form = client, path, listener, form
-        self._may_lack, self._on_sight, self._jitter = may_lack, on_sight, jitter
-        self._what = path.rpartition("/")[2]
+        self._client, self._path, self._handler, self._accept = client, path, handler, accept
+        self._optional, self._on_stale_change, self._jitter = optional, on_stale_change, jitter
         self._loop = asyncio.get_running_loop()
-        self.blind_since: float | None = self._loop.time()
+        self.stale_since: float | None = self._loop.time()
         self.served = False
-        self._version, self._listed_at, self._heard_at = "", 0.0, self._loop.time()
+        self._version, self._listed_at, self._last_news_at = "", 0.0, self._loop.time()
         self._failures = 0
-        self._trouble = ""
+        self._problem = LogOnce()
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         while True:
             try:
-                if not self._version or self._loop.time() - self._listed_at >= LIST_EVERY:
+                if not self._version or self._loop.time() - self._listed_at >= RELIST_INTERVAL:
                     await self._list()
                 await self._watch()
             except ApiError as error:
-                await self._failed(error)
+                await self._on_error(error)
 
-    # -- a list -------------------------------------------------------------------------------------------------------
+    # -- list ---------------------------------------------------------------------------------------------------------
 
     async def _list(self) -> None:
         bodies: dict[str, Body] = {}
-        token = ""
-        while True:
-            params = {"limit": str(_PAGE)} | ({"continue": token} if token else {})
-            _, page = await self._client.get(self._path, params, self._form[0])
-            metadata = _metadata(page)
-            if "items" not in page or not metadata.get("resourceVersion"):
-                # Whatever that is, it is not the news that there is nothing.
-                raise ApiError(0, f"the Kubernetes API answers with something that is no list of {self._what}")
-            # Go writes some empty lists as null.
-            bodies |= {_name(item): item for item in page["items"] or ()}
-            token = metadata.get("continue") or ""
-            if not token:
-                break
+        version = ""
+        async for page in list_pages(self._client, self._path, self._accept[0]):
+            bodies |= {_name(item): item for item in page.items}
+            version = page.resource_version
         self.served = True
-        self._version, self._listed_at = metadata["resourceVersion"], self._loop.time()
-        self._listener.all_are(bodies)
-        self._hears()
+        self._version, self._listed_at = version, self._loop.time()
+        self._handler.on_relist(bodies)
+        self._set_fresh()
 
-    # -- a watch ------------------------------------------------------------------------------------------------------
+    # -- watch --------------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
         params = {
             "resourceVersion": self._version,
             "allowWatchBookmarks": "true",
-            "timeoutSeconds": f"{LASTS:.0f}",
+            "timeoutSeconds": f"{WATCH_SECONDS:.0f}",
         }
-        async with self._client.watch(self._path, params, self._form[1], silence=SILENCE) as events:
-            self._hears()
-            calm = self._loop.call_later(_CALM, self._works)
+        async with self._client.watch(self._path, params, self._accept[1], idle_timeout=IDLE_TIMEOUT) as events:
+            self._set_fresh()
+            stable = self._loop.call_later(_STABLE, self._on_stable)
             try:
                 async for kind, body in events:
-                    self._take(kind, body)
+                    self._on_event(kind, body)
             finally:
-                calm.cancel()
-        # It said goodbye: until now nothing was missed, and the next one goes on from here.
-        self._heard_at = self._loop.time()
-        self._lost()
-        await self._rest()
+                stable.cancel()
+        # The server ended the watch: nothing was missed until now, and the next watch continues from here.
+        self._last_news_at = self._loop.time()
+        self._set_stale()
+        await self._pause()
 
-    def _take(self, kind: str, body: Body) -> None:
-        self._heard_at = self._loop.time()
-        if kind != "BOOKMARK":
-            self._listener.one_is(_name(body), None if kind == "DELETED" else body)
-        self._version = _metadata(body).get("resourceVersion") or self._version
+    def _on_event(self, kind: str, body: Body) -> None:
+        self._last_news_at = self._loop.time()
+        if kind == "DELETED":
+            self._handler.on_delete(_name(body))
+        elif kind != "BOOKMARK":
+            self._handler.on_upsert(_name(body), body)
+        self._version = metadata_of(body).get("resourceVersion") or self._version
 
-    # -- sight --------------------------------------------------------------------------------------------------------
+    # -- health -------------------------------------------------------------------------------------------------------
 
-    async def _failed(self, error: ApiError) -> None:
+    async def _on_error(self, error: ApiError) -> None:
         self._version = ""
-        if error.status == 404 and self._may_lack and not self.served:
-            if self.blind_since is not None:
-                self._listener.all_are({})
-            self._hears()
-            await asyncio.sleep(UNSERVED)
+        if error.status == 404 and self._optional and not self.served:
+            if self.stale_since is not None:
+                self._handler.on_relist({})
+            self._set_fresh()
+            await asyncio.sleep(NOT_SERVED_RETRY)
             return
-        self._lost()
-        # A break is a matter of course. Told when it lasts and when it changes: it may be so for days.
-        if self._failures and error.message != self._trouble:
-            log.warning("not heard", of=self._what, error=error.message)
-            self._trouble = error.message
-        await self._rest()
+        self._set_stale()
+        # A single failure is normal. Log it when it lasts and when it changes: it may last for days.
+        if self._failures and self._problem.report(error.message):
+            log.warning("watch failed", resource=resource_of(self._path), error=error.message)
+        await self._pause()
 
-    async def _rest(self) -> None:
-        """Not at all before the first try; then longer and longer, but never so long that news come late."""
-        pause = min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), _LONGEST_PAUSE) if self._failures else 0.0
-        self._failures = min(self._failures + 1, _MOST_FAILURES)
+    async def _pause(self) -> None:
+        """Wait before the next attempt: not before the first, and never so long that changes arrive late."""
+        pause = backoff(self._failures, _FIRST_PAUSE, _LONGEST_PAUSE)
+        self._failures += 1
         await asyncio.sleep(pause * self._jitter(*_JITTER))
 
-    def _works(self) -> None:
+    def _on_stable(self) -> None:
         self._failures = 0
-        if self._trouble:
-            log.info("heard again", of=self._what)
-        self._trouble = ""
+        if self._problem.report("") is Change.ENDED:
+            log.info("watch restored", resource=resource_of(self._path))
 
-    def _hears(self) -> None:
-        self._heard_at = self._loop.time()
-        if self.blind_since is not None:
-            self.blind_since = None
-            self._on_sight()
+    def _set_fresh(self) -> None:
+        self._last_news_at = self._loop.time()
+        if self.stale_since is not None:
+            self.stale_since = None
+            self._on_stale_change()
 
-    def _lost(self) -> None:
-        if self.blind_since is None:
-            self.blind_since = self._heard_at
-            self._on_sight()
-
-
-def _metadata(body: object) -> Body:
-    metadata = body.get("metadata") if isinstance(body, dict) else None
-    return metadata if isinstance(metadata, dict) else {}
+    def _set_stale(self) -> None:
+        if self.stale_since is None:
+            self.stale_since = self._last_news_at
+            self._on_stale_change()
 
 
 def _name(body: object) -> str:
-    name = _metadata(body).get("name")
+    name = metadata_of(body).get("name")
     if not isinstance(name, str) or not name:
         raise ApiError(0, "the Kubernetes API shows an object without a name")
     return name

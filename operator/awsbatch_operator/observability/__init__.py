@@ -1,1 +1,1 @@
-"""What the operator tells of itself: logs, metrics, probes."""
+"""Metrics, probes and logs."""

@@ -11,23 +11,23 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 Check = Callable[[], str | None]
-"""None when all is well, else what is not, in a few words."""
+"""Returns None if all is well, else a short description of the fault."""
 
 _SHUTDOWN_SECONDS: Final = 1.0
 _INDEX: Final = (
     "awsbatch-operator\n"
     "/livez    200 unless the operator hangs\n"
-    "/readyz   200 when it is synced and AWS Batch answers\n"
-    "/metrics  figures for Prometheus\n"
+    "/readyz   200 if the watch works, all objects are known and AWS Batch answers\n"
+    "/metrics  metrics for Prometheus\n"
 )
 
 
 class ListenError(Exception):
-    """The address can't be listened on; the message names the flag."""
+    """The server can't listen on the address; the message names the flag."""
 
 
 def fresh(last: Callable[[], float | None], seconds: float, now: Callable[[], float] = time.monotonic) -> Check:
-    """A check that `last`, a moment of the clock `now`, is there and not older than so many seconds."""
+    """Return a check that `last` returns a time of the clock `now` that is at most so many seconds ago."""
 
     def check() -> str | None:
         at = last()
@@ -40,7 +40,7 @@ def fresh(last: Callable[[], float | None], seconds: float, now: Callable[[], fl
 
 
 def make_app(registry: CollectorRegistry, live: Mapping[str, Check], ready: Mapping[str, Check]) -> web.Application:
-    """`live` and `ready` are the checks by name that decide /livez and /readyz."""
+    """Return the web application. `live` and `ready`: the checks, by name, for /livez and /readyz."""
 
     async def index(_request: web.Request) -> web.Response:
         return web.Response(text=_INDEX)
@@ -62,27 +62,28 @@ def make_app(registry: CollectorRegistry, live: Mapping[str, Check], ready: Mapp
 
 
 def _probe(checks: Mapping[str, Check]) -> web.Response:
-    """In the words of the API server's own probes: a line a check."""
+    """Answer in the format of the API server's own probes: one line for each check."""
     faults = {name: check() for name, check in checks.items()}
     lines = [f"[+]{name} ok" if fault is None else f"[-]{name} failed: {fault}" for name, fault in faults.items()]
-    well = all(fault is None for fault in faults.values())
-    return web.Response(text="\n".join((*lines, "ok" if well else "not ok", "")), status=200 if well else 503)
+    passed = all(fault is None for fault in faults.values())
+    return web.Response(text="\n".join((*lines, "ok" if passed else "not ok", "")), status=200 if passed else 503)
 
 
 @asynccontextmanager
 async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[int]:
-    """Serve for as long as the context lasts; gives the port (that of port 0 is chosen by the system)."""
+    """Serve while the context is open; yields the port (the system chooses it for port 0)."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         try:
             await web.TCPSite(runner, host or None, port).start()
         except OSError as error:
-            # asyncio's own words repeat the address; those of a failed name look-up have no errno of the system.
+            # asyncio's own message repeats the address; a failed name resolution has no errno of the system.
             code = error.errno or 0
-            why = os.strerror(code) if code > 0 else error.strerror
+            reason = os.strerror(code) if code > 0 else error.strerror
             raise ListenError(
-                f"can't listen on {host}:{port} ({why}): give another --http-address (AWSBATCH_OPERATOR_HTTP_ADDRESS)"
+                f"can't listen on {host}:{port} ({reason}): give another "
+                "--http-address (AWSBATCH_OPERATOR_HTTP_ADDRESS)"
             ) from error
         yield runner.addresses[0][1]
     finally:

@@ -11,20 +11,20 @@ from typing import Any, Final, TextIO
 import structlog
 from structlog.typing import Processor
 
-from awsbatch_operator.domain.record import ObjectRef
-from awsbatch_operator.kube import names, times
+from awsbatch_operator.api import names, timestamps
+from awsbatch_operator.api.batchjob import ObjectRef
 
 _FIRST_KEYS: Final = ("timestamp", "level", "logger", "message", "object")
 
-# Their finer levels hold request headers and bodies, credentials among them, or a line for each object seen: the
-# level of the operator does not reach them.
+# The lower levels of these loggers contain request headers and bodies with credentials, or one line for each object:
+# the operator's level does not apply to them.
 _QUIET: Final = {
     "aiohttp": logging.WARNING,
     "asyncio": logging.WARNING,
     "boto3": logging.WARNING,
     "botocore": logging.WARNING,
     "kopf": logging.INFO,
-    "kopf._core.reactor.running": logging.ERROR,  # warns that it handles no signals: we do
+    "kopf._core.reactor.running": logging.ERROR,  # warns that it handles no signals: the operator does
     "kopf.objects": logging.WARNING,
     "kubernetes": logging.WARNING,
     "urllib3": logging.WARNING,
@@ -32,15 +32,15 @@ _QUIET: Final = {
 
 _Line = MutableMapping[str, Any]
 
-# What JSON leaves as it is, though readers may end a line there and terminals obey it: reasons are written by anybody.
+# JSON leaves these as they are, but readers may end a line there and terminals execute them; users write reasons.
 _ODD: Final = (*range(0x7F, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 _ESCAPED: Final = {code: f"\\u{code:04x}" for code in _ODD}
 
 
 def setup(log_format: str = "json", level: str = "info", stream: TextIO | None = None) -> None:
-    """Write everything to `stream` (default stderr), as `json` or for people as `console`.
+    """Write all log lines to `stream` (default stderr), as `json` or, for reading in a terminal, as `console`.
 
-    An object is given to a line as `object=ref`, an ObjectRef; it becomes {apiVersion, kind, name, namespace, uid}.
+    A line names an object by `object=ref`, an ObjectRef; it is rendered as {apiVersion, kind, name, namespace, uid}.
     """
     stream = stream or sys.stderr
     least = logging.getLevelNamesMapping()[level.upper()]
@@ -69,7 +69,7 @@ def setup(log_format: str = "json", level: str = "info", stream: TextIO | None =
 
 
 def _json() -> tuple[Processor, ...]:
-    # The plain traceback: a structured one could show local variables, and with them what must not be shown.
+    # The plain traceback: a structured one could show local variables, and with them secrets.
     return (
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
@@ -90,12 +90,12 @@ def _console(stream: TextIO) -> tuple[Processor, ...]:
 
 def _timestamp(_logger: Any, _method: str, line: _Line) -> _Line:
     record: logging.LogRecord | None = line.get("_record")
-    line["timestamp"] = times.date_time(int((record.created if record else time.time()) * 1000))
+    line["timestamp"] = timestamps.date_time(int((record.created if record else time.time()) * 1000))
     return line
 
 
 def _kopf_object(_logger: Any, _method: str, line: _Line) -> _Line:
-    # Only this one: Kopf's records also carry its settings, which are neither short nor serialisable.
+    # Only this attribute: Kopf's records also carry its settings, which are neither short nor serialisable.
     reference = getattr(line["_record"], "k8s_ref", None)
     if reference:
         line["object"] = reference
@@ -103,7 +103,7 @@ def _kopf_object(_logger: Any, _method: str, line: _Line) -> _Line:
 
 
 def _credentials_error(_logger: Any, _method: str, line: _Line) -> _Line:
-    # botocore warns at each try that fails, with a hundred lines of traceback: the error is enough.
+    # botocore warns at each failed attempt with a hundred lines of traceback: the error is enough.
     if line["logger"] == "botocore.credentials" and (caught := line.pop("exc_info", None)):
         line["error"] = str(caught[1])
     return line

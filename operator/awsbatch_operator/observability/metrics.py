@@ -1,7 +1,8 @@
-"""The figures of the operator, by their contractual names, on a registry of its own."""
+"""The operator's metrics on a registry of their own. Their names and labels are a contract."""
 
 import asyncio
 import platform
+import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -14,57 +15,72 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
-from awsbatch_operator.domain.job import account_of
-from awsbatch_operator.domain.ports import Whose
-from awsbatch_operator.domain.record import LIVE_PHASES, Phase, Standing
+from awsbatch_operator.api.batchjob import LIVE_PHASES, ObjectMetricKey, Phase
+from awsbatch_operator.api.conditions import Reason
+from awsbatch_operator.api.interfaces import CallLabels
+from awsbatch_operator.api.job import account_of
 
-Census = Callable[[], Mapping[Standing, int]]
-"""How many objects there are of each standing, asked once at each scrape."""
+CountByKey = Callable[[], Mapping[ObjectMetricKey, int]]
+"""Returns the number of objects by their labels; called once at each scrape."""
+
+QUEUES: Final = ("reconcile", "describe", "terminate", "status")
+"""The values of the label `queue`."""
 
 _PREFIX: Final = "awsbatch_operator"
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_REQUEST_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ACCEPTANCE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _COMPLETION_SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
 _LAG_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_SAMPLE_SECONDS: Final = 1.0
 _WRITE_RESULTS: Final = ("written", "conflict", "gone", "failed")
+_CODE: Final = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_MOST_CODES: Final = 100
+_OTHER_CODE: Final = "Other"
 
 
 class Metrics:
-    """The engine's port `Telemetry`. `registry` is what /metrics shows."""
+    """Implements the interface `Telemetry`. /metrics shows `registry`."""
 
     def __init__(self) -> None:
-        # The moment at which each series began is of no use to anybody here, and doubles the page.
+        # The creation time of each series would double the page without use.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         build = Info("build", "Versions of the operator and of Python.", namespace=_PREFIX, registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
-        self._requests = self._counter("aws_requests", "Calls to AWS.", "operation", "code", *Whose._fields)
-        self._seconds = self._histogram(
-            "aws_request_seconds", "Length of a call to AWS.", _CALL_SECONDS, "operation", *Whose._fields
+        self._codes: set[str] = set()
+        self._requests = self._counter("aws_requests", "Requests to AWS.", "operation", "code", *CallLabels._fields)
+        self._request_duration = self._histogram(
+            "aws_request_duration_seconds", "Duration of a request to AWS.", _CALL_SECONDS, "operation",
+            *CallLabels._fields,
+        )  # fmt: skip
+        self._describe_batch = self._histogram("describe_batch_size", "Jobs in a DescribeJobs request.", _sizes(100))
+        self._terminate_batch = self._histogram("terminate_batch_size", "Jobs in a TerminateJobs request.", _sizes(50))
+        self._acceptance_duration = self._histogram(
+            "termination_acceptance_duration_seconds",
+            "Time from the stated termination until AWS Batch accepted it.",
+            _ACCEPTANCE_SECONDS,
         )
-        self._describe_batch = self._histogram("describe_batch_size", "Jobs in a DescribeJobs call.", _sizes(100))
-        self._terminate_batch = self._histogram("terminate_batch_size", "Jobs in a TerminateJobs call.", _sizes(50))
-        self._request_seconds = self._histogram(
-            "termination_request_seconds", "From spec.terminate seen to accepted by AWS.", _REQUEST_SECONDS
-        )
-        self._completion_seconds = self._histogram(
-            "termination_completion_seconds", "From accepted by AWS to the end of the job.", _COMPLETION_SECONDS
+        self._completion_duration = self._histogram(
+            "termination_completion_duration_seconds",
+            "Time from the acceptance of the termination to the end of the job.",
+            _COMPLETION_SECONDS,
         )
         self._writes = self._counter("status_writes", "Writes of an object's status.", "result")
         for result in _WRITE_RESULTS:
-            # From 0 on: a failure that is the first of its kind would be no increase to Prometheus.
+            # Start at 0: for Prometheus, a series that starts at 1 has not increased.
             self._writes.labels(result)
-        self._looked = self._gauge(
-            "last_successful_look_timestamp_seconds",
-            "When AWS Batch last answered in full, Unix time.",
-            *Whose._fields,
+        self._polled = self._gauge(
+            "last_successful_poll_timestamp_seconds",
+            "Time of the last complete answer to DescribeJobs, Unix time.",
+            *CallLabels._fields,
         )
-        self._leader = self._gauge("leader", "1 while this replica acts, else 0.")
-        self._queue = self._gauge("queue_depth", "What waits in a lane: look, terminate or status.", "lane")
-        self._lag = self._histogram("event_loop_lag_seconds", "By how much a timer fires late.", _LAG_SECONDS)
+        self._leader = self._gauge("leader", "1 while this replica leads, else 0.")
+        self._queue_depth = self._gauge("queue_depth", "Entries that wait in a queue.", "queue")
+        for queue in QUEUES:
+            self._queue_depth.labels(queue)
+        self._lag = self._histogram("event_loop_lag_seconds", "Delay of a timer of the event loop.", _LAG_SECONDS)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=_PREFIX, registry=self.registry)
@@ -75,15 +91,22 @@ class Metrics:
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(name, text, labels, namespace=_PREFIX, registry=self.registry, buckets=buckets)
 
-    def ask(self, census: Census, depths: Mapping[str, Callable[[], int]]) -> None:
-        """Where to ask at each scrape, once there is somebody to ask. `depths` by lane."""
-        self.registry.register(_Objects(census))
-        for lane, depth in depths.items():
-            self._queue.labels(lane).set_function(depth)
+    def observe(self, count_by_key: CountByKey, depths: Mapping[str, Callable[[], int]]) -> None:
+        """Call these functions at each scrape. `depths`: number of waiting entries, by a name of QUEUES."""
+        self.registry.register(_ObjectCollector(count_by_key))
+        for queue, depth in depths.items():
+            self._queue_depth.labels(_known_queue(queue)).set_function(depth)
 
-    def aws_request(self, operation: str, code: str, seconds: float, whose: Whose) -> None:
-        self._requests.labels(operation, code, *whose).inc()
-        self._seconds.labels(operation, *whose).observe(seconds)
+    def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
+        self._requests.labels(operation, self._bounded(code), *labels).inc()
+        self._request_duration.labels(operation, *labels).observe(seconds)
+
+    def _bounded(self, code: str) -> str:
+        # AWS names its errors, but a proxy in between can answer anything: the number of codes must be bounded.
+        if code not in self._codes and (len(self._codes) >= _MOST_CODES or not _CODE.fullmatch(code)):
+            return _OTHER_CODE
+        self._codes.add(code)
+        return code
 
     def describe_batch(self, size: int) -> None:
         self._describe_batch.observe(size)
@@ -91,25 +114,27 @@ class Metrics:
     def terminate_batch(self, size: int) -> None:
         self._terminate_batch.observe(size)
 
-    def looked(self, at: float, whose: Whose) -> None:
-        self._looked.labels(*whose).set(at)
+    def polled(self, at: float, labels: CallLabels) -> None:
+        """Record a complete answer to DescribeJobs at this Unix time."""
+        self._polled.labels(*labels).set(at)
 
-    def forgotten(self, whose: Whose) -> None:
-        self.unused(whose)
-        # A region is what anybody writes into a spec: series of each that ever was would have no end.
-        for family in (self._requests, self._seconds):
-            family.remove_by_labels(whose._asdict())
+    def forget(self, labels: CallLabels) -> None:
+        """Drop all series of a target that no object names any more."""
+        self.forget_polls(labels)
+        # Users can write any region into a spec: the number of series would be unbounded.
+        for family in (self._requests, self._request_duration):
+            family.remove_by_labels(labels._asdict())
 
-    def unused(self, whose: Whose) -> None:
-        # It would tell of silence for ever. Counters stay: they count nothing more.
+    def forget_polls(self, labels: CallLabels) -> None:
+        """Drop the time of the last poll of a target that is not polled any more; its counters stay."""
         with suppress(KeyError):
-            self._looked.remove(*whose)
+            self._polled.remove(*labels)
 
     def termination_accepted(self, seconds: float) -> None:
-        self._request_seconds.observe(seconds)
+        self._acceptance_duration.observe(seconds)
 
     def termination_completed(self, seconds: float) -> None:
-        self._completion_seconds.observe(seconds)
+        self._completion_duration.observe(seconds)
 
     def status_write(self, result: str) -> None:
         self._writes.labels(result).inc()
@@ -117,11 +142,12 @@ class Metrics:
     def leading(self, *, yes: bool) -> None:
         self._leader.set(yes)
 
-    def queue_depth(self, lane: str, depth: int) -> None:
-        self._queue.labels(lane).set(depth)
+    def queue_depth(self, queue: str, depth: int) -> None:
+        """Set the number of waiting entries of a queue of QUEUES."""
+        self._queue_depth.labels(_known_queue(queue)).set(depth)
 
     async def sample_loop_lag(self) -> None:
-        """Once a second, until cancelled."""
+        """Measure once a second, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + _LAG_SAMPLE_SECONDS
@@ -129,27 +155,35 @@ class Metrics:
             self._lag.observe(max(loop.time() - due, 0))
 
 
+def _known_queue(queue: str) -> str:
+    if queue not in QUEUES:
+        raise ValueError(f"unknown queue: {queue}")
+    return queue
+
+
 def _sizes(most: int) -> tuple[float, ...]:
     return tuple(size for size in (1, 2, 5, 10, 20, 50, 100) if size <= most)
 
 
-class _Objects(Collector):
-    """The four figures that one walk over all objects gives."""
+class _ObjectCollector(Collector):
+    """Computes four metrics in one pass over all objects."""
 
-    def __init__(self, census: Census) -> None:
-        self._census = census
+    def __init__(self, count_by_key: CountByKey) -> None:
+        self._count_by_key = count_by_key
 
     def collect(self) -> Iterable[Metric]:
         tallies = jobs, live, stalled, terminating = tuple(Tally[tuple[str, ...]]() for _ in self.describe())
         terminating[()] = 0
-        for standing, count in self._census().items():
-            account, role = _named(standing.role)
-            jobs[standing.namespace, standing.phase] += count
-            # A region in which all have ended shows a 0: it is there, and need not be looked at.
-            live[account, standing.region, role] += count if standing.phase in LIVE_PHASES else 0
-            if standing.stalled:
-                stalled[standing.namespace, standing.stalled, account, role] += count
-            if standing.phase is Phase.TERMINATING:
+        for key, count in self._count_by_key().items():
+            account, role = _account_and_role(key.role)
+            jobs[key.namespace, key.phase] += count
+            # A region in which all jobs have ended shows 0: it is known, and needs no poll.
+            # An unknown region is never polled, so it has no series: it would look like a target that does not answer.
+            if key.stalled != Reason.INVALID_REGION:
+                live[account, key.region, role] += count if key.phase in LIVE_PHASES else 0
+            if key.stalled:
+                stalled[key.namespace, key.stalled, account, role] += count
+            if key.phase is Phase.TERMINATING:
                 terminating[()] += count
         families = self.describe()
         for family, counts in zip(families, tallies, strict=True):
@@ -158,19 +192,19 @@ class _Objects(Collector):
         return families
 
     def describe(self) -> tuple[GaugeMetricFamily, ...]:
-        # Asked for when registering: a census would come before there is anything to count.
+        # Prometheus calls it at the registration, before there are objects to count.
         return (
             _family("jobs", "BatchJob objects.", "namespace", "phase"),
             _family("live_jobs", "BatchJob objects whose job has not ended.", "account", "region", "role"),
             _family(
-                "stalled", "BatchJob objects that need a person, by reason.", "namespace", "reason", "account", "role"
+                "stalled", "BatchJob objects that need a user, by reason.", "namespace", "reason", "account", "role"
             ),
-            _family("terminations_in_progress", "Accepted by AWS, job still alive."),
+            _family("terminations_in_progress", "Accepted terminations of jobs that are still alive."),
         )
 
 
-def _named(role: str | None) -> tuple[str, str]:
-    """Account and name of the role; both empty for the operator's own credentials."""
+def _account_and_role(role: str | None) -> tuple[str, str]:
+    """Return account and name of a role's ARN; both empty for the operator's own credentials."""
     return account_of(role) or "", (role or "").rpartition("/")[2]
 
 

@@ -12,7 +12,7 @@ from awsbatch_sandbox.apiserver.table import AGE, NAME, Column
 
 
 def _prepare_namespace(new: Body, old: Body | None) -> Body:
-    # Whoever selects namespaces by this label relies on it: it is set anew by each write.
+    # Selectors of namespaces rely on this label: each write sets it again.
     labels = (new["metadata"].get("labels") or {}) | {"kubernetes.io/metadata.name": new["metadata"].get("name", "")}
     new = new | {"metadata": new["metadata"] | {"labels": labels}}
     return new if old else new | {"spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"}}

@@ -1,4 +1,4 @@
-"""The rules of `x-kubernetes-validations`, evaluated by cel-python in kube-apiserver's order and words."""
+"""The rules of `x-kubernetes-validations`, evaluated by cel-python in kube-apiserver's order and with its messages."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -69,7 +69,7 @@ class Rules:
         self._root = _compile(schema, ())
 
     def faults(self, new: dict[str, Any], old: dict[str, Any] | None) -> list[FieldError]:
-        """Broken rules of `new`; transition rules look at `old`. What did not change is not evaluated again."""
+        """Broken rules of `new`; transition rules use `old`. Unchanged parts are not evaluated again."""
         return list(_walk(self._root, new, old, ())) if self._root else []
 
 

@@ -1,8 +1,9 @@
-"""What tests order at /_sandbox/: the request log, outages, hangs and faults."""
+"""Controls for tests at /_sandbox/: the request log, outages, hangs and faults."""
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,19 +15,28 @@ from awsbatch_sandbox.apiserver.storage import Body, Store
 
 PREFIX: Final = "/_sandbox/"
 _LOG_LIMIT: Final = 50_000
+_FAULT: Final = 'a fault is {"method", "path_regex", "query_regex", "status", "message", "seconds", "silent", "times"}'
 
 RequestKey = tuple[str, str, str, str, int]
 
 
 @dataclass(slots=True)
 class Fault:
-    """Answers `times` requests of `method` ("*" for any) whose path and query match with `status`."""
+    """Applies to `times` requests of `method` ("*": any) whose path and query match.
+
+    Waits for `seconds`, then answers with `status` and `message`; without a status the request is served. A `silent`
+    watch is accepted and then sends no event. `over` ends each of them early.
+    """
 
     method: str
     path: re.Pattern[str]
     query: re.Pattern[str]
-    status: int
+    status: int | None
+    message: str
+    seconds: float
+    silent: bool
     times: int
+    over: asyncio.Event
 
     def hits(self, request: web.Request) -> bool:
         return (
@@ -50,7 +60,7 @@ class Controls:
         self._reopen: asyncio.TimerHandle | None = None
 
     def record(self, request: web.Request, status: int) -> None:
-        """Count a request; the log forgets its oldest distinct requests beyond a limit."""
+        """Count a request; the log drops its oldest distinct requests beyond a limit."""
         agent = request.headers.get("User-Agent", "")
         key = (request.method, request.path, request.query_string, agent, status)
         self._log[key] = self._log.get(key, 0) + 1
@@ -61,12 +71,21 @@ class Controls:
         """Wait while the server hangs."""
         await self._open.wait()
 
-    def fault(self, request: web.Request) -> None:
-        """Raise the fault that was ordered for this request, if one was."""
-        for fault in self._faults:
-            if fault.hits(request):
-                fault.times -= 1
-                raise scripted(fault.status)
+    async def fault(self, request: web.Request) -> Callable[[], Awaitable[object]]:
+        """Apply the first fault that matches the request, if there is one. Raises ApiError for its status.
+
+        Returns an awaitable function that the request must call before it sends anything.
+        """
+        fault = next((one for one in self._faults if one.hits(request)), None)
+        if fault is None:
+            return self.gate
+        fault.times -= 1
+        if fault.seconds:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(fault.over.wait(), fault.seconds)
+        if fault.status is not None:
+            raise scripted(fault.status, fault.message)
+        return fault.over.wait if fault.silent else self.gate
 
     def close(self) -> None:
         if self._reopen:
@@ -83,6 +102,9 @@ class Controls:
             "expire": lambda _body: self._store.expire(),
             "cut": lambda body: self._store.cut(expired=body.get("expired") is True),
             "fault": self._add_fault,
+            "clear_faults": lambda _body: self._clear_faults(),
+            "snapshot": lambda _body: self._store.save(),
+            "restore": lambda _body: self._store.restore(),
         }
         if request.method != "POST" or action not in orders:
             raise bad_request(f"/_sandbox/ knows GET or DELETE requests, and POST {', '.join(orders)}")
@@ -108,16 +130,25 @@ class Controls:
                     method=str(body.get("method", "*")),
                     path=re.compile(body.get("path_regex", "")),
                     query=re.compile(body.get("query_regex", "")),
-                    status=int(body["status"]),
+                    status=int(body["status"]) if "status" in body else None,
+                    message=str(body.get("message", "")),
+                    seconds=float(body.get("seconds", 0)),
+                    silent=body.get("silent") is True,
                     times=int(body.get("times", 1)),
+                    over=asyncio.Event(),
                 )
             )
-        except (KeyError, ValueError, TypeError, re.error) as error:
-            raise bad_request('a fault is {"method", "path_regex", "query_regex", "status", "times"}') from error
+        except (ValueError, TypeError, re.error) as error:
+            raise bad_request(_FAULT) from error
+
+    def _clear_faults(self) -> None:
+        for fault in self._faults:
+            fault.over.set()
+        self._faults.clear()
 
 
 def _seconds(body: dict[str, Any]) -> float:
     seconds = body.get("seconds")
     if not isinstance(seconds, int | float):
-        raise bad_request('say {"seconds": S}')
+        raise bad_request('send {"seconds": S}')
     return float(seconds)

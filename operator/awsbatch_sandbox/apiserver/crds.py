@@ -1,4 +1,4 @@
-"""CustomResourceDefinitions: checked lightly, marked Established, and turned into what is served."""
+"""CustomResourceDefinitions: checked lightly, marked Established, and turned into served resources."""
 
 from collections.abc import Callable
 from dataclasses import replace

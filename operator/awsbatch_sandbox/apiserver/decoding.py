@@ -1,4 +1,4 @@
-"""From what a client sent to a body that can be stored: kind, unknown fields, pruning, defaults."""
+"""Turns a client's body into one that can be stored: kind, unknown fields, pruning, defaults."""
 
 import json
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ _OBJECT_META: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """How a client writes; `warnings` collects what it is told beside the answer."""
+    """How a client writes; `warnings` collects the warnings of the answer."""
 
     manager: str
     subresource: str = ""
@@ -46,7 +46,7 @@ class Write:
 def decoded(resource: Resource, sent: Body, write: Write, old: Body | None = None) -> Body:
     """A fresh body in its stored shape: pruned, defaulted, metadata reduced to what ObjectMeta has.
 
-    What it shares with `old`, the stored body, is not pruned again.
+    Parts that it shares with `old`, the stored body, are not pruned again.
     """
     if (sent.get("apiVersion"), sent.get("kind")) != (resource.api_version, resource.kind):
         raise _wrong_kind(resource, sent)

@@ -1,4 +1,4 @@
-"""Deletes: preconditions, finalizers, and the two kinds that hold others (namespaces and CRDs)."""
+"""Deletes: preconditions, finalizers, and the two kinds that contain others (namespaces and CRDs)."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ _UNDELETABLE: Final = frozenset({"default", "kube-system", "kube-public"})
 
 
 class Deleter:
-    """Removes objects, or marks them when something holds them."""
+    """Removes objects, or marks them while finalizers or contents keep them."""
 
     def __init__(self, objects: Objects, catalog: Catalog) -> None:
         self._objects = objects
@@ -41,7 +41,7 @@ class Deleter:
         return marked, False
 
     def finish(self, resource: Resource, key: Key) -> None:
-        """Remove a namespace or CRD that is being deleted and holds nothing any more."""
+        """Remove a namespace or CRD that is being deleted and is empty."""
         entry = self._objects.collection(resource).get(key)
         if entry is None or not entry.body["metadata"].get("deletionTimestamp"):
             return

@@ -1,4 +1,4 @@
-"""Kubernetes `Status` errors in kube-apiserver's words (apimachinery api/errors and util/validation/field)."""
+"""Kubernetes `Status` errors with kube-apiserver's messages (apimachinery api/errors and util/validation/field)."""
 
 import json
 from collections.abc import Sequence
@@ -144,7 +144,7 @@ def expired(message: str) -> ApiError:
 
 
 def too_old(version: int, oldest: int) -> ApiError:
-    """What a watch is told that asks for, or has come to lie, before the history."""
+    """The error of a watch from a version before the history."""
     return expired(f"too old resource version: {version} ({oldest})")
 
 
@@ -162,7 +162,7 @@ def list_options(field: str, detail: str) -> ApiError:
 
 
 def too_large_version(wanted: int, current: int) -> ApiError:
-    """A resourceVersion from the future, such as one of an earlier server's life."""
+    """A resourceVersion from the future, such as one of an earlier server."""
     message = f"Timeout: Too large resource version: {wanted}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return ApiError(504, "Timeout", message, {"causes": [cause], "retryAfterSeconds": 1})
@@ -183,6 +183,8 @@ _REASONS = {
 }
 
 
-def scripted(code: int) -> ApiError:
-    """The answer of a fault that a test ordered."""
-    return ApiError(code, _REASONS.get(code, "Unknown"), f"a fault that /_sandbox/fault ordered: HTTP {code}")
+def scripted(code: int, message: str = "") -> ApiError:
+    """The answer of a fault that a test injected."""
+    return ApiError(
+        code, _REASONS.get(code, "Unknown"), message or f"a fault that /_sandbox/fault ordered: HTTP {code}"
+    )

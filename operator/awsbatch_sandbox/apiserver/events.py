@@ -53,7 +53,7 @@ NEW_FIELDS: Final[dict[str, Callable[[Body], str]]] = {
 
 
 def core_faults(event: Body, old: Body | None) -> list[FieldError]:
-    """What core v1 asks of an event: it lives in the namespace of its object ("default" for cluster-scoped ones)."""
+    """Rules of core v1 for an event: it is in the namespace of its object ("default" for cluster-scoped ones)."""
     del old
     home = event["metadata"].get("namespace", "")
     wanted = (event.get("involvedObject") or {}).get("namespace", "")
@@ -64,7 +64,7 @@ def core_faults(event: Body, old: Body | None) -> list[FieldError]:
 
 
 def new_faults(event: Body, old: Body | None) -> list[FieldError]:
-    """What events.k8s.io/v1 asks of an event, which is more; an update may touch `series` only."""
+    """Rules of events.k8s.io/v1 for an event, which are stricter; an update may change `series` only."""
     if old is not None:
         touched = sorted(
             key for key in event.keys() | old.keys() if key not in _MUTABLE and event.get(key) != old.get(key)

@@ -1,7 +1,7 @@
-"""Who set which field: `metadata.managedFields` for the operation Update, as server-side apply would see it.
+"""Owners of fields: `metadata.managedFields` for the operation Update, as server-side apply would see it.
 
 A field set is a frozenset of paths; a path is a tuple of fieldsV1 steps (`f:spec`, `k:{"type":"Ready"}`, `v:"x"`), and
-one that ends in `.` stands for the map or list item itself.
+one that ends in `.` is the map or list item itself.
 """
 
 import json
@@ -34,7 +34,7 @@ _BUILTIN_KEYS: Final = {"conditions": ["type"], "ownerReferences": ["uid"], "sec
 
 
 def updated(old: Body | None, new: Body, schema: dict[str, Any], write: Write, now: str) -> list[Body]:
-    """The managedFields of `new`, which `write` puts in the place of `old` at time `now` (RFC 3339)."""
+    """The managedFields of `new`, which `write` stores instead of `old` at time `now` (RFC 3339)."""
     stored = old or {}
     shared = {key for key, value in new.items() if stored.get(key) is value}
     before = _leaves_of(stored, schema, shared)

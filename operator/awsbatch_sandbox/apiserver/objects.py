@@ -1,4 +1,4 @@
-"""What a write means: metadata, status subresource, generation, validation, finalizers, as in kube-apiserver.
+"""The semantics of writes: metadata, status subresource, generation, validation, finalizers, as in kube-apiserver.
 
 There is no garbage collector here: ownerReferences are stored, and deleting an owner leaves its dependents.
 """
@@ -37,7 +37,7 @@ def timestamp(now: dt.datetime) -> str:
 
 
 class Objects:
-    """The writes of all resources; `now` is the clock, and `written` is told of every object stored or removed."""
+    """The writes of all resources; `now` is the clock, and `written` is called for every object stored or removed."""
 
     def __init__(
         self,
@@ -108,13 +108,13 @@ class Objects:
         return self._store(resource, key, body, old, write)
 
     def remove(self, resource: Resource, key: Key, body: Body) -> Entry:
-        """Take the object out of its collection, finalizers or not."""
+        """Remove the object from its collection, regardless of finalizers."""
         entry = self.collection(resource).remove(key, body)
         self._written(resource, entry.body, True)
         return entry
 
     def mark_deleted(self, resource: Resource, key: Key, body: Body) -> Entry:
-        """Give the object a deletionTimestamp: something still holds it."""
+        """Set the object's deletionTimestamp: finalizers or contents still keep it."""
         metadata = body["metadata"] | {"deletionTimestamp": timestamp(self._now()), "deletionGracePeriodSeconds": 0}
         if "generation" in metadata:
             metadata["generation"] += 1
@@ -125,7 +125,7 @@ class Objects:
     def _store(self, resource: Resource, key: Key, body: Body, old: Body | None, write: Write) -> Entry:
         now = timestamp(self._now())
         after = resource.to_wire(body)
-        # A status that a default made, at an object's creation, belongs to nobody.
+        # A status from a default, at an object's creation, has no owner.
         before = resource.to_wire(old) if old else _only(after, "status") if resource.has_status else None
         fields = managedfields.updated(before, after, resource.schema, write, now)
         body = body | {"metadata": body["metadata"] | {"managedFields": fields}}
@@ -179,7 +179,7 @@ class Objects:
             else:
                 faults += resource.rules.faults(new, old)
         if faults:
-            group = "" if resource.kind == "Event" else resource.group  # as kube-apiserver words it
+            group = "" if resource.kind == "Event" else resource.group  # as in kube-apiserver's message
             raise errors.invalid(group, resource.kind, new["metadata"].get("name", ""), faults)
 
 

@@ -34,7 +34,7 @@ _OBJECT_META: Final[Body] = {
         "resourceVersion": {"type": "string", "description": "An opaque value that changes with the object."},
         "generation": {"type": "integer", "format": "int64", "description": "Counts the desired states."},
         "creationTimestamp": _TIME | {"description": "When the object was created."},
-        "deletionTimestamp": _TIME | {"description": "When the object was asked to be deleted."},
+        "deletionTimestamp": _TIME | {"description": "When the deletion of the object was requested."},
         "deletionGracePeriodSeconds": {"type": "integer", "format": "int64"},
         "managedFields": {"type": "array", "items": {"type": "object"}, "description": "Who set which fields."},
         "selfLink": {"type": "string"},
@@ -56,13 +56,13 @@ _PARAMETERS: Final = [
 
 V2_ACCEPT: Final = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 V2_CONTENT_TYPE: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
-"""What clients ask for is no valid media type, so that the answer has another one."""
+"""Clients request an invalid media type, so the answer has another one."""
 
 
 def v2_document() -> bytes:
     """GET /openapi/v2 in protobuf: a gnostic Document without definitions.
 
-    kubectl reads it before it sends a `List`, and leaves the checking of kinds that it doesn't find to the server.
+    kubectl reads it before it sends a `List`, and the server checks the kinds that it doesn't find.
     """
     info = _text(1, _TITLE) + _text(2, VERSION["gitVersion"])
     return _text(1, "2.0") + bytes([2 << 3 | 2, len(info)]) + info

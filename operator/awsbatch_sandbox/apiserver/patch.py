@@ -42,7 +42,7 @@ def apply_json_patch(target: Any, operations: Any) -> Any:
 
 
 def strategic_merge(target: Any, patch: Any, name: str = "") -> Any:
-    """`name` is the field that holds the two values, by which lists know their merge key."""
+    """`name` is the field that contains the two values: it determines the merge key of lists."""
     if isinstance(patch, list):
         return _merge_list(target if isinstance(target, list) else [], patch, name)
     if not isinstance(patch, dict):

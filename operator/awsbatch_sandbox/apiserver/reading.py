@@ -17,7 +17,7 @@ Matches = Callable[[Key, Body], bool]
 
 
 def selection(resource: Resource, namespace: str, name: str, query: Mapping[str, str]) -> Matches | None:
-    """What the request selects; None when that is everything."""
+    """The selection of the request; None: everything."""
     labels = label_selector(query.get("labelSelector", ""))
     fields = field_selector(query.get("fieldSelector", ""), resource.readers())
     if not (labels or fields or namespace or name):
@@ -35,7 +35,7 @@ def selection(resource: Resource, namespace: str, name: str, query: Mapping[str,
 
 
 def encode(resource: Resource, entry: Entry, form: Form, now: dt.datetime) -> bytes:
-    """One object as the client asked for it."""
+    """One object in the requested representation."""
     if form.as_ == "Table":
         metadata = {"resourceVersion": entry.body["metadata"]["resourceVersion"]}
         rows = [(entry.body, _embedded(resource, entry.body, form.embed))]

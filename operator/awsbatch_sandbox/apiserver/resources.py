@@ -1,4 +1,4 @@
-"""What can be served: the description of a kind, and the catalogue that CRDs add to."""
+"""Served resources: the description of a kind, and the catalogue that CRDs extend."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -90,14 +90,14 @@ class Catalog:
         self._served[resource.group, resource.version, resource.plural] = resource
 
     def forget(self, storage: str) -> None:
-        """Stop serving what is stored in the collection `storage`."""
+        """Stop serving the resources of the collection `storage`."""
         self._served = {key: value for key, value in self._served.items() if value.storage != storage}
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         return self._served.get((group, version, plural))
 
     def by_storage(self) -> list[Resource]:
-        """One resource per collection that holds objects."""
+        """One resource per collection of objects."""
         unique = {resource.storage: resource for resource in self if "list" in resource.verbs}
         return list(unique.values())
 

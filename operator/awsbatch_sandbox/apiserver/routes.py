@@ -1,4 +1,4 @@
-"""What a request is about: its path, its Accept header, its body."""
+"""Parses a request: its path, its Accept header, its body."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _YAML: Final = frozenset({"application/yaml", "application/vnd.yaml", "text/yaml
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The resource that a path names; empty strings for what it leaves out."""
+    """The resource that a path names; empty strings for absent parts."""
 
     group: str
     version: str
@@ -79,12 +79,12 @@ def negotiate(request: web.Request) -> Form:
 
 
 def check_form(form: Form, kind: str, *, listed: bool) -> None:
-    """ApiError 406 for metadata that is asked for as one object of a list, or as a list of one object."""
+    """ApiError 406 for metadata that is requested as one object of a list, or as a list of one object."""
     if form.as_ != "PartialObjectMetadata" or form.of_list == listed:
         return
-    asked = form.as_ + ("List" if form.of_list else "")
+    requested = form.as_ + ("List" if form.of_list else "")
     what = f"a list (*{kind}List)" if listed else f"not a list (*{kind})"
-    raise ApiError(406, "NotAcceptable", f"you requested {asked}, but the requested object is {what}")
+    raise ApiError(406, "NotAcceptable", f"you requested {requested}, but the requested object is {what}")
 
 
 def parse_media(text: str) -> tuple[str, Mapping[str, str]]:
@@ -94,7 +94,7 @@ def parse_media(text: str) -> tuple[str, Mapping[str, str]]:
 
 
 def discovery_version(request: web.Request) -> str:
-    """The apidiscovery.k8s.io version that the client takes an aggregated document in; "" for the legacy one."""
+    """The apidiscovery.k8s.io version that the client accepts an aggregated document in; "" for the legacy one."""
     for item in (request.headers.get("Accept") or "").split(","):
         media, parameters = parse_media(item)
         if media == "application/json" and parameters.get("as") == "APIGroupDiscoveryList":

@@ -1,4 +1,4 @@
-"""The embedded API server: its HTTP front door, its life, and the files that start it off."""
+"""The embedded API server: HTTP, start and stop, and its input files."""
 
 import asyncio
 import datetime as dt
@@ -22,6 +22,7 @@ from awsbatch_sandbox.apiserver.objects import Objects, timestamp
 from awsbatch_sandbox.apiserver.resources import Catalog, Resource
 from awsbatch_sandbox.apiserver.routes import discovery_version, parse_path
 from awsbatch_sandbox.apiserver.storage import Body, Store
+from awsbatch_sandbox.apiserver.watching import Gate
 
 _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _INITIAL_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -44,7 +45,7 @@ class ApiServer:
     def __init__(
         self, definitions: Iterable[Body] = (), *, history: int = 20_000, bookmark_every: float = 60.0
     ) -> None:
-        # Milliseconds since 1970, so that a client that outlives a server gets 410 and lists anew.
+        # Milliseconds since 1970, so that a client of an earlier server gets 410 and lists again.
         self.store = Store(history, start=int(_utc_now().timestamp() * 1000))
         self._crds = crds.definition_resource(lambda: timestamp(_utc_now()))
         self.catalog = Catalog((*BUILTIN, self._crds, *REVIEWS, *REFUSED))
@@ -106,8 +107,8 @@ class ApiServer:
                 return web.json_response(error.body(), status=error.code)
         await self.controls.gate()
         try:
-            self.controls.fault(request)
-            response = await self._route(request)
+            gate = await self.controls.fault(request)
+            response = await self._route(request, gate)
         except errors.ApiError as error:
             response = web.json_response(error.body(), status=error.code)
         except errors.NotServedError:
@@ -119,7 +120,7 @@ class ApiServer:
             self.controls.record(request, response.status)
         return response
 
-    async def _route(self, request: web.Request) -> web.StreamResponse:
+    async def _route(self, request: web.Request, gate: Gate) -> web.StreamResponse:
         path = request.path.rstrip("/") or "/"
         if path in _HEALTH:
             return web.Response(text="ok")
@@ -130,7 +131,7 @@ class ApiServer:
         if target is None:
             raise errors.NotServedError
         if target.plural:
-            return await self._handlers.handle(request, target)
+            return await self._handlers.handle(request, target, gate)
         if target.version in self.catalog.groups().get(target.group, []):
             return web.json_response(discovery.resource_list(self.catalog, target.group, target.version))
         raise errors.NotServedError
@@ -198,7 +199,7 @@ class Listener:
             await runner.cleanup()
 
     def go_away(self, seconds: float) -> None:
-        """Be gone for `seconds`, from a moment on, and come back on the same port."""
+        """Stop listening for `seconds`, after a short delay, and listen on the same port again."""
         self._back = asyncio.get_running_loop().create_task(self._absence(seconds))
 
     async def _absence(self, seconds: float) -> None:
@@ -210,7 +211,7 @@ class Listener:
 
 @asynccontextmanager
 async def serve(server: ApiServer, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve on `host` and `port` (0: any free one) as long as the context lasts; gives the URL."""
+    """Serve on `host` and `port` (0: any free one) while the context is open; yields the URL."""
     listener = Listener(server, host, port)
     await listener.open()
     server.attach(listener)

@@ -55,7 +55,9 @@ class Change:
 class Watcher:
     """What a watch has not sent yet."""
 
-    def __init__(self, backlog: list[Change]) -> None:
+    def __init__(self, backlog: list[Change], since: int) -> None:
+        self.since = since
+        """As in kube-apiserver, changes up to this version are not sent: none at all after a restore, for a while."""
         self._pending = deque(backlog)
         self._wake = asyncio.Event()
         self._wake.set()
@@ -63,8 +65,9 @@ class Watcher:
         self.error: ApiError | None = None
 
     def push(self, change: Change) -> None:
-        self._pending.append(change)
-        self._wake.set()
+        if change.version > self.since:
+            self._pending.append(change)
+            self._wake.set()
 
     def close(self, error: ApiError | None = None) -> None:
         """The watch ends, with `error` as its last event if there is one."""
@@ -88,6 +91,7 @@ class Store:
         self.version = start
         self._history = history
         self._collections: dict[str, Collection] = {}
+        self._saved: tuple[int, dict[str, dict[Key, Entry]]] = start, {}
 
     def collection(self, name: str) -> "Collection":
         """The collection called `name`, such as `batchjobs.awsbatch.dev`; made at its first use."""
@@ -96,9 +100,9 @@ class Store:
         return self._collections[name]
 
     def drop(self, name: str) -> None:
-        """Forget a collection and end its watches."""
+        """Drop a collection and end its watches."""
         dropped = self._collections.pop(name, None)
-        # One that is empty is false, and may be watched all the same.
+        # An empty collection is false, but may be watched.
         if dropped is not None:
             dropped.cut()
 
@@ -106,13 +110,23 @@ class Store:
         self.version += 1
         return self.version
 
+    def save(self) -> None:
+        """Save a copy of everything for `restore`; it replaces an earlier copy."""
+        self._saved = self.version, {name: one.entries() for name, one in self._collections.items()}
+
+    def restore(self) -> None:
+        """Return to the saved copy, as after the restore of an etcd backup: versions go back, and watches end."""
+        self.version, saved = self._saved
+        for name, collection in self._collections.items():
+            collection.restore(saved.get(name, {}))
+
     def expire(self) -> None:
-        """Forget every history: a watch or a page that names an older version gets 410."""
+        """Drop every history: a watch or a page that names an older version gets 410."""
         for collection in self._collections.values():
             collection.expire()
 
     def cut(self, *, expired: bool = False) -> None:
-        """End every open watch; `expired`: in the way of a watch that fell behind the history, by a 410 in it."""
+        """End every open watch; `expired`: with a 410, as for a watch that fell behind the history."""
         for collection in self._collections.values():
             collection.cut(expired=expired)
 
@@ -142,7 +156,7 @@ class Collection:
         return ((key, self._entries[key]) for key in self._sorted)
 
     def commit(self, key: Key, body: Body) -> Entry:
-        """Store `body` under a new resourceVersion, which is stamped on it, and tell the watchers."""
+        """Store `body` under a new resourceVersion, which it gets, and notify the watchers."""
         before = self._entries.get(key)
         entry = self._stamped(body)
         self._entries[key] = entry
@@ -152,7 +166,7 @@ class Collection:
         return entry
 
     def remove(self, key: Key, body: Body) -> Entry:
-        """Delete the object; `body` is its last state, told to watchers with the version of the deletion."""
+        """Delete the object; `body` is its last state, sent to watchers with the version of the deletion."""
         before = self._entries.pop(key)
         self._sorted = None
         entry = self._stamped(body)
@@ -178,7 +192,7 @@ class Collection:
             if since < self._forgotten:
                 raise too_old(since, self._forgotten)
             backlog = [change for change in self._history if change.version > since]
-        watcher = Watcher(backlog)
+        watcher = Watcher(backlog, since or 0)
         self._watchers.add(watcher)
         return watcher
 
@@ -186,7 +200,7 @@ class Collection:
         self._watchers.discard(watcher)
 
     def snapshot(self, version: int | None) -> tuple[int, list[tuple[Key, Entry]]]:
-        """A consistent picture that later pages of a list read: a new one, or that of `version` (410 when gone)."""
+        """A consistent snapshot that later pages of a list read: a new one, or that of `version` (410 when gone)."""
         if version is None:
             version = self._store.version
             self._snapshots[version] = list(self.items())
@@ -199,6 +213,17 @@ class Collection:
                 "remainder of the results. Continuing with the provided token results in an inconsistent list."
             )
         return version, self._snapshots[version]
+
+    def entries(self) -> dict[Key, Entry]:
+        """A copy: stored bodies are never changed in place."""
+        return dict(self._entries)
+
+    def restore(self, entries: dict[Key, Entry]) -> None:
+        self._entries, self._sorted = dict(entries), None
+        self._history.clear()
+        self._snapshots.clear()
+        self._forgotten = self._store.version
+        self.cut()
 
     def expire(self) -> None:
         self._history.clear()

@@ -1,4 +1,4 @@
-"""Table output (meta.k8s.io/v1): printer columns, and ages as people read them."""
+"""Table output (meta.k8s.io/v1): printer columns, and ages in readable form."""
 
 import datetime as dt
 import json

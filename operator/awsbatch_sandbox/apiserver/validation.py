@@ -1,4 +1,4 @@
-"""Validation of custom resources by jsonschema, in kube-openapi's words."""
+"""Validation of custom resources by jsonschema, with kube-openapi's messages."""
 
 import datetime as dt
 import json
@@ -49,7 +49,7 @@ def _is_date(value: object) -> bool:
 
 
 class Validator:
-    """Checks objects of one schema; what an update leaves as it was is not held against it (CRD ratcheting)."""
+    """Checks objects of one schema; unchanged parts of an update are not validated (CRD ratcheting)."""
 
     def __init__(self, schema: Schema) -> None:
         properties = {key: child for key, child in schema.get("properties", {}).items() if key not in _HEAD}

@@ -15,6 +15,8 @@ from awsbatch_sandbox.apiserver.routes import Form, flag, number
 from awsbatch_sandbox.apiserver.storage import Body, Change, Entry, Store, Watcher, dumps
 from awsbatch_sandbox.apiserver.table import row
 
+Gate = Callable[[], Awaitable[object]]
+"""Awaited before each write of a watch."""
 _DEFAULT_TIMEOUT: Final = (1800.0, 3600.0)
 """Seconds that a watch without timeoutSeconds lasts (kube-apiserver's --min-request-timeout and twice that)."""
 
@@ -47,10 +49,8 @@ class Watch:
         self._marks_end = self._initial and self._bookmarks
         self._since = None if wants_initial is not None or version == 0 else version
 
-    async def run(
-        self, response: web.StreamResponse, bookmark_every: float, gate: Callable[[], Awaitable[object]]
-    ) -> None:
-        """Send until the time is over or the watch is cut; `gate` is awaited before each write."""
+    async def run(self, response: web.StreamResponse, bookmark_every: float, gate: Gate) -> None:
+        """Send until the time is over or the watch is cut."""
         collection = self._store.collection(self._resource.storage)
         try:
             watcher = collection.watch(self._since)
@@ -60,18 +60,13 @@ class Watch:
         try:
             first = self._initial_lines() if self._initial else b""
             if first:
+                await gate()
                 await response.write(first)
             await self._follow(response, watcher, bookmark_every, gate)
         finally:
             collection.unwatch(watcher)
 
-    async def _follow(
-        self,
-        response: web.StreamResponse,
-        watcher: Watcher,
-        bookmark_every: float,
-        gate: Callable[[], Awaitable[object]],
-    ) -> None:
+    async def _follow(self, response: web.StreamResponse, watcher: Watcher, bookmark_every: float, gate: Gate) -> None:
         clock = asyncio.get_running_loop().time
         end = clock() + self._timeout
         while not watcher.closed and clock() < end:
@@ -79,7 +74,7 @@ class Watch:
                 async with asyncio.timeout(min(end - clock(), bookmark_every if self._bookmarks else self._timeout)):
                     changes = await watcher.take()
             except TimeoutError:
-                lines = self._bookmark() if self._bookmarks else b""
+                lines = self._bookmark() if self._bookmarks and watcher.since <= self._store.version else b""
             else:
                 lines = b"".join(map(self._change, changes))
             if watcher.error is not None:

@@ -11,7 +11,6 @@ import click
 from awsbatch_sandbox.batch.server import serve
 from awsbatch_sandbox.batch.simulator import BatchSimulator
 from awsbatch_sandbox.sts import server as sts_server
-from awsbatch_sandbox.sts.moto_sts import MotoSts
 from awsbatch_sandbox.sts.simulator import StsSimulator
 
 
@@ -50,8 +49,7 @@ async def _run(
 
 
 async def _serve_sts(served: AsyncExitStack, simulator: BatchSimulator, host: str) -> str:
-    moto = served.enter_context(MotoSts())
-    sts = StsSimulator(simulator.credentials, simulator.aws_time, moto)
+    sts = StsSimulator(simulator.credentials, simulator.aws_time)
     return await served.enter_async_context(sts_server.serve(sts, host=host))
 
 

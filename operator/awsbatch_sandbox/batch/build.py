@@ -1,13 +1,13 @@
-"""From the shape of a job to its first state, children and nodes included."""
+"""Builds a job in its first state from its JobSpec, with children and nodes."""
 
 import uuid
 
+from awsbatch_sandbox.batch.job_spec import FAILED, FINISHED, ON_COMPUTE, RUNNING, STATUSES, SUCCEEDED, JobSpec
 from awsbatch_sandbox.batch.jobs import CHILD_FAILED, ENDED_BY_ITSELF, Attempt, Job, array_status, close_attempt
-from awsbatch_sandbox.batch.seeds import FAILED, FINISHED, ON_COMPUTE, RUNNING, STATUSES, SUCCEEDED, Seed
 
 
-def build(seed: Seed, now_ms: int) -> Job:
-    """The job of a seed with its children or nodes, in the asked state."""
+def build(seed: JobSpec, now_ms: int) -> Job:
+    """The job of a spec with its children or nodes, in the requested state."""
     job = _one(seed, seed.job_id, seed.status, now_ms)
     if seed.kind == "array":
         statuses = seed.children or [seed.status] * seed.size
@@ -29,7 +29,7 @@ def _child(parent: Job, mark: str, index: int, status: str, now_ms: int) -> Job:
     return child
 
 
-def _one(seed: Seed, job_id: str, status: str, now_ms: int) -> Job:
+def _one(seed: JobSpec, job_id: str, status: str, now_ms: int) -> Job:
     created_at = seed.created_at or seed.started_at or seed.stopped_at or now_ms
     job = Job(seed=seed, job_id=job_id, status=status, created_at=created_at, tags=dict(seed.tags))
     job.status_reason = seed.status_reason
@@ -63,8 +63,8 @@ def _seed_end(job: Job, now_ms: int) -> None:
         close_attempt(job, job.stopped_at)
 
 
-def _has_run(seed: Seed, status: str) -> bool:
-    """A finished job that was terminated has run only if the seed says so: most often it was still RUNNABLE."""
+def _has_run(seed: JobSpec, status: str) -> bool:
+    """A finished job that was terminated has run only if the spec states it: most often it was still RUNNABLE."""
     if status in FINISHED:
         ended_early = (seed.is_terminated or seed.is_cancelled) and seed.exit_code is None
         return seed.started_at is not None or not ended_early

@@ -28,7 +28,7 @@ class Clock:
 
 
 class Timers:
-    """Due transitions, earliest first. Nothing runs by itself: whoever looks at the jobs settles them first."""
+    """Due transitions, earliest first. Nothing runs by itself: readers of jobs settle them first."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, int, Callable[[int], None]]] = []

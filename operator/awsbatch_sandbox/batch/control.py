@@ -45,7 +45,7 @@ def add_routes(router: web.UrlDispatcher, simulator: object, verbs: Sequence[str
 
 
 def _run(simulator: object, verbs: Sequence[str], verb: str, raw: bytes) -> web.Response:
-    """400 for a wrong argument, 404 for a job or verb that is not there; {"error": ...} says what to do."""
+    """400 for a wrong argument, 404 for a job or verb that does not exist; {"error": ...} names the remedy."""
     if verb not in verbs:
         return _refusal(404, f"{verb!r} is not a control verb; use one of {', '.join(verbs)}")
     method = getattr(simulator, verb)

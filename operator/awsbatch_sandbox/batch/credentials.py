@@ -1,14 +1,14 @@
-"""Who may call: the key pairs of the settings, and the temporary credentials that STS gave out."""
+"""Valid credentials: the key pairs of the settings, and the temporary credentials that STS issued."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from awsbatch_sandbox.batch.seeds import Place
+from awsbatch_sandbox.batch.job_spec import Place
 from awsbatch_sandbox.batch.settings import Settings
 
 USER: Final = "sandbox"
-"""Name of the IAM user, in each account, to whom all key pairs belong that are not temporary."""
+"""Name of the IAM user that owns the long-term key pairs of each account."""
 
 TEMPORARY: Final = "ASIA"
 """How the access keys of temporary credentials begin."""
@@ -16,10 +16,10 @@ TEMPORARY: Final = "ASIA"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """A key pair. What stands from `token` on is of temporary ones only.
+    """A key pair. The fields from `token` on are for temporary ones only.
 
-    `role` is an ARN, `expires_at` epoch seconds, `tags` are session tags; `transitive` names those that go on to a role
-    which this session assumes.
+    `role` is an ARN, `expires_at` epoch seconds, `tags` are session tags; `transitive` names those that also apply to a
+    role that this session assumes.
     """
 
     access_key: str
@@ -35,7 +35,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, by the credential of the signature, and where, by its scope. `role` is the ARN of an assumed role."""
+    """The caller, by the credential of the signature, and the region of its scope. `role`: ARN of an assumed role."""
 
     account: str
     region: str

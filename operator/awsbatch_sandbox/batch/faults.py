@@ -1,4 +1,4 @@
-"""Faults that tests order: the answers of AWS Batch, its gateway and its network that are not what was asked for."""
+"""Faults that tests inject: error answers of AWS Batch, its gateway and its network."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -91,7 +91,7 @@ class Fault:
 
 
 class Faults:
-    """The ordered faults, first ordered first served."""
+    """The injected faults, in order of injection."""
 
     def __init__(self) -> None:
         self._faults: list[Fault] = []
@@ -102,8 +102,8 @@ class Faults:
     def clear(self) -> None:
         self._faults.clear()
 
-    def take(self, operation: str, job_ids: Sequence[str], caller: Caller) -> Fault | None:
-        """The fault that hits this call, counted down."""
+    def pop(self, operation: str, job_ids: Sequence[str], caller: Caller) -> Fault | None:
+        """Return the fault for this call and count it down."""
         for place, fault in enumerate(self._faults):
             if fault.matches(operation, job_ids, caller):
                 if fault.times == 1:

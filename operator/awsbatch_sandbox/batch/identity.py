@@ -1,4 +1,4 @@
-"""GetCallerIdentity, which needs no right and no role: the one question to STS that the Batch endpoint answers too."""
+"""GetCallerIdentity, which needs neither permission nor role: the only STS action that the Batch endpoint serves."""
 
 import uuid
 from typing import Final
@@ -20,7 +20,7 @@ CODES: Final = {
     Problem.EXPIRED: "ExpiredToken",
     Problem.INVALID: "SignatureDoesNotMatch",
 }
-"""What STS calls what is wrong with a signature."""
+"""STS's error codes for invalid signatures."""
 
 
 def status_of(problem: Problem) -> int:
@@ -34,7 +34,7 @@ def answer(verifier: Verifier, request: SignedRequest) -> web.Response:
     except SignatureError as wrong:
         return _response(status_of(wrong.problem), error(403, CODES[wrong.problem], wrong.message))
     if action != "GetCallerIdentity":
-        message = f"Could not find operation {action}: this STS assumes no roles, ask for one that does"
+        message = f"Could not find operation {action}: this STS assumes no roles, use the simulated STS"
         return _response(400, error(400, "InvalidAction", message))
     return _response(200, identity(caller.account, caller.arn))
 
@@ -51,8 +51,8 @@ def identity(account: str, arn: str) -> bytes:
 
 
 def error(status: int, code: str, message: str) -> bytes:
-    whose = "Sender" if status < 500 else "Receiver"
-    inner = f"<Type>{whose}</Type><Code>{code}</Code><Message>{escape(message)}</Message>"
+    kind = "Sender" if status < 500 else "Receiver"
+    inner = f"<Type>{kind}</Type><Code>{code}</Code><Message>{escape(message)}</Message>"
     request_id = f"<RequestId>{uuid.uuid4()}</RequestId>"
     return f'<ErrorResponse xmlns="{NAMESPACE}"><Error>{inner}</Error>{request_id}</ErrorResponse>'.encode()
 

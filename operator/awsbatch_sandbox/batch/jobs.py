@@ -1,9 +1,9 @@
-"""A job's state while it lives."""
+"""The state of a job."""
 
 import uuid
 from dataclasses import dataclass, field
 
-from awsbatch_sandbox.batch.seeds import (
+from awsbatch_sandbox.batch.job_spec import (
     FAILED,
     FINISHED,
     ON_COMPUTE,
@@ -11,8 +11,8 @@ from awsbatch_sandbox.batch.seeds import (
     RUNNING,
     SUBMITTED,
     SUCCEEDED,
+    JobSpec,
     Place,
-    Seed,
 )
 
 ENDED_BY_ITSELF = "Essential container in task exited"
@@ -35,7 +35,7 @@ class Attempt:
 class Job:
     """Mutable, unlike everything else here: ten thousand of them change state one field at a time."""
 
-    seed: Seed
+    seed: JobSpec
     job_id: str
     status: str
     created_at: int
@@ -90,7 +90,7 @@ class Job:
         return [child for child in self.children if not child.finished]
 
     def touch(self) -> None:
-        """The next DescribeJobs renders the job anew."""
+        """Drop the cached JSON: the next DescribeJobs renders the job again."""
         self.rendered = None
         if self.parent is not None and self.parent.is_array:
             self.parent.rendered = None

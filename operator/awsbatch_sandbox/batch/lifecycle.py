@@ -5,16 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from awsbatch_sandbox.batch.clock import Timers
-from awsbatch_sandbox.batch.jobs import (
-    CHILD_FAILED,
-    ENDED_BY_ITSELF,
-    Job,
-    array_status,
-    close_attempt,
-    open_attempt,
-)
-from awsbatch_sandbox.batch.register import Register
-from awsbatch_sandbox.batch.seeds import (
+from awsbatch_sandbox.batch.job_spec import (
     FAILED,
     FINISHED,
     ON_COMPUTE,
@@ -25,6 +16,15 @@ from awsbatch_sandbox.batch.seeds import (
     SUBMITTED,
     SUCCEEDED,
     Place,
+)
+from awsbatch_sandbox.batch.job_store import JobStore
+from awsbatch_sandbox.batch.jobs import (
+    CHILD_FAILED,
+    ENDED_BY_ITSELF,
+    Job,
+    array_status,
+    close_attempt,
+    open_attempt,
 )
 from awsbatch_sandbox.batch.settings import Settings
 
@@ -56,7 +56,7 @@ class Lifecycle:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.jobs = Register()
+        self.jobs = JobStore()
         self.timers = Timers()
         self._dependents: dict[tuple[Place, str], list[Job]] = {}
 
@@ -82,7 +82,7 @@ class Lifecycle:
         return (self.jobs.find(job.place, dependency) for dependency in job.seed.depends_on)
 
     def terminate(self, job: Job, reason: str, now: int) -> bool:
-        """TerminateJob; True if it changed anything. Asking again keeps the first reason and its grace."""
+        """TerminateJob; True if it changed anything. A repeated call keeps the first reason and its grace."""
         if job.finished or job.seed.ignores_terminate:
             return False
         if job.ignore_terminates > 0:
@@ -92,7 +92,7 @@ class Lifecycle:
         return any(changed)
 
     def cancel(self, job: Job, reason: str, now: int) -> bool:
-        """CancelJob: like TerminateJob, but STARTING and RUNNING jobs are left alone."""
+        """CancelJob: like TerminateJob, but STARTING and RUNNING jobs do not change."""
         reached = [one for one in self._reached(job) if not (one.finished or one.flagged or one.status in ON_COMPUTE)]
         for one in reached:
             _flag(one, cancelled=True)
@@ -100,7 +100,7 @@ class Lifecycle:
         return bool(reached)
 
     def _reached(self, job: Job) -> Iterator[Job]:
-        """An array parent takes its children along; the main node stands for the whole multi-node job."""
+        """The jobs to terminate: the children of an array parent too; the main node for a multi-node job."""
         if job.parent is not None and job.parent.is_multinode and job.index == job.seed.main_node:
             job = job.parent
         yield job
@@ -188,7 +188,7 @@ class Lifecycle:
             self.enter(job, RUNNABLE, at)
 
     def _arm(self, job: Job, at: int) -> None:
-        """Set the timer of what comes next by itself, if anything does."""
+        """Set the timer of the next natural transition, if there is one."""
         if job.finished:
             if job.parent is None:
                 self.arm_retention(job)

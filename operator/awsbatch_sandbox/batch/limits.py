@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from awsbatch_sandbox.batch.seeds import Place
+from awsbatch_sandbox.batch.job_spec import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Limits:
     def set(self, rate: float | None, burst: float | None, account: str | None, region: str | None) -> None:
         """`rate` calls/s with bursts of `burst` (default: one second's worth); None lifts the limit.
 
-        For every place, or for those of that account or region; what is said of a place more exactly wins. Where
-        neither is named, all that was said before is forgotten.
+        It applies to every account and region, or to those given; the more specific limit wins. Without both, it
+        replaces all earlier limits.
         """
         if rate is not None and rate <= 0:
             raise ValueError(f"rate must be above 0, or None for no limit, got {rate}")

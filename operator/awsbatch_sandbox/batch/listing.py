@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from awsbatch_sandbox.batch.job_spec import RUNNING
 from awsbatch_sandbox.batch.jobs import Job
 from awsbatch_sandbox.batch.replies import client_exception
-from awsbatch_sandbox.batch.seeds import RUNNING
 from awsbatch_sandbox.batch.wire import array_properties, definition_arn, queue_arn
 
 PAGE_BY_STATUS: Final = 1000

@@ -55,7 +55,7 @@ class Operations:
             return refused.reply
 
     def _permit(self, operation: str, caller: Caller, body: Body) -> None:
-        """What IAM asks first; of the bulk calls it asks job by job."""
+        """Check IAM permissions; for the bulk calls job by job."""
         if operation in OF_ONE_JOB:
             return
         job_id = str(body.get("jobId") or str(body.get("resourceArn") or "*").rpartition("/")[2])
@@ -127,7 +127,7 @@ class Operations:
         return self._bulk("CancelJobs", caller, body, now, self._cancel)
 
     def _bulk(self, operation: str, caller: Caller, body: Body, now: int, act: Act) -> Reply:
-        """200 even when some failed: `errors` says which. Ids that Batch does not know count as successful."""
+        """200 even when some failed: `errors` lists those. Ids that Batch does not know count as successful."""
         job_ids, reason = _strings(body, "jobs"), _reason(body)
         if len(job_ids) > MAX_BULK:
             raise client_exception(f"Maximum number of jobs supported is  {MAX_BULK} .")

@@ -1,4 +1,4 @@
-"""What came over the wire, for tests to look at."""
+"""Records the wire calls for tests."""
 
 from collections import Counter
 from typing import Any, Final
@@ -19,11 +19,11 @@ class Recorder:
     def arrived(
         self, operation: str, caller: Caller, job_ids: list[str], reason: str | None, at: float
     ) -> dict[str, Any]:
-        """A new call; what stands from `http_status` on is known once it has taken effect (status 0: reset).
+        """A new call; the fields from `http_status` on are known once it had its effect (status 0: reset).
 
-        `fault` is the kind of the ordered fault that hit it. `answered_at` is when its answer leaves, epoch seconds.
-        `role`, an ARN, and `role_session` are None unless the caller has assumed one. A call that was not signed as it
-        must be has no account.
+        `fault` is the kind of the injected fault that applied to it. `answered_at` is when its answer leaves, epoch
+        seconds. `role`, an ARN, and `role_session` are None unless the caller has assumed one. A call with an invalid
+        signature has no account.
         """
         self._n += 1
         call: dict[str, Any] = {

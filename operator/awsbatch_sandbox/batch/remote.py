@@ -18,7 +18,7 @@ class Remote:
     def __init__(self, url: str, *, timeout: float = 30.0) -> None:
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
-            raise ValueError(f"url must look like http://127.0.0.1:8080, got {url!r}")
+            raise ValueError(f"url must have the form http://127.0.0.1:8080, got {url!r}")
         self.url = url.rstrip("/")
         self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)
 
@@ -71,7 +71,7 @@ class Remote:
 class RemoteBatch(Remote):
     """The verbs are those of BatchSimulator, with the same errors.
 
-    `place`: `account` and `region`, both or one of them, where a job or a call is told from others by them.
+    `place`: `account` and `region`, both or one of them, to select a job or a call.
     """
 
     def seed(self, **job: Any) -> str:

@@ -13,7 +13,7 @@ JSON_TYPE = "application/json"
 class Reply:
     """One HTTP answer.
 
-    `accepted`: job ids whose termination Batch took; `effective`: those whose state the call really changed.
+    `accepted`: ids of jobs of which Batch accepted the termination; `effective`: ids of jobs that the call changed.
     """
 
     status: int
@@ -33,7 +33,7 @@ def error(status: int, error_type: str, message: str | None) -> Reply:
 
 
 class RefusedError(Exception):
-    """Batch refuses the call; `reply` says how."""
+    """Batch refuses the call with `reply`."""
 
     def __init__(self, reply: Reply) -> None:
         super().__init__(reply.error_type)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from awsbatch_sandbox.batch import control, identity
-from awsbatch_sandbox.batch.gateway import Gateway
+from awsbatch_sandbox.batch.frontend import Frontend
 from awsbatch_sandbox.batch.replies import Reply
 from awsbatch_sandbox.batch.signature import SignedRequest
 from awsbatch_sandbox.batch.simulator import BatchSimulator
@@ -39,9 +39,9 @@ _EXPOSED = "x-amzn-errortype,x-amzn-requestid,x-amzn-errormessage,x-amzn-trace-i
 def application(simulator: BatchSimulator) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     for path, operation in POSTS.items():
-        app.router.add_post(path, _wire(simulator.gateway, operation))
+        app.router.add_post(path, _wire(simulator.frontend, operation))
     for method, operation in TAGS.items():
-        app.router.add_route(method, "/v1/tags/{arn:.+}", _wire(simulator.gateway, operation))
+        app.router.add_route(method, "/v1/tags/{arn:.+}", _wire(simulator.frontend, operation))
     app.router.add_post("/", _who_am_i(simulator))
     control.add_routes(app.router, simulator, control.VERBS)
     return app
@@ -49,7 +49,7 @@ def application(simulator: BatchSimulator) -> web.Application:
 
 @asynccontextmanager
 async def serve(simulator: BatchSimulator, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve until the block ends; gives the URL. Port 0 takes a free one."""
+    """Serve until the block ends; yields the URL. Port 0: any free one."""
     async with listen(application(simulator), host, port) as url:
         yield url
 
@@ -67,12 +67,12 @@ async def listen(app: web.Application, host: str, port: int) -> AsyncIterator[st
         await runner.cleanup()
 
 
-def _wire(gateway: Gateway, operation: str) -> Handler:
+def _wire(frontend: Frontend, operation: str) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        call = gateway.receive(operation, await signed_request(request), _path_values(request))
+        call = frontend.receive(operation, await signed_request(request), _path_values(request))
         if call.wait_before:
             await asyncio.sleep(call.wait_before)
-        reply = gateway.perform(call)
+        reply = frontend.perform(call)
         if call.wait_after:
             await asyncio.sleep(call.wait_after)
         if reply.status == 0:

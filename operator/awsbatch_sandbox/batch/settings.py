@@ -1,4 +1,4 @@
-"""What a test may set about the simulated Batch as a whole."""
+"""Settings of the simulated Batch as a whole."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -14,10 +14,10 @@ class Settings:
     """All durations are seconds.
 
     `early_flag`: which flag TerminateJob sets on a job that is not yet STARTING (unconfirmed on real AWS).
-    `strict_ids`: DescribeJobs takes lower-case UUIDs only, else anything of `[a-zA-Z_0-9-]{1,128}`.
-    `submitted_for`, `runnable_for`, `starting_for`: how long a submitted job stays in each state; `run_for` None
-    holds it RUNNING until told otherwise. `hide_after_submit`: DescribeJobs calls that do not show a new job yet.
-    `regions`: those that there are, all if none is named. `clock_ahead`: of the clocks of clients that sign calls.
+    `strict_ids`: DescribeJobs accepts lower-case UUIDs only, else anything of `[a-zA-Z_0-9-]{1,128}`. `submitted_for`,
+    `runnable_for`, `starting_for`: how long a submitted job stays in each state; `run_for` None keeps it RUNNING until
+    a control verb moves it. `hide_after_submit`: DescribeJobs calls that do not show a new job yet. `regions`: the
+    existing regions; empty: all. `clock_ahead`: of the clocks of clients that sign calls.
     """
 
     grace: float = 30.0

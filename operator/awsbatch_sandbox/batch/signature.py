@@ -1,4 +1,4 @@
-"""AWS Signature Version 4, verified. botocore's own signer tells what the signature should have been."""
+"""AWS Signature Version 4, verified. botocore's own signer computes the expected signature."""
 
 import datetime as dt
 import hashlib
@@ -27,7 +27,7 @@ _NO_MATCH: Final = (
 
 
 class Problem(Enum):
-    """What is wrong with a signature, by the name that services behind API Gateway have for it."""
+    """Error codes for invalid signatures, as services behind API Frontend use them."""
 
     MISSING = "MissingAuthenticationTokenException"
     INCOMPLETE = "IncompleteSignatureException"
@@ -37,10 +37,10 @@ class Problem(Enum):
 
 
 class SignatureError(Exception):
-    """The request is not signed as AWS wants it; the message is in AWS's words."""
+    """The signature is invalid; the message is AWS's."""
 
     access_key, region = "", ""
-    """As far as the request told them."""
+    """The values that the request contained."""
 
     def __init__(self, problem: Problem, message: str) -> None:
         super().__init__(message)
@@ -68,10 +68,10 @@ class Scope(NamedTuple):
 
 
 class Verifier:
-    """Checks what one service is asked. `clock` tells AWS's time, epoch seconds; a client's may be `minutes` off.
+    """Checks the signatures of one service. `clock`: AWS's time, epoch seconds; a client's may be `minutes` off.
 
-    `serves` says whether the service has that region. One endpoint stands for all of them here, so that it is the
-    scope of the signature which tells the region.
+    `serves`: whether the service has that region. One endpoint serves all regions here: the scope of the signature
+    names the region.
     """
 
     def __init__(
@@ -157,12 +157,12 @@ class Calculation:
         self.canonical = signer.canonical_request(rebuilt)
         self.string_to_sign = signer.string_to_sign(rebuilt, self.canonical)
         self.signature = signer.signature(self.string_to_sign, rebuilt)
-        told = headers.get(_CONTENT_HASH)
-        self.covers_body = told is None or told == hashlib.sha256(request.body).hexdigest()
-        """False when a header vouches for another body than came: the signature is over the header then."""
+        stated = headers.get(_CONTENT_HASH)
+        self.covers_body = stated is None or stated == hashlib.sha256(request.body).hexdigest()
+        """False if a header has the hash of another body: the signature covers the header then."""
 
     def as_aws_shows_it(self) -> str:
-        """What follows the refusal. It quotes the signed headers, the session token among them."""
+        """The second part of the message. It quotes the signed headers, including the session token."""
         return (
             f"The Canonical String for this request should have been\n'{self.canonical}'\n\n"
             f"The String-to-Sign should have been\n'{self.string_to_sign}'\n"
@@ -170,7 +170,7 @@ class Calculation:
 
 
 class _Signer(SigV4Auth):
-    """Signs the headers that the client said it signed, instead of those that botocore would choose."""
+    """Signs the headers that the client lists as signed, instead of those that botocore would choose."""
 
     def headers_to_sign(self, request: AWSRequest) -> Any:
         return request.headers

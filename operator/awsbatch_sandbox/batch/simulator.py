@@ -11,28 +11,28 @@ from awsbatch_sandbox.batch.build import build
 from awsbatch_sandbox.batch.clock import Clock
 from awsbatch_sandbox.batch.credentials import Credentials
 from awsbatch_sandbox.batch.faults import Fault, Faults
-from awsbatch_sandbox.batch.gateway import Gateway
+from awsbatch_sandbox.batch.frontend import Frontend
 from awsbatch_sandbox.batch.identity import SKEW_MINUTES as STS_SKEW_MINUTES
+from awsbatch_sandbox.batch.job_spec import FAILED, RUNNABLE, RUNNING, STATUSES, SUCCEEDED, job_spec_from
 from awsbatch_sandbox.batch.jobs import ENDED_BY_ITSELF, Job
 from awsbatch_sandbox.batch.lifecycle import Lifecycle, Outcome
 from awsbatch_sandbox.batch.limits import Limits
 from awsbatch_sandbox.batch.operations import Operations
 from awsbatch_sandbox.batch.permissions import Denial, Permissions
 from awsbatch_sandbox.batch.recorder import Recorder
-from awsbatch_sandbox.batch.seeds import FAILED, RUNNABLE, RUNNING, STATUSES, SUCCEEDED, seed_from
 from awsbatch_sandbox.batch.settings import Settings
 from awsbatch_sandbox.batch.signature import Verifier
 
 SKEW_MINUTES: Final = 5
-"""How far a client's clock may be off: less than other services grant."""
+"""Minutes that a client's clock may be off: fewer than for other services."""
 
 
 class BatchSimulator:
     """Jobs of any number of accounts and regions. Times are epoch milliseconds, durations seconds.
 
-    `gateway` takes the wire calls, `credentials` tell who sent them, `identity` verifies who asks STS for his name.
+    `frontend` receives the wire calls, `credentials` identify their senders, `identity` serves GetCallerIdentity.
     `now` gives epoch seconds; `advance` moves the jobs' time ahead of it. The verbs raise ValueError for a wrong
-    argument and LookupError for a job that is not there. Where they take an account and a region, None stands for any.
+    argument and LookupError for a job that does not exist. For parameters account and region, None means any.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time, shuffle_seed: int = 0, **settings: Any) -> None:
@@ -45,7 +45,7 @@ class BatchSimulator:
         self.credentials = Credentials(lambda: self._lifecycle.settings)
         verifier = Verifier("batch", self.credentials, clock=self.aws_time, minutes=SKEW_MINUTES, serves=self._serves)
         self.identity = Verifier("sts", self.credentials, clock=self.aws_time, minutes=STS_SKEW_MINUTES, serves=bool)
-        self.gateway = Gateway(
+        self.frontend = Frontend(
             clock=self._clock,
             verifier=verifier,
             operations=Operations(self._lifecycle, self._permissions, random.Random(shuffle_seed)),
@@ -63,10 +63,10 @@ class BatchSimulator:
         return region in regions if regions else True
 
     def seed(self, **job: Any) -> str:
-        """A job in any state and shape (the fields of Seed); its id."""
+        """A job in any state and shape (the fields of JobSpec); its id."""
         now = self._settle()
         settings = self._lifecycle.settings
-        one = build(seed_from(job, region=settings.region, account=settings.account), now)
+        one = build(job_spec_from(job, region=settings.region, account=settings.account), now)
         self._lifecycle.add(one, now)
         return one.job_id
 
@@ -74,14 +74,14 @@ class BatchSimulator:
         """`n` jobs alike but for their ids and names (name-0, name-1, ...)."""
         now = self._settle()
         settings = self._lifecycle.settings
-        shape = seed_from(job, region=settings.region, account=settings.account)
+        shape = job_spec_from(job, region=settings.region, account=settings.account)
         job_ids = [str(uuid.uuid4()) for _ in range(n)]
         for index, job_id in enumerate(job_ids):
             self._lifecycle.add(build(replace(shape, job_id=job_id, name=f"{shape.name}-{index}"), now), now)
         return job_ids
 
     def job(self, job_id: str, *, account: str | None = None, region: str | None = None) -> dict[str, Any]:
-        """What the simulator knows of the job, whatever DescribeJobs would say."""
+        """The simulator's state of the job, independent of DescribeJobs."""
         self._settle()
         return _state(self._lifecycle.jobs.named(job_id, account, region))
 
@@ -116,15 +116,15 @@ class BatchSimulator:
         for one in (job.live_children() or job.children) if job.is_array else [job]:
             self._move_one(one, status, now, Outcome(exit_code, reason, container_reason))
 
-    def _move_one(self, job: Job, status: str, now: int, asked: Outcome) -> None:
-        if job.status != RUNNING and (status == SUCCEEDED or asked.exit_code is not None):
+    def _move_one(self, job: Job, status: str, now: int, outcome: Outcome) -> None:
+        if job.status != RUNNING and (status == SUCCEEDED or outcome.exit_code is not None):
             self._lifecycle.enter(job, RUNNING, now)
-        code, reason = asked.exit_code, asked.reason
+        code, reason = outcome.exit_code, outcome.reason
         if job.status == RUNNING and status in (SUCCEEDED, FAILED, RUNNABLE):
             code = (0 if status == SUCCEEDED else 1) if code is None else code
         if reason is None and status in (SUCCEEDED, FAILED):
             reason = job.end_reason if status == FAILED and job.end_reason else ENDED_BY_ITSELF
-        self._lifecycle.enter(job, status, now, Outcome(code, reason, asked.container_reason))
+        self._lifecycle.enter(job, status, now, Outcome(code, reason, outcome.container_reason))
 
     def forget(self, job_id: str, *, account: str | None = None, region: str | None = None) -> None:
         """Batch does not know the job any more, as after its retention; children and nodes go with it."""
@@ -132,7 +132,7 @@ class BatchSimulator:
         self._lifecycle.forget(self._lifecycle.jobs.named(job_id, account, region))
 
     def hide(self, job_id: str, looks: int = 1, *, account: str | None = None, region: str | None = None) -> None:
-        """Leave the job out of the next `looks` DescribeJobs that ask for it."""
+        """Omit the job from the next `looks` DescribeJobs for it."""
         self._settle()
         self._lifecycle.jobs.named(job_id, account, region).hidden_looks = looks
 
@@ -141,7 +141,7 @@ class BatchSimulator:
         self._settle()
 
     def fault(self, operation: str = "*", **fault: Any) -> None:
-        """Order a fault: the fields of Fault."""
+        """Inject a fault: the fields of Fault."""
         self._faults.add(Fault(operation=operation, **fault))
 
     def clear_faults(self) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from awsbatch_sandbox.batch.build import build
+from awsbatch_sandbox.batch.job_spec import SUBMITTED, job_spec_from
 from awsbatch_sandbox.batch.jobs import Job
 from awsbatch_sandbox.batch.replies import client_exception
-from awsbatch_sandbox.batch.seeds import SUBMITTED, seed_from
 from awsbatch_sandbox.batch.settings import Settings
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
@@ -21,7 +21,7 @@ def job_of(body: Mapping[str, Any], account: str, region: str, settings: Setting
     if not _NAME.fullmatch(body["jobName"]):
         raise client_exception("Job name should match valid pattern")
     try:
-        seed = seed_from(_shape(body, settings), region=region, account=account)
+        seed = job_spec_from(_shape(body, settings), region=region, account=account)
     except ValueError as wrong:
         raise client_exception(str(wrong)) from wrong
     return build(seed, now)

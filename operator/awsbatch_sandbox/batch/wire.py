@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
+from awsbatch_sandbox.batch.job_spec import ON_COMPUTE, RUNNING, STATUSES, JobSpec
 from awsbatch_sandbox.batch.jobs import Attempt, Job
-from awsbatch_sandbox.batch.seeds import ON_COMPUTE, RUNNING, STATUSES, Seed
 
 JSON = dict[str, Any]
 CLUSTER = "sandbox"
@@ -17,7 +17,7 @@ def encode(body: Any) -> bytes:
 
 
 def rendered(job: Job) -> bytes:
-    """JSON of the JobDetail, kept with the job until it changes: a look at 100 jobs costs a join."""
+    """JSON of the JobDetail, cached until the job changes: describing 100 jobs costs a join."""
     if job.rendered is None:
         job.rendered = encode(job_detail(job))
     return job.rendered
@@ -56,21 +56,21 @@ def _identity(job: Job) -> JSON:
     }
 
 
-def queue_arn(seed: Seed) -> str:
+def queue_arn(seed: JobSpec) -> str:
     return _arn(seed, "job-queue", seed.queue)
 
 
-def definition_arn(seed: Seed) -> str:
+def definition_arn(seed: JobSpec) -> str:
     name = seed.definition
     return _arn(seed, "job-definition", name if ":" in name else f"{name}:1")
 
 
-def _arn(seed: Seed, kind: str, name: str) -> str:
+def _arn(seed: JobSpec, kind: str, name: str) -> str:
     return name if name.startswith("arn:") else f"arn:aws:batch:{seed.region}:{seed.account}:{kind}/{name}"
 
 
 def _state(job: Job) -> JSON:
-    """What moves: keys that do not apply are absent, the flags too unless they are true."""
+    """The fields that change: keys that do not apply are absent, and flags that are false."""
     state: JSON = {
         "statusReason": job.status_reason,
         "startedAt": job.started_at,
@@ -116,8 +116,8 @@ def _resources() -> list[JSON]:
     return [{"value": "1", "type": "VCPU"}, {"value": "512", "type": "MEMORY"}]
 
 
-def _setup(seed: Seed) -> JSON:
-    """The part of a container that comes from its definition; it holds what must never be published."""
+def _setup(seed: JobSpec) -> JSON:
+    """The part of a container that comes from its definition; it contains data that must never be published."""
     return {
         "image": seed.image,
         "command": list(seed.command),
@@ -156,7 +156,7 @@ def _placement(job: Job, task_id: str) -> JSON:
     return placement
 
 
-def _log_stream(seed: Seed, task_id: str) -> str:
+def _log_stream(seed: JobSpec, task_id: str) -> str:
     definition = seed.definition.rsplit("/", 1)[-1].split(":", 1)[0]
     return f"{definition}/default/{task_id}"
 
@@ -186,7 +186,7 @@ def _task(job: Job) -> JSON:
     return _placement(job, job.task_id) | {"containers": [main, sidecar], "volumes": []}
 
 
-def _node_properties(seed: Seed) -> JSON:
+def _node_properties(seed: JobSpec) -> JSON:
     last = (seed.num_nodes or 1) - 1
     group = {"targetNodes": f"0:{last}", "container": _setup(seed)}
     return {"numNodes": seed.num_nodes, "mainNode": seed.main_node, "nodeRangeProperties": [group]}

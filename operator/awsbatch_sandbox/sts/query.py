@@ -1,17 +1,21 @@
-"""The query protocol of STS: forms in, XML out; and what its service model demands of each parameter."""
+"""The query protocol of STS: forms in, XML out; and the constraints of its service model."""
 
+import datetime as dt
 import itertools
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
 
 import botocore.session
 from botocore.model import OperationModel, Shape, StructureShape
-from botocore.parsers import create_parser
 
+from awsbatch_sandbox.batch.credentials import Caller, Credential
+from awsbatch_sandbox.batch.identity import NAMESPACE
 from awsbatch_sandbox.batch.identity import error as refusal
 from awsbatch_sandbox.batch.identity import identity as named
 
@@ -90,7 +94,7 @@ def _beyond(shape: Shape, number: int, what: str) -> str:
 
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
-    r"""From Java's dialect: there \w is ASCII alone, and \p{L}\p{Z}\p{N} are all letters, blanks and digits."""
+    r"""Translates Java's dialect: there \w is ASCII only, and \p{L}\p{Z}\p{N} are all letters, blanks and digits."""
     ours = pattern.replace(r"\p{L}\p{Z}\p{N}", r"\w\s")
     return re.compile(ours, re.NOFLAG if ours != pattern else re.ASCII)
 
@@ -106,12 +110,25 @@ def _operation() -> OperationModel:
     return botocore.session.get_session().get_service_model("sts").operation_model(ASSUME_ROLE)
 
 
-def granted(body: bytes) -> dict[str, Any]:
-    """AssumeRole's answer, as boto3 reads it."""
-    shape = _operation().output_shape
-    assert shape is not None
-    answer: dict[str, Any] = create_parser("query").parse({"status_code": 200, "headers": {}, "body": body}, shape)
-    return answer
+def assumed(issued: Credential) -> Reply:
+    """AssumeRole's answer with these credentials of a role session."""
+    expires = dt.datetime.fromtimestamp(issued.expires_at or 0, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    given = {
+        "AccessKeyId": issued.access_key,
+        "SecretAccessKey": issued.secret,
+        "SessionToken": issued.token,
+        "Expiration": expires,
+    }
+    arn = Caller.of(issued, "").arn
+    user = {"AssumedRoleId": f"AROASANDBOX:{issued.role_session}", "Arn": arn}
+    result = f"<Credentials>{_elements(given)}</Credentials><AssumedRoleUser>{_elements(user)}</AssumedRoleUser>"
+    metadata = f"<ResponseMetadata><RequestId>{uuid.uuid4()}</RequestId></ResponseMetadata>"
+    body = f"<AssumeRoleResult>{result}</AssumeRoleResult>{metadata}"
+    return Reply(200, f'<AssumeRoleResponse xmlns="{NAMESPACE}">{body}</AssumeRoleResponse>'.encode())
+
+
+def _elements(values: Mapping[str, str | None]) -> str:
+    return "".join(f"<{name}>{escape(value or '')}</{name}>" for name, value in values.items())
 
 
 def identity(account: str, arn: str) -> Reply:

@@ -16,13 +16,13 @@ VERBS: Final = ("trust", "clear_trust", "calls", "clear_calls", "expire")
 
 @asynccontextmanager
 async def serve(simulator: StsSimulator, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve until the block ends; gives the URL. Port 0 takes a free one."""
+    """Serve until the block ends; yields the URL. Port 0: any free one."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
-        asked = await signed_request(request)
-        if latency := simulator.latency(asked):
+        signed = await signed_request(request)
+        if latency := simulator.latency(signed):
             await asyncio.sleep(latency)
-        reply = simulator.answer(asked)
+        reply = simulator.answer(signed)
         return web.Response(status=reply.status, body=reply.body, content_type="text/xml")
 
     app = web.Application()

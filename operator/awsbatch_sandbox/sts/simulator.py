@@ -1,9 +1,9 @@
-"""STS with the verbs by which tests control it: moto gives out credentials; who gets them is said and recorded here."""
+"""STS with the verbs by which tests control it: it assumes roles, issues credentials, and records each call."""
 
 from collections.abc import Callable
 from typing import Any
 
-from awsbatch_sandbox.batch.credentials import Caller, Credential, Credentials
+from awsbatch_sandbox.batch.credentials import TEMPORARY, Caller, Credential, Credentials
 from awsbatch_sandbox.batch.identity import CODES, SKEW_MINUTES, status_of
 from awsbatch_sandbox.batch.signature import SignatureError, SignedRequest, Verifier
 from awsbatch_sandbox.sts import query
@@ -12,10 +12,19 @@ from awsbatch_sandbox.sts.trust import HOUR, Trust, Trusts, account_of
 
 
 class StsSimulator:
-    """`credentials` are those of the simulated Batch, `clock` its epoch seconds; `moto` answers AssumeRole."""
+    """`credentials` are those of the simulated Batch, which accepts what is issued here; `clock` its epoch seconds.
 
-    def __init__(self, credentials: Credentials, clock: Callable[[], float], moto: Callable[[Form], Reply]) -> None:
-        self._credentials, self._clock, self._moto = credentials, clock, moto
+    `issuing_clock`: by which credentials expire, where a test lets the clocks of its client run ahead.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        clock: Callable[[], float],
+        issuing_clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._credentials, self._clock, self._issuing_clock = credentials, clock, issuing_clock or clock
+        self._issued = 0
         self._verifier = Verifier("sts", credentials, clock=clock, minutes=SKEW_MINUTES, serves=bool)
         self._trusts = Trusts()
         self._calls: list[dict[str, Any]] = []
@@ -36,7 +45,7 @@ class StsSimulator:
         self._calls.clear()
 
     def expire(self, role: str | None = None) -> int:
-        """End the sessions of that role, or all, earlier than their holders were told; gives their number."""
+        """End the sessions of that role, or all, before their stated expiry; return their number."""
         return self._credentials.expire(role, self._clock())
 
     def latency(self, request: SignedRequest) -> float:
@@ -59,9 +68,9 @@ class StsSimulator:
         return reply
 
     def _arrived(self, form: Form) -> dict[str, Any]:
-        """The record of a call: who called, as far as the signature proved it, what for, and what came of it.
+        """The record of a call: the caller that the signature proved, the action, and the result.
 
-        `issued` is the access key that was given out, `expires_at` epoch seconds.
+        `issued` is the access key that was issued, `expires_at` epoch seconds.
         """
         self._n += 1
         call: dict[str, Any] = {
@@ -92,16 +101,26 @@ class StsSimulator:
         trust.check(caller.arn, form["RoleArn"], form.get("ExternalId"), query.tags_of(form))
         tags, transitive = _session_tags(form, credential)
         lifetime = trust.lifetime or _duration(form, trust, credential)
-        reply = self._moto({**form, "DurationSeconds": str(lifetime)})
-        if reply.status == 200:
-            issued = _issued(reply, account, form, tags, transitive)
-            self._credentials.issue(issued)
-            call |= {"issued": issued.access_key, "expires_at": issued.expires_at}
-        return reply
+        self._issued += 1
+        issued = Credential(
+            access_key=f"{TEMPORARY}{self._issued}",
+            secret=f"secret-{self._issued}",
+            token=f"token-{self._issued}",
+            account=account,
+            role=form["RoleArn"],
+            role_session=form["RoleSessionName"],
+            # STS states whole seconds.
+            expires_at=float(int(self._issuing_clock() + lifetime)),
+            tags=tags,
+            transitive=transitive,
+        )
+        self._credentials.issue(issued)
+        call |= {"issued": issued.access_key, "expires_at": issued.expires_at}
+        return query.assumed(issued)
 
 
 def _session_tags(form: Form, credential: Credential) -> tuple[dict[str, str], frozenset[str]]:
-    """The session's tags, and which of them are transitive: those of the call, and those that the caller hands on."""
+    """The session's tags, and which of them are transitive: those of the call, and the caller's transitive ones."""
     tags, transitive = query.tags_of(form), query.transitive_of(form)
     inherited = {key: credential.tags[key] for key in credential.transitive}
     keys, theirs = [key.lower() for key in tags], {key.lower() for key in inherited}
@@ -128,18 +147,3 @@ def _duration(form: Form, trust: Trust, credential: Credential) -> int:
     if seconds > trust.max_duration:
         raise RefusedError(400, "ValidationError", f"{beyond} MaxSessionDuration set for this role.")
     return seconds
-
-
-def _issued(reply: Reply, account: str, form: Form, tags: dict[str, str], transitive: frozenset[str]) -> Credential:
-    given = query.granted(reply.body)["Credentials"]
-    return Credential(
-        access_key=given["AccessKeyId"],
-        secret=given["SecretAccessKey"],
-        token=given["SessionToken"],
-        account=account,
-        role=form["RoleArn"],
-        role_session=form["RoleSessionName"],
-        expires_at=given["Expiration"].timestamp(),
-        tags=tags,
-        transitive=transitive,
-    )

@@ -1,4 +1,4 @@
-"""What the trust policy of a role asks for: settable by tests. A role of which nothing was said trusts everybody."""
+"""Conditions of the trust policy of a role: tests set them. A role without conditions trusts every caller."""
 
 import re
 from collections.abc import Mapping
@@ -22,10 +22,11 @@ REFUSALS: Final[Mapping[str, tuple[int, str]]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trust:
-    """`refuses`: an error code, one of REFUSALS, that answers everybody. `external_id`: must be sent, exactly so.
+    """`refuses`: an error code, one of REFUSALS, that answers every call. `external_id`: the required value.
 
     `session_tags`: whether it grants sts:TagSession. `latency` seconds pass before the answer. `max_duration` is the
-    role's MaxSessionDuration; `lifetime` seconds, where given, is how long credentials live, whatever was asked for.
+    role's MaxSessionDuration; `lifetime` seconds, where given, is the validity of credentials, whatever the request
+    states.
     """
 
     refuses: str | None = None
@@ -40,7 +41,7 @@ class Trust:
             raise ValueError(f"refuses must be one of {', '.join(REFUSALS)}, got {self.refuses!r}")
 
     def check(self, caller: str, role: str, external_id: str | None, tags: Mapping[str, str]) -> None:
-        """RefusedError unless the role lets that caller, an ARN, in. AWS does not say which condition failed."""
+        """RefusedError unless the role trusts that caller, an ARN. AWS does not state which condition failed."""
         if self.refuses not in (None, "AccessDenied"):
             status, message = REFUSALS[self.refuses]
             raise RefusedError(status, self.refuses, message)
@@ -51,7 +52,7 @@ class Trust:
 
 
 class Trusts:
-    """By role. What was said of `*` holds for each role of which nothing else was said."""
+    """By role. `*` applies to each role without an entry."""
 
     def __init__(self) -> None:
         self._trusts: dict[str, Trust] = {}

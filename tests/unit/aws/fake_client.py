@@ -1,5 +1,6 @@
 """A boto3-like client without a network: stateful, with scripted replies and recorded calls."""
 
+import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 ALIVE = "RUNNING"
+REQUEST_ID = "5f0c1a52-8d27-4f3c-9d0e-7d7c3a5f0001"
 
 
 def refusal(code: str, status: int, message: str = "", operation: str = "DescribeJobs") -> ClientError:
@@ -19,7 +21,7 @@ class FakeClient:
     """Knows the jobs of `jobs` (id to status); ids in `malformed` spoil a whole call, as with real Batch.
 
     `script` gives a reply for the next calls of an operation, first come first served: an exception is raised, a
-    mapping is the answer, None lets the call through. Calls wait for the gate of their operation.
+    mapping is the body of the answer, None lets the call through. Calls wait for the gate of their operation.
     """
 
     def __init__(self, *jobs: str) -> None:
@@ -67,4 +69,5 @@ class FakeClient:
             self.gates[operation].wait(5)
         if isinstance(reply, BaseException):
             raise reply
-        return answer() if reply is None else reply
+        body = json.dumps(answer() if reply is None else reply).encode()
+        return {"body": body, "ResponseMetadata": {"RequestId": REQUEST_ID}}

@@ -1,9 +1,7 @@
-"""Making, sharing and renewing clients; reading bodies."""
+"""Making, sharing and closing clients; what botocore gets to read of an answer."""
 
-import json
 import logging
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import InvalidEndpointConfigurationError
 
-from awsbatch_operator.aws.clients import RENEW_EVERY, Clients, SettingsError, default_region
-from awsbatch_operator.aws.sessions import Connector
-from awsbatch_operator.aws.wire import read_body
+from awsbatch_operator.aws.client_cache import MAX_CLIENTS, ClientCache
+from awsbatch_operator.aws.hooks import keep_body_raw
+from awsbatch_operator.aws.sdk_session import ClientFactory, ClientKind, SettingsError, default_region
 from unit.aws.fake_client import FakeClient
 
 HERE = "eu-west-1"
@@ -29,99 +27,71 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
-class Connections:
-    """Counts sessions and clients, on a settable clock."""
+class World:
+    """Counts the clients that are made."""
 
     def __init__(self) -> None:
-        self.now = 100.0
-        self.sessions = 0
         self.made: list[FakeClient] = []
-        self.clients = Clients(self.connect, monotonic=lambda: self.now)
+        self.cache = ClientCache(self._make)
 
-    def connect(self) -> Callable[[str], FakeClient]:
-        assert self.clients._lock.locked(), "boto3 makes sessions for one thread at a time"
-        self.sessions += 1
-
-        def make(region: str) -> FakeClient:
-            assert self.clients._lock.locked(), "boto3 makes clients for one thread at a time"
-            self.made.append(FakeClient(region))
-            return self.made[-1]
-
-        return make
+    def _make(self, kind: str, region: str) -> FakeClient:
+        assert self.cache._making.locked(), "boto3 makes clients for one thread at a time"
+        self.made.append(FakeClient(kind, region))
+        return self.made[-1]
 
 
-def test_a_client_is_made_once_for_a_lane_and_region() -> None:
-    world = Connections()
-    look, again = world.clients.get("look", HERE), world.clients.get("look", HERE)
-    assert look is again
-    assert world.clients.get("terminate", HERE) is not look
-    assert world.clients.get("look", "us-east-1") is not look
-    assert (world.sessions, len(world.made)) == (1, 3)
+def test_a_client_is_made_once_for_a_kind_and_region() -> None:
+    world = World()
+    client = world.cache.get("describe", HERE)
+    assert world.cache.get("describe", HERE) is client
+    assert world.cache.get("terminate", HERE) is not client
+    assert world.cache.get("describe", "us-east-1") is not client
+    assert len(world.made) == 3
 
 
 def test_threads_that_come_at_once_share_one_client() -> None:
-    world = Connections()
+    world = World()
     together = threading.Barrier(8)
 
     def get(_: int) -> Any:
         together.wait(5)
-        return world.clients.get("look", HERE)
+        return world.cache.get("describe", HERE)
 
     with ThreadPoolExecutor(8) as threads:
         assert len(set(map(id, threads.map(get, range(8))))) == 1
-    assert (world.sessions, len(world.made)) == (1, 1)
+    assert len(world.made) == 1
 
 
-def test_a_renewal_makes_session_and_clients_anew() -> None:
-    world = Connections()
-    old = world.clients.get("look", HERE)
-    assert world.clients.renew(world.clients.generation)
-    assert world.clients.get("look", HERE) is not old
-    assert world.sessions == 2
+def test_the_least_recently_used_clients_are_closed() -> None:
+    world = World()
+    for number in range(MAX_CLIENTS):
+        world.cache.get("describe", f"r{number}")
+    world.cache.get("describe", "r0")
+    world.cache.get("describe", "new")
+    assert [number for number, client in enumerate(world.made) if client.closed] == [1]
+    world.cache.get("describe", "r0")
+    assert len(world.made) == MAX_CLIENTS + 1
 
 
-def test_a_renewal_leaves_old_clients_open_for_the_calls_under_way() -> None:
-    world = Connections()
-    world.clients.get("look", HERE)
-    world.clients.renew(world.clients.generation)
-    assert not world.made[0].closed
-    world.clients.get("look", HERE)
-    world.now += RENEW_EVERY
-    world.clients.renew(world.clients.generation)
-    assert [client.closed for client in world.made] == [True, False]
-    world.clients.close()
-    assert [client.closed for client in world.made] == [True, True]
+def test_discarding_closes_the_clients_of_a_region_alone() -> None:
+    world = World()
+    for kind, region in (("describe", HERE), ("terminate", HERE), ("describe", "us-east-1")):
+        world.cache.get(kind, region)  # type: ignore[arg-type]
+    world.cache.discard(HERE)
+    assert [client.closed for client in world.made] == [True, True, False]
+    assert world.cache.get("describe", HERE) is world.made[3]
+    world.cache.close()
+    assert all(client.closed for client in world.made)
 
 
-def test_renewals_come_at_most_every_few_seconds() -> None:
-    world = Connections()
-    assert world.clients.renew(world.clients.generation)
-    assert not world.clients.renew(world.clients.generation)
-    world.now += RENEW_EVERY
-    assert world.clients.renew(world.clients.generation)
-
-
-def test_who_failed_with_clients_renewed_meanwhile_only_tries_again() -> None:
-    world = Connections()
-    failed = world.clients.generation
-    world.clients.renew(failed)
-    assert world.clients.renew(failed)
-    assert world.clients.generation == failed + 1
-
-
-def test_closing_closes_every_client() -> None:
-    world = Connections()
-    world.clients.get("look", HERE)
-    world.clients.get("terminate", HERE)
-    world.clients.close()
-    assert [client.closed for client in world.made] == [True, True]
-
-
-@pytest.mark.parametrize("endpoint", ["nonsense", "http://", "http://a b"])
-def test_an_endpoint_that_is_none_is_told_with_its_variable(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", endpoint)
-    with pytest.raises(InvalidEndpointConfigurationError, match="AWS_ENDPOINT_URL_BATCH"):
-        Connector()()(HERE)
+@pytest.mark.parametrize("endpoint", ["nonsense", "http://", "http://a b", "http://127.0.0.1:99999"])
+@pytest.mark.parametrize(("kind", "service"), [("describe", "BATCH"), ("sts", "STS")])
+def test_an_endpoint_that_is_none_is_told_with_its_variable(
+    kind: ClientKind, service: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", endpoint)
+    with pytest.raises(InvalidEndpointConfigurationError, match=f"AWS_ENDPOINT_URL_{service}"):
+        ClientFactory(bool)(kind, HERE)
 
 
 def test_the_region_is_none_when_nothing_says_it() -> None:
@@ -157,21 +127,13 @@ def read(status: int, body: bytes) -> tuple[bytes, dict[str, Any]]:
     """What is left for botocore to parse, and what goes into the answer as it is."""
     response: dict[str, Any] = {"status_code": status, "body": body, "headers": {}}
     answer: dict[str, Any] = {}
-    read_body(response, answer, operation_model=None)
+    keep_body_raw(response, answer, operation_model=None)
     return response["body"], answer
 
 
-def test_an_answer_is_taken_as_its_json_says() -> None:
-    body = {"jobs": [{"jobId": "a", "container": "a string where an object should be"}]}
-    assert read(200, json.dumps(body).encode()) == (b"", body)
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"{}", b'{"jobs":[{"jo', b"[]", b'"x"', b"null", b"3", b"\xff\xfe", b"[" * 200_000, b'{"__type":3}']
-)
-def test_an_answer_that_is_no_object_is_empty_and_never_raises(body: bytes) -> None:
-    left, answer = read(200, body)
-    assert (left, answer) in ((b"", {}), (b"{}", {}))
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"jobs":[]}', b"[]", b"\xff\xfe", b"[" * 200_000])
+def test_the_body_of_a_granted_answer_is_handed_on_undecoded(body: bytes) -> None:
+    assert read(200, body) == (b"", {"body": body})
 
 
 @pytest.mark.parametrize("body", [b'{"message":"no"}', b"<html></html>", b""])
@@ -192,7 +154,7 @@ def test_the_sdk_never_logs_what_it_sends_and_stays_as_quiet_as_it_was(before: i
     was = log.level
     log.setLevel(before)
     try:
-        Connector()
+        ClientFactory(bool)
         assert log.level == after
     finally:
         log.setLevel(was)

@@ -1,15 +1,15 @@
 from dataclasses import replace
 
-from bench.course import Findings, Result
-from bench.edits import Edit, Edits
 from bench.measures import Latency, Mass, Single, Sync, latency
+from bench.policy_edits import Edit, Edits
 from bench.process import Memory
 from bench.report import Row, rows_of, table
 from bench.rounds import Share, Steady
-from bench.ruled import Ruled
+from bench.scenarios import Findings, Result
 from bench.tenants import Where
+from bench.with_policies import UnderPolicies
 
-LOOKS = Steady(seconds=30.0, cpu_percent=0.5, calls=30, looks=3000, writes=0, objects=1000)
+LOOKS = Steady(seconds=30.0, cpu_percent=0.5, calls=30, polls=3000, writes=0, objects=1000)
 OURS = Findings(
     syncs=[Sync(1.0, 6.0), Sync(1.0, 5.0), Sync(1.0, 7.0)],
     short_rounds=LOOKS,
@@ -26,10 +26,10 @@ USUAL = replace(OURS, default_rounds=None, different_reasons=None, half_differen
 RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.0)], OURS, USUAL)
 
 
-SHARES = [Share(Where("1" * 12, "a-role"), jobs=150, calls=6, looks=450), Share(Where("2" * 12), 850, 27, 2550)]
+SHARES = [Share(Where("1" * 12, "a-role"), jobs=150, calls=6, polls=450), Share(Where("2" * 12), 850, 27, 2550)]
 UNDER = replace(LOOKS, cpu_percent=0.8, calls=33, shares=SHARES)
 EDIT = Edit(50, first=0.1, last=0.4)
-RULED = Ruled(
+RULED = UnderPolicies(
     policies=20,
     namespaces=200,
     load=0.1,
@@ -42,44 +42,48 @@ RULED = Ruled(
 )
 
 
-def row(figure: str, result: Result = RESULT, ruled: Ruled | None = None) -> Row:
-    return next(one for one in rows_of(result, ruled) if one.figure == figure)
+def row(figure: str, result: Result = RESULT, with_policies: UnderPolicies | None = None) -> Row:
+    return next(one for one in rows_of(result, with_policies) if one.figure == figure)
 
 
-def test_the_first_sync_is_told_as_a_multiple_of_the_bare_client() -> None:
+def test_the_first_sync_is_a_multiple_of_the_bare_client() -> None:
     assert row("first sync : bare client").cells()[1:] == ("5.00x", "1.50x", "-", "<= 1.5x", "yes")
 
 
 def test_the_first_sync_under_policies_is_a_multiple_of_the_bare_client_there() -> None:
-    assert row("first sync : bare client", ruled=RULED).cells()[1:4] == ("5.00x", "1.50x", "1.20x")
+    assert row("first sync : bare client", with_policies=RULED).cells()[1:4] == ("5.00x", "1.50x", "1.20x")
 
 
 def test_a_call_that_is_not_full_misses_the_target_of_a_round() -> None:
-    assert row("AWS calls a round, default looks").cells()[2:] == ("10.0", "-", "<= 10", "yes")
+    assert row("AWS calls a round, default polls").cells()[2:] == ("10.0", "-", "<= 10", "yes")
     wasteful = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=31)))
-    assert row("AWS calls a round, default looks", wasteful).cells()[2:] == ("10.3", "-", "<= 10", "NO")
+    assert row("AWS calls a round, default polls", wasteful).cells()[2:] == ("10.3", "-", "<= 10", "NO")
 
 
-def test_a_round_under_policies_takes_full_calls_of_each_role_and_none_more() -> None:
-    found = row("AWS calls a round, default looks", ruled=RULED)
+def test_a_round_under_policies_needs_only_full_calls_of_each_role() -> None:
+    found = row("AWS calls a round, default polls", with_policies=RULED)
     assert found.cells()[2:] == ("10.0", "11.0", "<= 10, <= 11", "yes")
     one_more = replace(UNDER, shares=[replace(SHARES[0], calls=7), SHARES[1]])
     wasteful = replace(RULED, ours=replace(RULED.ours, default_rounds=one_more))
-    assert row("AWS calls a round, default looks", ruled=wasteful).cells()[3:] == ("11.3", "<= 10, <= 11", "yes, NO")
+    assert row("AWS calls a round, default polls", with_policies=wasteful).cells()[3:] == (
+        "11.3",
+        "<= 10, <= 11",
+        "yes, NO",
+    )
 
 
-def test_a_role_that_did_not_look_meets_nothing() -> None:
-    blind = replace(UNDER, shares=[replace(SHARES[0], calls=0, looks=0), SHARES[1]])
+def test_a_role_without_polls_meets_no_target() -> None:
+    blind = replace(UNDER, shares=[replace(SHARES[0], calls=0, polls=0), SHARES[1]])
     found = row(
-        "AWS calls a round, default looks", ruled=replace(RULED, ours=replace(RULED.ours, default_rounds=blind))
+        "AWS calls a round, default polls", with_policies=replace(RULED, ours=replace(RULED.ours, default_rounds=blind))
     )
     assert found.cells()[3:] == ("nan", "<= 10, <= 11", "yes, NO")
 
 
-def test_a_target_that_is_missed_under_policies_alone_is_told() -> None:
+def test_a_target_missed_under_policies_only_is_shown() -> None:
     slow = replace(RULED, ours=replace(RULED.ours, default_rounds=replace(UNDER, cpu_percent=1.2)))
-    assert row("CPU, steady, default looks, of a core", ruled=RULED).cells()[5] == "yes"
-    assert row("CPU, steady, default looks, of a core", ruled=slow).cells()[2:] == (
+    assert row("CPU, steady, default polls, of a core", with_policies=RULED).cells()[5] == "yes"
+    assert row("CPU, steady, default polls, of a core", with_policies=slow).cells()[2:] == (
         "0.50 %",
         "1.20 %",
         "<= 1 %",
@@ -87,42 +91,42 @@ def test_a_target_that_is_missed_under_policies_alone_is_told() -> None:
     )
 
 
-def test_terminations_over_many_namespaces_stand_beside_no_target() -> None:
-    figures = [one for one in rows_of(RESULT, RULED) if one.ours is None and one.ruled is not None]
+def test_terminations_over_many_namespaces_have_no_target() -> None:
+    figures = [one for one in rows_of(RESULT, RULED) if one.ours is None and one.with_policies is not None]
     spread = {one.figure: one.cells()[3:] for one in figures}
     assert spread["... calls"] == ("140", "", "")
     assert spread["... times that a role is assumed for it"] == ("90", "", "")
     assert spread["terminate 500, one reason, over 200 namespaces: until the last call"] == ("5.00 s", "", "")
 
 
-def test_an_edit_is_to_be_told_of_within_two_seconds() -> None:
-    assert row("... the last of 50", ruled=RULED).cells()[3:] == ("0.40 s", "<= 2 s", "yes")
-    assert row("... the last of 5", ruled=RULED).cells()[3:] == ("2.10 s", "<= 2 s", "NO")
+def test_an_edit_must_be_shown_within_two_seconds() -> None:
+    assert row("... the last of 50", with_policies=RULED).cells()[3:] == ("0.40 s", "<= 2 s", "yes")
+    assert row("... the last of 5", with_policies=RULED).cells()[3:] == ("2.10 s", "<= 2 s", "NO")
 
 
-def test_a_window_without_a_look_meets_nothing() -> None:
-    blind = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=0, looks=0)))
-    assert row("AWS calls a round, default looks", blind).cells()[2:] == ("nan", "-", "<= 10", "NO")
+def test_a_window_without_polls_meets_no_target() -> None:
+    blind = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=0, polls=0)))
+    assert row("AWS calls a round, default polls", blind).cells()[2:] == ("nan", "-", "<= 10", "NO")
 
 
 def test_what_was_not_measured_the_usual_way_is_a_dash() -> None:
-    assert row("CPU, steady, default looks, of a core").cells()[1] == "-"
+    assert row("CPU, steady, default polls, of a core").cells()[1] == "-"
 
 
 def test_ten_thousand_jobs_have_other_targets_than_a_thousand() -> None:
     large = replace(RESULT, objects=10_000)
-    assert row("CPU, steady, default looks, of a core", large).limit == 5.0
+    assert row("CPU, steady, default polls, of a core", large).limit == 5.0
     assert row("8 patches/s to TerminateJob, p99", large).limit == 250.0
     assert row("8 patches/s to TerminateJob, p50", large).limit is None
 
 
-def test_patches_faster_than_the_budget_of_terminations_stand_beside_no_target() -> None:
+def test_patches_faster_than_the_budget_of_terminations_have_no_target() -> None:
     assert row("20 patches/s to TerminateJob, p50").cells()[2:] == ("300.0 ms", "-", "", "")
     assert row("8 patches/s to TerminateJob, p50").cells()[2:] == ("12.0 ms", "-", "<= 20 ms", "yes")
 
 
-def test_calls_of_a_round_are_told_by_the_minute_too() -> None:
-    assert row("AWS calls a minute, default looks").cells()[2:] == ("60.0", "-", "", "")
+def test_calls_of_a_round_are_shown_by_the_minute_too() -> None:
+    assert row("AWS calls a minute, default polls").cells()[2:] == ("60.0", "-", "", "")
 
 
 def test_half_of_the_jobs_has_rows_of_its_own_where_it_is_more_than_five_hundred() -> None:
@@ -133,7 +137,7 @@ def test_half_of_the_jobs_has_rows_of_its_own_where_it_is_more_than_five_hundred
     assert row("terminate 5,000, one reason: until the last call", large).cells()[1:] == ("-", "44.00 s", "-", "", "")
 
 
-def test_only_the_design_s_five_hundred_stand_beside_its_target() -> None:
+def test_only_five_hundred_terminations_have_a_target() -> None:
     large = replace(RESULT, objects=10_000, ours=replace(OURS, half_same=replace(OURS.same_reason, count=5000)))
     limits = [one.limit for one in rows_of(large) if one.figure == "... last call : patches"]
     assert limits == [1.3, None, None, None]
@@ -145,7 +149,7 @@ def test_the_table_is_markdown_with_columns_of_one_width() -> None:
     assert len(lines) == len(rows_of(RESULT)) + 2
     assert [cell.strip() for cell in head.strip("|").split("|")] == [
         "figure",
-        "usual way",
+        "naive",
         "ours",
         "under policies",
         "target",

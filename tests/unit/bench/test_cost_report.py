@@ -11,7 +11,7 @@ MACHINE = {"cores": "2", "processor": "AMD EPYC"}
 
 
 def cost(objects: int, *, cpu: float, resident: float, last: float, seconds: float = 30.0) -> Cost:
-    rounds = Steady(seconds, cpu, calls=objects // 100, looks=objects, writes=0, objects=objects)
+    rounds = Steady(seconds, cpu, calls=objects // 100, polls=objects, writes=0, objects=objects)
     return Cost(Sync(1.0, last), rounds, Memory(resident, resident, resident))
 
 
@@ -30,23 +30,23 @@ def panel(title: str) -> Panel:
     return next(one for one in sheet(POINTS, MACHINE, "2026-11-25").panels if one.title.startswith(title))
 
 
-def test_a_row_tells_what_one_job_costs() -> None:
-    # 0.5 % of 30 s for 1,000 looks; 5 MiB for 900 jobs more; from the first status to the last 2 s.
+def test_a_row_shows_the_cost_of_one_job() -> None:
+    # 0.5 % of 30 s for 1,000 polls; 5 MiB for 900 jobs more; from the first status to the last 2 s.
     assert rows(POINTS)[1] == ("1,000", "150 µs", "5.7 KiB", "1.00", "30 s", "2.00 ms", "1.50x")
 
 
-def test_what_the_fewest_jobs_need_is_no_cost_of_a_job() -> None:
+def test_the_base_cost_is_not_the_cost_of_a_job() -> None:
     assert rows(POINTS)[0][2] == "-"
 
 
-def test_a_round_that_the_budget_stretches_is_told() -> None:
+def test_a_round_that_the_budget_slows_is_shown() -> None:
     assert rows(POINTS)[2][4] == "60 s"
     assert rows(POINTS)[2][1] == "200 µs"
 
 
-def test_a_window_without_a_look_tells_no_cost_of_one() -> None:
+def test_a_window_without_polls_has_no_cost_of_a_poll() -> None:
     blind = cost(100, cpu=0.1, resident=90.0, last=1.5)
-    blind = replace(blind, rounds=replace(blind.rounds, looks=0, calls=0))
+    blind = replace(blind, rounds=replace(blind.rounds, polls=0, calls=0))
     assert rows([point(100, blind)])[0][1:5] == ("-", "-", "-", "-")
 
 
@@ -61,7 +61,7 @@ def test_targets_are_shown_only_for_numbers_that_were_measured() -> None:
     assert list(panel("Memory").targets) == []
 
 
-def test_the_bare_client_stands_beside_the_first_sync_alone() -> None:
+def test_the_bare_client_is_shown_for_the_first_sync_only() -> None:
     assert [line.kind for line in panel("First sync").lines] == ["bare", "usual", "ours"]
     assert [line.kind for line in panel("Memory").lines] == ["usual", "ours"]
 

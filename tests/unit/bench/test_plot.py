@@ -61,11 +61,11 @@ def test_axes_carry_their_labels_and_what_they_measure() -> None:
     assert {"AWS calls a minute", "live jobs", "100", "1,000", "10,000", "10"} <= set(found)
 
 
-def test_the_table_is_in_the_picture_whatever_signs_it_holds() -> None:
+def test_the_table_is_in_the_picture_with_any_characters() -> None:
     assert {"Cost & N", "a job", "jobs", "cost", "1 < 2"} <= set(texts(SHEET))
 
 
-def test_nothing_at_all_has_no_place_on_a_logarithmic_axis() -> None:
+def test_zero_is_not_on_a_logarithmic_axis() -> None:
     assert len(dots(with_lines(Line("ours", [(100.0, 0.0), (1000.0, 20.0)])))) == 1
     assert dots(with_lines(Line("ours", [(100.0, 0.0), (1000.0, 0.0)]))) == []
 

@@ -22,7 +22,7 @@ def test_threads_are_counted() -> None:
     more.join()
 
 
-def test_children_are_told_by_the_module_that_they_run() -> None:
+def test_children_are_identified_by_their_module() -> None:
     argv = [sys.executable, "-m", "code", "-q"]
     nowhere = subprocess.DEVNULL
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=nowhere) as child:

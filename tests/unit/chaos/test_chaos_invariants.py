@@ -11,21 +11,21 @@ STATES = ((None, 100.0), (REASON, 110.0))
 """The object is created at 100 and states its termination at 110."""
 
 
-def red(told: Tale) -> set[str]:
+def red(reported: Tale) -> set[str]:
     """The invariants that are violated."""
-    return {violation.invariant for violation in judge(told).violations}
+    return {violation.invariant for violation in judge(reported).violations}
 
 
-def races(told: Tale) -> dict[str, int]:
+def races(reported: Tale) -> dict[str, int]:
     """What is let pass, when nothing is violated."""
-    judgement = judge(told)
+    judgement = judge(reported)
     assert judgement.violations == []
     return dict(judgement.races)
 
 
 def test_a_termination_that_is_stated_seen_and_called_is_fine() -> None:
-    told = tale(stating(*STATES), look(1, 101), call(2, 110.02), look(3, 111), status="FAILED", stopped_at=111.0)
-    assert races(told) == {}
+    reported = tale(stating(*STATES), look(1, 101), call(2, 110.02), look(3, 111), status="FAILED", stopped_at=111.0)
+    assert races(reported) == {}
 
 
 # -- (b) nothing without a statement -----------------------------------------------------------------------------------
@@ -46,23 +46,24 @@ def test_a_call_without_a_statement_is_red(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("end", [{"statements": (*STATES, (None, 120.0))}, {"statements": STATES, "deleted": 120.0}])
-def test_a_withdrawal_may_be_heard_late_but_not_for_ever(end: dict[str, tuple[tuple[str | None, float], ...]]) -> None:
+def test_a_withdrawal_may_be_noticed_late_within_a_limit(end: dict[str, tuple[tuple[str | None, float], ...]]) -> None:
     ledger = stating(*end["statements"], deleted=end.get("deleted"))  # type: ignore[arg-type]
-    assert races(tale(ledger, look(1, 101), call(2, 140.0))) == {"called within 30 s of the withdrawal": 1}
-    assert red(tale(ledger, look(1, 101), call(2, 151.0))) == {STATED}
+    assert races(tale(ledger, look(1, 101), call(2, 133.0))) == {"called within 15 s of the withdrawal": 1}
+    assert red(tale(ledger, look(1, 101), call(2, 136.0))) == {STATED}
 
 
 def test_a_call_is_judged_by_its_first_attempt() -> None:
     ledger = stating((None, 100.0), (REASON, 110.0), (None, 112.0))
-    attempts = [refused(2, 141.9), refused(3, 142.5), call(4, 144.0)]
+    attempts = [refused(2, 126.9), refused(3, 127.5), call(4, 129.0)]
     assert STATED not in red(tale(ledger, look(1, 101), *attempts))
-    assert STATED in red(tale(ledger, look(1, 101), refused(2, 137.0), call(3, 144.0)))
+    assert STATED in red(tale(ledger, look(1, 101), refused(2, 122.0), call(3, 129.0)))
 
 
-def test_what_was_accepted_may_be_sent_again_although_it_was_withdrawn() -> None:
-    ledger = stating(*STATES, (None, 120.0))
+def test_what_was_accepted_is_sent_again_only_while_it_is_stated() -> None:
     deaf = call(2, 110.02, effective=False)
-    assert races(tale(ledger, look(1, 101), deaf, look(3, 170), call(4, 171.0))) == {}
+    again = (look(1, 101), deaf, look(3, 170), call(4, 171.0))
+    assert races(tale(stating(*STATES), *again)) == {}
+    assert red(tale(stating(*STATES, (None, 120.0)), *again)) == {STATED}
 
 
 # -- (c) no call to a finished or unknown job, none by a process that has not seen it ----------------------------------
@@ -79,7 +80,7 @@ def test_a_call_by_a_process_that_never_saw_the_job_is_red() -> None:
     assert red(tale(stating(*STATES), look(1, 101, fault="cut_200"), call(2, 110.02))) == {FINISHED}
 
 
-def test_a_job_may_end_between_look_and_call_but_not_after_a_look_that_told_so() -> None:
+def test_a_job_may_end_between_poll_and_call_but_not_before_the_poll() -> None:
     ended = {"status": "SUCCEEDED", "stopped_at": 105.0}
     late = call(9, 110.02, effective=False)
     assert races(tale(stating(*STATES), look(1, 101), late, **ended)) == {"called after an end not yet seen": 1}
@@ -126,7 +127,7 @@ def test_two_calls_at_once_are_red() -> None:
     assert ONCE in red(tale(stating(*STATES), look(1, 101), slow, call(3, 110.03, effective=False)))
 
 
-def test_an_answer_that_never_came_may_be_asked_for_again() -> None:
+def test_a_call_without_an_answer_may_be_repeated() -> None:
     lost = call(2, 110.02, http_status=0, fault="reset")
     again = call(3, 110.5, effective=False)
     assert red(tale(stating(*STATES), look(1, 101), lost, again)) == set()
@@ -145,7 +146,7 @@ def test_in_bulk_only_the_jobs_that_the_answer_names_are_accepted() -> None:
     assert ONCE not in red(tale(stating(*STATES), look(1, 101), some, call(3, 112.0)))
 
 
-def test_another_process_asks_again_only_if_the_first_could_not_write_it_down_and_no_flag_shows() -> None:
+def test_another_process_repeats_a_call_only_without_a_recorded_acceptance_and_flag() -> None:
     deaf, flagged = call(2, 110.02, effective=False), call(2, 110.02)
     look_first = (look(1, 101), look(3, 127, SECOND))
     again = call(4, 127.5, SECOND)
@@ -173,7 +174,7 @@ def test_a_replica_that_acts_while_the_other_leads_is_red() -> None:
     assert red(tale(stating(*STATES), look(1, 101), look(2, 107, SECOND))) == set()
 
 
-def test_a_leader_that_was_asked_to_end_hands_over_at_once_but_does_not_come_back() -> None:
+def test_a_stopped_leader_hands_over_at_once_and_does_not_return() -> None:
     ledger = stating(*STATES)
     ledger.strikes.append(Strike("term", FIRST, 100.5, 110.5))
     assert red(tale(ledger, look(1, 101), look(2, 101.5, SECOND))) == set()

@@ -49,15 +49,15 @@ def test_nothing_is_done_to_an_object_before_it_exists_or_after_its_deletion() -
             there.remove(step.target)
 
 
-def test_a_timeline_tells_what_was_stated_looked_at_and_called() -> None:
+def test_a_timeline_shows_statements_polls_and_calls() -> None:
     from chaos.invariants import Violation
 
-    told = tale(stating((None, 100.0), (REASON, 110.0)), look(1, 101), call(2, 110.02))
-    lines = list(timeline(told, Violation("(x)", "a text", JOB)))
+    reported = tale(stating((None, 100.0), (REASON, 110.0)), look(1, 101), call(2, 110.02))
+    lines = list(timeline(reported, Violation("(x)", "a text", JOB)))
     assert [line.split(" ", 4)[4] for line in lines[1:]] == [
         "a states None (0.010 s)",
         "look 1 by first-1",
         f"a states {REASON!r} (0.010 s)",
         "call 2 TerminateJob by first-1: 200, took effect",
     ]
-    assert list(timeline(told, Violation("(x)", "of no job"))) == []
+    assert list(timeline(reported, Violation("(x)", "of no job"))) == []

@@ -33,8 +33,8 @@ def body(**status: Any) -> dict[str, Any]:
 
 
 def missing(ledger: Ledger, shown: dict[str, Any] | None, **job: Any) -> set[str]:
-    told = tale(ledger, look(1, 101), call(2, 110.02), **(ENDED_JOB | job))
-    return {one.invariant for one in unsettled(told, {} if shown is None else {"a": shown})}
+    reported = tale(ledger, look(1, 101), call(2, 110.02), **(ENDED_JOB | job))
+    return {one.invariant for one in unsettled(reported, {} if shown is None else {"a": shown})}
 
 
 def test_an_object_that_agrees_with_its_job_is_settled() -> None:
@@ -61,36 +61,36 @@ def test_an_object_that_agrees_with_its_job_is_settled() -> None:
         {"conditions": [one | {"observedGeneration": 1} for one in body()["status"]["conditions"]]},
     ],
 )
-def test_each_lie_of_a_status_is_found(lie: dict[str, Any]) -> None:
+def test_each_wrong_status_is_found(lie: dict[str, Any]) -> None:
     assert missing(stating(*STATES), body(**lie)) == {TRUE_STATUS}
 
 
-def test_a_living_job_whose_end_is_stated_must_have_been_asked_to_end() -> None:
+def test_an_active_job_with_a_stated_termination_must_have_a_call() -> None:
     alive = {"status": "RUNNING", "status_reason": None, "is_terminated": False, "stopped_at": None}
     assert ENDED in missing(stating(*STATES), body(), **alive)
     assert ENDED not in missing(stating(*STATES), body(), **(alive | {"is_terminated": True}))
     assert ENDED not in missing(stating(*STATES, (None, 120.0)), body(), **alive)
 
 
-def test_a_running_job_under_termination_is_told_as_such() -> None:
+def test_a_running_job_under_termination_is_shown_as_such() -> None:
     job = {"status": "RUNNING", "status_reason": None, "stopped_at": None}
     status = {"phase": "Terminating", "jobStatus": "RUNNING", "statusReason": None}
     under_way = [condition("Ready", "False"), condition("Terminated", "Unknown"), condition("Succeeded", "Unknown")]
-    told = {"reason": REASON, "requests": 1}
+    reported = {"reason": REASON, "requests": 1}
     reconciling = [*under_way, condition("Reconciling", "True")]
-    assert missing(stating(*STATES), body(**status, termination=told, conditions=reconciling), **job) == set()
+    assert missing(stating(*STATES), body(**status, termination=reported, conditions=reconciling), **job) == set()
     stuck = [*under_way, condition("Stalled", "True", "TerminationStuck")]
-    assert missing(stating(*STATES), body(**status, termination=told, conditions=stuck), **job) == set()
-    assert missing(stating(*STATES), body(**status, termination=told, conditions=under_way), **job) == {TRUE_STATUS}
+    assert missing(stating(*STATES), body(**status, termination=reported, conditions=stuck), **job) == set()
+    assert missing(stating(*STATES), body(**status, termination=reported, conditions=under_way), **job) == {TRUE_STATUS}
 
 
 def test_a_job_that_batch_does_not_know_is_missing() -> None:
     gone: dict[str, Any] = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "phase": "Missing"}}
     gone["status"]["conditions"] = [condition("Ready", "False"), condition("Stalled", "True")]
-    told = tale(stating((None, 100.0)), unknown=True)
-    assert list(unsettled(told, {"a": gone})) == []
+    reported = tale(stating((None, 100.0)), unknown=True)
+    assert list(unsettled(reported, {"a": gone})) == []
     gone["status"]["phase"] = "Unknown"
-    assert {one.invariant for one in unsettled(told, {"a": gone})} == {TRUE_STATUS}
+    assert {one.invariant for one in unsettled(reported, {"a": gone})} == {TRUE_STATUS}
 
 
 def test_the_script_and_the_api_server_must_agree_on_what_exists() -> None:
@@ -99,6 +99,6 @@ def test_the_script_and_the_api_server_must_agree_on_what_exists() -> None:
     assert missing(stating(*STATES, deleted=120.0), None) == set()
 
 
-def test_a_violation_names_the_job_whose_timeline_tells_more() -> None:
-    told = tale(stating(*STATES), status="RUNNING")
-    assert {one.job_id for one in unsettled(told, {"a": body()})} == {JOB}
+def test_a_violation_names_the_job_of_its_timeline() -> None:
+    reported = tale(stating(*STATES), status="RUNNING")
+    assert {one.job_id for one in unsettled(reported, {"a": body()})} == {JOB}

@@ -1,13 +1,13 @@
-"""What Kopf would keep in objects, it does not keep."""
+"""Kopf stores nothing in objects."""
 
 import kopf
 
-from awsbatch_operator.handlers.settings import make_settings
+from awsbatch_operator.handlers.watch import make_settings
 
 ANNOTATION = {"kopf.zalando.org/last-handled-configuration": '{"spec":{"jobId":"other"}}'}
 
 
-def test_nothing_is_remembered_in_an_object_and_nothing_of_it_is_copied() -> None:
+def test_kopf_stores_nothing_in_an_object_and_copies_nothing_of_it() -> None:
     persistence = make_settings().persistence
     body = kopf.Body({"metadata": {"annotations": ANNOTATION}, "spec": {"jobId": "j"}})
     patch = kopf.Patch()

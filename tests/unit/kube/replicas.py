@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from awsbatch_operator.kube.client import JSON, Answer, ApiError, KubeClient
-from awsbatch_operator.kube.lease import Elector
+from awsbatch_operator.kube.client import JSON, ApiError, KubeClient, Response
+from awsbatch_operator.kube.lease import LeaderElector
 
 LATENCY = 0.01
 MICRO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -71,13 +71,13 @@ class World:
     def run_until_led_by(self, replica: "Replica", within: float) -> float:
         """How many seconds it took."""
         began = self.now
-        self.run(within, until=lambda: replica.leading)
-        assert replica.leading, f"{replica.name} does not lead after {within} s"
+        self.run(within, until=lambda: replica.is_leader)
+        assert replica.is_leader, f"{replica.name} does not lead after {within} s"
         return self.now - began
 
     @property
     def leaders(self) -> list[str]:
-        return [replica.name for replica in self.replicas if replica.leading]
+        return [replica.name for replica in self.replicas if replica.is_leader]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -87,17 +87,17 @@ class World:
 
     # -- what the server does with a call -----------------------------------------------------------------------------
 
-    def get(self) -> Answer:
+    def get(self) -> Response:
         if self.lease is None:
             raise ApiError(404, "not found")
-        return Answer(200, self.lease)
+        return Response(200, self.lease)
 
-    def create(self, body: Mapping[str, Any]) -> Answer:
+    def create(self, body: Mapping[str, Any]) -> Response:
         if self.lease is not None:
             raise ApiError(409, "already exists")
         return self._store(body)
 
-    def replace(self, body: Mapping[str, Any]) -> Answer:
+    def replace(self, body: Mapping[str, Any]) -> Response:
         version = body["metadata"]["resourceVersion"]
         if version != self.get().body["metadata"]["resourceVersion"]:
             raise ApiError(409, "the object has been modified")
@@ -110,12 +110,12 @@ class World:
             body["metadata"] = {**body["metadata"], "annotations": fields.pop("annotations")}
         self._store({**body, "spec": {**body["spec"], **fields}})
 
-    def _store(self, body: Mapping[str, Any]) -> Answer:
+    def _store(self, body: Mapping[str, Any]) -> Response:
         self._version += 1
         assert MICRO_TIME.fullmatch(body["spec"]["renewTime"])
         assert MICRO_TIME.fullmatch(body["spec"]["acquireTime"])
         self.lease = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self._version)}}
-        return Answer(200, self.lease)
+        return Response(200, self.lease)
 
 
 class Replica:
@@ -135,15 +135,15 @@ class Replica:
         self.lead_fails = False
         world.replicas.append(self)
 
-    async def _make(self, day: int, jitter: float) -> Elector:
-        return Elector(
+    async def _make(self, day: int, jitter: float) -> LeaderElector:
+        return LeaderElector(
             self.client, "ns", "lock", self.name, now=lambda: int(self.world.now * 1000) + day * 86_400_000,
             jitter=lambda low, high: low + jitter * (high - low),
         )  # fmt: skip
 
     @property
-    def leading(self) -> bool:
-        return self.elector.leading
+    def is_leader(self) -> bool:
+        return self.elector.is_leader
 
     @property
     def story(self) -> list[str]:
@@ -162,7 +162,7 @@ class Replica:
         """Do all that is due."""
         if self._awake:
             self._loop.run_forever()
-            assert self.acts == self.leading, f"{self.name} acts: {self.acts}, leads: {self.leading}"
+            assert self.acts == self.is_leader, f"{self.name} acts: {self.acts}, leads: {self.is_leader}"
 
     def freeze(self, seconds: float = math.inf) -> None:
         """As by SIGSTOP, until SIGCONT. Its clock goes on. For ever: a crash."""
@@ -209,30 +209,30 @@ class _Client(KubeClient):
         """How the next calls fare; those after them fare well."""
         self.trips = iter(trips)
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Answer:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:
         assert path == "/apis/coordination.k8s.io/v1/namespaces/ns/leases/lock"
         return await self._travel("get", self._world.get)
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def post(self, path: str, body: Mapping[str, Any]) -> Response:
         assert path == "/apis/coordination.k8s.io/v1/namespaces/ns/leases"
         return await self._travel("post", lambda: self._world.create(body))
 
-    async def put(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def put(self, path: str, body: Mapping[str, Any]) -> Response:
         assert path == "/apis/coordination.k8s.io/v1/namespaces/ns/leases/lock"
         return await self._travel("put", lambda: self._world.replace(body))
 
-    async def _travel(self, verb: str, serve: Callable[[], Answer]) -> Answer:
+    async def _travel(self, verb: str, serve: Callable[[], Response]) -> Response:
         self.calls.append((self._world.now, verb))
         if self.freezes_for:
             self._world.now += self.freezes_for
             self.freezes_for = 0.0
             return serve()
-        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         trip = next(self.trips, None) or self._world.trip()
 
         def arrive() -> None:
             try:
-                outcome: Answer | ApiError = ApiError(trip.status, "refused") if trip.status else serve()
+                outcome: Response | ApiError = ApiError(trip.status, "refused") if trip.status else serve()
             except ApiError as error:
                 outcome = error
             # The server has done it, even if nobody waits for the answer any more.
@@ -242,7 +242,7 @@ class _Client(KubeClient):
         return await answer
 
 
-def _settle(answer: asyncio.Future[Answer], outcome: Answer | ApiError) -> None:
+def _settle(answer: asyncio.Future[Response], outcome: Response | ApiError) -> None:
     if answer.done():
         return
     if isinstance(outcome, ApiError):

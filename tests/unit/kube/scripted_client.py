@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from awsbatch_operator.kube.client import JSON, Answer, ApiError, KubeClient
+from awsbatch_operator.kube.client import JSON, ApiError, KubeClient, Response
 
 Reply = dict[str, Any] | ApiError
 Script = Callable[[str, str, Mapping[str, Any]], Reply]
@@ -17,22 +17,22 @@ class ScriptedClient(KubeClient):
         self.script, self.latency = script, latency
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Answer:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:
         return await self._reply("get", path, params or {})
 
-    async def post(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def post(self, path: str, body: Mapping[str, Any]) -> Response:
         return await self._reply("post", path, body)
 
-    async def patch(self, path: str, body: Mapping[str, Any]) -> Answer:
+    async def patch(self, path: str, body: Mapping[str, Any]) -> Response:
         return await self._reply("patch", path, body)
 
-    async def _reply(self, verb: str, path: str, sent: Mapping[str, Any]) -> Answer:
+    async def _reply(self, verb: str, path: str, sent: Mapping[str, Any]) -> Response:
         self.calls.append((verb, path, dict(sent)))
         await asyncio.sleep(self.latency)
         reply = self.script(verb, path, sent)
         if isinstance(reply, ApiError):
             raise reply
-        return Answer(200, reply)
+        return Response(200, reply)
 
     @property
     def verbs(self) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from awsbatch_operator.kube.client import JSON, Answer, ApiError, KubeClient, Told
+from awsbatch_operator.kube.client import JSON, ApiError, KubeClient, Response, WatchEvent
 
 GONE = ApiError(410, "too old resource version", "Expired")
 AWAY = ApiError(0, "can't be reached")
@@ -26,8 +26,8 @@ class Collection(KubeClient):
         self.trouble: ApiError | None = None
         self.refusals: list[ApiError] = []
         self.calls: list[tuple[float, str, dict[str, str]]] = []
-        self.silence = 0.0
-        self._told: asyncio.Queue[Told | ApiError | None] | None = None
+        self.idle_timeout = 0.0
+        self._told: asyncio.Queue[WatchEvent | ApiError | None] | None = None
 
     def make(self, name: str, **spec: Any) -> dict[str, Any]:
         """The object as it now is; nobody is told."""
@@ -38,7 +38,7 @@ class Collection(KubeClient):
 
     def tell(self, kind: str, body: dict[str, Any]) -> None:
         assert self._told is not None, "no watch is open"
-        self._told.put_nowait(Told(kind, body))
+        self._told.put_nowait(WatchEvent(kind, body))
 
     def end(self, error: ApiError | None = None) -> None:
         """The open watch ends, by itself or by an error."""
@@ -49,7 +49,7 @@ class Collection(KubeClient):
     def verbs(self) -> list[str]:
         return [verb for _, verb, _ in self.calls]
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Answer:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:
         del path, accept
         self._called("list", params or {})
         await asyncio.sleep(0.001)
@@ -58,28 +58,30 @@ class Collection(KubeClient):
         metadata = {"resourceVersion": str(self.version)}
         if start + self.page < len(items):
             metadata["continue"] = str(start + self.page)
-        return Answer(200, {"metadata": metadata, "items": items[start : start + self.page]})
+        return Response(200, {"metadata": metadata, "items": items[start : start + self.page]})
 
     @asynccontextmanager
     async def watch(
-        self, path: str, params: Mapping[str, str], accept: str = JSON, *, silence: float = 75.0
-    ) -> AsyncIterator[AsyncIterator[Told]]:
+        self, path: str, params: Mapping[str, str], accept: str = JSON, *, idle_timeout: float = 75.0
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         del path, accept
-        self.silence = silence
+        self.idle_timeout = idle_timeout
         self._called("watch", params)
         await asyncio.sleep(0.001)
-        told = self._told = asyncio.Queue()
+        reported = self._told = asyncio.Queue()
         try:
-            yield self._events(told, float(params["timeoutSeconds"]))
+            yield self._events(reported, float(params["timeoutSeconds"]))
         finally:
             self._told = None
 
-    async def _events(self, told: asyncio.Queue[Told | ApiError | None], lasts: float) -> AsyncIterator[Told]:
+    async def _events(
+        self, reported: asyncio.Queue[WatchEvent | ApiError | None], lasts: float
+    ) -> AsyncIterator[WatchEvent]:
         end = asyncio.get_running_loop().time() + lasts
         while True:
             try:
                 async with asyncio.timeout_at(end):
-                    event = await told.get()
+                    event = await reported.get()
             except TimeoutError:
                 return
             if event is None:

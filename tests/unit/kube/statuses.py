@@ -5,8 +5,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from awsbatch_operator.domain.job import Array, Job, Node
-from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
+from awsbatch_operator.api.batchjob import Condition, Phase, Status, Termination
+from awsbatch_operator.api.job import Array, Job, Node
 
 TEXTS = st.text(max_size=20)
 WORDS = st.text(ascii_letters, min_size=1, max_size=10)

@@ -1,4 +1,4 @@
-"""What the rulebook is told, and what is checked before: on virtual time."""
+"""What the policy informer passes on, and its preflight checks: on virtual time."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -8,46 +8,47 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from awsbatch_operator.domain.access import Mode
-from awsbatch_operator.domain.labels import Labels
-from awsbatch_operator.domain.policy import Policy, Unreadable, parse_policy
-from awsbatch_operator.domain.ports import Rulebook
-from awsbatch_operator.kube.access import NAMESPACES, POLICIES, AccessRules
-from awsbatch_operator.kube.client import JSON, METADATA, METADATA_LIST, Answer, ApiError, KubeClient, Told
-from awsbatch_operator.kube.policies import PolicyStatuses
+from awsbatch_operator.api.access_policy import InvalidPolicy, Policy, parse_policy
+from awsbatch_operator.api.interfaces import PolicyEventHandler
+from awsbatch_operator.api.label_selector import Labels
+from awsbatch_operator.kube.client import JSON, METADATA, METADATA_LIST, ApiError, KubeClient, Response, WatchEvent
+from awsbatch_operator.kube.policy_informer import NAMESPACES, POLICIES, PolicyInformer
+from awsbatch_operator.kube.policy_status import PolicyStatusWriter
 from awsbatch_operator.kube.preflight import PreflightError
+from awsbatch_operator.policy.resolution import Mode
 from unit.kube.scripted_client import Reply, ScriptedClient
 from unit.kube.scripted_watch import AWAY, GONE, UNSERVED, Collection
 
 pytestmark = pytest.mark.looptime(start=1_000)
 
 SPEC = {"namespaceSelector": {"matchLabels": {"team": "a"}}, "jobs": {"queues": ["team-a-*"]}}
+BOTH = "batchaccesspolicies and namespaces"
 OTHER = {**SPEC, "allow": ["Observe"]}
 
 
-class Book:
+class RecordingHandler:
     def __init__(self) -> None:
-        self.told: list[object] = []
+        self.calls: list[object] = []
 
-    def policies_are(self, policies: Mapping[str, Policy | Unreadable]) -> None:
-        self.told.append(("policies", dict(policies)))
+    def on_policies(self, policies: Mapping[str, Policy | InvalidPolicy]) -> None:
+        self.calls.append(("policies", dict(policies)))
 
-    def policy_is(self, name: str, policy: Policy | Unreadable | None) -> None:
-        self.told.append((name, policy))
+    def on_policy(self, name: str, policy: Policy | InvalidPolicy | None) -> None:
+        self.calls.append((name, policy))
 
-    def namespaces_are(self, labels: Mapping[str, Labels]) -> None:
-        self.told.append(("namespaces", dict(labels)))
+    def on_namespaces(self, labels: Mapping[str, Labels]) -> None:
+        self.calls.append(("namespaces", dict(labels)))
 
-    def namespace_is(self, name: str, labels: Labels | None) -> None:
-        self.told.append((name, labels))
+    def on_namespace(self, name: str, labels: Labels | None) -> None:
+        self.calls.append((name, labels))
 
-    def blind(self, since: float | None) -> None:
-        self.told.append(("blind", since))
+    def on_stale_since(self, since: float | None, watch: str) -> None:
+        self.calls.append(("stale", since, watch))
 
-    def news(self) -> list[object]:
-        """Since the last time."""
-        told, self.told = self.told, []
-        return told
+    def take(self) -> list[object]:
+        """Return the calls since the last `take`."""
+        calls, self.calls = self.calls, []
+        return calls
 
 
 class Cluster(KubeClient):
@@ -71,14 +72,14 @@ class Cluster(KubeClient):
             body["metadata"]["labels"] = labels
         return body
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Answer:
+    async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:
         self.forms.add(("list", path, accept))
         return await self._at(path).get(path, params, accept)
 
     @asynccontextmanager
     async def watch(
         self, path: str, params: Mapping[str, str], accept: str = JSON, **options: Any
-    ) -> AsyncIterator[AsyncIterator[Told]]:
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         self.forms.add(("watch", path, accept))
         async with self._at(path).watch(path, params, accept, **options) as events:
             yield events
@@ -88,15 +89,15 @@ class Cluster(KubeClient):
 
 
 @asynccontextmanager
-async def running(cluster: Cluster, mode: Mode = Mode.OPTIONAL) -> AsyncIterator[Book]:
-    book = Book()
-    port: Rulebook = book
-    statuses = PolicyStatuses(cluster, dict, lambda: False)
-    rules = AccessRules(cluster, port, statuses, mode, jitter=lambda _low, high: high)
+async def running(cluster: Cluster, mode: Mode = Mode.OPTIONAL) -> AsyncIterator[RecordingHandler]:
+    handler = RecordingHandler()
+    interface: PolicyEventHandler = handler
+    statuses = PolicyStatusWriter(cluster, dict, lambda: False)
+    rules = PolicyInformer(cluster, interface, statuses, mode, jitter=lambda _low, high: high)
     task = asyncio.ensure_future(rules.run())
     try:
         await asyncio.sleep(0.1)
-        yield book
+        yield handler
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -107,20 +108,20 @@ async def settled() -> None:
     await asyncio.sleep(0.1)
 
 
-async def test_both_are_told_whole_before_both_can_be_heard() -> None:
+async def test_both_lists_arrive_before_the_watches_count_as_fresh() -> None:
     cluster = Cluster()
     cluster.policy("a")
     cluster.policy("odd", {"jobs": 1})
     cluster.namespace("team-a", team="a")
     cluster.namespace("bare")
-    async with running(cluster) as book:
-        first, *whole, last = book.news()
+    async with running(cluster) as handler:
+        first, *whole, last = handler.take()
     odd = parse_policy("odd", {"jobs": 1})
-    assert isinstance(odd, Unreadable)
-    assert (first, last) == (("blind", 1_000), ("blind", None))
+    assert isinstance(odd, InvalidPolicy)
+    assert (first, last) == (("stale", 1_000, BOTH), ("stale", None, ""))
     assert ("policies", {"a": parse_policy("a", SPEC), "odd": odd}) in whole
     assert ("namespaces", {"bare": {}, "team-a": {"team": "a"}}) in whole
-    assert len(whole) == 2
+    assert len([one for one in whole if isinstance(one, tuple) and one[0] != "stale"]) == 2
     assert cluster.forms == {
         ("list", POLICIES, JSON),
         ("watch", POLICIES, JSON),
@@ -129,77 +130,77 @@ async def test_both_are_told_whole_before_both_can_be_heard() -> None:
     }
 
 
-async def test_a_policy_is_told_anew_when_it_says_something_else() -> None:
+async def test_a_policy_is_reported_again_when_its_spec_changes() -> None:
     cluster = Cluster()
     cluster.policy("a")
-    async with running(cluster) as book:
-        book.news()
+    async with running(cluster) as handler:
+        handler.take()
         cluster.policies.tell("MODIFIED", cluster.policy("a") | {"status": {"jobs": 3}})
         await settled()
-        assert book.news() == []
+        assert handler.take() == []
         cluster.policies.tell("MODIFIED", cluster.policy("a", OTHER, generation=2))
         cluster.policies.tell("ADDED", cluster.policy("b", OTHER))
         cluster.policies.tell("DELETED", cluster.policies.objects.pop("a"))
         cluster.policies.tell("ADDED", cluster.policy("a", OTHER, generation=2))
         await settled()
         a, b = parse_policy("a", OTHER), parse_policy("b", OTHER)
-        assert book.news() == [("a", a), ("b", b), ("a", None), ("a", a)]
+        assert handler.take() == [("a", a), ("b", b), ("a", None), ("a", a)]
 
 
-async def test_after_a_list_it_is_known_what_was_told() -> None:
+async def test_a_list_updates_what_counts_as_a_change() -> None:
     cluster = Cluster()
     cluster.policy("a")
     cluster.namespace("team-a", team="a")
-    async with running(cluster) as book:
+    async with running(cluster) as handler:
         await asyncio.sleep(2)
         cluster.policy("a", OTHER, generation=2)
         cluster.namespace("team-a", team="b")
         cluster.policies.end(GONE)
         cluster.namespaces.end(GONE)
         await settled()
-        book.news()
+        handler.take()
         cluster.policies.tell("MODIFIED", cluster.policy("a", OTHER, generation=2))
         cluster.namespaces.tell("MODIFIED", cluster.namespace("team-a", team="b"))
         await settled()
-        assert book.news() == []
+        assert handler.take() == []
 
 
 async def test_what_is_being_deleted_is_in_force_until_it_is_gone() -> None:
     cluster = Cluster()
     cluster.policy("a")
-    async with running(cluster) as book:
-        book.news()
+    async with running(cluster) as handler:
+        handler.take()
         body = cluster.policy("a", generation=2, deletionTimestamp="2026-11-25T22:00:00Z")
         cluster.policies.tell("MODIFIED", body)
         await settled()
-        assert book.news() == [("a", parse_policy("a", SPEC))]
+        assert handler.take() == [("a", parse_policy("a", SPEC))]
         cluster.policies.tell("DELETED", body)
         await settled()
-        assert book.news() == [("a", None)]
+        assert handler.take() == [("a", None)]
 
 
-async def test_a_namespace_is_told_anew_when_its_labels_differ() -> None:
+async def test_a_namespace_is_reported_again_when_its_labels_change() -> None:
     cluster = Cluster()
     cluster.namespace("team-a", team="a")
-    async with running(cluster) as book:
-        book.news()
+    async with running(cluster) as handler:
+        handler.take()
         same = cluster.namespace("team-a", team="a")
         same["metadata"]["annotations"] = {"note": "new"}
         cluster.namespaces.tell("MODIFIED", same)
         await settled()
-        assert book.news() == []
+        assert handler.take() == []
         cluster.namespaces.tell("MODIFIED", cluster.namespace("team-a", team="b"))
         cluster.namespaces.tell("MODIFIED", cluster.namespace("team-a"))
         cluster.namespaces.tell("DELETED", cluster.namespace("team-a"))
         cluster.namespaces.tell("ADDED", cluster.namespace("team-a"))
         await settled()
-        assert book.news() == [("team-a", {"team": "b"}), ("team-a", {}), ("team-a", None), ("team-a", {})]
+        assert handler.take() == [("team-a", {"team": "b"}), ("team-a", {}), ("team-a", None), ("team-a", {})]
 
 
-async def test_blind_is_who_does_not_hear_both_since_the_earlier_of_the_two() -> None:
+async def test_staleness_starts_with_the_watch_that_failed_first() -> None:
     cluster = Cluster()
-    async with running(cluster) as book:
-        book.news()
+    async with running(cluster) as handler:
+        handler.take()
         await asyncio.sleep(5)
         cluster.policies.tell("BOOKMARK", {"metadata": {"resourceVersion": "9"}})
         await asyncio.sleep(5)
@@ -208,16 +209,19 @@ async def test_blind_is_who_does_not_hear_both_since_the_earlier_of_the_two() ->
         await settled()
         cluster.namespaces.end(AWAY)
         await asyncio.sleep(5)
-        assert book.news() == [("blind", pytest.approx(1_005.1)), ("blind", pytest.approx(1_000, abs=0.1))]
+        assert handler.take() == [
+            ("stale", pytest.approx(1_005.1), "batchaccesspolicies"),
+            ("stale", pytest.approx(1_000, abs=0.1), BOTH),
+        ]
         cluster.namespaces.trouble = None
         await asyncio.sleep(2)
         cluster.policies.trouble = None
         await asyncio.sleep(2)
-        assert book.news() == [
+        assert handler.take() == [
             ("namespaces", {}),
-            ("blind", pytest.approx(1_005.1)),
+            ("stale", pytest.approx(1_005.1), "batchaccesspolicies"),
             ("policies", {}),
-            ("blind", None),
+            ("stale", None, ""),
         ]
 
 
@@ -230,18 +234,18 @@ def rights(*lacking: tuple[str, str], policies: Reply = READY, namespaces: Reply
     def script(_verb: str, path: str, sent: Mapping[str, Any]) -> Reply:
         if path in (POLICIES, NAMESPACES):
             return policies if path == POLICIES else namespaces
-        asked = sent["spec"]["resourceAttributes"]
-        assert asked["namespace"] == ""
-        assert asked["group"] == ("" if asked["resource"] == "namespaces" else "awsbatch.dev")
-        resource = "/".join(filter(None, (asked["resource"], asked["subresource"])))
-        return {"status": {"allowed": (asked["verb"], resource) not in lacking}}
+        requested = sent["spec"]["resourceAttributes"]
+        assert requested["namespace"] == ""
+        assert requested["group"] == ("" if requested["resource"] == "namespaces" else "awsbatch.dev")
+        resource = "/".join(filter(None, (requested["resource"], requested["subresource"])))
+        return {"status": {"allowed": (requested["verb"], resource) not in lacking}}
 
     return script
 
 
 async def preflight(script: Callable[..., Reply], mode: Mode) -> None:
     client = ScriptedClient(script)
-    await AccessRules(client, Book(), PolicyStatuses(client, dict, lambda: False), mode).preflight()
+    await PolicyInformer(client, RecordingHandler(), PolicyStatusWriter(client, dict, lambda: False), mode).preflight()
 
 
 @pytest.mark.parametrize("mode", Mode)
@@ -249,7 +253,7 @@ async def preflight(script: Callable[..., Reply], mode: Mode) -> None:
 @pytest.mark.parametrize(
     ("resource", "group"), [("batchaccesspolicies", "[awsbatch.dev]"), ("namespaces", '[""]')], ids=["bap", "ns"]
 )
-async def test_a_right_that_lacks_is_an_error_in_both_modes(mode: Mode, verb: str, resource: str, group: str) -> None:
+async def test_a_missing_permission_is_an_error_in_both_modes(mode: Mode, verb: str, resource: str, group: str) -> None:
     with pytest.raises(PreflightError) as raised:
         await preflight(rights((verb, resource)), mode)
     assert str(raised.value).startswith(
@@ -259,13 +263,13 @@ async def test_a_right_that_lacks_is_an_error_in_both_modes(mode: Mode, verb: st
     assert "\n" not in str(raised.value)
 
 
-async def test_all_rights_that_lack_are_told_at_once() -> None:
+async def test_all_missing_permissions_are_reported_at_once() -> None:
     everything = [(verb, what) for what in ("batchaccesspolicies", "namespaces") for verb in ("list", "watch")]
     with pytest.raises(PreflightError, match=r'list b\w+, watch b\w+, list n\w+, watch n.*\[awsbatch.dev, ""\]'):
         await preflight(rights(*everything), Mode.OPTIONAL)
 
 
-async def test_without_the_right_to_show_their_status_policies_hold_all_the_same() -> None:
+async def test_policies_apply_without_permission_to_write_their_status() -> None:
     with capture_logs() as logs:
         await preflight(rights(("patch", "batchaccesspolicies/status")), Mode.REQUIRED)
     (warning,) = logs
@@ -273,15 +277,15 @@ async def test_without_the_right_to_show_their_status_policies_hold_all_the_same
     assert "patch batchaccesspolicies/status in the whole cluster" in warning["error"]
 
 
-async def test_who_has_all_is_taken_without_a_word() -> None:
+async def test_preflight_with_all_permissions_logs_nothing() -> None:
     with capture_logs() as logs:
         await preflight(rights(), Mode.REQUIRED)
     assert logs == []
 
 
-async def test_a_cluster_that_knows_no_policies_is_refused_where_they_are_required() -> None:
+async def test_a_cluster_without_policies_is_an_error_where_they_are_required() -> None:
     remedy = r"kubectl apply -f crds/batchaccesspolicies\.awsbatch\.dev\.yaml"
-    with pytest.raises(PreflightError, match=f"knows no BatchAccessPolicy: .*{remedy}"):
+    with pytest.raises(PreflightError, match=f"does not serve BatchAccessPolicy: .*{remedy}"):
         await preflight(rights(policies=UNSERVED), Mode.REQUIRED)
     with capture_logs() as logs:
         await preflight(rights(policies=UNSERVED), Mode.OPTIONAL)
@@ -290,29 +294,29 @@ async def test_a_cluster_that_knows_no_policies_is_refused_where_they_are_requir
 
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("what", ["policies", "namespaces"])
-async def test_an_api_server_in_trouble_is_an_error(mode: Mode, what: str) -> None:
+async def test_a_failing_api_server_is_an_error(mode: Mode, what: str) -> None:
     with pytest.raises(PreflightError, match="HTTP 503"):
         await preflight(rights(**{what: ApiError(503, "away")}), mode)
 
 
 async def test_what_the_preflight_saw_served_is_never_none_afterwards() -> None:
     cluster = Cluster()
-    book = Book()
-    rules = AccessRules(cluster, book, PolicyStatuses(cluster, dict, lambda: False), Mode.OPTIONAL)
+    handler = RecordingHandler()
+    rules = PolicyInformer(cluster, handler, PolicyStatusWriter(cluster, dict, lambda: False), Mode.OPTIONAL)
     await rules._check_served()
     cluster.policies.trouble = UNSERVED
     task = asyncio.ensure_future(rules.run())
     await asyncio.sleep(20)
     task.cancel()
-    assert book.news() == [("blind", 1_000), ("namespaces", {})]
+    assert handler.take() == [("stale", 1_000, BOTH), ("namespaces", {}), ("stale", 1_000, "batchaccesspolicies")]
 
 
-@pytest.mark.parametrize(("mode", "told"), [(Mode.OPTIONAL, [("policies", {})]), (Mode.REQUIRED, [])])
+@pytest.mark.parametrize(("mode", "reported"), [(Mode.OPTIONAL, [("policies", {})]), (Mode.REQUIRED, [])])
 async def test_a_cluster_that_never_knew_policies_has_none_where_they_are_optional(
-    mode: Mode, told: list[object]
+    mode: Mode, reported: list[object]
 ) -> None:
     cluster = Cluster()
     cluster.policies.trouble = UNSERVED
-    async with running(cluster, mode) as book:
+    async with running(cluster, mode) as handler:
         await asyncio.sleep(20)
-        assert [one for one in book.news() if isinstance(one, tuple) and one[0] == "policies"] == told
+        assert [one for one in handler.take() if isinstance(one, tuple) and one[0] == "policies"] == reported

@@ -1,14 +1,16 @@
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from awsbatch_operator.domain.events import Event
-from awsbatch_operator.domain.job import Job
-from awsbatch_operator.domain.ports import Conflict, Gone, ListError, NotWritten, Objects, Written
-from awsbatch_operator.domain.record import ObjectRef, Phase, Snapshot, Status
-from awsbatch_operator.kube.batchjobs import BatchJobs, PreflightError
+from awsbatch_operator.api.batchjob import ObjectRef, Phase, Status
+from awsbatch_operator.api.decoding import Snapshot
+from awsbatch_operator.api.events import Event, EventReason
+from awsbatch_operator.api.interfaces import BatchJobClient, Conflict, Gone, ListError, NotWritten, Written
+from awsbatch_operator.api.job import Job
+from awsbatch_operator.kube.batchjobs import KubeBatchJobClient, PreflightError
 from awsbatch_operator.kube.client import ApiError
 from awsbatch_operator.kube.events import EventPoster
 from unit.kube.scripted_client import Reply, Script, ScriptedClient, not_found
@@ -17,8 +19,6 @@ REF = ObjectRef("team-a", "train-42", "u-1")
 ALL = "/apis/awsbatch.dev/v1alpha1/batchjobs"
 PATH = "/apis/awsbatch.dev/v1alpha1/namespaces/team-a/batchjobs/train-42"
 WANTED = Status(1, Phase.RUNNING, job=Job("RUNNING"))
-OF_A_FIELD = {"reason": "FieldValueNotSupported", "message": 'Unsupported value: "Odd"', "field": "status.phase"}
-OF_A_POLICY = {"message": "ValidatingAdmissionPolicy 'quiet' with binding 'quiet' denied request: no status here"}
 SHOWN: dict[str, object] = {"observedGeneration": 1, "phase": "Running", "jobStatus": "STARTING", "isTerminated": False}
 
 
@@ -31,24 +31,24 @@ def always(reply: Reply) -> Script:
     return lambda _verb, _path, _sent: reply
 
 
-def objects(script: Script, *namespaces: str) -> tuple[BatchJobs, ScriptedClient]:
+def objects(script: Script, *namespaces: str) -> tuple[KubeBatchJobClient, ScriptedClient]:
     client = ScriptedClient(script)
-    return BatchJobs(client, EventPoster(client, "pod-1"), namespaces), client
+    return KubeBatchJobClient(client, EventPoster(client, "pod-1"), namespaces), client
 
 
 async def written(reply: Reply) -> Written | Conflict | Gone | NotWritten:
     return await objects(always(reply))[0].write_status(REF, {"phase": "Running"}, "7")
 
 
-def test_it_is_the_engines_port() -> None:
-    port: Objects = objects(always({}))[0]
-    assert port.change(WANTED, SHOWN) == {"jobStatus": "RUNNING", "isCancelled": False}
-    assert port.change(WANTED, Status(1, Phase.RUNNING, job=Job("STARTING"))) == {"jobStatus": "RUNNING"}
-    assert not port.change(WANTED, WANTED)
-    assert not port.change(Status(), {})
+def test_it_implements_the_interface() -> None:
+    interface: BatchJobClient = objects(always({}))[0]
+    assert interface.change(WANTED, SHOWN) == {"jobStatus": "RUNNING", "isCancelled": False}
+    assert interface.change(WANTED, Status(1, Phase.RUNNING, job=Job("STARTING"))) == {"jobStatus": "RUNNING"}
+    assert not interface.change(WANTED, WANTED)
+    assert not interface.change(Status(), {})
 
 
-async def test_a_write_sends_what_differs_for_the_version_that_was_decided_on() -> None:
+async def test_a_write_sends_the_difference_for_the_reconciled_version() -> None:
     jobs, client = objects(always(body(phase="Running")))
     assert await jobs.write_status(REF, jobs.change(WANTED, SHOWN), "7") == Written("8", {"phase": "Running"})
     guarded = {"metadata": {"resourceVersion": "7"}, "status": {"jobStatus": "RUNNING", "isCancelled": False}}
@@ -60,19 +60,29 @@ async def test_a_write_sends_what_differs_for_the_version_that_was_decided_on() 
     [
         (ApiError(409, "stale"), Conflict()),
         (not_found("train-42"), Gone()),
-        (not_found(), NotWritten("not found", again=True)),
-        (ApiError(422, "status.phase: Unsupported value"), NotWritten("status.phase: Unsupported value", again=False)),
-        (ApiError(422, "no", details={"causes": [OF_A_FIELD]}), NotWritten("no", again=False)),
-        (ApiError(422, "no", details={"causes": [OF_A_POLICY]}), NotWritten("no", again=True, forbidden=True)),
-        (ApiError(400, "bad"), NotWritten("bad", again=False)),
-        (ApiError(403, "forbidden"), NotWritten("forbidden", again=True, forbidden=True)),
-        (ApiError(429, "slow down"), NotWritten("slow down", again=True)),
-        (ApiError(503, "away"), NotWritten("away", again=True)),
-        (ApiError(0, "can't be reached"), NotWritten("can't be reached", again=True)),
+        (ApiError(422, "status.phase: Unsupported value"), NotWritten("status.phase: Unsupported value", refused=True)),
+        (ApiError(400, "denied by a webhook"), NotWritten("denied by a webhook", refused=True)),
+        (ApiError(403, "forbidden"), NotWritten("forbidden", refused=True)),
+        (ApiError(413, "too large"), NotWritten("too large", refused=True)),
+        (not_found(), NotWritten("not found", refused=False)),
+        (ApiError(401, "expired"), NotWritten("expired", refused=False)),
+        (ApiError(408, "timeout"), NotWritten("timeout", refused=False)),
+        (ApiError(429, "slow down"), NotWritten("slow down", refused=False)),
+        (ApiError(503, "away"), NotWritten("away", refused=False)),
+        (ApiError(0, "can't be reached"), NotWritten("can't be reached", refused=False)),
     ],
 )
 async def test_each_refusal_of_a_write_has_its_outcome(error: ApiError, outcome: object) -> None:
     assert await written(error) == outcome
+
+
+@pytest.mark.looptime(start=0)
+async def test_a_write_that_hangs_fails_after_ten_seconds_and_is_not_a_refusal() -> None:
+    client = ScriptedClient(always({}), latency=3_600)
+    jobs = KubeBatchJobClient(client, EventPoster(client, "pod-1"))
+    outcome = await jobs.write_status(REF, {"phase": "Running"}, "7")
+    assert outcome == NotWritten("the Kubernetes API did not answer within 10 s", refused=False)
+    assert asyncio.get_running_loop().time() == pytest.approx(10)
 
 
 async def test_a_read_gives_the_object_as_it_is_now() -> None:
@@ -86,22 +96,28 @@ async def test_a_read_gives_the_object_as_it_is_now() -> None:
     [
         (not_found("train-42"), Gone()),
         (body(uid="u-2"), Gone()),
-        (not_found(), NotWritten("not found", again=True)),
-        (ApiError(0, "away"), NotWritten("away", again=True)),
+        (not_found(), NotWritten("not found", refused=False)),
+        (ApiError(403, "forbidden"), NotWritten("forbidden", refused=True)),
+        (ApiError(0, "away"), NotWritten("away", refused=False)),
     ],
 )
-async def test_a_read_tells_gone_from_unreadable(reply: Reply, outcome: object) -> None:
+async def test_a_read_distinguishes_gone_from_unreadable(reply: Reply, outcome: object) -> None:
     assert await objects(always(reply))[0].read(REF) == outcome
 
 
 def page(*names: str, then: str = "") -> dict[str, Any]:
-    items = [{"metadata": {"namespace": "n", "name": name, "uid": f"u-{name}"}} for name in names]
-    return {"metadata": {"continue": then}, "items": items}
+    items = [
+        {"metadata": {"namespace": "n", "name": name, "uid": f"u-{name}", "resourceVersion": f"1-{name}"}}
+        for name in names
+    ]
+    return {"metadata": {"continue": then, "resourceVersion": "9"}, "items": items}
 
 
 async def listed(script: Script, *namespaces: str) -> tuple[list[str], ScriptedClient]:
     jobs, client = objects(script, *namespaces)
-    return [ref.name async for ref in jobs.refs()], client
+    found = [(ref.name, version) async for ref, version in jobs.versions()]
+    assert all(version == f"1-{name}" for name, version in found)
+    return [name for name, _ in found], client
 
 
 async def test_all_pages_are_listed() -> None:
@@ -119,7 +135,7 @@ async def test_each_watched_namespace_is_listed() -> None:
     assert [path.split("/")[5] for _, path, _ in client.calls] == ["n1", "n2"]
 
 
-async def test_after_an_expired_page_the_list_is_read_anew() -> None:
+async def test_after_an_expired_page_the_list_starts_again() -> None:
     expired = iter([True])
 
     def script(_verb: str, _path: str, sent: Mapping[str, Any]) -> Reply:
@@ -130,40 +146,46 @@ async def test_after_an_expired_page_the_list_is_read_anew() -> None:
     assert (await listed(script))[0] == ["a", "a", "b"]
 
 
+@pytest.mark.parametrize("page", [{}, {"metadata": {"resourceVersion": "9"}}, {"metadata": {}, "items": []}])
+async def test_an_answer_that_is_not_a_list_is_an_error(page: dict[str, Any]) -> None:
+    with pytest.raises(ListError, match="not a list of batchjobs"):
+        await listed(always(page))
+
+
 @pytest.mark.parametrize(("error", "calls"), [(ApiError(410, "expired"), 2), (ApiError(503, "away"), 1)])
 async def test_a_list_that_can_not_be_read_to_its_end_raises(error: ApiError, calls: int) -> None:
     jobs, client = objects(always(error))
     with pytest.raises(ListError, match=error.message):
-        async for _ in jobs.refs():
+        async for _ in jobs.versions():
             pass
     assert len(client.calls) == calls
 
 
 def cluster(denied: frozenset[str] = frozenset(), lists: Reply | None = None) -> Script:
-    """An API server on which the reviews deny these: `verb/subresource` of BatchJobs, `verb events`."""
+    """An API server on which the reviews deny these: `verb/subresource` of KubeBatchJobClient, `verb events`."""
 
     def script(verb: str, _path: str, sent: Mapping[str, Any]) -> Reply:
         if verb == "get":
             return lists or page()
-        asked = sent["spec"]["resourceAttributes"]
-        if asked["group"] == "events.k8s.io":
-            return {"status": {"allowed": f"{asked['verb']} {asked['resource']}" not in denied}}
-        return {"status": {"allowed": f"{asked['verb']}/{asked['subresource']}" not in denied}}
+        requested = sent["spec"]["resourceAttributes"]
+        if requested["group"] == "events.k8s.io":
+            return {"status": {"allowed": f"{requested['verb']} {requested['resource']}" not in denied}}
+        return {"status": {"allowed": f"{requested['verb']}/{requested['subresource']}" not in denied}}
 
     return script
 
 
-async def test_a_cluster_that_has_all_is_taken() -> None:
+async def test_preflight_passes_on_a_complete_cluster() -> None:
     jobs, client = objects(cluster())
     await jobs.preflight()
     assert client.verbs.count("get") == 1
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "reported"),
     [
         (cluster(lists=ApiError(0, "the Kubernetes API at x can't be reached: refused")), "at x can't be reached"),
-        (cluster(lists=ApiError(401, "Unauthorized")), "refuses the credentials"),
+        (cluster(lists=ApiError(401, "Unauthorized")), "rejects the credentials"),
         (cluster(lists=not_found()), r"kubectl apply -f crds/batchjobs\.awsbatch\.dev\.yaml"),
         (cluster(lists=ApiError(500, "etcd")), "HTTP 500: etcd"),
         (cluster(lists=ApiError(403, "forbidden")), "HTTP 403: forbidden"),
@@ -175,18 +197,18 @@ async def test_a_cluster_that_has_all_is_taken() -> None:
         (always(ApiError(0, "gone again")), "gone again"),
     ],
 )
-async def test_what_a_cluster_lacks_is_said_in_one_line(script: Script, told: str) -> None:
-    with pytest.raises(PreflightError, match=told) as raised:
+async def test_a_preflight_error_is_one_line(script: Script, reported: str) -> None:
+    with pytest.raises(PreflightError, match=reported) as raised:
         await objects(script, "team-a")[0].preflight()
     assert "\n" not in str(raised.value)
 
 
-async def test_a_right_in_the_whole_cluster_takes_a_cluster_role() -> None:
+async def test_a_permission_in_the_whole_cluster_needs_a_cluster_role() -> None:
     with pytest.raises(PreflightError, match="in the whole cluster: grant it by a ClusterRole"):
         await objects(cluster(frozenset({"get/"})))[0].preflight()
 
 
-async def test_reviews_that_fail_are_told_too() -> None:
+async def test_failed_access_reviews_are_reported() -> None:
     def script(verb: str, _path: str, _sent: Mapping[str, Any]) -> Reply:
         return page() if verb == "get" else ApiError(503, "away")
 
@@ -194,14 +216,14 @@ async def test_reviews_that_fail_are_told_too() -> None:
         await objects(script)[0].preflight()
 
 
-async def test_who_may_not_ask_for_his_rights_finds_them_out() -> None:
+async def test_forbidden_access_reviews_do_not_prevent_the_start() -> None:
     def script(verb: str, _path: str, _sent: Mapping[str, Any]) -> Reply:
         return page() if verb == "get" else ApiError(403, "selfsubjectaccessreviews is forbidden")
 
     await objects(script)[0].preflight()
 
 
-async def test_events_that_are_forbidden_keep_nobody_from_starting() -> None:
+async def test_forbidden_events_do_not_prevent_the_start() -> None:
     jobs, _ = objects(cluster(frozenset({"create events", "get events"})), "team-a")
     with capture_logs() as logs:
         await jobs.preflight()
@@ -213,5 +235,5 @@ async def test_events_that_are_forbidden_keep_nobody_from_starting() -> None:
 async def test_events_go_to_the_poster() -> None:
     client = ScriptedClient(always({}))
     async with EventPoster(client, "pod-1") as events:
-        await BatchJobs(client, events).post_event(REF, Event("JobFailed", "exit 1"))
+        KubeBatchJobClient(client, events).post_event(REF, Event(EventReason.JOB_FAILED, "exit 1"))
     assert client.verbs == ["post"]

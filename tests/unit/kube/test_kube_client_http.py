@@ -11,8 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from awsbatch_operator import __version__
-from awsbatch_operator.kube.client import METADATA, METADATA_LIST, ApiError, KubeClient, Told
-from awsbatch_operator.kube.credentials import Access, NoClusterError
+from awsbatch_operator.kube.client import METADATA, METADATA_LIST, ApiError, KubeClient, WatchEvent
+from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 Reply = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -23,12 +23,12 @@ class Logins:
 
     def __init__(self, server: TestServer, *tokens: str, expires_at: datetime | None = None) -> None:
         self.left = [
-            Access(str(server.make_url("")).rstrip("/"), token=t, scheme="Bearer", expires_at=expires_at)
+            ClusterConfig(str(server.make_url("")).rstrip("/"), token=t, scheme="Bearer", expires_at=expires_at)
             for t in tokens
         ]
         self.count = 0
 
-    def __call__(self) -> Access:
+    def __call__(self) -> ClusterConfig:
         self.count += 1
         return self.left.pop(0)
 
@@ -86,30 +86,28 @@ async def test_each_verb_sends_what_the_api_server_expects() -> None:
     ]
 
 
-async def test_a_refusal_tells_what_the_status_object_says() -> None:
+async def test_an_error_carries_the_fields_of_the_status_object() -> None:
     refusal = {"kind": "Status", "message": "no such", "reason": "NotFound", "details": {"name": "x"}}
     error = await error_of(replying(404, json.dumps(refusal).encode()))
     assert (error.status, str(error), error.reason, error.details) == (404, "no such", "NotFound", {"name": "x"})
 
 
 @pytest.mark.parametrize(
-    ("status", "again", "transient"),
-    [
-        (400, False, False),
-        (403, True, False),
-        (409, True, False),
-        (422, False, False),
-        (429, True, True),
-        (503, True, True),
-    ],
+    ("status", "transient"), [(400, False), (403, False), (409, False), (422, False), (429, True), (503, True)]
 )
-async def test_a_refusal_tells_whether_it_may_pass(status: int, again: bool, transient: bool) -> None:
+async def test_an_error_is_transient_or_not(status: int, transient: bool) -> None:
     error = await error_of(replying(status))
-    assert (error.status, error.again, error.transient) == (status, again, transient)
+    assert (error.status, error.transient) == (status, transient)
 
 
-@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"[1]", b""])
-async def test_a_granted_call_without_a_json_object_counts_as_unanswered(body: bytes) -> None:
+async def test_half_a_surrogate_pair_does_not_make_an_answer_unreadable() -> None:
+    server = await served(replying(200, b'{"items": ["\\ud83d", "whole"]}'))
+    async with server, KubeClient(Logins(server, "t")) as client:
+        assert (await client.get("/x")).body == {"items": ["\ud83d", "whole"]}
+
+
+@pytest.mark.parametrize("body", [b"<html>sign in</html>", b"[1]", b"", b"[" * 100_000])
+async def test_a_successful_call_without_a_json_object_counts_as_unanswered(body: bytes) -> None:
     error = await error_of(replying(200, body))
     assert (error.status, error.transient) == (0, True)
 
@@ -141,7 +139,7 @@ async def test_a_cut_body_counts_as_unanswered() -> None:
     assert error.__cause__ is not None
 
 
-async def test_a_server_that_hangs_is_given_up_on() -> None:
+async def test_a_server_that_hangs_times_out() -> None:
     hanging = asyncio.Event()
 
     async def reply(_request: web.Request) -> web.StreamResponse:
@@ -150,13 +148,13 @@ async def test_a_server_that_hangs_is_given_up_on() -> None:
 
     server = await served(reply)
     async with server, KubeClient(Logins(server, "t"), timeout=0.05) as client:
-        with pytest.raises(ApiError, match=r"gave no answer within 0\.05 s") as raised:
+        with pytest.raises(ApiError, match=r"did not answer within 0\.05 s") as raised:
             await client.get("/x")
         hanging.set()
     assert raised.value.status == 0
 
 
-async def test_a_server_that_is_away_is_told_without_addresses_of_memory() -> None:
+async def test_an_unreachable_server_is_reported_without_memory_addresses() -> None:
     server = await served(replying(200))
     logins = Logins(server, "t")
     await server.close()
@@ -166,7 +164,7 @@ async def test_a_server_that_is_away_is_told_without_addresses_of_memory() -> No
     assert "0x" not in str(raised.value)
 
 
-async def test_a_refused_token_is_loaded_anew_once() -> None:
+async def test_a_rejected_token_is_reloaded_once() -> None:
     async def reply(request: web.Request) -> web.StreamResponse:
         return web.json_response({}, status=200 if request.headers["Authorization"] == "Bearer new" else 401)
 
@@ -177,11 +175,11 @@ async def test_a_refused_token_is_loaded_anew_once() -> None:
     assert logins.count == 2
 
 
-async def test_a_token_that_is_refused_twice_is_a_401() -> None:
+async def test_a_token_that_is_rejected_twice_is_a_401() -> None:
     assert (await error_of(replying(401))).status == 401
 
 
-async def test_an_expired_token_is_loaded_anew_before_the_call() -> None:
+async def test_an_expired_token_is_reloaded_before_the_call() -> None:
     seen: list[str] = []
 
     async def reply(request: web.Request) -> web.StreamResponse:
@@ -201,8 +199,8 @@ async def test_an_expired_token_is_loaded_anew_before_the_call() -> None:
     assert seen == ["Bearer a", "Bearer a", "Bearer b"]
 
 
-async def test_without_credentials_a_call_counts_as_unanswered_and_says_why() -> None:
-    def none() -> Access:
+async def test_without_credentials_a_call_counts_as_unanswered_with_the_cause() -> None:
+    def none() -> ClusterConfig:
         raise NoClusterError("no Kubernetes cluster: …")
 
     async with KubeClient(none) as client:
@@ -234,7 +232,7 @@ async def test_connections_are_kept_and_bounded() -> None:
 
 async def test_use_outside_of_its_context_is_a_mistake_of_the_caller() -> None:
     with pytest.raises(RuntimeError, match="async with"):
-        await KubeClient(lambda: Access("http://127.0.0.1:1")).get("/x")
+        await KubeClient(lambda: ClusterConfig("http://127.0.0.1:1")).get("/x")
 
 
 # -- watches ----------------------------------------------------------------------------------------------------------
@@ -264,24 +262,24 @@ def line(kind: str, body: object) -> bytes:
     return json.dumps({"type": kind, "object": body}).encode() + b"\n"
 
 
-async def told(reply: Reply, *tokens: str, **options: Any) -> tuple[list[Told], ApiError | None]:
+async def told(reply: Reply, *tokens: str, **options: Any) -> tuple[list[WatchEvent], ApiError | None]:
     """What a watch told, and the error that it ended with."""
-    heard: list[Told] = []
+    received: list[WatchEvent] = []
     server = await served(reply)
     async with server, KubeClient(Logins(server, *(tokens or ("t",))), timeout=5) as client:
         try:
             async with asyncio.timeout(5), client.watch("/x", {"resourceVersion": "7"}, METADATA, **options) as events:
                 async for event in events:
-                    heard.append(event)  # noqa: PERF401  what was told before an error counts
+                    received.append(event)  # noqa: PERF401  what was told before an error counts
         except ApiError as error:
-            return heard, error
-    return heard, None
+            return received, error
+    return received, None
 
 
 async def test_a_watch_gives_event_after_event_however_they_are_cut_into_chunks() -> None:
     seen: list[web.Request] = []
     text = line("ADDED", {"n": "é"}) + line("DELETED", {"n": 2}) + line("BOOKMARK", {"n": 3})
-    wanted = [Told("ADDED", {"n": "é"}), Told("DELETED", {"n": 2}), Told("BOOKMARK", {"n": 3})]
+    wanted = [WatchEvent("ADDED", {"n": "é"}), WatchEvent("DELETED", {"n": 2}), WatchEvent("BOOKMARK", {"n": 3})]
     assert await told(streaming(text, seen=seen)) == (wanted, None)
     assert await told(streaming(*(text[at : at + 1] for at in range(len(text))))) == (wanted, None)
     (request,) = seen
@@ -291,54 +289,54 @@ async def test_a_watch_gives_event_after_event_however_they_are_cut_into_chunks(
 
 async def test_an_event_may_be_as_long_as_an_object_can_be() -> None:
     body = {"text": "x" * 3_000_000}
-    assert await told(streaming(line("ADDED", body))) == ([Told("ADDED", body)], None)
+    assert await told(streaming(line("ADDED", body))) == ([WatchEvent("ADDED", body)], None)
 
 
 @pytest.mark.parametrize("chunks", [(), (line("ADDED", {}),), (line("ADDED", {}), b'{"type":')])
-async def test_a_watch_that_is_cut_is_an_error_after_what_it_told(chunks: tuple[bytes, ...]) -> None:
-    heard, error = await told(streaming(*chunks, cut=True))
-    assert heard == [Told("ADDED", {})][: len(chunks)]
+async def test_a_watch_that_is_cut_is_an_error_after_its_events(chunks: tuple[bytes, ...]) -> None:
+    received, error = await told(streaming(*chunks, cut=True))
+    assert received == [WatchEvent("ADDED", {})][: len(chunks)]
     assert error is not None
     assert (error.status, error.transient) == (0, True)
 
 
 @pytest.mark.parametrize("end", [b'{"type":"ADDED","object":{}}', b"\n", b"[]\n", line("ADDED", None)])
 async def test_what_is_no_event_is_an_error(end: bytes) -> None:
-    heard, error = await told(streaming(line("ADDED", {}), end))
-    assert heard == [Told("ADDED", {})]
+    received, error = await told(streaming(line("ADDED", {}), end))
+    assert received == [WatchEvent("ADDED", {})]
     assert error is not None
     assert error.status == 0
 
 
 async def test_an_error_in_the_stream_is_one_with_its_own_code() -> None:
     status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
-    heard, error = await told(streaming(line("ADDED", {}), line("ERROR", status)))
-    assert heard == [Told("ADDED", {})]
+    received, error = await told(streaming(line("ADDED", {}), line("ERROR", status)))
+    assert received == [WatchEvent("ADDED", {})]
     assert error is not None
     assert (error.status, error.reason, error.message) == (410, "Expired", "too old resource version")
 
 
 @pytest.mark.parametrize("status", [403, 404, 410, 500])
-async def test_a_watch_that_is_not_granted_is_an_error(status: int) -> None:
-    heard, error = await told(replying(status, b'{"message": "no"}'))
-    assert heard == []
+async def test_a_rejected_watch_is_an_error(status: int) -> None:
+    received, error = await told(replying(status, b'{"message": "no"}'))
+    assert received == []
     assert error is not None
     assert (error.status, error.message) == (status, "no")
 
 
-async def test_a_watch_logs_in_anew_once_as_every_call_does() -> None:
+async def test_a_watch_logs_in_again_once_like_every_call() -> None:
     async def reply(request: web.Request) -> web.StreamResponse:
         if request.headers["Authorization"] != "Bearer new":
             return web.json_response({}, status=401)
         return await streaming(line("ADDED", {}))(request)
 
-    assert await told(reply, "old", "new") == ([Told("ADDED", {})], None)
+    assert await told(reply, "old", "new") == ([WatchEvent("ADDED", {})], None)
     _, error = await told(replying(401), "old", "older")
     assert error is not None
     assert error.status == 401
 
 
-async def test_a_connection_that_says_nothing_is_given_up_on() -> None:
+async def test_a_silent_watch_times_out() -> None:
     hanging = asyncio.Event()
 
     async def reply(request: web.Request) -> web.StreamResponse:
@@ -348,14 +346,14 @@ async def test_a_connection_that_says_nothing_is_given_up_on() -> None:
         await hanging.wait()
         return response
 
-    heard, error = await told(reply, silence=0.1)
+    received, error = await told(reply, idle_timeout=0.1)
     hanging.set()
-    assert heard == [Told("ADDED", {})]
+    assert received == [WatchEvent("ADDED", {})]
     assert error is not None
-    assert error.message.endswith(r"gave no answer within 0.1 s")
+    assert error.message.endswith(r"did not answer within 0.1 s")
 
 
-async def test_watches_leave_the_connections_of_calls_alone_and_end_with_their_block() -> None:
+async def test_watches_use_no_connections_of_calls_and_end_with_their_block() -> None:
     left = asyncio.Queue[None]()
 
     async def reply(request: web.Request) -> web.StreamResponse:

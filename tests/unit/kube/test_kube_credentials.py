@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from awsbatch_operator.kube.credentials import Access, NoClusterError, inside_cluster, load
+from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError, inside_cluster, load
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -48,7 +48,7 @@ def kubeconfig(folder: Path, user: dict[str, Any], **cluster: Any) -> dict[str, 
     return {"KUBECONFIG": str(path)}
 
 
-def loaded(environ: dict[str, str], folder: Path) -> Access:
+def loaded(environ: dict[str, str], folder: Path) -> ClusterConfig:
     return load(environ, folder / "no-service-account", NOW)
 
 
@@ -75,7 +75,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_a_pod_logs_in_with_its_service_account_and_reads_it_again_after_ten_minutes(service_account: Path) -> None:
-    assert load(POD, service_account, NOW) == Access(
+    assert load(POD, service_account, NOW) == ClusterConfig(
         server="https://10.0.0.1:443",
         namespace="team-a",
         ca_path=str(service_account / "ca.crt"),
@@ -120,7 +120,7 @@ def test_a_token_file_is_read_again_after_ten_minutes(tmp_path: Path) -> None:
     assert (access.token, access.expires_at) == (SECRET, NOW + timedelta(minutes=10))
 
 
-def test_an_exec_plugin_gives_token_and_end(tmp_path: Path) -> None:
+def test_an_exec_plugin_provides_token_and_expiry(tmp_path: Path) -> None:
     status = {"token": SECRET, "expirationTimestamp": "2026-11-23T10:15:00Z"}
     plugin = plugin_that_prints(
         {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
@@ -186,7 +186,7 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         (None, r"KUBECONFIG .*kubeconfig: no such file"),
         ("", "file is empty"),
@@ -196,15 +196,15 @@ def test_no_secret_is_shown(tmp_path: Path) -> None:
         ("{current-context: c, clusters: [], users: [], contexts: []}", "name c in"),
     ],
 )
-def test_an_unusable_kubeconfig_is_one_error_with_a_remedy(tmp_path: Path, text: str | None, told: str) -> None:
+def test_an_unusable_kubeconfig_is_one_error_with_a_remedy(tmp_path: Path, text: str | None, reported: str) -> None:
     path = tmp_path / "kubeconfig"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(NoClusterError, match=told) as raised:
+    with pytest.raises(NoClusterError, match=reported) as raised:
         loaded({"KUBECONFIG": str(path)}, tmp_path)
     assert "Set KUBECONFIG to a kubeconfig file that works with kubectl" in str(raised.value)
 
 
-def test_a_pod_without_a_token_is_told_so(tmp_path: Path) -> None:
+def test_a_pod_without_a_token_is_reported(tmp_path: Path) -> None:
     with pytest.raises(NoClusterError, match="Service token file does not exist"):
         load({**POD, "KUBECONFIG": str(tmp_path / "none")}, tmp_path, NOW)

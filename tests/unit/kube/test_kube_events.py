@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from awsbatch_operator.domain.events import Event
-from awsbatch_operator.domain.record import ObjectRef
+from awsbatch_operator.api.batchjob import ObjectRef
+from awsbatch_operator.api.conditions import Reason
+from awsbatch_operator.api.events import Event, EventReason
 from awsbatch_operator.kube.client import ApiError
 from awsbatch_operator.kube.events import EventPoster, event_name
 from unit.kube.scripted_client import Reply, ScriptedClient, not_found
@@ -14,14 +15,14 @@ from unit.kube.scripted_client import Reply, ScriptedClient, not_found
 pytestmark = pytest.mark.looptime(start=0)
 
 REF = ObjectRef("team-a", "train-42", "u-1")
-FAILED = Event("JobFailed", "exit 1", warning=True)
-THROTTLED = Event("Throttled", "AWS slows down", warning=True)
+FAILED = Event(EventReason.JOB_FAILED, "exit 1", warning=True)
+THROTTLED = Event(Reason.THROTTLED, "AWS slows down", warning=True)
 EVENTS = "/apis/events.k8s.io/v1/namespaces/team-a/events"
 MINUTE = 60
 
 
 def event(reason: str, number: int) -> Event:
-    return Event(reason, f"note {number}")
+    return Event(EventReason(reason), f"note {number}")
 
 
 class ApiServer:
@@ -53,7 +54,7 @@ class ApiServer:
         return [kept.get("series", {}).get("count", 1) for kept in self.kept.values()]
 
 
-async def test_an_event_says_what_happened_to_which_object_and_who_says_so() -> None:
+async def test_an_event_has_object_reason_and_reporter() -> None:
     server = ApiServer()
     async with server.poster() as events:
         events.post(REF, FAILED)
@@ -85,7 +86,7 @@ async def test_an_event_says_what_happened_to_which_object_and_who_says_so() -> 
     ]
 
 
-async def test_the_same_said_again_is_counted_up() -> None:
+async def test_a_repeated_event_increases_its_count() -> None:
     server = ApiServer()
     async with server.poster() as events:
         events.post(REF, FAILED)
@@ -97,7 +98,7 @@ async def test_the_same_said_again_is_counted_up() -> None:
     assert kept["series"] == {"count": 3, "lastObservedTime": "1970-01-01T00:00:05.000000Z"}
 
 
-async def test_what_an_earlier_process_said_is_counted_up_too() -> None:
+async def test_an_event_of_an_earlier_process_is_increased_too() -> None:
     server = ApiServer()
     for _ in range(3):
         async with server.poster() as events:
@@ -105,7 +106,7 @@ async def test_what_an_earlier_process_said_is_counted_up_too() -> None:
     assert server.counts() == [3]
 
 
-async def test_an_event_that_the_api_server_forgot_is_posted_anew() -> None:
+async def test_an_event_that_the_api_server_deleted_is_created_again() -> None:
     server = ApiServer()
     async with server.poster() as events:
         events.post(REF, FAILED)
@@ -115,16 +116,16 @@ async def test_an_event_that_the_api_server_forgot_is_posted_anew() -> None:
     assert server.counts() == [1]
 
 
-async def test_other_words_and_other_objects_are_events_of_their_own() -> None:
+async def test_other_notes_and_other_objects_are_separate_events() -> None:
     server = ApiServer()
     async with server.poster() as events:
-        for said in (FAILED, Event("JobFailed", "exit 2"), Event("JobNotFound", "exit 1")):
-            events.post(REF, said)
-            events.post(ObjectRef("team-a", "train-42", "u-2"), said)
+        for printed in (FAILED, Event(EventReason.JOB_FAILED, "exit 2"), Event(Reason.JOB_NOT_FOUND, "exit 1")):
+            events.post(REF, printed)
+            events.post(ObjectRef("team-a", "train-42", "u-2"), printed)
     assert server.counts() == [1] * 6
 
 
-async def test_throttling_is_told_once_per_object_and_ten_minutes() -> None:
+async def test_throttling_is_posted_once_per_object_and_ten_minutes() -> None:
     server = ApiServer()
     async with server.poster() as events:
         for _ in range(25):
@@ -137,9 +138,9 @@ async def test_throttling_is_told_once_per_object_and_ten_minutes() -> None:
 async def test_a_note_is_cut_at_a_character_to_1024_bytes() -> None:
     server = ApiServer()
     async with server.poster() as events:
-        events.post(REF, Event("JobFailed", "a" + "é" * 600))
-        events.post(REF, Event("JobFailed", "é" * 512))
-        events.post(REF, Event("JobFailed", "half a pair \ud83d"))
+        events.post(REF, Event(EventReason.JOB_FAILED, "a" + "é" * 600))
+        events.post(REF, Event(EventReason.JOB_FAILED, "é" * 512))
+        events.post(REF, Event(EventReason.JOB_FAILED, "half a pair \ud83d"))
     cut, whole, mended = (kept["note"] for kept in server.kept.values())
     assert (len(cut.encode()), cut[-2:]) == (1024, "é…")
     assert whole == "é" * 512
@@ -192,14 +193,14 @@ async def test_a_lost_event_is_logged_once_until_one_goes_through() -> None:
             server.refusals = [ApiError(403, "forbidden")]
             events.post(REF, FAILED)
     assert [(line["event"], line["object"], line["error"]) for line in logs] == [
-        ("an event was lost", REF, "forbidden"),
-        ("an event was lost", REF, "forbidden"),
+        ("cannot create Event", REF, "forbidden"),
+        ("cannot create Event", REF, "forbidden"),
     ]
     assert "grant create, get and patch on events" in logs[0]["remedy"]
     assert server.counts() == [1]
 
 
-async def test_refusals_are_one_trouble_though_each_names_its_event() -> None:
+async def test_errors_that_differ_only_in_the_event_name_are_logged_once() -> None:
     server = ApiServer()
     server.refusals = [ApiError(403, f'events.events.k8s.io "e{n}" is forbidden') for n in range(3)]
     with capture_logs() as logs:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from awsbatch_operator.kube.client import ApiError
-from awsbatch_operator.kube.lease import Elector, LeaseError
+from awsbatch_operator.kube.lease import LeaderElector, LeaseError
 from unit.kube.replicas import DEAF, GOOD, HANGS, LATENCY, Replica, Trip, World
 from unit.kube.scripted_client import Reply, Script, ScriptedClient
 
@@ -42,7 +42,7 @@ def test_the_first_replica_creates_the_lease_and_leads(world: World) -> None:
     assert replica.told == [(world.now, "lead")]
 
 
-def test_the_leader_renews_and_tells_nothing_new(world: World) -> None:
+def test_the_leader_renews_without_further_callbacks(world: World) -> None:
     leader, _ = led(world)
     before = dict(world.record)
     world.run(60)
@@ -57,7 +57,7 @@ def test_another_replica_waits_as_long_as_the_lease_is_renewed_whatever_the_cale
     world.run_until_led_by(leader, A_MOMENT)
     waiting = Replica(world, "second", day=400, skew=9_999)
     world.run(300)
-    assert (leader.leading, waiting.told) == (True, [])
+    assert (leader.is_leader, waiting.told) == (True, [])
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5, 1.0, 1.5, 1.97])
@@ -112,7 +112,7 @@ def test_an_answer_that_got_lost_costs_nothing(world: World) -> None:
     assert other.told == []
 
 
-def test_who_finds_another_holder_follows_at_once(world: World) -> None:
+def test_a_leader_that_reads_another_holder_stops_leading_at_once(world: World) -> None:
     leader, _ = led(world)
     world.run(20)
     world.edit(holderIdentity="somebody")
@@ -132,21 +132,21 @@ def test_what_others_write_beside_the_record_is_kept_and_costs_nothing(world: Wo
     assert world.record["preferredHolder"] == "pod-9"
 
 
-def test_a_frozen_leader_finds_its_lead_over_before_it_does_anything(world: World) -> None:
+def test_a_frozen_leader_notices_its_loss_before_it_acts(world: World) -> None:
     leader, other = led(world)
     world.run(20)
     leader.freeze(30)
     calls = len(leader.client.calls)
     world.run(29.9)
     assert leader.acts, "nobody told it yet"
-    assert not leader.leading, "the clock says so"
-    assert other.leading
+    assert not leader.is_leader, "the clock says so"
+    assert other.is_leader
     world.run(0.1 + A_MOMENT)
     assert leader.story == ["lead", "follow"]
     assert [verb for _, verb in leader.client.calls[calls:]] == ["put", "get"], "it asked who leads, and let it be"
 
 
-def test_a_lead_that_lapsed_begins_anew_though_nobody_else_took_it(world: World) -> None:
+def test_an_expired_leadership_starts_again_even_without_another_holder(world: World) -> None:
     leader = Replica(world, "first")
     world.run_until_led_by(leader, A_MOMENT)
     leader.freeze(12)
@@ -155,7 +155,7 @@ def test_a_lead_that_lapsed_begins_anew_though_nobody_else_took_it(world: World)
     assert world.record["leaseTransitions"] == 0
 
 
-def test_a_lead_that_lapsed_between_two_glances_of_the_loop_at_its_clock_begins_anew(world: World) -> None:
+def test_a_leadership_that_expires_between_two_loop_iterations_starts_again(world: World) -> None:
     leader = Replica(world, "first")
     world.run_until_led_by(leader, A_MOMENT)
     leader.client.fares([Trip(status=500)] * 3)
@@ -165,7 +165,7 @@ def test_a_lead_that_lapsed_between_two_glances_of_the_loop_at_its_clock_begins_
     assert leader.story == ["lead", "follow", "lead"]
 
 
-def test_of_those_who_try_at_the_same_moment_one_wins(world: World) -> None:
+def test_one_of_several_simultaneous_candidates_wins(world: World) -> None:
     replicas = [Replica(world, name) for name in "abc"]
     world.run(A_MOMENT)
     assert world.leaders == ["a"]
@@ -177,7 +177,7 @@ def test_of_those_who_try_at_the_same_moment_one_wins(world: World) -> None:
 
 
 @pytest.mark.parametrize("when", [20.0, 20.4, 20.8, 21.2, 21.6])
-def test_a_lease_that_was_deleted_is_made_anew_by_its_holder(world: World, when: float) -> None:
+def test_a_deleted_lease_is_created_again_by_its_holder(world: World, when: float) -> None:
     leader = Replica(world, "first")
     other = Replica(world, "second", jitter=0.0)
     world.run(when)
@@ -188,7 +188,7 @@ def test_a_lease_that_was_deleted_is_made_anew_by_its_holder(world: World, when:
     assert other.told == []
 
 
-def test_a_lease_that_names_nobody_is_taken(world: World) -> None:
+def test_a_lease_without_a_holder_is_acquired(world: World) -> None:
     leader, other = led(world)
     world.run(20)
     leader.freeze()
@@ -227,12 +227,12 @@ def test_an_error_of_the_lead_ends_the_election_and_the_lead_lapses(world: World
     leader.lead_fails = True
     world.run(9)
     assert isinstance(leader.run.exception(), ExceptionGroup)
-    assert leader.leading
+    assert leader.is_leader
     world.run(2)
     assert leader.story == ["lead", "follow"]
 
 
-def test_whoever_holds_nothing_releases_nothing(world: World) -> None:
+def test_a_follower_releases_nothing(world: World) -> None:
     leader, other = led(world)
     world.run(20)
     other.stop()
@@ -252,29 +252,29 @@ def test_a_release_that_meets_an_edit_is_tried_again(world: World) -> None:
     assert world.record["holderIdentity"] == ""
 
 
-def test_an_api_server_that_is_away_holds_no_end_up(world: World) -> None:
+def test_an_unavailable_api_server_does_not_delay_the_end(world: World) -> None:
     leader, _ = led(world)
     world.trip = lambda: HANGS
     leader.stop()
     with capture_logs() as logs:
         world.run(1.1)
-    assert [line["event"] for line in logs] == ["leads no more", "the Lease is left to expire"]
+    assert [line["event"] for line in logs] == ["lost leadership", "failed to release lease; it expires by itself"]
 
 
-def test_trouble_is_told_when_it_begins_and_when_it_ends(world: World) -> None:
+def test_failed_renewals_are_logged_when_they_begin_and_end(world: World) -> None:
     leader, _ = led(world)
     leader.client.fares([Trip(status=500)] * 3)
     with capture_logs() as logs:
         world.run(20)
-    assert [line["event"] for line in logs] == ["the Lease can't be had", "the Lease can be had again"]
-    assert leader.leading
+    assert [line["event"] for line in logs] == ["failed to renew lease", "lease requests succeed again"]
+    assert leader.is_leader
 
 
-async def test_a_lease_that_is_forbidden_is_told_with_its_remedy() -> None:
-    elector = Elector(ScriptedClient(lambda *_: ApiError(403, "no")), "ns", "lock", "me")
+async def test_a_forbidden_lease_is_reported_with_its_remedy() -> None:
+    elector = LeaderElector(ScriptedClient(lambda *_: ApiError(403, "no")), "ns", "lock", "me")
     with pytest.raises(LeaseError, match=r"grant get, create and update on leases .* in namespace ns"):
         await elector.check()
-    assert not elector.leading
+    assert not elector.is_leader
 
 
 def lease_server(*denied: str, exists: bool) -> Script:
@@ -283,11 +283,15 @@ def lease_server(*denied: str, exists: bool) -> Script:
     def script(verb: str, path: str, sent: Mapping[str, Any]) -> Reply:
         if verb == "get":
             return {"spec": {}} if exists else ApiError(404, "no such Lease")
-        asked = sent["spec"]["resourceAttributes"]
-        assert (asked["group"], asked["resource"], asked["namespace"]) == ("coordination.k8s.io", "leases", "ns")
+        requested = sent["spec"]["resourceAttributes"]
+        assert (requested["group"], requested["resource"], requested["namespace"]) == (
+            "coordination.k8s.io",
+            "leases",
+            "ns",
+        )
         # A rule for the one name grants update, and create by no rule with a name.
-        assert asked["name"] == ("" if asked["verb"] == "create" else "lock")
-        return {"status": {"allowed": asked["verb"] not in denied}}
+        assert requested["name"] == ("" if requested["verb"] == "create" else "lock")
+        return {"status": {"allowed": requested["verb"] not in denied}}
 
     return script
 
@@ -300,18 +304,18 @@ def lease_server(*denied: str, exists: bool) -> Script:
         (lease_server("create", "update", exists=False), r"\(create leases and update leases\)"),
     ],
 )
-async def test_a_lease_that_could_not_be_held_is_told_at_the_start(script: Script, told: str) -> None:
+async def test_missing_lease_permissions_are_reported_at_the_start(script: Script, told: str) -> None:
     with pytest.raises(LeaseError, match=told):
-        await Elector(ScriptedClient(script), "ns", "lock", "me").check()
+        await LeaderElector(ScriptedClient(script), "ns", "lock", "me").check()
 
 
-async def test_who_made_the_lease_need_not_be_us() -> None:
-    await Elector(ScriptedClient(lease_server("create", exists=True)), "ns", "lock", "me").check()
+async def test_an_existing_lease_needs_no_create_permission() -> None:
+    await LeaderElector(ScriptedClient(lease_server("create", exists=True)), "ns", "lock", "me").check()
 
 
 @pytest.mark.parametrize("status", [0, 404, 500])
-async def test_other_trouble_at_the_start_may_pass(status: int) -> None:
-    await Elector(ScriptedClient(lambda *_: ApiError(status, "no")), "ns", "lock", "me").check()
+async def test_other_errors_at_the_start_are_ignored(status: int) -> None:
+    await LeaderElector(ScriptedClient(lambda *_: ApiError(status, "no")), "ns", "lock", "me").check()
 
 
 TRIPS = st.one_of(
@@ -331,7 +335,7 @@ RATES = st.floats(0.9, 1.1)
         max_size=3,
     )
 )
-def test_never_do_two_lead_at_once_and_in_the_end_one_does(
+def test_at_most_one_replica_leads_and_finally_one_does(
     fortunes: list[tuple[list[Trip], list[tuple[float, float]], float, float, float]],
 ) -> None:
     with World() as world:

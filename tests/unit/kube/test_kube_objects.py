@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsbatch_operator.domain.job import Job
-from awsbatch_operator.domain.record import ObjectRef, Snapshot, Spec, Status
-from awsbatch_operator.kube.objects import parse_object
+from awsbatch_operator.api.batchjob import ObjectRef, Spec, Status
+from awsbatch_operator.api.decoding import Snapshot, digest_of, parse_object
+from awsbatch_operator.api.job import Job
 from unit.kube.statuses import RUBBISH, TEXTS
 
 METADATA = {
@@ -30,15 +30,19 @@ def test_a_whole_object_is_read() -> None:
         "spec": {"jobId": "j:3", "region": "eu-west-1", "terminate": {"reason": "why"}},
         "status": shown,
     }
-    assert parse_object(body) == Snapshot(
+    snapshot = parse_object(body)
+    assert snapshot == Snapshot(
         ref=ObjectRef("team-a", "train-42", "u-1"),
         generation=2,
         resource_version="77",
-        created_at=1_795_428_000_000,
+        created="2026-11-23T10:00:00Z",
         spec=Spec("j:3", "eu-west-1", "why"),
-        status=Status(job=Job("RUNNING")),
         shown=shown,
+        digest=digest_of(shown),
     )
+    assert snapshot.created_at == 1_795_428_000_000
+    assert snapshot.status == Status(job=Job("RUNNING"))
+    assert digest_of(shown) != digest_of(shown | {"newer": 2})
 
 
 @given(TEXTS.filter(lambda text: bool(text.strip())))

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from awsbatch_operator.domain.conditions import Claim
-from awsbatch_operator.domain.ports import PolicyStanding
-from awsbatch_operator.kube import times
+from awsbatch_operator.api import timestamps as times
+from awsbatch_operator.api.conditions import ConditionValue
+from awsbatch_operator.api.interfaces import PolicyStatus
 from awsbatch_operator.kube.client import ApiError
-from awsbatch_operator.kube.policies import PolicyStatuses
+from awsbatch_operator.kube.policy_status import PolicyStatusWriter
 from unit.kube.scripted_client import Reply, ScriptedClient, not_found
 
 pytestmark = pytest.mark.looptime(start=0)
 
 PATH = "/apis/awsbatch.dev/v1alpha1/batchaccesspolicies"
-IN_FORCE = PolicyStanding(Claim("True", "InForce", ""), namespaces=3, jobs=8, account_id="111122223333")
-DENIED = replace(IN_FORCE, ready=Claim("False", "AccessDenied", "sts says no"))
+IN_FORCE = PolicyStatus(ConditionValue("True", "InForce", ""), namespaces=3, jobs=8, account_id="111122223333")
+DENIED = replace(IN_FORCE, ready=ConditionValue("False", "AccessDenied", "sts says no"))
 FORBIDDEN = ApiError(403, "cannot patch resource")
 
 
@@ -31,9 +31,9 @@ class Cluster:
         self.client = ScriptedClient(self._reply, latency=0.001)
         self.bodies: dict[str, dict[str, Any]] = {}
         self.refusal: ApiError | None = None
-        self.standings: dict[str, PolicyStanding] = {}
+        self.standings: dict[str, PolicyStatus] = {}
         self.acts = True
-        self.statuses = PolicyStatuses(self.client, lambda: self.standings, lambda: self.acts, now=self._now)
+        self.statuses = PolicyStatusWriter(self.client, lambda: self.standings, lambda: self.acts, now=self._now)
 
     def _now(self) -> int:
         return int(asyncio.get_running_loop().time() * 1000)
@@ -44,7 +44,7 @@ class Cluster:
         self.tell(name)
 
     def tell(self, name: str) -> None:
-        self.statuses.one_is(name, self.bodies.get(name))
+        self.statuses.on_upsert(name, self.bodies[name])
 
     def edit(self, name: str) -> None:
         metadata = self.bodies[name]["metadata"]
@@ -123,7 +123,7 @@ async def test_a_condition_keeps_its_time_for_as_long_as_its_status_stays() -> N
     async with running() as cluster:
         cluster.standings["a"] = DENIED
         await asyncio.sleep(10)
-        cluster.standings["a"] = replace(DENIED, ready=Claim("False", "AmbiguousPolicy", "a and b"))
+        cluster.standings["a"] = replace(DENIED, ready=ConditionValue("False", "AmbiguousPolicy", "a and b"))
         await asyncio.sleep(10)
         cluster.edit("a")
         cluster.tell("a")
@@ -136,7 +136,7 @@ async def test_a_condition_keeps_its_time_for_as_long_as_its_status_stays() -> N
 
 async def test_an_unknown_readiness_is_no_stall() -> None:
     async with running() as cluster:
-        cluster.standings["a"] = replace(IN_FORCE, ready=Claim("Unknown", "NotReadYet", ""))
+        cluster.standings["a"] = replace(IN_FORCE, ready=ConditionValue("Unknown", "NotReadYet", ""))
         await asyncio.sleep(2)
         assert [one["type"] for one in cluster.written[-1]["conditions"]] == ["Ready"]
 
@@ -148,7 +148,7 @@ async def test_an_account_that_is_not_known_any_more_is_not_shown() -> None:
         assert cluster.written[1:] == [{"accountId": None}]
 
 
-async def test_jobs_alone_are_counted_anew_every_ten_seconds_and_everything_else_at_once() -> None:
+async def test_job_counts_are_written_every_ten_seconds_and_all_else_at_once() -> None:
     async with running() as cluster:
         for jobs in range(100, 129):
             cluster.standings["a"] = replace(cluster.standings["a"], jobs=jobs)
@@ -159,7 +159,7 @@ async def test_jobs_alone_are_counted_anew_every_ten_seconds_and_everything_else
         assert cluster.written[-1] == {"namespaces": 4, "jobs": 128}
 
 
-async def test_who_does_not_act_writes_nothing() -> None:
+async def test_a_follower_writes_no_policy_status() -> None:
     async with running() as cluster:
         cluster.acts = False
         cluster.standings["a"] = DENIED
@@ -173,7 +173,7 @@ async def test_it_is_asked_before_each_write_whether_to_act() -> None:
         cluster.make("c")
         cluster.standings |= {"b": IN_FORCE, "c": IN_FORCE}
         yes = iter([True, True, False])
-        cluster.statuses._acting = lambda: next(yes, False)
+        cluster.statuses._is_leader = lambda: next(yes, False)
         await asyncio.sleep(5)
         assert [path.split("/")[-2] for _, path, _ in cluster.client.calls] == ["a", "b"]
 
@@ -182,9 +182,9 @@ async def test_a_policy_that_is_gone_or_not_known_yet_is_left_alone() -> None:
     async with running() as cluster:
         cluster.standings["b"] = IN_FORCE
         cluster.standings["a"] = DENIED
-        cluster.statuses.one_is("a", None)
+        cluster.statuses.on_delete("a")
         await asyncio.sleep(5)
-        cluster.statuses.all_are({})
+        cluster.statuses.on_relist({})
         await asyncio.sleep(5)
         del cluster.standings["a"]
         cluster.tell("a")
@@ -192,7 +192,7 @@ async def test_a_policy_that_is_gone_or_not_known_yet_is_left_alone() -> None:
         assert len(cluster.written) == 1
 
 
-async def test_an_edit_that_the_watch_has_not_told_yet_is_waited_for() -> None:
+async def test_a_conflict_waits_for_the_watch() -> None:
     async with running() as cluster:
         cluster.edit("a")
         cluster.standings["a"] = DENIED
@@ -206,7 +206,7 @@ async def test_an_edit_that_the_watch_has_not_told_yet_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize("refusal", [FORBIDDEN, ApiError(0, "away"), ApiError(422, "status.jobs: too many")])
-async def test_a_write_that_fails_is_told_once_and_tried_again_later_and_later(refusal: ApiError) -> None:
+async def test_a_failed_write_is_logged_once_and_retried_with_back_off(refusal: ApiError) -> None:
     async with running() as cluster:
         cluster.make("b")
         cluster.standings |= {"a": DENIED, "b": IN_FORCE}
@@ -230,7 +230,7 @@ async def test_a_write_that_fails_is_told_once_and_tried_again_later_and_later(r
         assert cluster.bodies["a"]["status"]["conditions"][0]["status"] == "True"
 
 
-async def test_a_scribbled_status_is_put_right() -> None:
+async def test_a_foreign_policy_status_is_overwritten() -> None:
     async with running() as cluster:
         for scribble in ({"jobs": "many", "conditions": "none"}, {"conditions": [None, {"type": "Ready"}]}):
             wanted = cluster.bodies["a"]["status"]

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from awsbatch_operator.kube.client import Answer, ApiError, Told
-from awsbatch_operator.kube.reflector import LASTS, LIST_EVERY, UNSERVED, Reflector
+from awsbatch_operator.kube.client import ApiError, Response, WatchEvent
+from awsbatch_operator.kube.reflector import NOT_SERVED_RETRY, RELIST_INTERVAL, WATCH_SECONDS, Reflector
 from unit.kube import scripted_watch
 from unit.kube.scripted_watch import AWAY, GONE, Collection
 
@@ -19,33 +19,35 @@ pytestmark = pytest.mark.looptime(start=1_000)
 Body = dict[str, Any]
 
 
-class Listener:
-    """What it was told: a dict of names and specs for the whole, a name and a spec for one."""
+class Handler:
+    """What it was calls: a dict of names and specs for the whole, a name and a spec for one."""
 
     def __init__(self) -> None:
-        self.told: list[object] = []
-        self.holds: dict[str, Any] = {}
+        self.calls: list[object] = []
+        self.objects: dict[str, Any] = {}
 
-    def all_are(self, bodies: Mapping[str, Body]) -> None:
-        self.holds = {name: body["spec"] for name, body in bodies.items()}
-        self.told.append(dict(self.holds))
+    def on_relist(self, bodies: Mapping[str, Body]) -> None:
+        self.objects = {name: body["spec"] for name, body in bodies.items()}
+        self.calls.append(dict(self.objects))
 
-    def one_is(self, name: str, body: Body | None) -> None:
-        self.holds = {other: spec for other, spec in self.holds.items() if other != name}
-        if body is not None:
-            self.holds[name] = body["spec"]
-        self.told.append((name, body and body["spec"]))
+    def on_upsert(self, name: str, body: Body) -> None:
+        self.objects = {**self.objects, name: body["spec"]}
+        self.calls.append((name, body["spec"]))
+
+    def on_delete(self, name: str) -> None:
+        self.objects = {other: spec for other, spec in self.objects.items() if other != name}
+        self.calls.append((name, None))
 
 
 class Running:
-    def __init__(self, collection: Collection, *, may_lack: bool = False) -> None:
-        self.api, self.listener, self.sight = collection, Listener(), list[float | None]()
+    def __init__(self, collection: Collection, *, optional: bool = False) -> None:
+        self.api, self.handler, self.sight = collection, Handler(), list[float | None]()
         self.reflector = Reflector(
             collection,
             "/apis/x/things",
-            self.listener,
-            may_lack=may_lack,
-            on_sight=lambda: self.sight.append(self.reflector.blind_since),
+            self.handler,
+            optional=optional,
+            on_stale_change=lambda: self.sight.append(self.reflector.stale_since),
             jitter=lambda _low, high: high,
         )
 
@@ -68,19 +70,19 @@ def now() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def test_the_whole_is_told_at_once_from_all_pages_and_then_each_change() -> None:
+async def test_the_whole_is_calls_at_once_from_all_pages_and_then_each_change() -> None:
     api = Collection(page=2)
     for name in "abcde":
         api.make(name, n=1)
     async with running(api) as one:
-        assert one.listener.told == [{name: {"n": 1} for name in "abcde"}]
+        assert one.handler.calls == [{name: {"n": 1} for name in "abcde"}]
         assert api.verbs == ["list", "list", "list", "watch"]
         api.tell("ADDED", api.make("f", n=2))
         api.tell("MODIFIED", api.make("a", n=3))
         api.tell("DELETED", api.objects.pop("b"))
         api.tell("BOOKMARK", {"metadata": {"resourceVersion": "99"}})
         await asyncio.sleep(0.1)
-        assert one.listener.told[1:] == [("f", {"n": 2}), ("a", {"n": 3}), ("b", None)]
+        assert one.handler.calls[1:] == [("f", {"n": 2}), ("a", {"n": 3}), ("b", None)]
 
 
 async def test_a_watch_begins_where_the_list_or_the_watch_before_it_ended() -> None:
@@ -88,17 +90,17 @@ async def test_a_watch_begins_where_the_list_or_the_watch_before_it_ended() -> N
     api.make("a")
     async with running(api) as one:
         api.tell("BOOKMARK", {"metadata": {"resourceVersion": "99"}})
-        await asyncio.sleep(LASTS)
+        await asyncio.sleep(WATCH_SECONDS)
         assert api.verbs == ["list", "watch", "watch"]
         assert [params["resourceVersion"] for _, verb, params in api.calls if verb == "watch"] == ["2", "99"]
         assert {(params["allowWatchBookmarks"], params["timeoutSeconds"]) for _, _, params in api.calls[1:]} == {
             ("true", "30")
         }
-        assert len(one.listener.told) == 1
+        assert len(one.handler.calls) == 1
 
 
 @pytest.mark.parametrize("error", [GONE, AWAY], ids=["410", "cut"])
-async def test_after_a_break_the_whole_is_told_anew_at_once(error: ApiError) -> None:
+async def test_after_an_error_the_collection_is_listed_again_at_once(error: ApiError) -> None:
     api = Collection()
     api.make("a"), api.make("b")
     async with running(api) as one:
@@ -107,8 +109,8 @@ async def test_after_a_break_the_whole_is_told_anew_at_once(error: ApiError) -> 
         api.make("c")
         api.end(error)
         await asyncio.sleep(0.01)
-        assert one.listener.told == [{"a": {}, "b": {}}, {"b": {}, "c": {}}]
-        assert one.reflector.blind_since is None
+        assert one.handler.calls == [{"a": {}, "b": {}}, {"b": {}, "c": {}}]
+        assert one.reflector.stale_since is None
 
 
 async def test_a_version_that_is_gone_when_the_watch_goes_on_leads_to_a_list() -> None:
@@ -121,19 +123,19 @@ async def test_a_version_that_is_gone_when_the_watch_goes_on_leads_to_a_list() -
         api.end()
         await asyncio.sleep(0.2)
         assert api.verbs == ["list", "watch", "watch", "list", "watch"]
-        assert one.listener.told == [{"a": {}}, {}]
+        assert one.handler.calls == [{"a": {}}, {}]
 
 
-async def test_the_whole_is_told_now_and_then_although_nothing_broke() -> None:
+async def test_the_collection_is_listed_regularly_without_failures() -> None:
     api = Collection()
     api.make("a")
     async with running(api) as one:
-        await asyncio.sleep(LIST_EVERY + LASTS)
+        await asyncio.sleep(RELIST_INTERVAL + WATCH_SECONDS)
         assert api.verbs.count("list") == 2
-        assert len(one.listener.told) == 2
+        assert len(one.handler.calls) == 2
 
 
-async def test_while_the_server_is_away_it_asks_often_enough_and_not_too_often() -> None:
+async def test_requests_to_an_unavailable_server_have_a_bounded_rate() -> None:
     api = Collection()
     api.make("a")
     async with running(api) as one:
@@ -144,7 +146,7 @@ async def test_while_the_server_is_away_it_asks_often_enough_and_not_too_often()
         api.trouble = None
         api.make("b")
         await asyncio.sleep(2)
-        assert "b" in one.listener.holds
+        assert "b" in one.handler.objects
         asked_at = [at for at, _, _ in api.calls if at >= 1_005]
         gaps = [later - before for before, later in pairwise(asked_at)]
         assert max(gaps) <= 1.5
@@ -157,7 +159,7 @@ async def test_while_the_server_is_away_it_asks_often_enough_and_not_too_often()
 async def test_a_watch_that_always_ends_at_once_does_not_spin(error: ApiError | None) -> None:
     class Short(Collection):
         @asynccontextmanager
-        async def watch(self, *arguments: Any, **options: Any) -> AsyncIterator[AsyncIterator[Told]]:
+        async def watch(self, *arguments: Any, **options: Any) -> AsyncIterator[AsyncIterator[WatchEvent]]:
             async with super().watch(*arguments, **options) as events:
                 self.end(error)
                 yield events
@@ -182,11 +184,11 @@ async def test_after_calm_a_break_is_the_first_again() -> None:
         assert api.calls[-2][0] == pytest.approx(broke_at, abs=0.01)
 
 
-async def test_it_knows_since_when_it_is_blind() -> None:
+async def test_stale_since_is_the_time_of_the_last_update() -> None:
     api = Collection()
     api.make("a")
     one = Running(api)
-    assert one.reflector.blind_since == 1_000, "it has heard nothing yet"
+    assert one.reflector.stale_since == 1_000, "it has heard nothing yet"
     async with running(api) as one:
         assert one.sight == [None]
         await asyncio.sleep(9.9)
@@ -196,19 +198,19 @@ async def test_it_knows_since_when_it_is_blind() -> None:
         api.end(AWAY)
         await asyncio.sleep(3)
         # Nobody can say how long the connection had been dead: the last word counts.
-        assert one.reflector.blind_since == pytest.approx(1_010, abs=0.01)
+        assert one.reflector.stale_since == pytest.approx(1_010, abs=0.01)
         api.trouble = None
         await asyncio.sleep(2)
-        assert one.reflector.blind_since is None
+        assert one.reflector.stale_since is None
         assert one.sight == [None, pytest.approx(1_010, abs=0.01), None]
 
 
-async def test_it_is_not_blind_before_what_it_heard_was_told() -> None:
+async def test_it_becomes_fresh_after_the_handler_has_the_list() -> None:
     api = Collection()
     seen: list[tuple[float | None, int]] = []
     one = Running(api)
     one.reflector = Reflector(
-        api, "/x", one.listener, on_sight=lambda: seen.append((one.reflector.blind_since, len(one.listener.told)))
+        api, "/x", one.handler, on_stale_change=lambda: seen.append((one.reflector.stale_since, len(one.handler.calls)))
     )
     task = asyncio.ensure_future(one.reflector.run())
     await asyncio.sleep(0.1)
@@ -216,77 +218,77 @@ async def test_it_is_not_blind_before_what_it_heard_was_told() -> None:
     assert seen == [(None, 1)]
 
 
-async def test_a_watch_that_said_goodbye_was_heard_until_then() -> None:
+async def test_a_watch_that_the_server_ends_is_fresh_until_its_end() -> None:
     api = Collection()
     async with running(api) as one:
         await asyncio.sleep(20)
         api.trouble = AWAY
         api.end()
         await asyncio.sleep(3)
-        assert one.reflector.blind_since == pytest.approx(1_020.1, abs=0.01)
+        assert one.reflector.stale_since == pytest.approx(1_020.1, abs=0.01)
 
 
-async def test_the_server_ends_a_watch_before_it_is_taken_for_dead() -> None:
+async def test_the_server_ends_a_watch_before_its_idle_timeout() -> None:
     api = Collection()
     async with running(api):
         _, _, params = api.calls[-1]
-        assert LASTS < api.silence <= 60
-        assert float(params["timeoutSeconds"]) == LASTS
+        assert WATCH_SECONDS < api.idle_timeout <= 60
+        assert float(params["timeoutSeconds"]) == WATCH_SECONDS
 
 
 async def test_an_empty_list_may_be_null() -> None:
     class Null(Collection):
-        async def get(self, *_arguments: object, **_options: object) -> Answer:
-            return Answer(200, {"items": None, "metadata": {"resourceVersion": "3"}})
+        async def get(self, *_arguments: object, **_options: object) -> Response:
+            return Response(200, {"items": None, "metadata": {"resourceVersion": "3"}})
 
     async with running(Null()) as one:
-        assert one.listener.told == [{}]
+        assert one.handler.calls == [{}]
 
 
-async def test_what_is_not_served_yet_is_none_if_it_may_lack() -> None:
+async def test_an_unserved_optional_collection_is_empty() -> None:
     api = Collection()
     api.trouble = scripted_watch.UNSERVED
-    async with running(api, may_lack=True) as one:
+    async with running(api, optional=True) as one:
         await asyncio.sleep(12)
-        assert one.listener.told == [{}]
-        assert (one.reflector.blind_since, one.reflector.served) == (None, False)
+        assert one.handler.calls == [{}]
+        assert (one.reflector.stale_since, one.reflector.served) == (None, False)
         assert len(api.calls) == 3
         api.trouble = None
         api.make("a")
-        await asyncio.sleep(UNSERVED)
-        assert one.listener.told == [{}, {"a": {}}]
+        await asyncio.sleep(NOT_SERVED_RETRY)
+        assert one.handler.calls == [{}, {"a": {}}]
         assert one.reflector.served
 
 
-@pytest.mark.parametrize("may_lack", [True, False])
-async def test_what_was_served_once_is_unknown_afterwards_and_never_none(may_lack: bool) -> None:
+@pytest.mark.parametrize("optional", [True, False])
+async def test_a_collection_that_was_served_is_never_empty_by_a_404(optional: bool) -> None:
     api = Collection()
     api.make("a")
-    async with running(api, may_lack=may_lack) as one:
+    async with running(api, optional=optional) as one:
         await asyncio.sleep(5)
         api.trouble = scripted_watch.UNSERVED
         api.end()
         await asyncio.sleep(20)
-        assert one.listener.told == [{"a": {}}]
-        assert one.reflector.blind_since == pytest.approx(1_005.1, abs=0.01)
+        assert one.handler.calls == [{"a": {}}]
+        assert one.reflector.stale_since == pytest.approx(1_005.1, abs=0.01)
 
 
-async def test_what_must_not_lack_is_unknown_from_the_first() -> None:
+async def test_required_collections_start_as_unknown() -> None:
     api = Collection()
     api.trouble = scripted_watch.UNSERVED
     async with running(api) as one:
         await asyncio.sleep(5)
-        assert one.listener.told == []
-        assert one.reflector.blind_since == 1_000
+        assert one.handler.calls == []
+        assert one.reflector.stale_since == 1_000
 
 
-async def test_another_refusal_is_not_the_news_that_there_is_none() -> None:
+async def test_another_error_does_not_mean_empty() -> None:
     api = Collection()
     api.trouble = ApiError(403, "forbidden")
-    async with running(api, may_lack=True) as one:
+    async with running(api, optional=True) as one:
         await asyncio.sleep(5)
-        assert one.listener.told == []
-        assert one.reflector.blind_since == 1_000
+        assert one.handler.calls == []
+        assert one.reflector.stale_since == 1_000
 
 
 @pytest.mark.parametrize(
@@ -299,18 +301,18 @@ async def test_another_refusal_is_not_the_news_that_there_is_none() -> None:
         {"items": ["a"], "metadata": {"resourceVersion": "3"}},
     ],
 )
-async def test_an_answer_that_is_no_list_is_not_the_news_that_there_is_none(page: Body) -> None:
+async def test_an_answer_that_is_no_list_does_not_mean_empty(page: Body) -> None:
     class Odd(Collection):
-        async def get(self, *_arguments: object, **_options: object) -> Answer:
-            return Answer(200, page)
+        async def get(self, *_arguments: object, **_options: object) -> Response:
+            return Response(200, page)
 
-    async with running(Odd(), may_lack=True) as one:
+    async with running(Odd(), optional=True) as one:
         await asyncio.sleep(5)
-        assert one.listener.told == []
-        assert one.reflector.blind_since == 1_000
+        assert one.handler.calls == []
+        assert one.reflector.stale_since == 1_000
 
 
-async def test_trouble_is_told_when_it_lasts_and_once() -> None:
+async def test_a_lasting_failure_is_logged_once() -> None:
     api = Collection()
     with capture_logs() as logs:
         async with running(api):
@@ -323,5 +325,5 @@ async def test_trouble_is_told_when_it_lasts_and_once() -> None:
             await asyncio.sleep(60)
             api.trouble = None
             await asyncio.sleep(5)
-    said = [(line["log_level"], line["event"], line["of"], line.get("error")) for line in logs]
-    assert said == [("warning", "not heard", "things", AWAY.message), ("info", "heard again", "things", None)]
+    printed = [(line["log_level"], line["event"], line["resource"], line.get("error")) for line in logs]
+    assert printed == [("warning", "watch failed", "things", AWAY.message), ("info", "watch restored", "things", None)]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsbatch_operator.domain.job import Array, Job
-from awsbatch_operator.domain.record import Condition, Phase, Status, Termination
-from awsbatch_operator.kube.status import FIELDS, diff, parse, render
+from awsbatch_operator.api.batchjob import Condition, Phase, Status, Termination
+from awsbatch_operator.api.job import Array, Job
+from awsbatch_operator.api.status_codec import FIELDS, diff, parse, render
 from awsbatch_sandbox.apiserver.patch import merge
 from unit.kube.statuses import RUBBISH, STATUSES
 
@@ -39,7 +39,7 @@ def test_only_known_fields_are_written_and_none_of_them_is_null(status: Status) 
 
 
 @given(RUBBISH | st.dictionaries(st.sampled_from(FIELDS), RUBBISH))
-def test_whatever_was_scribbled_is_the_nearest_valid_status(rubbish: object) -> None:
+def test_any_value_decodes_to_the_nearest_valid_status(rubbish: object) -> None:
     status = parse(rubbish)
     assert parse(render(status)) == replace(
         status, conditions=tuple(replace(one, since=one.since // 1000 * 1000) for one in status.conditions)
@@ -55,7 +55,7 @@ def test_the_patch_turns_the_shown_status_into_the_wanted_one(wanted: Status, be
 
 
 @given(STATUSES, st.dictionaries(st.sampled_from([*FIELDS, "ofANewerVersion"]), RUBBISH))
-def test_a_scribbled_status_is_repaired_and_a_newer_versions_field_left_alone(
+def test_a_foreign_status_is_overwritten_except_for_fields_of_a_newer_version(
     wanted: Status, shown: dict[str, Any]
 ) -> None:
     result = merge(shown, diff(wanted, shown))
@@ -73,7 +73,7 @@ def test_nothing_is_shown_of_what_is_not_known() -> None:
     assert render(Status()) == {}
 
 
-def test_the_patch_names_only_what_differs_and_takes_back_what_is_gone() -> None:
+def test_the_patch_has_only_differences_and_removes_absent_fields() -> None:
     before = Status(
         3, Phase.RUNNING, "eu-west-1", Job("PENDING", array=Array(3, None, (("RUNNING", 1),))), None, (READY,)
     )

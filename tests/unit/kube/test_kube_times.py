@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 
-from awsbatch_operator.kube import times
+from awsbatch_operator.api import timestamps as times
 from unit.kube.statuses import RUBBISH, TIMES
 
 AT = 1_795_428_000_123

@@ -11,7 +11,7 @@ import kopf
 import pytest
 import structlog
 
-from awsbatch_operator.domain.record import ObjectRef
+from awsbatch_operator.api.batchjob import ObjectRef
 from awsbatch_operator.observability.logging import setup
 
 REF = ObjectRef("team-a", "train-42", "u-1")
@@ -53,12 +53,12 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_our_line_has_time_level_logger_message_object_and_what_was_given(stream: io.StringIO) -> None:
-    structlog.get_logger("awsbatch_operator.engine").info("seen", object=REF, jobId="j", region="eu-west-1")
+    structlog.get_logger("awsbatch_operator.controller").info("seen", object=REF, jobId="j", region="eu-west-1")
     (line,) = lines(stream)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("timestamp"))
     assert line == {
         "level": "info",
-        "logger": "awsbatch_operator.engine",
+        "logger": "awsbatch_operator.controller",
         "message": "seen",
         "object": SHOWN,
         "jobId": "j",
@@ -100,7 +100,7 @@ def test_an_exception_is_one_field_and_shows_no_local_variables(stream: io.Strin
         assert "password =" not in line["exception"]
 
 
-def test_credentials_that_can_not_be_had_are_told_without_a_traceback(stream: io.StringIO) -> None:
+def test_missing_credentials_are_logged_without_a_traceback(stream: io.StringIO) -> None:
     trouble = OSError("no agent at 169.254.170.23")
     logging.getLogger("botocore.credentials").warning("Refreshing failed", exc_info=trouble)
     (line,) = lines(stream)

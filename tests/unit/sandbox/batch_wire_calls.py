@@ -42,8 +42,8 @@ class Wire:
     caller: Caller = HERE
 
     def call(self, operation: str, **body: Any) -> tuple[int, dict[str, Any]]:
-        gateway = self.batch.gateway
-        reply = gateway.perform(gateway.admit(operation, self.caller, json.dumps(body).encode()))
+        frontend = self.batch.frontend
+        reply = frontend.perform(frontend.admit(operation, self.caller, json.dumps(body).encode()))
         return reply.status, json.loads(reply.body or b"{}")
 
     def look(self, job_id: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Calls to a simulated STS without a socket and without moto."""
+"""Calls to a simulated STS without a socket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,6 @@ from awsbatch_sandbox.batch import BatchSimulator
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
 from awsbatch_sandbox.sts import StsSimulator
 from awsbatch_sandbox.sts.query import Form
-from fakes.sts import FakeMoto
 from unit.sandbox.batch_wire_calls import START, frozen
 
 ROLE = "arn:aws:iam::222222222222:role/teams/batch-team-a"
@@ -19,10 +18,9 @@ class Sts:
     """A simulated STS beside a simulated Batch, and one who calls it."""
 
     batch: BatchSimulator = field(default_factory=frozen)
-    moto: FakeMoto = field(default_factory=lambda: FakeMoto(lambda: START))
 
     def __post_init__(self) -> None:
-        self.simulator = StsSimulator(self.batch.credentials, self.batch.aws_time, self.moto)
+        self.simulator = StsSimulator(self.batch.credentials, self.batch.aws_time)
 
     def assume(self, parameters: Form | None = None, *, by: int | None = None) -> tuple[int, str | None, str]:
         """Status, error code and body; `by` whose credentials: those that were given out under that number, or None."""

@@ -78,13 +78,13 @@ def test_int_or_string_nullable_and_real_times_are_accepted() -> None:
     assert faults({"id": "a", "port": "http"}, status={"when": "2026-01-01T00:00:00.123Z"}) == []
 
 
-def test_what_an_update_leaves_alone_is_not_held_against_it() -> None:
+def test_unchanged_parts_of_an_update_are_not_validated() -> None:
     assert faults({"id": "BAD", "n": 1}, {"id": "BAD", "n": 2}) == []
     assert len(faults({"id": "WORSE", "n": 1}, {"id": "BAD", "n": 2})) == 1
     assert faults({"id": "a", "labels": {"bad": 1, "new": "x"}}, {"id": "a", "labels": {"bad": 1}}) == []
 
 
-def test_pruning_drops_unknown_fields_and_forbidden_nulls_and_tells() -> None:
+def test_pruning_drops_and_reports_unknown_fields_and_forbidden_nulls() -> None:
     unknown: list[str] = []
     sent = {"id": "a", "odd": 1, "text": None, "kept": None, "free": {"any": 1}, "labels": {"k": "v"}}
     pruned = prune(sent, SPEC, ("spec",), unknown)
@@ -109,7 +109,7 @@ def broken(new: Any, old: Any = None, schema: Any = SCHEMA) -> list[tuple[str, s
     return [(fault.field, fault.body) for fault in Rules(schema).faults({"spec": new}, old and {"spec": old})]
 
 
-def test_transition_rules_look_at_the_old_object_and_only_then() -> None:
+def test_transition_rules_apply_to_updates_only() -> None:
     assert broken({"id": "a"}) == []
     assert broken({"id": "a"}, {"id": "b"}) == [("spec.id", "Invalid value: id can't change")]
 
@@ -149,13 +149,13 @@ def test_rules_reach_into_lists_and_maps() -> None:
     assert [field for field, _ in broken(new, old, schema)] == ["spec.list[0]", "spec.map.x"]
 
 
-def test_a_rule_that_does_not_parse_says_where_it_stands() -> None:
+def test_a_rule_that_does_not_parse_is_reported_with_its_path() -> None:
     with pytest.raises(RuleError) as raised:
         Rules({"properties": {"spec": {"x-kubernetes-validations": [{"rule": "self. =="}]}}})
     assert raised.value.path == ("properties", "spec", "x-kubernetes-validations", 0, "rule")
 
 
-def test_a_merge_patch_removes_with_null_and_leaves_the_target_alone() -> None:
+def test_a_merge_patch_removes_with_null_and_does_not_change_its_argument() -> None:
     target = {"a": {"b": 1, "c": 2}, "d": [1]}
     assert merge(target, {"a": {"b": None, "e": {"f": 1}}, "d": [2]}) == {"a": {"c": 2, "e": {"f": 1}}, "d": [2]}
     assert target == {"a": {"b": 1, "c": 2}, "d": [1]}

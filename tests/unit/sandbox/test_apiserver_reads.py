@@ -131,7 +131,7 @@ async def test_a_table_has_the_columns_of_the_crd(api: Client) -> None:
     assert none["rows"][0]["object"] is None
 
 
-async def test_metadata_alone_can_be_asked_for(api: Client) -> None:
+async def test_metadata_alone_can_be_requested(api: Client) -> None:
     await api.create(widget())
     body = (await api.get(WIDGETS, **METADATA)).body
     assert (body["kind"], body["items"][0]["kind"]) == ("PartialObjectMetadataList", "PartialObjectMetadata")
@@ -196,7 +196,7 @@ async def test_open_api_describes_the_crd_and_its_query_parameters(api: Client) 
     assert "fieldValidation" in [parameter["name"] for parameter in patch["parameters"]]
 
 
-async def test_the_server_says_that_it_is_not_kubernetes_and_that_it_is_well(api: Client) -> None:
+async def test_the_index_states_that_it_is_not_kubernetes_and_probes_succeed(api: Client) -> None:
     assert "not Kubernetes" in (await api.get("/")).message
     assert (await api.get("/version")).body["gitVersion"].endswith("+awsbatch-sandbox")
     assert {(await api.get(path)).body for path in ("/healthz", "/livez", "/readyz")} == {"ok"}

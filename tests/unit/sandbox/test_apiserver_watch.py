@@ -32,7 +32,7 @@ async def status_once_back(api: Client) -> int:
             await asyncio.sleep(0.02)
 
 
-async def test_a_watch_tells_what_happened_after_its_version(api: Client) -> None:
+async def test_a_watch_shows_changes_after_its_version(api: Client) -> None:
     await api.create(widget("old"))
     version = await latest(api)
     await api.create(widget())
@@ -133,7 +133,7 @@ async def test_a_version_of_an_earlier_server_is_gone(api: Client) -> None:
     assert event["object"]["message"].startswith("too old resource version: 1 (")
 
 
-async def test_watches_can_ask_for_tables_and_for_metadata(api: Client) -> None:
+async def test_watches_can_request_tables_and_metadata(api: Client) -> None:
     await api.create(widget("a"))
     await api.create(widget("b"))
     async with api.watch("", **TABLE) as stream:
@@ -171,7 +171,7 @@ async def test_a_watch_of_what_is_no_longer_served_ends(api: Client, names: tupl
         assert [event["type"] for event in await stream.rest()] == ["DELETED"] * len(names)
 
 
-async def test_metadata_is_asked_for_in_one_form_as_a_list_and_in_another_as_an_object(api: Client) -> None:
+async def test_metadata_has_one_form_for_lists_and_another_for_objects(api: Client) -> None:
     await api.create(widget())
     answers = [await api.get(WIDGETS, **METADATA_OF_ONE), await api.get(W, **METADATA)]
     assert [(answer.status, answer.body["reason"]) for answer in answers] == [(406, "NotAcceptable")] * 2
@@ -204,7 +204,7 @@ async def test_a_fault_may_hit_watches_only_or_later_pages_only(api: Client) -> 
         assert await stream.names(1) == [("ADDED", "a")]
 
 
-async def test_a_fault_hits_as_often_as_it_was_ordered(api: Client) -> None:
+async def test_a_fault_applies_as_often_as_requested(api: Client) -> None:
     await api.order("fault", method="GET", path_regex="widgets$", status=503, times=2)
     statuses = [(await api.get(WIDGETS)).status for _ in range(3)]
     assert statuses == [503, 503, 200]
@@ -247,6 +247,6 @@ async def test_the_request_log_counts_and_can_be_cleared(api: Client) -> None:
     }
 
 
-async def test_an_unknown_order_is_refused(api: Client) -> None:
+async def test_an_unknown_control_is_rejected(api: Client) -> None:
     assert (await api.order("dance")).status == 400
     assert (await api.order("away", seconds="soon")).status == 400

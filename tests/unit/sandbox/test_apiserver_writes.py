@@ -42,7 +42,7 @@ async def test_generate_name_makes_a_name(api: Client) -> None:
     assert len(answer.body["metadata"]["name"]) == len("gen-") + 5
 
 
-async def test_a_name_that_exists_is_a_conflict_that_says_so(api: Client) -> None:
+async def test_an_existing_name_is_a_conflict(api: Client) -> None:
     await api.create(widget())
     answer = await api.create(widget())
     assert (answer.status, answer.body["reason"]) == (409, "AlreadyExists")
@@ -91,7 +91,7 @@ async def test_unknown_fields_are_pruned_with_a_warning_or_refused_when_strict(a
     assert (ignored.status, ignored.warnings) == (200, [])
 
 
-async def test_a_strict_patch_words_unknown_fields_as_the_real_one_does(api: Client) -> None:
+async def test_a_strict_patch_reports_unknown_fields_as_kube_apiserver_does(api: Client) -> None:
     await api.create(widget())
     answer = await api.patch(f"{W}?fieldValidation=Strict", {"spec": {"foo": 1}})
     assert answer.status == 422
@@ -223,7 +223,7 @@ async def test_dry_run_answers_and_stores_nothing(api: Client) -> None:
     assert "text" not in (await api.get(W)).body["spec"]
 
 
-async def test_managed_fields_tell_who_set_what_in_which_subresource(api: Client) -> None:
+async def test_managed_fields_show_the_manager_of_each_field_and_subresource(api: Client) -> None:
     await api.create(widget())
     condition = {"type": "Ready", "status": "True"}
     status = {"phase": "Up", "conditions": [condition]}
@@ -238,7 +238,7 @@ async def test_managed_fields_tell_who_set_what_in_which_subresource(api: Client
     }
 
 
-async def test_a_field_set_anew_changes_its_owner(api: Client) -> None:
+async def test_setting_a_field_again_changes_its_owner(api: Client) -> None:
     await api.create(widget())
     body = (await api.patch(f"{W}?fieldManager=other", {"spec": {"n": 5}})).body
     owners = {one["manager"]: one["fieldsV1"] for one in body["metadata"]["managedFields"]}
@@ -261,7 +261,7 @@ async def test_delete_preconditions_must_hold(api: Client) -> None:
     assert (await api.get(W)).status == 200
 
 
-async def test_a_finalizer_holds_an_object_until_it_is_removed(api: Client) -> None:
+async def test_a_finalizer_keeps_an_object_until_it_is_removed(api: Client) -> None:
     await api.create(widget(metadata={"finalizers": ["example.com/hold"]}))
     held = await api.delete(W)
     assert held.body["metadata"]["deletionTimestamp"]
@@ -280,7 +280,7 @@ async def test_delete_collection_follows_the_selector(api: Client) -> None:
     assert [item["metadata"]["name"] for item in (await api.get(WIDGETS)).body["items"]] == ["b"]
 
 
-async def test_a_deleted_namespace_takes_its_objects_and_waits_for_finalizers(api: Client) -> None:
+async def test_deleting_a_namespace_deletes_its_objects_and_waits_for_finalizers(api: Client) -> None:
     await api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}, NAMESPACES)
     there = WIDGETS.replace("default", "team")
     await api.create(widget("free"), there)
@@ -295,7 +295,7 @@ async def test_a_deleted_namespace_takes_its_objects_and_waits_for_finalizers(ap
     assert (await api.delete(f"{NAMESPACES}/default")).status == 403
 
 
-async def test_a_crd_is_served_at_once_and_takes_its_objects_along(api: Client) -> None:
+async def test_a_crd_is_served_at_once_and_deleting_it_deletes_its_objects(api: Client) -> None:
     gadget = definition()
     gadget["metadata"]["name"] = "gadgets.example.com"
     gadget["spec"]["names"] = {"plural": "gadgets", "kind": "Gadget"}

@@ -46,7 +46,7 @@ def test_one_id_in_two_places_is_two_jobs(here: Wire, there: Wire) -> None:
     assert ("isTerminated" in here.look(ID), there.look(ID)["statusReason"]) == (False, "theirs")
 
 
-def test_what_is_asked_in_one_place_leaves_the_other_alone(here: Wire, there: Wire) -> None:
+def test_calls_in_one_region_do_not_affect_another(here: Wire, there: Wire) -> None:
     job_id = seed(there, job_id=ID, status="RUNNABLE")
     here.terminate(job_id)
     here.cancel(job_id)
@@ -120,7 +120,7 @@ def test_an_id_is_used_once_in_a_place(here: Wire) -> None:
         seed(here, job_id=ID)
 
 
-def test_a_verb_about_an_id_in_two_places_wants_to_know_which(here: Wire, there: Wire) -> None:
+def test_a_verb_for_an_id_in_two_regions_needs_a_region(here: Wire, there: Wire) -> None:
     for wire in (here, there):
         seed(wire, job_id=ID)
     place: dict[str, Any] = {"account": there.caller.account, "region": there.caller.region}
@@ -195,13 +195,13 @@ def test_one_account_or_region_can_be_throttled_alone(batch: BatchSimulator) -> 
 
 
 @pytest.mark.parametrize("only", [{"access_key": "ASIATEAMA"}, {"role": ROLE}, {"role_session": "operator"}])
-def test_a_fault_can_be_aimed_at_who_calls(batch: BatchSimulator, only: dict[str, str]) -> None:
+def test_a_fault_can_be_limited_to_a_caller(batch: BatchSimulator, only: dict[str, str]) -> None:
     batch.fault(kind="server_500", **only)
     assert Wire(batch, Caller(OTHER, "eu-west-1")).call("DescribeJobs", jobs=["x"])[0] == 200
     assert Wire(batch, TEAM_A).call("DescribeJobs", jobs=["x"])[0] == 500
 
 
-def test_a_refusal_names_who_called_and_for_which_place(batch: BatchSimulator) -> None:
+def test_a_refusal_names_the_caller_and_the_region(batch: BatchSimulator) -> None:
     batch.fault(kind="denied_403", times=2)
     for caller, who in (
         (TEAM_A, f"arn:aws:sts::{OTHER}:assumed-role/batch-team-a/operator"),
@@ -230,7 +230,7 @@ DENIALS: list[tuple[dict[str, str], Caller, str, dict[str, str], bool]] = [
 
 
 @pytest.mark.parametrize(("denial", "caller", "operation", "tags", "denied"), DENIALS)
-def test_iam_refuses_what_a_denial_says(
+def test_iam_refuses_calls_that_match_a_denial(
     batch: BatchSimulator, denial: dict[str, str], caller: Caller, operation: str, tags: dict[str, str], *, denied: bool
 ) -> None:
     wire = Wire(batch, caller)
@@ -261,7 +261,7 @@ def test_the_bulk_call_refuses_job_by_job(batch: BatchSimulator) -> None:
     assert batch.job(theirs)["is_terminated"] is False
 
 
-def test_a_role_that_may_nothing_is_told_so_by_the_bulk_call_for_each_job(batch: BatchSimulator) -> None:
+def test_the_bulk_call_reports_denials_for_each_job(batch: BatchSimulator) -> None:
     batch.deny(role=ROLE)
     status, answer = Wire(batch, TEAM_A).call("TerminateJobs", jobs=["x", "y"], reason="r")
     assert (status, answer["successful"], [one["job"] for one in answer["errors"]]) == (200, [], ["x", "y"])
@@ -279,7 +279,7 @@ def test_iam_may_see_the_children_of_an_array_with_or_without_their_parents_tags
     assert wire.look(f"{job_id}:0")["tags"] == {}
 
 
-def test_tags_that_change_between_look_and_call_are_those_of_the_call(batch: BatchSimulator) -> None:
+def test_tags_that_change_between_poll_and_call_are_those_of_the_call(batch: BatchSimulator) -> None:
     wire = Wire(batch, TEAM_A)
     job_id = seed(wire, tags={"k8s-namespace": "team-a"})
     batch.deny(**BY_TAG)
@@ -292,10 +292,10 @@ def test_tags_that_change_between_look_and_call_are_those_of_the_call(batch: Bat
     ("denial", "message"),
     [
         ({"job_tag": "team"}, "job_tag and principal_tag go together"),
-        ({"operation": "TerminateJobs"}, "asks for the right to TerminateJob: deny that"),
+        ({"operation": "TerminateJobs"}, "needs the permission TerminateJob: deny that"),
     ],
 )
-def test_a_denial_that_would_never_hold_is_refused(batch: BatchSimulator, denial: dict[str, str], message: str) -> None:
+def test_a_denial_that_never_matches_is_rejected(batch: BatchSimulator, denial: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         batch.deny(**denial)
 

@@ -23,7 +23,7 @@ async def ask(simulator: BatchSimulator, form: Mapping[str, str], **signer: str)
             return answer.status, await answer.text()
 
 
-async def test_who_signs_is_told_his_account() -> None:
+async def test_a_signed_call_returns_the_account_of_the_caller() -> None:
     simulator = BatchSimulator(accounts={"AKIAOTHER": "222222222222"})
     status, text = await ask(simulator, WHO, access_key="AKIAOTHER")
     assert (status, "<Account>222222222222</Account>" in text) == (200, True)
@@ -37,7 +37,7 @@ async def test_who_signs_is_told_his_account() -> None:
         ({"service": "batch"}, "SignatureDoesNotMatch"),
     ],
 )
-async def test_whose_signature_is_wrong_is_told_so(signer: dict[str, str], code: str) -> None:
+async def test_a_wrong_signature_is_reported(signer: dict[str, str], code: str) -> None:
     status, text = await ask(BatchSimulator(), WHO, **signer)
     assert (status, f"<Code>{code}</Code>" in text) == (403, True)
 

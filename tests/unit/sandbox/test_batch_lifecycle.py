@@ -41,7 +41,7 @@ def test_terminating_a_running_job_flags_it_and_fails_it_after_the_grace(wire: W
     assert detail["stoppedAt"] == NOW + 30_000
 
 
-def test_the_end_has_its_own_time_however_late_it_is_looked_at(wire: Wire) -> None:
+def test_the_end_has_its_own_time_even_if_it_is_read_late(wire: Wire) -> None:
     job_id = wire.batch.seed(grace=2)
     wire.terminate(job_id)
     wire.batch.advance(3600)
@@ -88,7 +88,7 @@ def test_a_job_that_ignores_termination_accepts_it_and_shows_nothing(wire: Wire)
     assert len(wire.batch.terminate_requests()) == 2
 
 
-def test_only_the_first_requests_get_lost_when_told_so(wire: Wire) -> None:
+def test_only_the_first_requests_are_lost_if_configured(wire: Wire) -> None:
     job_id = wire.batch.seed(ignore_terminates=1)
     wire.terminate(job_id)
     assert "isTerminated" not in wire.look(job_id)
@@ -218,7 +218,7 @@ def test_moving_an_array_parent_moves_its_children(wire: Wire) -> None:
     assert wire.look(parent)["status"] == "SUCCEEDED"
 
 
-def test_a_held_array_is_flagged_and_ends_when_its_dependency_ends(wire: Wire) -> None:
+def test_a_waiting_array_is_flagged_and_ends_when_its_dependency_ends(wire: Wire) -> None:
     dependency = wire.batch.seed()
     parent = wire.batch.seed(status="PENDING", array_size=2, depends_on=[dependency])
     wire.terminate(parent, "INC-4711")
@@ -227,7 +227,7 @@ def test_a_held_array_is_flagged_and_ends_when_its_dependency_ends(wire: Wire) -
     assert (wire.look(parent)["status"], wire.look(parent)["statusReason"]) == ("FAILED", "INC-4711")
 
 
-def test_a_multi_node_job_takes_its_nodes_along_but_not_the_reverse(wire: Wire) -> None:
+def test_terminating_a_multi_node_job_ends_its_nodes_but_not_the_reverse(wire: Wire) -> None:
     job_id = wire.batch.seed(num_nodes=3, grace=1)
     wire.terminate(f"{job_id}#2")
     wire.batch.advance(1)
@@ -258,7 +258,7 @@ def test_finished_jobs_are_forgotten_after_their_retention_with_their_children(w
 
 
 @pytest.mark.parametrize(("retention", "left"), [(10, 0), (3600, 1)])
-def test_a_changed_retention_holds_for_jobs_that_ended_before(retention: float, left: int) -> None:
+def test_a_changed_retention_applies_to_jobs_that_ended_before(retention: float, left: int) -> None:
     wire = Wire(frozen(retention=60))
     job_id = wire.batch.seed(status="FAILED")
     wire.batch.settings(retention=retention)
@@ -266,7 +266,7 @@ def test_a_changed_retention_holds_for_jobs_that_ended_before(retention: float, 
     assert len(wire.shown(job_id)) == left
 
 
-def test_a_job_moved_back_to_life_is_not_forgotten(wire: Wire) -> None:
+def test_a_job_moved_back_to_an_active_state_is_kept(wire: Wire) -> None:
     job_id = wire.batch.seed(status="FAILED")
     wire.batch.move(job_id, "RUNNING")
     wire.batch.advance(8 * 86_400)

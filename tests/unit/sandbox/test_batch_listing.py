@@ -27,7 +27,7 @@ def listed(wire: Wire, **body: Any) -> list[str]:
     return [one["jobId"] for one in answer["jobSummaryList"]]
 
 
-def test_a_submitted_job_carries_what_was_asked_for_and_goes_its_way(wire: Wire) -> None:
+def test_a_submitted_job_has_the_requested_properties_and_runs(wire: Wire) -> None:
     overrides = {"command": ["run"], "environment": [{"name": "A", "value": "1"}]}
     job_id = submit(wire, containerOverrides=overrides, tags={"team": "a"}, retryStrategy={"attempts": 3})
     detail = wire.look(job_id)
@@ -46,7 +46,7 @@ def test_arrays_nodes_pods_and_dependencies_can_be_submitted(wire: Wire) -> None
     assert wire.look(submit(wire, dependsOn=[{"jobId": first}]))["dependsOn"] == [{"jobId": first}]
 
 
-def test_a_new_job_may_stay_unseen_for_some_looks() -> None:
+def test_a_new_job_may_be_missing_from_some_answers() -> None:
     wire = Wire(frozen(hide_after_submit=1))
     job_id = submit(wire)
     assert [len(wire.shown(job_id)) for _ in range(2)] == [0, 1]

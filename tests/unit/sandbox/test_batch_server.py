@@ -61,7 +61,7 @@ async def test_an_error_names_its_type_in_a_header(session: aiohttp.ClientSessio
         assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ClientException")
 
 
-async def test_calls_of_one_account_are_told_apart_by_their_access_key(
+async def test_calls_of_one_account_are_distinguished_by_their_access_key(
     session: aiohttp.ClientSession, batch: BatchSimulator
 ) -> None:
     for access_key in ("sandbox", "other"):
@@ -121,7 +121,7 @@ async def test_every_control_verb_can_be_driven_from_afar(url: str, batch: Batch
     await asyncio.to_thread(drive)
 
 
-async def test_a_wrong_control_call_says_what_is_wrong(url: str) -> None:
+async def test_a_wrong_control_call_is_answered_with_the_cause(url: str) -> None:
     def drive() -> None:
         with RemoteBatch(url) as remote:
             with pytest.raises(ValueError, match="'colour' is not a field of a job"):
@@ -147,7 +147,7 @@ async def test_health_is_false_when_nothing_answers(batch: BatchSimulator) -> No
         assert await asyncio.to_thread(remote.health)
     assert not await asyncio.to_thread(remote.health)
     remote.close()
-    with pytest.raises(ValueError, match="url must look like"):
+    with pytest.raises(ValueError, match="url must have the form"):
         RemoteBatch("localhost:1")
 
 

@@ -85,14 +85,14 @@ def test_a_multi_node_job_names_its_nodes_and_a_node_its_place(wire: Wire) -> No
     assert wire.look(f"{job_id}#1")["nodeDetails"] == {"nodeIndex": 1, "isMainNode": True}
 
 
-def test_an_eks_job_tells_its_end_by_pod_and_eks_attempts(wire: Wire) -> None:
+def test_an_eks_job_shows_its_end_in_pod_and_eks_attempts(wire: Wire) -> None:
     detail = wire.look(wire.batch.seed(kind="eks", status="FAILED", exit_code=2, container_reason="OOMKilled"))
     assert (detail["attempts"], "container" in detail) == ([], False)
     assert detail["eksProperties"]["podProperties"]["containers"][0]["exitCode"] == 2
     assert detail["eksAttempts"][0]["containers"] == [{"name": "default", "exitCode": 2, "reason": "OOMKilled"}]
 
 
-def test_a_job_of_several_containers_has_an_empty_container_and_tells_its_end_by_task(wire: Wire) -> None:
+def test_a_job_of_several_containers_shows_its_end_by_task(wire: Wire) -> None:
     detail = wire.look(wire.batch.seed(kind="ecs-multi", status="FAILED", exit_code=2))
     assert detail["container"] == {}
     assert detail["ecsProperties"]["taskProperties"][0]["containers"][0]["exitCode"] == 2

@@ -38,35 +38,35 @@ def request(**signer: Any) -> SignedRequest:
     return SignedRequest("POST", PATH, call["headers"], call["data"])
 
 
-def answer(batch: BatchSimulator, asked: SignedRequest) -> Reply:
-    return batch.gateway.perform(batch.gateway.receive("DescribeJobs", asked))
+def answer(batch: BatchSimulator, requested: SignedRequest) -> Reply:
+    return batch.frontend.perform(batch.frontend.receive("DescribeJobs", requested))
 
 
-def refusal(batch: BatchSimulator, asked: SignedRequest) -> tuple[int, str | None, str]:
-    reply = answer(batch, asked)
+def refusal(batch: BatchSimulator, requested: SignedRequest) -> tuple[int, str | None, str]:
+    reply = answer(batch, requested)
     return reply.status, reply.error_type, reply.body.decode()
 
 
 def header(name: str, value: str | None) -> Tamper:
     """Set it after the request was signed, or take it away."""
 
-    def tamper(asked: SignedRequest) -> SignedRequest:
-        others = {key: old for key, old in asked.headers.items() if key != name}
-        return replace(asked, headers=others if value is None else others | {name: value})
+    def tamper(requested: SignedRequest) -> SignedRequest:
+        others = {key: old for key, old in requested.headers.items() if key != name}
+        return replace(requested, headers=others if value is None else others | {name: value})
 
     return tamper
 
 
 def authorization(pattern: str, instead: str) -> Tamper:
-    def tamper(asked: SignedRequest) -> SignedRequest:
-        changed, times = re.subn(pattern, instead, asked.headers["authorization"])
+    def tamper(requested: SignedRequest) -> SignedRequest:
+        changed, times = re.subn(pattern, instead, requested.headers["authorization"])
         assert times == 1
-        return header("authorization", changed)(asked)
+        return header("authorization", changed)(requested)
 
     return tamper
 
 
-def test_a_signed_call_is_granted_and_its_caller_known(batch: BatchSimulator) -> None:
+def test_a_signed_call_is_accepted_and_its_caller_is_known(batch: BatchSimulator) -> None:
     assert answer(batch, request(region="us-east-1")).status == 200
     (call,) = batch.calls()
     assert (call["account"], call["region"], call["access_key"]) == ("123456789012", "us-east-1", "sandbox")
@@ -74,17 +74,25 @@ def test_a_signed_call_is_granted_and_its_caller_known(batch: BatchSimulator) ->
 
 TAMPERED: dict[str, tuple[Tamper, str, str]] = {
     "another body": (
-        lambda asked: replace(asked, body=b'{"jobs":["y"]}'),
+        lambda requested: replace(requested, body=b'{"jobs":["y"]}'),
         "InvalidSignatureException",
         "The request signature we calculated does not match",
     ),
     "another path": (
-        lambda asked: replace(asked, target="/v1/terminatejob"),
+        lambda requested: replace(requested, target="/v1/terminatejob"),
         "InvalidSignatureException",
         "does not match",
     ),
-    "a query": (lambda asked: replace(asked, target=f"{PATH}?a=b"), "InvalidSignatureException", "does not match"),
-    "another method": (lambda asked: replace(asked, method="GET"), "InvalidSignatureException", "does not match"),
+    "a query": (
+        lambda requested: replace(requested, target=f"{PATH}?a=b"),
+        "InvalidSignatureException",
+        "does not match",
+    ),
+    "another method": (
+        lambda requested: replace(requested, method="GET"),
+        "InvalidSignatureException",
+        "does not match",
+    ),
     "another host": (header("host", "elsewhere"), "InvalidSignatureException", "does not match"),
     "another minute": (header("x-amz-date", "20231114T221400Z"), "InvalidSignatureException", "does not match"),
     "another region": (authorization("eu-west-1", "us-east-1"), "InvalidSignatureException", "does not match"),
@@ -159,19 +167,19 @@ def test_what_was_changed_after_it_was_signed_is_refused(batch: BatchSimulator, 
 
 def test_every_header_that_a_client_chose_to_sign_is_covered(batch: BatchSimulator) -> None:
     call = signed(PATH, {"jobs": ["x"]}, headers={"user-agent": "boto3", "accept": "a,  b"})
-    asked = SignedRequest("POST", PATH, call["headers"], call["data"])
-    assert answer(batch, asked).status == 200
-    assert answer(batch, header("accept", "a, b")(asked)).status == 200, "blanks in a row count as one"
+    requested = SignedRequest("POST", PATH, call["headers"], call["data"])
+    assert answer(batch, requested).status == 200
+    assert answer(batch, header("accept", "a, b")(requested)).status == 200, "blanks in a row count as one"
     for name in ("user-agent", "accept"):
-        assert refusal(batch, header(name, "another")(asked))[:2] == (403, "InvalidSignatureException")
+        assert refusal(batch, header(name, "another")(requested))[:2] == (403, "InvalidSignatureException")
 
 
-def test_a_header_that_vouches_for_another_body_is_no_proof_of_this_one(batch: BatchSimulator) -> None:
+def test_a_hash_header_of_another_body_is_rejected(batch: BatchSimulator) -> None:
     digest = "0" * 64
     headers = {"host": "batch.test", "x-amz-content-sha256": digest}
     call = signed(PATH, {"jobs": ["x"]}, headers=headers)
-    asked = SignedRequest("POST", PATH, call["headers"], call["data"])
-    assert refusal(batch, asked)[:2] == (403, "InvalidSignatureException")
+    requested = SignedRequest("POST", PATH, call["headers"], call["data"])
+    assert refusal(batch, requested)[:2] == (403, "InvalidSignatureException")
 
 
 def test_a_wrong_secret_is_refused_and_the_refusal_shows_what_was_to_be_signed(batch: BatchSimulator) -> None:
@@ -190,7 +198,7 @@ def test_a_secret_is_that_of_its_key(batch: BatchSimulator) -> None:
     assert batch.calls()[-1]["account"] == "222222222222"
 
 
-def test_a_key_that_nobody_knows_is_refused_unless_unlisted_keys_are_let_in(batch: BatchSimulator) -> None:
+def test_an_unknown_key_is_rejected_unless_unlisted_keys_are_accepted(batch: BatchSimulator) -> None:
     unknown = (
         403,
         "UnrecognizedClientException",
@@ -202,7 +210,7 @@ def test_a_key_that_nobody_knows_is_refused_unless_unlisted_keys_are_let_in(batc
     assert refusal(batch, request(access_key="ASIASTRAY")) == unknown
 
 
-def test_a_region_that_there_is_not_is_refused(batch: BatchSimulator) -> None:
+def test_an_unknown_region_is_rejected(batch: BatchSimulator) -> None:
     batch.settings(regions=["eu-west-1"])
     assert answer(batch, request()).status == 200
     status, error, body = refusal(batch, request(region="mars-north-1"))
@@ -220,11 +228,11 @@ def test_a_region_that_there_is_not_is_refused(batch: BatchSimulator) -> None:
     ],
 )
 def test_a_clock_may_be_off_by_five_minutes(batch: BatchSimulator, seconds: int, message: str | None) -> None:
-    asked = request(at=START + seconds)
+    requested = request(at=START + seconds)
     if message is None:
-        assert answer(batch, asked).status == 200
+        assert answer(batch, requested).status == 200
     else:
-        status, error, body = refusal(batch, asked)
+        status, error, body = refusal(batch, requested)
         assert (status, error) == (403, "InvalidSignatureException")
         assert message in body
 
@@ -269,7 +277,7 @@ def test_the_sessions_of_a_role_can_be_ended_early(batch: BatchSimulator) -> Non
     assert refusal(batch, request(**SIGNER))[1] == "ExpiredTokenException"
 
 
-def test_a_call_that_proves_nobody_is_recorded_without_an_account_and_costs_none(batch: BatchSimulator) -> None:
+def test_an_unauthenticated_call_is_recorded_without_an_account_and_costs_none(batch: BatchSimulator) -> None:
     batch.limit(rate=1, burst=1)
     batch.fault(kind="server_500")
     assert answer(batch, request(secret="wrong")).status == 403

@@ -1,4 +1,4 @@
--- Health of awsbatch.dev/BatchAccessPolicy, as kstatus reads it: is it in force in each namespace that it selects?
+-- Health of awsbatch.dev/BatchAccessPolicy, with the rules of kstatus: is it in force in each namespace that it selects?
 local status = obj.status or {}
 local conditions = {}
 for _, condition in ipairs(status.conditions or {}) do
@@ -6,11 +6,11 @@ for _, condition in ipairs(status.conditions or {}) do
 end
 
 if obj.metadata.deletionTimestamp ~= nil then
-  return { status = "Progressing", message = "The policy is being deleted; it is in force until it is gone" }
+  return { status = "Progressing", message = "The policy is being deleted; it stays in force until then" }
 end
 local ready = conditions.Ready
 if ready == nil or status.observedGeneration ~= obj.metadata.generation then
-  return { status = "Progressing", message = "Waiting for the operator to see this policy" }
+  return { status = "Progressing", message = "Waiting for the operator to observe this policy" }
 end
 if conditions.Stalled ~= nil and conditions.Stalled.status == "True" then
   return { status = "Degraded", message = conditions.Stalled.message }

@@ -1,7 +1,7 @@
-{{- /* Flags of `awsbatch-operator run`, those alone whose value is set: the defaults are the operator's own. */ -}}
+{{- /* Flags of `awsbatch-operator run` for the values that are set; the operator has its own defaults. */ -}}
 {{- define "awsbatch-operator.args" -}}
 - run
-# Without a host it listens on IPv4 and IPv6 alike.
+# No host: listen on IPv4 and IPv6.
 - --http-address=:8080
 - --leader-elect
 - --lease-name={{ include "awsbatch-operator.lease" . }}
@@ -11,12 +11,19 @@
 {{- with .Values.aws.region }}
 - --region={{ . }}
 {{- end }}
+{{- range .Values.allowRegions }}
+- --allow-region={{ . }}
+{{- end }}
 - --access-policy={{ .Values.accessPolicy.mode }}
+{{- with .Values.pollInterval.running }}
+- --poll-running={{ . }}
+{{- end }}
+{{- with .Values.pollInterval.pending }}
+- --poll-pending={{ . }}
+{{- end }}
 {{- range $value, $flag := dict
     "clusterName" "cluster-name"
-    "lookRunning" "look-running"
-    "lookPending" "look-pending"
-    "absenceGrace" "absence-grace"
+    "missingGrace" "missing-grace"
     "resendAfter" "resend-after"
     "describeRate" "describe-rate"
     "terminateRate" "terminate-rate"

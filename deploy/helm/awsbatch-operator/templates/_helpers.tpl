@@ -2,7 +2,7 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
-{{- /* The name of all namespaced objects: the release's alone where it holds the chart's. */ -}}
+{{- /* Name of the namespaced objects: only the release name if it contains the chart name. */ -}}
 {{- define "awsbatch-operator.fullname" -}}
 {{- $name := include "awsbatch-operator.name" . -}}
 {{- if .Values.fullnameOverride -}}
@@ -46,24 +46,24 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* All that the operator does with BatchJobs and Events: for a ClusterRole, or a Role in each namespace. */ -}}
+{{- /* Rules for BatchJobs and Events: for a ClusterRole, or a Role in each namespace. */ -}}
 {{- define "awsbatch-operator.rules" -}}
-# The watch, the sweep for objects that vanished, and one object anew after a conflict.
+# Watch, resync list, and a get of one object after a conflict.
 - apiGroups: [awsbatch.dev]
   resources: [batchjobs]
   verbs: [get, list, watch]
 - apiGroups: [awsbatch.dev]
   resources: [batchjobs/status]
   verbs: [patch]
-# Told, and counted up when the same is told again, by this process (patch) or an earlier one (get).
+# Create an Event, or count up an existing one, of this process (patch) or an earlier one (get).
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, get, patch]
 {{- end -}}
 
-{{- /* What decides about BatchJobs and is of the whole cluster: for a ClusterRole, whatever is watched. */ -}}
+{{- /* Rules for cluster-scoped objects: always for a ClusterRole. */ -}}
 {{- define "awsbatch-operator.clusterRules" -}}
-# Which policy a namespace is under: all policies, and the labels of all namespaces that they select by.
+# Policies, and the labels of the namespaces that they select.
 - apiGroups: [awsbatch.dev]
   resources: [batchaccesspolicies]
   verbs: [list, watch]
@@ -75,7 +75,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [list, watch]
 {{- end -}}
 
-{{- /* The name of the operator's ClusterRole. A namespaced release is not the only one of its name in the cluster. */ -}}
+{{- /* Name of the operator's ClusterRole; with watchNamespaces it contains the namespace, since names can repeat. */ -}}
 {{- define "awsbatch-operator.clusterRole" -}}
 {{- $name := include "awsbatch-operator.fullname" . -}}
 {{- if .Values.watchNamespaces -}}
@@ -92,7 +92,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   namespace: {{ .Release.Namespace }}
 {{- end -}}
 
-{{- /* topologySpreadConstraints, each with the Deployment's own selector unless it has one. */ -}}
+{{- /* topologySpreadConstraints, with the Deployment's selector where there is no other. */ -}}
 {{- define "awsbatch-operator.spread" -}}
 {{- $own := dict "matchLabels" (include "awsbatch-operator.selectorLabels" . | fromYaml) -}}
 {{- $all := list -}}

@@ -36,18 +36,18 @@ locals {
     Version = "2012-10-17"
     Statement = [
       {
-        Sid      = "LookAtJobs"
+        Sid      = "DescribeJobs"
         Effect   = "Allow"
         Action   = "batch:DescribeJobs"
-        Resource = "*" # no other is possible
+        Resource = "*" # IAM supports no other
         Condition = {
           StringEquals = { "aws:RequestedRegion" = var.regions }
         }
       },
       {
-        Sid      = "EndJobsOfTheNamespace"
+        Sid      = "TerminateJobs"
         Effect   = "Allow"
-        Action   = "batch:TerminateJob" # TerminateJobs asks for the same one
+        Action   = "batch:TerminateJob" # TerminateJobs requires the same action
         Resource = "arn:${data.aws_partition.current.partition}:batch:*:${data.aws_caller_identity.current.account_id}:job/*"
         Condition = {
           StringEquals = {
@@ -62,7 +62,7 @@ locals {
 
 resource "aws_iam_role" "spoke" {
   name                 = var.role_name
-  description          = "awsbatch-operator sees the jobs of AWS Batch and ends those of one namespace at a time."
+  description          = "awsbatch-operator sees the jobs of AWS Batch and terminates those of one namespace at a time."
   assume_role_policy   = jsonencode(local.trust)
   permissions_boundary = var.permissions_boundary
   tags                 = var.tags

@@ -4,6 +4,6 @@ output "role_arn" {
 }
 
 output "external_id" {
-  description = "The ExternalId with which it is taken."
+  description = "The ExternalId to assume it with."
   value       = local.external_id
 }

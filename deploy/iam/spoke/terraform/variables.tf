@@ -32,7 +32,7 @@ variable "policy_name" {
 }
 
 variable "role_name" {
-  description = "Name of the role. Chosen beforehand, as the operator's own role must name it too."
+  description = "Name of the role. Choose it first, because the operator's own role must name it too."
   type        = string
   nullable    = false
 
@@ -43,7 +43,7 @@ variable "role_name" {
 }
 
 variable "regions" {
-  description = "Regions whose jobs may be seen and ended."
+  description = "Regions whose jobs can be seen and terminated."
   type        = list(string)
   nullable    = false
 
@@ -54,13 +54,13 @@ variable "regions" {
 }
 
 variable "permissions_boundary" {
-  description = "ARN of the permissions boundary that your account asks for, if it does."
+  description = "ARN of the permissions boundary, if your account requires one."
   type        = string
   default     = null
 }
 
 variable "tags" {
-  description = "Tags of the role itself. kubernetes-namespace can't be one: IAM would take it for the session's where that has none."
+  description = "Tags of the role itself. kubernetes-namespace is not allowed: IAM would use it for sessions without that tag."
   type        = map(string)
   default     = {}
   nullable    = false

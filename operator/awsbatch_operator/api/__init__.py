@@ -1,0 +1,1 @@
+"""What users write and read: typed models of the kinds, phases, conditions and reasons. Pure."""

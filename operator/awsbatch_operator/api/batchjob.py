@@ -1,0 +1,139 @@
+"""Types of one BatchJob object: its spec, its status and its versions."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.timestamps import Millis
+
+
+class Phase(StrEnum):
+    UNKNOWN = "Unknown"
+    PENDING = "Pending"
+    RUNNING = "Running"
+    TERMINATING = "Terminating"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    TERMINATED = "Terminated"
+    MISSING = "Missing"
+    DENIED = "Denied"
+
+
+FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED})
+LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING, Phase.DENIED}
+
+
+class AdmittedBy(NamedTuple):
+    """What admitted the job that a status shows: the policy, and a digest of every rule that the admission used."""
+
+    policy: str
+    rules: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRef:
+    """Identity of an object: enough to write its status and to address an Event or a log line."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """`terminate`: the reason of spec.terminate, 1..1024 characters, exactly as written; None: it is not set."""
+
+    job_id: str
+    region: str | None = None
+    terminate: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A Kubernetes condition. `status` is True, False or Unknown; `since` is lastTransitionTime."""
+
+    type: str
+    status: str
+    reason: str
+    message: str
+    since: Millis
+    generation: int
+
+
+condition = lru_cache(maxsize=4096)(Condition)
+"""A cached Condition: most of ten thousand objects share the same text and second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """The termination that was sent to AWS.
+
+    `requested_at`: the first call; `accepted_at`: the last acceptance; `completed_at`: the end of the job; `requests`:
+    how many TerminateJob calls AWS Batch accepted.
+    """
+
+    reason: str
+    requested_at: Millis | None = None
+    accepted_at: Millis | None = None
+    completed_at: Millis | None = None
+    requests: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`.status`. `job` holds the mirrored DescribeJobs fields; None: never observed, or hidden.
+
+    `account_id`: the account in which the job was first observed. `access`: what admitted the shown job. `delayed`:
+    the termination was requested more than 10 minutes ago and the job is alive; not part of `.status`.
+    """
+
+    observed_generation: int | None = None
+    phase: Phase | None = None
+    region: str | None = None
+    job: Job | None = None
+    termination: Termination | None = None
+    conditions: tuple[Condition, ...] = ()
+    account_id: str | None = None
+    access: AdmittedBy | None = None
+    delayed: bool = field(default=False, compare=False)
+
+    def condition(self, type_: str) -> Condition | None:
+        return next((c for c in self.conditions if c.type == type_), None)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every part of the status shows that the job ended: a phase that another writer set proves nothing."""
+        succeeded, ready = self.condition("Succeeded"), self.condition("Ready")
+        return (
+            self.phase in FINAL_PHASES
+            and self.job is not None
+            and self.job.finished
+            and (self.job.status == "SUCCEEDED") == (self.phase is Phase.SUCCEEDED)
+            and succeeded is not None
+            and succeeded.status == ("True" if self.phase is Phase.SUCCEEDED else "False")
+            and ready is not None
+        )
+
+
+def with_conditions(previous: Iterable[Condition], wanted: Iterable[Condition]) -> tuple[Condition, ...]:
+    """Return the wanted conditions. Each keeps its lastTransitionTime while its status stays the same."""
+    before = {c.type: c for c in previous}
+    found = []
+    for one in wanted:
+        known = before.get(one.type)
+        since = known.since if known is not None and known.status == one.status else one.since
+        found.append(condition(one.type, one.status, one.reason, one.message, since, one.generation))
+    return tuple(found)
+
+
+class ObjectMetricKey(NamedTuple):
+    """Labels of the `jobs` and `stalled` metrics. `stalled`: a reason of Stalled, or empty. `role`: an ARN."""
+
+    namespace: str
+    region: str
+    phase: Phase
+    stalled: str = ""
+    role: str | None = None

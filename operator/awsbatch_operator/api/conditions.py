@@ -1,0 +1,263 @@
+"""The five conditions, their reasons and their messages.
+
+Messages contain nothing that changes from poll to poll (ages, counts, request ids): a status is written when it
+differs, so such a message would turn every poll into a write. Messages that thousands of healthy objects share are
+constants; those that ask the user to act name the job, its region and its account.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.job import Job
+
+READY, RECONCILING, STALLED, TERMINATED, SUCCEEDED = "Ready", "Reconciling", "Stalled", "Terminated", "Succeeded"
+
+TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
+
+
+class Reason(StrEnum):
+    """Every reason of every condition of a BatchJob."""
+
+    OBSERVED = "Observed"
+    TERMINATED = "Terminated"
+    ALREADY_FINISHED = "AlreadyFinished"
+    NOT_OBSERVED_YET = "NotObservedYet"
+
+    AWAITING_FIRST_OBSERVATION = "AwaitingFirstObservation"
+    TERMINATION_PENDING = "TerminationPending"
+    TERMINATION_IN_PROGRESS = "TerminationInProgress"
+    TERMINATION_HELD = "TerminationHeld"
+    THROTTLED = "Throttled"
+    AWS_UNAVAILABLE = "AWSUnavailable"
+
+    JOB_NOT_FOUND = "JobNotFound"
+    JOB_VANISHED = "JobVanished"
+    JOB_NOT_ALLOWED = "JobNotAllowed"
+    NO_ACCESS_POLICY = "NoAccessPolicy"
+    AMBIGUOUS_POLICY = "AmbiguousPolicy"
+    POLICY_UNREADABLE = "PolicyUnreadable"
+    ACCESS_DENIED = "AccessDenied"
+    CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
+    INVALID_REGION = "InvalidRegion"
+    TERMINATION_NOT_ALLOWED = "TerminationNotAllowed"
+    TERMINATION_REJECTED = "TerminationRejected"
+    TERMINATION_STUCK = "TerminationStuck"
+    ACCOUNT_CHANGED = "AccountChanged"
+
+    TERMINATED_BY_REQUEST = "TerminatedByRequest"
+    SUCCEEDED_BEFORE_TERMINATION = "SucceededBeforeTermination"
+    FAILED_BEFORE_TERMINATION = "FailedBeforeTermination"
+    WAITING_ON_DEPENDENCIES = "WaitingOnDependencies"
+
+    JOB_SUCCEEDED = "JobSucceeded"
+    JOB_FAILED = "JobFailed"
+    JOB_TERMINATED = "JobTerminated"
+    JOB_CANCELLED = "JobCancelled"
+    JOB_ACTIVE = "JobActive"
+
+
+STALLED_REASONS: Final = frozenset(
+    {
+        *(Reason.JOB_NOT_FOUND, Reason.JOB_VANISHED, Reason.JOB_NOT_ALLOWED),
+        *(Reason.NO_ACCESS_POLICY, Reason.AMBIGUOUS_POLICY, Reason.POLICY_UNREADABLE),
+        *(Reason.ACCESS_DENIED, Reason.CREDENTIALS_UNAVAILABLE, Reason.INVALID_REGION, Reason.ACCOUNT_CHANGED),
+        *(Reason.TERMINATION_NOT_ALLOWED, Reason.TERMINATION_REJECTED, Reason.TERMINATION_STUCK),
+    }
+)
+"""Every reason for which a user must act, for alerts and Events. It does not contain reasons of other writers."""
+
+REASON_OF_ERROR: Final = {
+    ErrorClass.THROTTLED: Reason.THROTTLED,
+    ErrorClass.UNAVAILABLE: Reason.AWS_UNAVAILABLE,
+    ErrorClass.NOT_SENT: Reason.TERMINATION_PENDING,
+    ErrorClass.DENIED: Reason.ACCESS_DENIED,
+    ErrorClass.CREDENTIALS: Reason.CREDENTIALS_UNAVAILABLE,
+    ErrorClass.REJECTED: Reason.TERMINATION_REJECTED,
+}
+
+ERROR_REASONS: Final = frozenset(REASON_OF_ERROR.values()) - {Reason.TERMINATION_PENDING}
+"""Reasons that report a failed call. They are shown only while that error exists."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionValue:
+    """The content of a condition without its time and generation. `reason` is a Reason, or one that was read back."""
+
+    status: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobName:
+    """How messages name a job. `account`: the account that was polled, if it is known."""
+
+    job_id: str
+    region: str
+    account: str | None = None
+
+    @property
+    def where(self) -> str:
+        return f"{self.region} (account {self.account})" if self.account else self.region
+
+    def __str__(self) -> str:
+        return f"job {self.job_id} in {self.where}"
+
+
+NOT_OBSERVED: Final = ConditionValue(UNKNOWN, Reason.NOT_OBSERVED_YET, "AWS Batch has not described this job yet")
+OBSERVED: Final = ConditionValue(TRUE, Reason.OBSERVED, "The status shows the job as AWS Batch describes it")
+AWAITING: Final = ConditionValue(
+    TRUE,
+    Reason.AWAITING_FIRST_OBSERVATION,
+    "AWS Batch does not know the job yet; a new job can take a moment to appear",
+)
+AWAITING_CONFIRMATION: Final = ConditionValue(
+    TRUE,
+    Reason.AWAITING_FIRST_OBSERVATION,
+    "The access policy has changed; the next poll decides whether the job is shown again",
+)
+
+_PENDING: Final = "AWS Batch has not accepted the termination that spec.terminate states yet"
+_ACCEPTED: Final = "AWS Batch accepted a termination of the job; the job has not ended yet"
+
+READY_PENDING: Final = ConditionValue(FALSE, Reason.TERMINATION_PENDING, _PENDING)
+READY_IN_PROGRESS: Final = ConditionValue(FALSE, Reason.TERMINATION_IN_PROGRESS, _ACCEPTED)
+
+PENDING: Final = ConditionValue(UNKNOWN, Reason.TERMINATION_PENDING, _PENDING)
+IN_PROGRESS: Final = ConditionValue(UNKNOWN, Reason.TERMINATION_IN_PROGRESS, _ACCEPTED)
+WAITING: Final = ConditionValue(
+    UNKNOWN,
+    Reason.WAITING_ON_DEPENDENCIES,
+    "AWS Batch accepted the termination and ends this PENDING job once the jobs that it depends on have ended",
+)
+TERMINATED_BY_REQUEST: Final = ConditionValue(
+    TRUE, Reason.TERMINATED_BY_REQUEST, "The job ended because of the termination that AWS Batch accepted"
+)
+ALREADY_FINISHED: Final = ConditionValue(
+    FALSE, Reason.ALREADY_FINISHED, "The job had ended before a termination could be sent; nothing was sent"
+)
+SUCCEEDED_BEFORE: Final = ConditionValue(
+    FALSE, Reason.SUCCEEDED_BEFORE_TERMINATION, "AWS Batch accepted the termination, but the job succeeded first"
+)
+FAILED_BEFORE: Final = ConditionValue(
+    FALSE, Reason.FAILED_BEFORE_TERMINATION, "AWS Batch accepted the termination, but the job failed by itself first"
+)
+RESULT_UNCONFIRMED: Final = ConditionValue(
+    UNKNOWN,
+    Reason.TERMINATION_IN_PROGRESS,
+    "AWS Batch accepted a termination; the outcome is hidden until a poll confirms that the policy admits the job",
+)
+RESULT_HIDDEN: Final = ConditionValue(
+    UNKNOWN,
+    Reason.JOB_NOT_ALLOWED,
+    "AWS Batch accepted a termination; the outcome is hidden because no access policy admits the job",
+)
+
+SENDING: Final = ConditionValue(TRUE, Reason.TERMINATION_PENDING, "The operator sends TerminateJob")
+NOT_DESCRIBED: Final = ConditionValue(
+    TRUE,
+    Reason.TERMINATION_PENDING,
+    "The latest DescribeJobs did not show the job; the operator sends TerminateJob when a poll shows it alive",
+)
+FOLLOWING: Final = ConditionValue(
+    TRUE, Reason.TERMINATION_IN_PROGRESS, "AWS Batch accepted the termination; the operator waits for the job to end"
+)
+DELAYED: Final = ConditionValue(
+    TRUE,
+    Reason.TERMINATION_IN_PROGRESS,
+    "The job is still alive more than 10 minutes after its termination was requested; the operator keeps polling it",
+)
+ACTIVE: Final = ConditionValue(UNKNOWN, Reason.JOB_ACTIVE, "The job has not ended")
+
+
+def held(cause: str, status: str) -> ConditionValue:
+    """A termination that the operator does not send for now. `cause` is one sentence."""
+    return ConditionValue(status, Reason.TERMINATION_HELD, f"The operator holds the termination: {cause}")
+
+
+def stuck(job: JobName) -> ConditionValue:
+    return ConditionValue(
+        TRUE,
+        Reason.TERMINATION_STUCK,
+        f"The {job} is still alive more than 30 minutes after its termination was requested: check its container and "
+        "its host",
+    )
+
+
+def not_found(job: JobName, *, seen: bool) -> ConditionValue:
+    """Stalled, for a job that AWS Batch does not know. `seen`: it was described before."""
+    if seen:
+        return ConditionValue(
+            TRUE,
+            Reason.JOB_VANISHED,
+            f"AWS Batch described the {job} as alive and no longer knows it; its result is unknown. "
+            "Check the logs of the job, then delete this BatchJob",
+        )
+    return ConditionValue(
+        TRUE, Reason.JOB_NOT_FOUND, f"AWS Batch does not know the {job}: check spec.jobId and spec.region"
+    )
+
+
+def malformed(job: JobName, error: CallError) -> ConditionValue:
+    """Stalled, for an id that AWS Batch refuses and has never described."""
+    return ConditionValue(
+        TRUE, Reason.JOB_NOT_FOUND, f"AWS Batch refuses to describe the {job}: {error.message}. Check spec.jobId"
+    )
+
+
+def not_terminated(*, seen: bool) -> ConditionValue:
+    """Terminated, for a job that AWS Batch does not know."""
+    message = (
+        "AWS Batch no longer knows the job, so its result is unknown"
+        if seen
+        else "AWS Batch does not know the job, so there is nothing to terminate"
+    )
+    return ConditionValue(FALSE, Reason.JOB_NOT_FOUND, message)
+
+
+def success(job: Job, *, by_request: bool) -> ConditionValue:
+    """Succeeded, for a finished job. `by_request`: a termination ended it, even if AWS Batch shows no flag of it."""
+    if job.status == "SUCCEEDED":
+        return ConditionValue(TRUE, Reason.JOB_SUCCEEDED, "The job succeeded")
+    if job.is_cancelled and not job.is_terminated:
+        return ConditionValue(FALSE, Reason.JOB_CANCELLED, _because("The job was cancelled", job.status_reason))
+    if job.is_terminated or by_request:
+        return ConditionValue(FALSE, Reason.JOB_TERMINATED, _because("The job was terminated", job.status_reason))
+    failed = "The job failed" if job.exit_code is None else f"The job failed with exit code {job.exit_code}"
+    return ConditionValue(FALSE, Reason.JOB_FAILED, _because(failed, job.container_reason or job.status_reason))
+
+
+_TRANSIENT: Final = {
+    ErrorClass.THROTTLED: "AWS throttles calls in {where}",
+    ErrorClass.UNAVAILABLE: "AWS Batch gives no usable answer in {where}",
+    ErrorClass.NOT_SENT: "The operator did not send TerminateJob in {where}",
+}
+
+
+def retrying(error: CallError, job: JobName) -> ConditionValue:
+    """Reconciling, for an error that may pass by itself."""
+    problem = _TRANSIENT[error.error_class].format(where=job.where)
+    return ConditionValue(
+        TRUE, REASON_OF_ERROR[error.error_class], f"{problem} ({error.message}); the operator keeps trying"
+    )
+
+
+_REMEDY: Final = {
+    ErrorClass.DENIED: "grant the operator's role this action; it is tried again every 5 minutes",
+    ErrorClass.CREDENTIALS: "check the operator's AWS credentials, region and endpoint; the operator keeps trying",
+    ErrorClass.REJECTED: "AWS refuses this request; it is tried again every 5 minutes",
+}
+
+
+def stalled(error: CallError, job: JobName) -> ConditionValue:
+    """Stalled, for an error that a user must fix."""
+    remedy = error.remedy or _REMEDY[error.error_class]
+    return ConditionValue(
+        TRUE, REASON_OF_ERROR[error.error_class], f"AWS refused a call for the {job}: {error.message} ({remedy})"
+    )
+
+
+def _because(what: str, reason: str | None) -> str:
+    return f"{what}: {reason}" if reason else what

@@ -1,0 +1,125 @@
+"""Decodes the body of a BatchJob as the API server shows it into a Snapshot."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from sys import intern
+from typing import Annotated, Any, Final
+
+import msgspec
+
+from awsbatch_operator.api import status_codec, timestamps
+from awsbatch_operator.api.batchjob import ObjectRef, Spec, Status
+from awsbatch_operator.api.timestamps import Millis
+
+_NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class ObjectMetadata(msgspec.Struct, frozen=True, rename="camel"):
+    """The part of `metadata` that the operator reads. The API server sets all of it; a missing field is empty."""
+
+    namespace: str = ""
+    name: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    generation: Annotated[int, msgspec.Meta(ge=0)] = 0
+    creation_timestamp: str | None = None
+
+
+class TerminateSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The schema of `spec.terminate`."""
+
+    reason: str | None = None
+
+
+class BatchJobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """The schema of `spec`. A field or type that it does not declare belongs to another version of the operator."""
+
+    job_id: _NonEmpty
+    region: _NonEmpty | None = None
+    terminate: TerminateSpec | None = None
+
+
+_NO_METADATA: Final = ObjectMetadata()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One version of an object as the API server returned it.
+
+    `spec` is None when this version of the operator can't decode it (a future schema); `resource_version` orders the
+    versions of one object; `shown` is the raw `.status`, to detect what others wrote there, and `digest` that of it.
+    """
+
+    ref: ObjectRef
+    generation: int
+    resource_version: str
+    created: str | None
+    spec: Spec | None
+    shown: dict[str, object]
+    digest: int
+
+    @property
+    def status(self) -> Status:
+        """The status that is shown. It is decoded with each access: most versions are handled without it."""
+        return status_codec.parse(self.shown)
+
+    @property
+    def created_at(self) -> Millis:
+        return timestamps.parse(self.created) or 0
+
+
+def parse_object(body: Mapping[str, Any]) -> Snapshot:
+    """Return the snapshot of any body; never raises.
+
+    `spec` is None if it has a field or a type that this version does not know: acting on the known part could be
+    acting in the wrong account, or too early.
+    """
+    try:
+        metadata = msgspec.convert(body.get("metadata"), ObjectMetadata)
+    except msgspec.ValidationError:
+        metadata = _NO_METADATA
+    try:
+        stated = msgspec.convert(body.get("spec"), BatchJobSpec)
+    except msgspec.ValidationError:
+        spec = None
+    else:
+        reason = stated.terminate.reason if stated.terminate is not None else None
+        # A blank reason states no termination.
+        spec = Spec(stated.job_id, stated.region, reason if reason is not None and reason.strip() else None)
+    shown = raw_status_of(body)
+    return Snapshot(
+        # A namespace holds many objects: its name is stored once.
+        ref=ObjectRef(intern(metadata.namespace), metadata.name, metadata.uid),
+        generation=metadata.generation,
+        resource_version=metadata.resource_version,
+        created=metadata.creation_timestamp,
+        spec=spec,
+        shown=shown,
+        digest=digest_of(shown),
+    )
+
+
+def parse_ref(metadata: Mapping[str, Any]) -> ObjectRef:
+    """Return the identity in `.metadata`; a missing field is empty."""
+    return ObjectRef(intern(_text(metadata.get("namespace"))), _text(metadata.get("name")), _text(metadata.get("uid")))
+
+
+def resource_version_of(body: Mapping[str, Any]) -> str:
+    """Return `.metadata.resourceVersion`; empty if it is missing."""
+    metadata = body.get("metadata")
+    return _text(metadata.get("resourceVersion")) if isinstance(metadata, Mapping) else ""
+
+
+def raw_status_of(body: Mapping[str, Any]) -> dict[str, object]:
+    """Return the raw `.status`; {} if it is missing."""
+    shown = body.get("status")
+    return shown if isinstance(shown, dict) else {}
+
+
+def digest_of(shown: Mapping[str, object]) -> int:
+    """Return a number that tells raw statuses apart, in this process."""
+    return hash(msgspec.json.encode(shown))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

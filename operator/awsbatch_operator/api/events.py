@@ -1,0 +1,29 @@
+"""A Kubernetes Event that the operator reports for an object."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from awsbatch_operator.api.conditions import Reason
+
+
+class EventReason(StrEnum):
+    """Reasons of Events. For every reason of Stalled there is an Event of the same name, too."""
+
+    TERMINATION_ACCEPTED = "TerminationAccepted"
+    TERMINATED = "Terminated"
+    TERMINATION_SKIPPED = "TerminationSkipped"
+    TERMINATION_DELAYED = "TerminationDelayed"
+    TERMINATION_WITHDRAWN = "TerminationWithdrawn"
+    TERMINATION_CHANGE_IGNORED = "TerminationChangeIgnored"
+    TERMINATION_HELD = "TerminationHeld"
+    JOB_SUCCEEDED = "JobSucceeded"
+    JOB_FAILED = "JobFailed"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`note` has at most 1024 bytes once posted; `warning` if the user should act."""
+
+    reason: EventReason | Reason
+    note: str
+    warning: bool = False

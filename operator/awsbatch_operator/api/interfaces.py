@@ -1,0 +1,224 @@
+"""Interfaces that the packages `aws`, `kube` and `observability` implement for the controller; in tests, fakes do."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from awsbatch_operator.api.access_policy import InvalidPolicy, Policy
+from awsbatch_operator.api.batchjob import ObjectRef, Status
+from awsbatch_operator.api.conditions import ConditionValue
+from awsbatch_operator.api.decoding import Snapshot
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.events import Event
+from awsbatch_operator.api.job import Job, NotFound, Target
+from awsbatch_operator.api.label_selector import Labels
+
+JOBS_PER_DESCRIBE: Final = 100
+"""Most ids in one DescribeJobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedJob:
+    """A job as one DescribeJobs returned it. `tags` decide about access and are never shown; None: unreadable."""
+
+    job: Job
+    tags: Mapping[str, str] | None = field(default=None, repr=False)
+
+
+DescribeResult = DescribedJob | NotFound | CallError
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """Batch accepted the termination. `request_id`: AWS's id of the request, to find it in CloudTrail."""
+
+    request_id: str | None = None
+
+
+class TerminatePermit(Protocol):
+    """The permission to terminate one job for one object and reason."""
+
+    @property
+    def target(self) -> Target: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def job_id(self) -> str: ...
+    def valid(self) -> bool:
+        """Return whether the request may still be sent: the policy admits it and the object states it.
+
+        It is called from any thread, right before the last byte of the request.
+        """
+        ...
+
+
+P = TypeVar("P", bound=TerminatePermit)
+
+
+class BatchProvider(Protocol):
+    """AWS Batch. No method raises for an answer of AWS: errors are values."""
+
+    def knows_region(self, region: str) -> bool:
+        """Return whether AWS has such a region, or it is configured."""
+        ...
+
+    def describe_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
+        """Wait until one more DescribeJobs fits the budget of the target's account and region, then for a thread."""
+        ...
+
+    def terminate_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
+        """As `describe_slot`, for one more TerminateJob or TerminateJobs."""
+        ...
+
+    def terminate_limit(self, target: Target) -> int:
+        """Return the most jobs of one termination call."""
+        ...
+
+    async def describe(self, target: Target, job_ids: Sequence[str]) -> Mapping[str, DescribeResult] | CallError:
+        """One DescribeJobs for at most 100 distinct ids, in a slot. A CallError is that of the whole call.
+
+        REJECTED for several ids: one of them is malformed, and AWS rejected the call for all.
+        """
+        ...
+
+    async def terminate(
+        self, target: Target, permits: Sequence[P], reason: str
+    ) -> Mapping[P, Accepted | CallError] | CallError:
+        """Send one request that terminates the jobs of all permits with exactly this reason, in a slot.
+
+        If a permit is not valid with the last byte, nothing is sent and the answers are NOT_SENT.
+        """
+        ...
+
+    def account(self, target: Target) -> str | None:
+        """Return the account that calls of the target reach; None: not known yet."""
+        ...
+
+    def assume_error(self, target: Target) -> CallError | None:
+        """Return why the target's role could not be assumed the last time; None: it could, or was not tried."""
+        ...
+
+    def stop(self) -> None:
+        """Send no more terminations. Calls in flight continue."""
+
+    def forget(self, target: Target) -> None:
+        """Drop what is kept for a target that no object names any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The write succeeded; `shown` is the raw `.status` as the API server now has it."""
+
+    resource_version: str
+    shown: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Another writer was first: read, reconcile and write again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The object does not exist any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotWritten:
+    """`refused`: the API server answered 4xx for this object. Else it gave no answer, 429 or 5xx."""
+
+    message: str
+    refused: bool = False
+
+
+class BatchJobClient(Protocol):
+    """BatchJob objects in the Kubernetes API."""
+
+    def change(self, wanted: Status, shown: Status | Mapping[str, object]) -> Mapping[str, object]:
+        """Return the merge patch from the shown `.status` (raw, or as a Status) to the wanted one; {}: none."""
+        ...
+
+    async def write_status(
+        self, ref: ObjectRef, change: Mapping[str, object], resource_version: str
+    ) -> Written | Conflict | Gone | NotWritten:
+        """Apply the result of `change`, provided that the object still has this version."""
+        ...
+
+    async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
+        """Return the current object; Gone also if another object has its name now."""
+        ...
+
+    def versions(self) -> AsyncIterator[tuple[ObjectRef, str]]:
+        """List every watched BatchJob and its resourceVersion, by pages of metadata. Raises ListError."""
+        ...
+
+    def post_event(self, ref: ObjectRef, event: Event) -> None:
+        """Post a Kubernetes Event. A lost Event is logged, not retried for long: the status contains the same."""
+
+
+class PolicyEventHandler(Protocol):
+    """Receives BatchAccessPolicies and the labels of namespaces."""
+
+    def on_policies(self, policies: Mapping[str, Policy | InvalidPolicy]) -> None:
+        """Handle the complete list by name: others do not exist."""
+
+    def on_policy(self, name: str, policy: Policy | InvalidPolicy | None) -> None:
+        """Handle a change of one of them; None: it was deleted."""
+
+    def on_namespaces(self, labels: Mapping[str, Labels]) -> None:
+        """Handle the labels of all namespaces by name: others do not exist."""
+
+    def on_namespace(self, name: str, labels: Labels | None) -> None:
+        """Handle a change of one of them; None: it was deleted."""
+
+    def on_stale_since(self, since: float | None, watch: str) -> None:
+        """Handle the failure of a watch: since when (loop time), and which; None: both work."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyStatus:
+    """The wanted status of a BatchAccessPolicy. `ready`: its condition Ready.
+
+    `jobs`: objects that it governs; None where this operator does not watch all of them.
+    """
+
+    ready: ConditionValue
+    namespaces: int
+    jobs: int | None
+    account_id: str | None
+
+
+class ListError(Exception):
+    """The list of objects is incomplete: an object that is not in it may still exist."""
+
+
+class CallLabels(NamedTuple):
+    """Labels of metrics about calls: account (empty while unknown), region, and the role's name (empty: none)."""
+
+    account: str
+    region: str
+    role: str
+
+    def log_fields(self) -> dict[str, str]:
+        """Return the known labels for a log line."""
+        return {name: value for name, value in self._asdict().items() if value}
+
+
+class Telemetry(Protocol):
+    """Receives the values of the metrics. `code` is AWS's error code or OK."""
+
+    def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None: ...
+    def describe_batch(self, size: int) -> None: ...
+    def terminate_batch(self, size: int) -> None: ...
+    def polled(self, at: float, labels: CallLabels) -> None: ...
+    def forget(self, labels: CallLabels) -> None:
+        """Drop all series with these labels: no object needs these calls any more."""
+
+    def forget_polls(self, labels: CallLabels) -> None:
+        """Drop the time of the last poll: no object needs polls with these labels any more."""
+
+    def termination_accepted(self, seconds: float) -> None: ...
+    def termination_completed(self, seconds: float) -> None: ...
+    def status_write(self, result: str) -> None: ...
+    def leading(self, *, yes: bool) -> None: ...

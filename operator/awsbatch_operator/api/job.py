@@ -1,0 +1,118 @@
+"""A Batch job as DescribeJobs shows it, reduced to what may be shown to others.
+
+Environment, command, parameters, secrets and volumes have no place in these types, so nothing that is built
+from them can leak those.
+"""
+
+import re
+from dataclasses import dataclass
+from sys import intern
+from typing import Final, NamedTuple
+
+from awsbatch_operator.api.timestamps import Millis
+
+FINISHED: Final = frozenset({"SUCCEEDED", "FAILED"})
+"""`status` values from which a Batch job never returns. Every other value, known or not, counts as alive."""
+
+ACTIVE_CHILDREN: Final = ("RUNNABLE", "STARTING", "RUNNING")
+
+
+class Target(NamedTuple):
+    """The target of calls: this region, with this role (its ARN) and the ExternalId of this policy.
+
+    Without both, the operator's own credentials are used. Either way a target belongs to one account.
+    """
+
+    region: str
+    role: str | None = None
+    policy: str | None = None
+
+
+class JobKey(NamedTuple):
+    """One Batch job: its target and its id (array child `<id>:<index>`, node `<id>#<node>`)."""
+
+    target: Target
+    job_id: str
+
+
+_ARN: Final = re.compile(r"arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}):")
+
+
+def account_of(arn: str | None) -> str | None:
+    """Return the account that an ARN names."""
+    found = _ARN.match(arn or "")
+    # All jobs are in a few accounts.
+    return intern(found[1]) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    """`arrayProperties`: a parent has size and a summary (children by status), a child its index."""
+
+    size: int | None = None
+    index: int | None = None
+    status_summary: tuple[tuple[str, int], ...] = ()
+
+    def count(self, status: str) -> int:
+        return dict(self.status_summary).get(status, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """`nodeProperties` of a multi-node job (num_nodes) or `nodeDetails` of one of its nodes (index, main)."""
+
+    num_nodes: int | None = None
+    index: int | None = None
+    main: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One JobDetail. Times in epoch milliseconds; exit code, container reason and log stream of the last attempt."""
+
+    status: str
+    status_reason: str | None = None
+    is_terminated: bool = False
+    is_cancelled: bool = False
+    name: str | None = None
+    arn: str | None = None
+    queue: str | None = None
+    definition: str | None = None
+    created_at: Millis | None = None
+    started_at: Millis | None = None
+    stopped_at: Millis | None = None
+    exit_code: int | None = None
+    container_reason: str | None = None
+    log_stream_name: str | None = None
+    attempts: int | None = None
+    array: Array | None = None
+    node: Node | None = None
+
+    @property
+    def finished(self) -> bool:
+        return self.status in FINISHED
+
+    @property
+    def flagged(self) -> bool:
+        """Whether Batch shows that a termination or cancellation was accepted, by any caller."""
+        return self.is_terminated or self.is_cancelled
+
+    @property
+    def running(self) -> bool:
+        """RUNNING, or an array parent with a running child: Batch keeps the parent itself PENDING."""
+        return self.status == "RUNNING" or (self.array is not None and self.array.count("RUNNING") > 0)
+
+    @property
+    def waits_on_dependencies(self) -> bool:
+        """PENDING on other jobs, rather than an array parent that is PENDING because its children are at work."""
+        return self.status == "PENDING" and not (
+            self.array is not None and any(self.array.count(status) for status in ACTIVE_CHILDREN)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class NotFound:
+    """A complete answer of DescribeJobs did not contain the job."""
+
+
+NOT_FOUND: Final = NotFound()

@@ -1,0 +1,29 @@
+"""Names in Kubernetes. They are part of the contract: manifests, RBAC rules and dashboards contain them too."""
+
+from typing import Final
+
+GROUP: Final = "awsbatch.dev"
+VERSION: Final = "v1alpha1"
+PLURAL: Final = "batchjobs"
+KIND: Final = "BatchJob"
+POLICY_PLURAL: Final = "batchaccesspolicies"
+POLICY_KIND: Final = "BatchAccessPolicy"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+
+
+def crd_name(plural: str) -> str:
+    return f"{plural}.{GROUP}"
+
+
+def crd_file(plural: str) -> str:
+    return f"crds/{crd_name(plural)}.yaml"
+
+
+CRD_NAME: Final = crd_name(PLURAL)
+CRD_FILE: Final = crd_file(PLURAL)
+
+FIELD_MANAGER: Final = "awsbatch-operator"
+"""Manager of `.status` in managedFields, and first word of the User-Agent."""
+
+REPORTING_CONTROLLER: Final = f"{GROUP}/awsbatch-operator"
+"""The column FROM of Events in `kubectl describe`; must be a qualified name."""

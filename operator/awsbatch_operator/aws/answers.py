@@ -1,0 +1,89 @@
+"""The answers of AWS Batch: what is decoded of them. Nothing else in a body becomes a Python object."""
+
+from msgspec import Raw, Struct, field
+
+
+class Object(Struct, rename="camel", gc=False):
+    """A JSON object of AWS Batch. Each field may be missing or null."""
+
+
+class ContainerDetail(Object):
+    exit_code: int | None = None
+    reason: str | None = None
+    log_stream_name: str | None = None
+
+
+class Task(Object):
+    containers: list[ContainerDetail | None] | None = None
+
+
+class EcsProperties(Object):
+    task_properties: list[Task | None] | None = None
+
+
+class EksProperties(Object):
+    pod_properties: Task | None = None
+
+
+class Attempt(Object):
+    container: ContainerDetail | None = None
+    task_properties: list[Task | None] | None = None
+
+
+class ArrayProperties(Object):
+    size: int | None = None
+    index: int | None = None
+    status_summary: dict[str, int | None] | None = None
+
+
+class NodeProperties(Object):
+    num_nodes: int | None = None
+
+
+class NodeDetails(Object):
+    node_index: int | None = None
+    is_main_node: bool | None = None
+
+
+class JobDetail(Object):
+    """What is decoded of a JobDetail: nothing of environment, command, parameters, secrets and volumes."""
+
+    job_id: str | None = None
+    job_name: str | None = None
+    job_arn: str | None = None
+    job_queue: str | None = None
+    job_definition: str | None = None
+    status: str | None = None
+    status_reason: str | None = None
+    is_terminated: bool | None = None
+    is_cancelled: bool | None = None
+    created_at: int | None = None
+    started_at: int | None = None
+    stopped_at: int | None = None
+    container: ContainerDetail | None = None
+    ecs_properties: EcsProperties | None = None
+    eks_properties: EksProperties | None = None
+    attempts: list[Attempt | None] | None = None
+    eks_attempts: list[Task | None] | None = None
+    array_properties: ArrayProperties | None = None
+    node_properties: NodeProperties | None = None
+    node_details: NodeDetails | None = None
+    tags: Raw = Raw(b"null")
+
+
+class DescribeJobsAnswer(Object):
+    jobs: list[Raw] | None = None
+    error_type: Raw = field(name="__type", default=Raw(b'""'))
+
+
+class JobError(Object):
+    """Why TerminateJobs did not accept one job."""
+
+    job: str | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+class TerminateJobsAnswer(Object):
+    successful: list[str | None] | None = None
+    errors: list[JobError | None] | None = None

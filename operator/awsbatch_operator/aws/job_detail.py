@@ -1,0 +1,289 @@
+"""Turns answers of DescribeJobs and TerminateJobs into results. Nothing raises, whatever a body contains."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from msgspec import DecodeError
+from msgspec.json import Decoder
+
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult
+from awsbatch_operator.api.job import ACTIVE_CHILDREN, FINISHED, NOT_FOUND, Array, Job, Node
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.aws.answers import (
+    ArrayProperties,
+    ContainerDetail,
+    DescribeJobsAnswer,
+    JobDetail,
+    NodeDetails,
+    NodeProperties,
+    Task,
+    TerminateJobsAnswer,
+)
+from awsbatch_operator.aws.decoding import REPLACED, decode
+from awsbatch_operator.aws.errors import classify_code
+
+MAX_TEXT: Final = 1024
+"""Characters of a text that are kept: a termination's reason, the longest text that AWS accepts, stays whole."""
+
+MAX_STATUSES: Final = 32
+"""Statuses of an array's children that are kept. Batch has seven; these go into each status of the parent."""
+
+MAX_TAGS: Final = 200
+"""Batch allows 50. More count as tags that can't be decoded: no policy with tag rules admits the job."""
+
+_MAX_STATUS: Final = 64
+_KNOWN: Final = frozenset({"SUBMITTED", "PENDING", *ACTIVE_CHILDREN, *FINISHED})
+
+UNKNOWN: Final = "UNKNOWN"
+"""The status of a job in an answer without one."""
+
+_LAST_MILLI: Final = 253_402_300_799_999
+"""The end of the year 9999: no later moment can be written in RFC 3339."""
+
+NO_JOBS: Final = CallError(
+    ErrorClass.UNAVAILABLE, "DescribeJobs answered without a list of jobs: an empty or cut body", "EmptyAnswer"
+)
+UNREADABLE: Final = CallError(
+    ErrorClass.UNAVAILABLE,
+    "DescribeJobs answered with an entry without a job id, which may be this job",
+    "UnreadableAnswer",
+)
+FOREIGN: Final = CallError(
+    ErrorClass.UNAVAILABLE,
+    "DescribeJobs answered with a job of another account or region than requested",
+    "ForeignAnswer",
+)
+_NO_LISTS: Final = CallError(
+    ErrorClass.UNAVAILABLE, "TerminateJobs answered without its lists: an empty or cut body", "EmptyAnswer"
+)
+_NOT_MENTIONED: Final = CallError(ErrorClass.UNAVAILABLE, "TerminateJobs did not mention the job", "NotMentioned")
+
+_ARN: Final = re.compile(r"arn:[a-z-]+:batch:([a-z0-9-]+):([0-9]{12}):")
+
+
+def parse_describe_jobs(
+    body: bytes, job_ids: Sequence[str], region: str, account: str | None = None
+) -> Mapping[str, DescribeResult] | CallError:
+    """Returns a result for each id, matched by id: DescribeJobs does not keep the order.
+
+    `region` and `account` (None: any) are those of the request.
+    """
+    answer = decode(body, DescribeJobsAnswer)
+    if answer is None or answer.jobs is None or not bytes(answer.error_type).startswith(b'"'):
+        # An empty or cut body, or one of another kind, must never pass for "no such job".
+        return NO_JOBS
+    jobs: dict[str, DescribeResult] = {}
+    unreadable = False
+    for raw in answer.jobs:
+        detail = decode(raw, JobDetail)
+        if detail is None or detail.job_id is None or REPLACED in detail.job_id:
+            unreadable = True
+        else:
+            job = job_of(detail)
+            foreign = _is_foreign(job.arn, region, account)
+            jobs[detail.job_id] = FOREIGN if foreign else DescribedJob(job, tags_of(detail))
+    missing = UNREADABLE if unreadable else NOT_FOUND
+    return {job_id: jobs.get(job_id, missing) for job_id in job_ids}
+
+
+def parse_terminate_jobs(
+    body: bytes, job_ids: Sequence[str], accepted: Accepted
+) -> Mapping[str, Accepted | CallError] | CallError:
+    """Returns the result for each id. The answer is a 200 even when some jobs failed: `errors` has those."""
+    answer = decode(body, TerminateJobsAnswer)
+    if answer is None or (answer.successful is None and answer.errors is None):
+        return _NO_LISTS
+    successful = answer.successful or ()
+    results: dict[str, Accepted | CallError] = {
+        job_id: accepted if job_id in successful else _NOT_MENTIONED for job_id in job_ids
+    }
+    for error in answer.errors or ():
+        if error is not None and error.job in results:
+            results[error.job] = classify_code(error.code or "", 0, error.message or "")
+    return results
+
+
+def _is_foreign(arn: str | None, region: str, account: str | None) -> bool:
+    """Return False for an ARN that can't be parsed: the request was signed with the right credentials."""
+    found = _origin(arn.partition("/")[0]) if arn else None
+    return found is not None and (found[0] != region or account not in (None, found[1]))
+
+
+@lru_cache(maxsize=512)
+def _origin(arn: str) -> tuple[str, str] | None:
+    """Returns region and account of a job's ARN without its id."""
+    found = _ARN.match(arn)
+    return (found[1], found[2]) if found else None
+
+
+def tags_of(detail: JobDetail) -> Mapping[str, str] | None:
+    """Returns a job's tags: {} without any, None if they can't be decoded."""
+    return _shared_tags(bytes(detail.tags))
+
+
+_TAGS: Final = Decoder(dict[str, str] | None)
+
+
+@lru_cache(maxsize=512)
+def _shared_tags(raw: bytes) -> Mapping[str, str] | None:
+    """Most jobs of a team have the same tags: decoded and kept once, with the texts that others have in common."""
+    try:
+        tags = _TAGS.decode(raw) or {}
+    except (DecodeError, RecursionError):
+        return None
+    if len(tags) > MAX_TAGS or any(len(part) > MAX_TEXT for tag in tags.items() for part in tag):
+        return None
+    return {sys.intern(key): sys.intern(value) for key, value in tags.items()}
+
+
+def job_of(detail: JobDetail) -> Job:
+    """Returns the job without the fields that the operator does not keep."""
+    status = _shared(detail.status) or UNKNOWN
+    last = _last_container(detail, finished=status in FINISHED, succeeded=status == "SUCCEEDED")
+    return Job(
+        status=status,
+        status_reason=_shared(detail.status_reason),
+        is_terminated=detail.is_terminated is True,
+        is_cancelled=detail.is_cancelled is True,
+        name=_text(detail.job_name),
+        arn=_text(detail.job_arn),
+        queue=_shared(detail.job_queue),
+        definition=_shared(detail.job_definition),
+        created_at=_moment(detail.created_at),
+        started_at=_moment(detail.started_at),
+        stopped_at=_moment(detail.stopped_at),
+        exit_code=last.exit_code,
+        container_reason=last.reason,
+        log_stream_name=last.log_stream_name,
+        attempts=max((len(kind) for kind in (detail.attempts, detail.eks_attempts) if kind is not None), default=None),
+        array=_array(detail.array_properties),
+        node=_node(detail.node_properties, detail.node_details),
+    )
+
+
+class _Container(NamedTuple):
+    """How one container ended and where its log is."""
+
+    exit_code: int | None = None
+    reason: str | None = None
+    log_stream_name: str | None = None
+
+    def or_else(self, other: "_Container") -> "_Container":
+        return _Container(
+            other.exit_code if self.exit_code is None else self.exit_code,
+            self.reason or other.reason,
+            self.log_stream_name or other.log_stream_name,
+        )
+
+
+_NO_CONTAINER: Final = _Container()
+
+
+def _last_container(detail: JobDetail, *, finished: bool, succeeded: bool) -> _Container:
+    """Returns the last attempt's container; each platform of Batch has it in another field.
+
+    For a live job, only the first field with a value counts: `attempts` has earlier attempts, whose exit codes must
+    not be combined with the log of the current one. For a finished job all fields describe the same attempt.
+    """
+    found = _container(detail.container)
+    if not finished and found != _NO_CONTAINER:
+        return found
+    for containers in _container_fields(detail):
+        found = found.or_else(_most_telling([_container(one) for one in containers], succeeded=succeeded))
+        if not finished and found != _NO_CONTAINER:
+            break
+    return found
+
+
+def _container_fields(detail: JobDetail) -> Iterator[Sequence[ContainerDetail | None]]:
+    if detail.ecs_properties is not None:
+        yield _first_task(detail.ecs_properties.task_properties)
+    if detail.attempts and (attempt := detail.attempts[-1]) is not None:
+        yield (attempt.container,)
+        yield _first_task(attempt.task_properties)
+    if detail.eks_properties is not None and (pod := detail.eks_properties.pod_properties) is not None:
+        yield pod.containers or ()
+    if detail.eks_attempts and (last := detail.eks_attempts[-1]) is not None:
+        yield last.containers or ()
+
+
+def _first_task(tasks: list[Task | None] | None) -> Sequence[ContainerDetail | None]:
+    return (tasks[0].containers or ()) if tasks and tasks[0] is not None else ()
+
+
+def _most_telling(containers: Sequence[_Container], *, succeeded: bool) -> _Container:
+    """Returns the container that decided the job's end: the first that failed, or for a job that succeeded, did not.
+
+    When one container of a task ends, the others are killed: their exit code 137 or 143 does not concern the job.
+    """
+
+    def rank(one: _Container) -> int:
+        if one.exit_code is not None:
+            return 4 if (one.exit_code == 0) is succeeded else 3
+        return 2 if one.reason else 1 if one.log_stream_name else 0
+
+    if len(containers) == 1:
+        return containers[0]
+    return max(containers, key=rank, default=_NO_CONTAINER)
+
+
+def _container(detail: ContainerDetail | None) -> _Container:
+    if detail is None:
+        return _NO_CONTAINER
+    return _Container(_int64(detail.exit_code), _shared(detail.reason), _text(detail.log_stream_name))
+
+
+def _array(properties: ArrayProperties | None) -> Array | None:
+    if properties is None:
+        return None
+    array = Array(_count(properties.size), _count(properties.index), _summary(properties.status_summary or {}))
+    return array if array != Array() else None
+
+
+def _summary(raw: Mapping[str, int | None]) -> tuple[tuple[str, int], ...]:
+    """Returns the children by status, sorted. Of too many statuses, the known ones stay."""
+    named = ((_shared(status), _count(number)) for status, number in raw.items() if len(status) <= _MAX_STATUS)
+    counts = {status: number for status, number in named if status and number is not None}
+    if len(counts) > MAX_STATUSES:
+        counts = {status: counts[status] for status in sorted(counts, key=_last_if_unknown)[:MAX_STATUSES]}
+    return tuple(sorted(counts.items()))
+
+
+def _last_if_unknown(status: str) -> tuple[bool, str]:
+    return status not in _KNOWN, status
+
+
+def _node(properties: NodeProperties | None, details: NodeDetails | None) -> Node | None:
+    if properties is None and details is None:
+        return None
+    properties, details = properties or NodeProperties(), details or NodeDetails()
+    node = Node(_count(properties.num_nodes), _count(details.node_index), details.is_main_node)
+    return node if node != Node() else None
+
+
+def _text(value: str | None) -> str | None:
+    if not value:
+        return None
+    return value if len(value) <= MAX_TEXT else value[: MAX_TEXT - 1] + "…"
+
+
+def _shared(value: str | None) -> str | None:
+    """A text that many jobs have in common is kept once: ten thousand jobs are in few queues."""
+    text = _text(value)
+    return None if text is None else sys.intern(text)
+
+
+def _int64(number: int | None) -> int | None:
+    return number if number is not None and -(2**63) <= number < 2**63 else None
+
+
+def _count(number: int | None) -> int | None:
+    return number if number is not None and 0 <= number < 2**63 else None
+
+
+def _moment(number: int | None) -> Millis | None:
+    return number if number is not None and 0 < number <= _LAST_MILLI else None

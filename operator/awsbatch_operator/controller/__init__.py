@@ -1,0 +1,1 @@
+"""Cache, work queue, reconciler, poller, terminator and status writer. Runs on one event loop."""

@@ -1,0 +1,165 @@
+"""Tracked objects and jobs: one small entry each. No task, thread or timer belongs to an entry."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from awsbatch_operator.api.batchjob import ObjectMetricKey, ObjectRef, Phase, Status
+from awsbatch_operator.api.conditions import STALLED, STALLED_REASONS, TRUE
+from awsbatch_operator.api.job import JobKey
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.controller.hidden_view import HiddenView
+from awsbatch_operator.policy.resolution import Deny, Scope
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.outcome import Record
+
+Shown = Status | Mapping[str, object]
+"""A status as the API server has it: raw, or the Status that renders to it."""
+
+
+@dataclass(slots=True, eq=False)
+class TrackedObject:
+    """One BatchJob. `record.status` is the desired status, `last_written` the status of the last write or first read.
+
+    `foreign_status` is what the API server shows where that is another; keeping both for all would be half of an
+    object's memory. `digest`: of what the API server showed when the two were compared. `updated_at`: loop time of the
+    last news from the API server.
+
+    `resolved`: what the policy in force allows; `scope`: the same, except for a region that AWS does not have (None:
+    not known yet). `key`: the job that may be polled. `next_poll_at`: when the poller polls it. `hold_until`: loop
+    time until which the write waits for the answer of a TerminateJob (0: it does not wait). `steady_interval`:
+    milliseconds to the next poll as long as polls show nothing new; None: each poll needs a reconcile. `hidden`
+    replaces the state of a job that must look like a missing one.
+    """
+
+    ref: ObjectRef
+    record: Record
+    resource_version: str
+    last_written: Status
+    updated_at: float
+    key: JobKey | None = None
+    scope: Scope | Deny | None = None
+    foreign_status: Shown | None = None
+    hidden: HiddenView | None = None
+    steady_interval: Millis | None = None
+    resolved: Scope | Deny | None = None
+    next_poll_at: Millis | None = None
+    hold_until: float = 0.0
+    digest: int = 0
+    write_failures: int = 0
+
+    @property
+    def shown(self) -> Shown:
+        return self.last_written if self.foreign_status is None else self.foreign_status
+
+    def compare(self, written: Status, shown: Shown, digest: int, change: Callable[[Status, Shown], object]) -> None:
+        """Note the status that was written, and what the API server shows only where it differs."""
+        self.last_written, self.digest = written, digest
+        self.foreign_status = shown if change(written, shown) else None
+
+
+@dataclass(slots=True, eq=False)
+class TrackedJob:
+    """One Batch job and the objects that name it.
+
+    `tags` are those of the poll in `state`, which was requested at `requested_at`. Access also depends on the tags of
+    `parent`, and the access of `children` on the tags of this job. `expired` counts the terminations in a row that were
+    not sent because their permit was not valid any more; the next is not sent before `held_until`.
+    """
+
+    key: JobKey
+    state: JobState = field(default_factory=JobState)
+    objects: dict[str, TrackedObject] = field(default_factory=dict)
+    parent: JobKey | None = None
+    children: dict[JobKey, None] = field(default_factory=dict)
+    tags: Mapping[str, str] | None = field(default=None, repr=False)
+    requested_at: Millis = 0
+    malformed: bool = False
+    expired: int = 0
+    held_until: Millis = 0
+
+
+class Cache:
+    """Objects by uid and by namespace, jobs by key. `unreadable`: versions of objects that could not be decoded."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, TrackedObject] = {}
+        self.jobs: dict[JobKey, TrackedJob] = {}
+        self.namespaces: dict[str, dict[str, TrackedObject]] = {}
+        self.unreadable: dict[str, str] = {}
+
+    def add(self, tracked: TrackedObject) -> None:
+        self.objects[tracked.ref.uid] = tracked
+        self.namespaces.setdefault(tracked.ref.namespace, {})[tracked.ref.uid] = tracked
+
+    def remove(self, uid: str) -> TrackedObject | None:
+        tracked = self.objects.pop(uid, None)
+        if tracked is not None:
+            self.bind(tracked, None)
+            others = self.namespaces[tracked.ref.namespace]
+            del others[uid]
+            if not others:
+                del self.namespaces[tracked.ref.namespace]
+        return tracked
+
+    def bind(self, tracked: TrackedObject, key: JobKey | None, parent: str | None = None) -> None:
+        """Bind the object to the job of that key, and to no other. `parent`: its parent if access depends on tags."""
+        before, tracked.key = tracked.key, key
+        if key != before:
+            # Another target is another job, even with the same id.
+            tracked.hidden = None
+        if key is not None:
+            job = self._job(key)
+            job.objects[tracked.ref.uid] = tracked
+            if parent is not None:
+                job.parent = JobKey(key.target, parent)
+                self._job(job.parent).children[key] = None
+        if before is not None and before != key:
+            del self.jobs[before].objects[tracked.ref.uid]
+            self._drop(before)
+
+    def job_of(self, tracked: TrackedObject) -> TrackedJob | None:
+        return self.jobs[tracked.key] if tracked.key is not None else None
+
+    def children_of(self, job: TrackedJob) -> Iterator[TrackedJob]:
+        return (self.jobs[key] for key in job.children if key in self.jobs)
+
+    def count_by_key(self) -> Counter[ObjectMetricKey]:
+        """Count the objects by their metric labels."""
+        counts = Counter(map(_metric_key, self.objects.values()))
+        return Counter({ObjectMetricKey(*key): count for key, count in counts.items()})
+
+    def _job(self, key: JobKey) -> TrackedJob:
+        return self.jobs.setdefault(key, TrackedJob(key))
+
+    def _drop(self, key: JobKey) -> None:
+        job = self.jobs[key]
+        if job.objects:
+            return
+        if job.parent is not None:
+            self.jobs[job.parent].children.pop(key, None)
+            self._drop(job.parent)
+            job.parent = None
+        if not job.children:
+            del self.jobs[key]
+
+
+def _metric_key(tracked: TrackedObject) -> tuple[str, str, Phase, str, str | None]:
+    # Plain tuples: this runs for ten thousand objects while nothing else runs.
+    status = tracked.record.status
+    role = tracked.key.target.role if tracked.key is not None else None
+    return tracked.ref.namespace, tracked.record.region, status.phase or Phase.UNKNOWN, _stalled(status), role
+
+
+def _stalled(status: Status) -> str:
+    for condition in status.conditions:
+        if condition.type == STALLED and condition.status == TRUE and condition.reason in STALLED_REASONS:
+            return condition.reason
+    return ""
+
+
+def newer(version: str, than: str) -> bool:
+    """Resource versions of one object increase; versions that are not numbers can only be compared for equality."""
+    if version.isdecimal() and than.isdecimal():
+        return int(version) > int(than)
+    return version != than

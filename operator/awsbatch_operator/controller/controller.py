@@ -1,0 +1,336 @@
+"""The controller: watch events and answers change the cache and add keys to one work queue; keys are reconciled.
+
+Everything here runs on one event loop. The watch calls `on_upsert` and `on_delete`, the elector
+`on_started_leading` and `on_stopped_leading`; only the leader calls AWS and writes.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from awsbatch_operator.api.batchjob import Spec
+from awsbatch_operator.api.decoding import Snapshot
+from awsbatch_operator.api.interfaces import PolicyStatus
+from awsbatch_operator.api.job import Target
+from awsbatch_operator.controller.answers import AnswerHandler
+from awsbatch_operator.controller.cache import Cache, TrackedObject, newer
+from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
+from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.controller.policy_status import policy_statuses
+from awsbatch_operator.controller.poller import Poller
+from awsbatch_operator.controller.reconciler import Reconciler
+from awsbatch_operator.controller.resync import Resync
+from awsbatch_operator.controller.status_writer import StatusWriter, report_event
+from awsbatch_operator.controller.terminator import Terminator
+from awsbatch_operator.policy.resolution import Mode
+from awsbatch_operator.reconcile.events import intent_change
+from awsbatch_operator.reconcile.outcome import Record
+from awsbatch_operator.reconcile.poll_intervals import PollIntervals
+from awsbatch_operator.workqueue.fair_queue import FairQueue
+
+POLLS_FINISH_WITHIN: Final = 1.0
+"""Seconds that polls in flight get at the end."""
+PRUNE_EVERY: Final = 300.0
+"""Seconds between two searches for targets that no object names any more."""
+_TICK: Final = 2.0
+_TIME_SLICE: Final = 0.005
+"""Seconds of work after which probes, answers and writes get their turn of the event loop."""
+
+log = structlog.get_logger(__name__)
+
+
+class Controller:
+    """`policies` resolves which policy applies; None: there are no policies, and none is required."""
+
+    def __init__(
+        self, dependencies: Dependencies, *, region: str, intervals: PollIntervals, policies: PolicyCache | None = None
+    ) -> None:
+        self._dependencies = dependencies
+        self.policies = policies or _no_policies(region)
+        self.policies.subscribe(self._on_policy_change)
+        self.cache = Cache()
+        self.is_leading = False
+        self.beat_at: float | None = None
+        self._queue: FairQueue[str] = FairQueue(asyncio.get_running_loop().time)
+        provider, client = dependencies.provider, dependencies.client
+        self._writer = StatusWriter(
+            self.cache,
+            client,
+            dependencies.telemetry,
+            on_upsert=self.on_read,
+            on_delete=self.on_delete,
+            is_leader=self.may_act,
+        )
+        self._answers = AnswerHandler(
+            self.cache, dependencies, self._queue, writer=self._writer, is_leading=lambda: self.is_leading
+        )
+        self._poller = Poller(
+            self.cache,
+            provider,
+            on_result=self._answers.on_describe_result,
+            now=dependencies.now,
+            is_leader=self.may_act,
+        )
+        self._terminator = Terminator(
+            provider, on_result=self._answers.on_terminate_result, now=dependencies.now, is_leader=self.may_act
+        )
+        self._reconciler = Reconciler(
+            self.cache,
+            dependencies,
+            intervals,
+            self.policies,
+            self._queue,
+            poller=self._poller,
+            terminator=self._terminator,
+            writer=self._writer,
+            is_leading=lambda: self.is_leading,
+        )
+        self._answers.poller, self._answers.visibility = self._poller, self._reconciler.visibility
+        self.resync = Resync(self.cache, client, on_read=self.on_read, on_delete=self.on_delete)
+        self._stopping = asyncio.Event()
+        self._held = False
+
+    # -- run ----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until `stop`, then finish the calls in flight. An error in any part stops all of them."""
+        async with asyncio.TaskGroup() as tasks:
+            self._terminator.start(tasks)
+            parts = (self._poller.run(), self._writer.run(), self._work(), self.resync.run(), self._tick())
+            background = [tasks.create_task(part) for part in parts]
+            await self._stopping.wait()
+            self._poller.stop()
+            await self._finish()
+            for task in background:
+                task.cancel()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._terminator.stop()
+
+    async def _finish(self) -> None:
+        """Wait for the answers of calls in flight, and write what was accepted; the caller limits the time.
+
+        Other waiting work is dropped: the next leader finds it in the specs, and waits for this process.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._poller.drained(), POLLS_FINISH_WITHIN)
+        await self._terminator.drained()
+        while (uid := self._queue.pop()) is not None:
+            self._reconciler.reconcile(uid)
+        self._writer.retain(lambda tracked: tracked.record.status.termination != tracked.last_written.termination)
+        await self._writer.drained()
+
+    async def on_started_leading(self) -> None:
+        """Start to act on everything that the watch has delivered so far."""
+        self.is_leading = True
+        self._dependencies.telemetry.leading(yes=True)
+        now = self._dependencies.now()
+        for tracked in self.cache.objects.values():
+            # Drop statuses that an earlier term computed but did not write: they would seem written.
+            tracked.record = replace(tracked.record, status=tracked.last_written, known_since=now)
+            if tracked.foreign_status is not None:
+                self._writer.correct(tracked)
+            self._queue.add(tracked.ref.uid, tracked.ref.namespace, first=tracked.record.termination_wanted)
+
+    def on_stopped_leading(self) -> None:
+        """Stop acting at once and drop the state of all jobs: it becomes stale."""
+        self.is_leading = False
+        self._dependencies.telemetry.leading(yes=False)
+        for part in (self._queue, self._writer, self._poller, self._terminator, self._answers):
+            part.clear()
+        for job in self.cache.jobs.values():
+            job.state = type(job.state)(request=job.state.request)
+            job.expired, job.held_until = 0, 0
+        for tracked in self.cache.objects.values():
+            tracked.hidden = tracked.steady_interval = tracked.next_poll_at = None
+            tracked.hold_until = 0.0
+
+    def may_act(self) -> bool:
+        """Checked right before each call and write: a process that was frozen learns late that it lost the Lease."""
+        is_leader = self._dependencies.is_leader
+        return self.is_leading and (is_leader is None or is_leader())
+
+    # -- the work queue -----------------------------------------------------------------------------------------------
+
+    async def _work(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._queue.wait()
+            until = clock() + _TIME_SLICE
+            while (uid := self._queue.pop()) is not None:
+                self._reconciler.reconcile(uid)
+                if clock() >= until:
+                    await asyncio.sleep(0)
+                    until = clock() + _TIME_SLICE
+
+    def _on_policy_change(self, namespaces: Iterable[str] | None) -> None:
+        """Handle a possible change for these namespaces (None: all). Permits resolve their policy themselves."""
+        for namespace in list(self.cache.namespaces) if namespaces is None else namespaces:
+            for tracked in self.cache.namespaces.get(namespace, {}).values():
+                self._queue.add(tracked.ref.uid, namespace)
+
+    async def _tick(self) -> None:
+        pruned_at = asyncio.get_running_loop().time()
+        while True:
+            self.beat_at = asyncio.get_running_loop().time()
+            if self._held != (held := self.policies.stale_reason() is not None):
+                self._held = held
+                for tracked in self.cache.objects.values():
+                    if tracked.record.termination_wanted:
+                        self._queue.add(tracked.ref.uid, tracked.ref.namespace)
+            if self.beat_at - pruned_at >= PRUNE_EVERY:
+                pruned_at = self.beat_at
+                self._prune()
+            await asyncio.sleep(_TICK)
+
+    def _prune(self) -> None:
+        used = self._used_targets()
+        for target in self._answers.silent_since.keys() - used:
+            del self._answers.silent_since[target]
+            self._dependencies.provider.forget(target)
+        self._poller.prune(used)
+        self._terminator.prune(used)
+
+    def _used_targets(self) -> set[Target]:
+        return {key.target for key in self.cache.jobs}
+
+    # -- watch events -------------------------------------------------------------------------------------------------
+
+    def on_relist(self, uid: str) -> None:
+        """Handle a new list of the watch. It does not report deletions that it missed before: resync soon."""
+        if uid in self.cache.objects:
+            self.resync.soon()
+
+    def on_upsert(self, snapshot: Snapshot) -> None:
+        """One version of an object, by the watch. Versions may come twice, late and in any order."""
+        uid = snapshot.ref.uid
+        if self.resync.undelivered:
+            self.resync.on_watch_event(uid, snapshot.resource_version)
+        known = self.cache.objects.get(uid)
+        if known is None or newer(snapshot.resource_version, known.resource_version):
+            self.on_read(snapshot)
+        else:
+            known.updated_at = asyncio.get_running_loop().time()
+
+    def on_read(self, snapshot: Snapshot) -> None:
+        """Handle an object that was read just now. It counts even if its version is lower than the known one."""
+        if snapshot.spec is None:
+            log.error("this version of the operator cannot read the spec; object ignored", object=snapshot.ref)
+            self.on_delete(snapshot.ref.uid)
+            self.cache.unreadable[snapshot.ref.uid] = snapshot.resource_version
+            return
+        self.cache.unreadable.pop(snapshot.ref.uid, None)
+        tracked = self.cache.objects.get(snapshot.ref.uid)
+        if tracked is None:
+            self.cache.add(self._new(snapshot, snapshot.spec))
+        else:
+            self._update(tracked, snapshot, snapshot.spec)
+        self._queue.add(snapshot.ref.uid, snapshot.ref.namespace)
+
+    def on_delete(self, uid: str) -> None:
+        """Handle the deletion of an object. Its job continues; a termination that was not sent yet is not sent."""
+        if self.resync.undelivered:
+            self.resync.on_watch_event(uid, None)
+        self.cache.unreadable.pop(uid, None)
+        tracked = self.cache.objects.get(uid)
+        if tracked is None:
+            return
+        if self.is_leading and tracked.record.spec.terminate is not None:
+            self._report_intent_change(tracked, None)
+        if tracked.key is not None:
+            self._poller.discard(tracked, tracked.key.target)
+            self._terminator.withdraw(tracked, tracked.key.target)
+        self._queue.discard(uid)
+        self.cache.remove(uid)
+
+    def _new(self, snapshot: Snapshot, spec: Spec) -> TrackedObject:
+        now, status = self._dependencies.now(), snapshot.status
+        record = Record(
+            spec=spec,
+            region=spec.region or self.policies.region,
+            generation=snapshot.generation,
+            created_at=snapshot.created_at,
+            changed_at=now,
+            known_since=now,
+            status=status,
+        )
+        at = asyncio.get_running_loop().time()
+        tracked = TrackedObject(snapshot.ref, record, snapshot.resource_version, status, at)
+        tracked.compare(status, snapshot.shown, snapshot.digest, self._dependencies.client.change)
+        return tracked
+
+    def _update(self, tracked: TrackedObject, snapshot: Snapshot, spec: Spec) -> None:
+        record = tracked.record
+        # The leader keeps its desired status whatever others write; a follower uses the status that it reads.
+        status = record.status if self.is_leading else snapshot.status
+        changed_at, withdrawn_at = record.changed_at, record.withdrawn_at
+        if record.generation != snapshot.generation:
+            changed_at = self._dependencies.now()
+            if record.spec.terminate is not None:
+                withdrawn_at = withdrawn_at if spec.terminate is not None else changed_at
+                if self.is_leading:
+                    self._report_intent_change(tracked, spec)
+        tracked.record = replace(
+            record,
+            spec=spec,
+            region=spec.region or self.policies.region,
+            generation=snapshot.generation,
+            changed_at=changed_at,
+            withdrawn_at=withdrawn_at,
+            status=status,
+        )
+        tracked.resource_version = snapshot.resource_version
+        tracked.updated_at = asyncio.get_running_loop().time()
+        change = self._dependencies.client.change
+        if not self.is_leading:
+            tracked.compare(status, snapshot.shown, snapshot.digest, change)
+        elif snapshot.digest != tracked.digest:
+            tracked.compare(tracked.last_written, snapshot.shown, snapshot.digest, change)
+            if change(tracked.record.status, tracked.shown):
+                self._writer.correct(tracked)
+
+    def _report_intent_change(self, tracked: TrackedObject, spec: Spec | None) -> None:
+        job, sent = self.cache.job_of(tracked), tracked.record.status.termination
+        accepted = sent is not None and sent.accepted_at is not None
+        alive = job is not None and job.state.job is not None and not job.state.job.finished
+        event = intent_change(tracked.record.spec, spec, accepted=accepted, job_alive=alive)
+        if event is not None:
+            report_event(self._dependencies.client, tracked, event)
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def silent_for(self) -> float:
+        """Return the seconds without an answer to describes of any target; 0: there are answers, or none is needed."""
+        used = self._used_targets()
+        since = [began for target, began in self._answers.silent_since.items() if target in used]
+        silent = [began for began in since if began is not None]
+        if not silent or len(silent) < len(since):
+            return 0.0
+        return asyncio.get_running_loop().time() - max(silent)
+
+    @property
+    def depths(self) -> Mapping[str, Callable[[], int]]:
+        """Functions that return the number of waiting keys, by queue."""
+        return {
+            "reconcile": self._queue.ready,
+            "describe": self._poller.depth,
+            "terminate": self._terminator.depth,
+            "status": self._writer.depth,
+        }
+
+    def policy_statuses(self, *, all_jobs: bool = True) -> Mapping[str, PolicyStatus]:
+        """Return the wanted statuses of the access policies. `all_jobs`: whether all BatchJobs are watched."""
+        return policy_statuses(self.policies, self.cache, self._dependencies.provider, all_jobs=all_jobs)
+
+
+def _no_policies(region: str) -> PolicyCache:
+    policies = PolicyCache(Mode.OPTIONAL, region, time.monotonic, wall_clock)
+    policies.on_policies({})
+    policies.on_namespaces({})
+    return policies

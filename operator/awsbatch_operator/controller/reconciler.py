@@ -1,0 +1,214 @@
+"""Reconciles one object at a time: the only place that requests polls, terminations and writes."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from awsbatch_operator.api.batchjob import Phase, Status
+from awsbatch_operator.api.job import JobKey
+from awsbatch_operator.api.timestamps import SECOND, Millis
+from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
+from awsbatch_operator.controller.dependencies import Dependencies
+from awsbatch_operator.controller.job_visibility import JobVisibility, VisibleState
+from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.controller.poller import Poller
+from awsbatch_operator.controller.status_writer import HOLD, StatusWriter
+from awsbatch_operator.controller.terminator import TerminatePermit, Terminator
+from awsbatch_operator.policy.authorizer import MAX_TAG_AGE, Allow, NeedsDescribe, deciding_parent
+from awsbatch_operator.policy.resolution import Deny, Scope, invalid_region
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.not_allowed import unconfirmed
+from awsbatch_operator.reconcile.outcome import retry_at
+from awsbatch_operator.reconcile.poll_intervals import PollIntervals
+from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
+from awsbatch_operator.workqueue.fair_queue import FairQueue
+
+MAX_HOLD: Final = 15 * SECOND
+"""The longest wait after a permit expired: a later time means that the clock was set back."""
+
+
+class Reconciler:
+    """`queue` holds uids to reconcile; an object that must be reconciled later goes back with a delay."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        dependencies: Dependencies,
+        intervals: PollIntervals,
+        policies: PolicyCache,
+        queue: FairQueue[str],
+        *,
+        poller: Poller,
+        terminator: Terminator,
+        writer: StatusWriter,
+        is_leading: Callable[[], bool],
+    ) -> None:
+        self._cache, self._dependencies, self._intervals = cache, dependencies, intervals
+        self._policies, self._queue = policies, queue
+        self._poller, self._terminator, self._writer = poller, terminator, writer
+        self._is_leading = is_leading
+        self.visibility = JobVisibility(cache.jobs, dependencies.provider.account, policies.mode, dependencies.jitter)
+
+    def reconcile(self, uid: str) -> None:
+        """Decide for the object, if it is still there, by what is known now. Equal knowledge gives equal results."""
+        tracked = self._cache.objects.get(uid)
+        if tracked is None:
+            return
+        self._bind(tracked)
+        if not self._is_leading():
+            return
+        now = self._dependencies.now()
+        job = self._cache.jobs[tracked.key] if tracked.key is not None else None
+        if job is not None:
+            visible = self.visibility.visible_state(tracked, job, now)
+        elif isinstance(tracked.scope, Deny):
+            visible = VisibleState(tracked.scope, JobState())
+        else:
+            # The policies are not known yet.
+            return
+        before = tracked.record.status
+        record = replace(
+            tracked.record,
+            access=visible.access,
+            held=self._policies.stale_reason() if self._policies.stale_since is not None else None,
+            account=self._dependencies.provider.account(job.key.target) if job is not None else None,
+        )
+        if visible.withhold:
+            record = replace(record, status=unconfirmed(record, now))
+        state = visible.job
+        if job is not None and self._terminator.in_flight(job.key):
+            state = state.in_flight()
+        result = reconcile(record, state, now, self._intervals)
+        tracked.record = replace(record, status=result.status)
+        tracked.steady_interval = result.steady_interval
+        sending = False
+        if job is not None:
+            sending = state.call_in_flight or self._terminate(tracked, job, visible, result, now)
+            self._schedule(tracked, job, visible, result, now)
+        self._write(tracked, before, job is None, sending=sending)
+
+    # -- job ----------------------------------------------------------------------------------------------------------
+
+    def _bind(self, tracked: TrackedObject) -> None:
+        """Bind the object to its job. Another target means another job, even with the same id: drop the old state."""
+        resolved = self._policies.resolve(tracked.ref.namespace, tracked.record.spec.region)
+        if resolved == tracked.resolved and tracked.scope == resolved:
+            return
+        scope = tracked.resolved = resolved
+        if isinstance(scope, Scope) and not self._dependencies.provider.knows_region(scope.target.region):
+            scope = invalid_region(scope.target.region)
+        before, tracked.scope = tracked.key, scope
+        if isinstance(scope, Scope):
+            job_id = tracked.record.spec.job_id
+            self._cache.bind(tracked, JobKey(scope.target, job_id), deciding_parent(scope, job_id))
+            self._terminator.prepare(scope.target)
+        else:
+            self._cache.bind(tracked, None)
+        job = self._cache.job_of(tracked)
+        if tracked.key != before:
+            tracked.hidden = tracked.steady_interval = tracked.next_poll_at = None
+            if before is not None:
+                self._poller.discard(tracked, before.target)
+                self._terminator.withdraw(tracked, before.target)
+        elif job is not None:
+            # The policy has changed: what a person had to fix may be fixed with it.
+            job.state = job.state.retry_refused()
+            if tracked.hidden is not None:
+                tracked.hidden = replace(tracked.hidden, job_state=tracked.hidden.job_state.retry_refused())
+
+    # -- actions ------------------------------------------------------------------------------------------------------
+
+    def _terminate(
+        self, tracked: TrackedObject, job: TrackedJob, visible: VisibleState, result: ReconcileResult, now: Millis
+    ) -> bool:
+        """Request the termination if it may be sent. Return whether it waits to be sent."""
+        reason, target = result.terminate, job.key.target
+        if reason is not None and not job.held_until - MAX_HOLD <= now < job.held_until:
+            match visible.authorization:
+                case Allow() as allow:
+                    self._terminator.request(
+                        TerminatePermit(
+                            allow,
+                            tracked,
+                            reason,
+                            self._cache,
+                            self._policies,
+                            self._dependencies.now,
+                            job.state.request,
+                        )
+                    )
+                    return True
+                case NeedsDescribe(job_ids=job_ids):
+                    needed = (self._cache.jobs.get(JobKey(target, job_id)) for job_id in job_ids)
+                    if any(other is not None and _describe_helps(other, now) for other in needed):
+                        self._poller.poll_now(tracked)
+        self._terminator.withdraw(tracked, target)
+        return False
+
+    def _schedule(
+        self, tracked: TrackedObject, job: TrackedJob, visible: VisibleState, result: ReconcileResult, now: Millis
+    ) -> None:
+        """Schedule the next poll for this object, and the retry of a termination that has to wait."""
+        if tracked.record.spec.terminate is not None and (job.state.terminate_error or now < job.held_until):
+            retry = retry_at(tracked.record, job.state, now)
+            if retry is None and now < job.held_until <= now + MAX_HOLD:
+                retry = job.held_until
+            if retry is not None:
+                wait = max(retry - now, 0) / SECOND * self._dependencies.jitter(1.0, 1.1)
+                at = asyncio.get_running_loop().time() + wait
+                self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at)
+        next_poll_at, hidden_due = result.next_poll_at, 0
+        if visible.hidden and next_poll_at is not None:
+            # First: a poll that is in flight for others, or starts at once, must not count at the wrong time.
+            hidden_due = self.visibility.schedule_hidden_poll(tracked, next_poll_at, now)
+        if next_poll_at == tracked.next_poll_at or self._poller.in_flight(job.key):
+            # The object is reconciled again when the call in flight is answered.
+            return
+        tracked.next_poll_at = next_poll_at
+        if next_poll_at is None:
+            self._poller.discard(tracked, job.key.target)
+        elif visible.hidden and hidden_due > now:
+            self._poller.poll_after(tracked, (hidden_due - now) / SECOND, exact=True)
+        elif next_poll_at <= now and tracked.record.spec.terminate is not None and job.state.polled_at is None:
+            self._poller.poll_now(tracked)
+        elif visible.hidden:
+            self._poller.poll_after(tracked, 0.0, exact=True)
+        else:
+            # A poll that confirms or retries must not be early: it would have no effect and need another one.
+            settled = job.state.last_error is None and job.state.terminate_error is None and not job.state.misses
+            jitter = self._dependencies.jitter(0.9 if settled else 1.0, 1.1)
+            self._poller.poll_after(tracked, max(next_poll_at - now, 0) / SECOND * jitter)
+
+    def _write(self, tracked: TrackedObject, before: Status, no_job: bool, *, sending: bool) -> None:
+        after = tracked.record.status
+        if after == before and not tracked.hold_until:
+            return
+        if after.termination is not None and after.termination.completed_at is not None:
+            self._measure(before, after)
+        # Usually an answer arrives soon, and one write reports both: the answer to a waiting TerminateJob, or to a poll
+        # that confirms hidden details, or a policy that is applied together with its first objects.
+        withheld = after.phase is Phase.UNKNOWN and before.job is not None
+        if sending or withheld or (no_job and before.phase is None) or (tracked.hold_until and after == before):
+            now = asyncio.get_running_loop().time()
+            tracked.hold_until = tracked.hold_until or now + HOLD
+            if now < tracked.hold_until:
+                self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, tracked.hold_until)
+                return
+        tracked.hold_until = 0.0
+        self._writer.add(tracked)
+
+    def _measure(self, before: Status, after: Status) -> None:
+        """Record how long the termination took, once the status shows its end."""
+        ended = after.termination
+        if ended is None or ended.completed_at is None or ended.accepted_at is None:
+            return
+        if before.termination is None or before.termination.completed_at is None:
+            seconds = max(ended.completed_at - ended.accepted_at, 0) / SECOND
+            self._dependencies.telemetry.termination_completed(seconds)
+
+
+def _describe_helps(job: TrackedJob, now: Millis) -> bool:
+    """Return whether a poll right now may show more. A failed poll, or one without the job, has its own schedule."""
+    fresh = job.state.job is not None and 0 <= now - job.requested_at <= MAX_TAG_AGE
+    return not fresh and job.state.last_error is None and not job.state.misses

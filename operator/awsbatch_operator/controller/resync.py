@@ -1,0 +1,153 @@
+"""Compares the cache with lists: reads objects that differ, and removes objects that a list does not contain."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from awsbatch_operator.api.batchjob import ObjectRef
+from awsbatch_operator.api.decoding import Snapshot
+from awsbatch_operator.api.interfaces import BatchJobClient, Gone, ListError
+from awsbatch_operator.controller.cache import Cache, newer
+from awsbatch_operator.workqueue.log_once import Change, LogOnce
+
+EVERY: Final = 60.0
+EVERY_OF_MANY: Final = 300.0
+MANY: Final = 10_000
+"""Seconds between two lists up to so many objects, and above."""
+IN_DOUBT: Final = 5.0
+"""Seconds between two lists while the watch is known to lag."""
+SOON: Final = 2.0
+_AGAIN: Final = 5.0
+WATCH_LAG: Final = 10.0
+"""Seconds that the watch has to deliver a listed version before the resync reads it."""
+_READS: Final = 16
+
+log = structlog.get_logger(__name__)
+
+
+class Resync:
+    """Compares the cache with the API server. `synced` once the cache has contained everything that a list showed.
+
+    `list_failed_since`: loop time from which on lists failed. `watch_lags_since`: loop time from which on lists showed
+    what the watch had not delivered. None while all is well.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        client: BatchJobClient,
+        *,
+        on_read: Callable[[Snapshot], None],
+        on_delete: Callable[[str], None],
+    ) -> None:
+        self._cache, self._client, self._on_read, self._on_delete = cache, client, on_read, on_delete
+        self._requested = asyncio.Event()
+        self.synced = asyncio.Event()
+        self.list_failed_since: float | None = None
+        self.watch_lags_since: float | None = None
+        self.undelivered: dict[str, str] = {}
+        self._problem = LogOnce()
+
+    async def run(self) -> None:
+        while True:
+            self._requested.clear()
+            try:
+                await self.once()
+            except ListError as error:
+                self._failed(str(error))
+                await asyncio.sleep(_AGAIN)
+            else:
+                if self._problem.report("") is Change.ENDED:
+                    log.info("listing BatchJobs succeeds again")
+                self.list_failed_since = None
+                self.synced.set()
+                await self._rest()
+
+    def on_watch_event(self, uid: str, version: str | None) -> None:
+        """Note that the watch delivered this version (None: the deletion) of an object.
+
+        The watch counts as restored once it has delivered everything that the resync had to read.
+        """
+        read = self.undelivered.get(uid)
+        if read is None or (version is not None and newer(read, version)):
+            return
+        del self.undelivered[uid]
+        if not self.undelivered:
+            self.watch_lags_since = None
+            log.info("watch restored")
+
+    def soon(self) -> None:
+        """Note that the watch listed again: it does not report deletions that it missed."""
+        self._requested.set()
+
+    async def once(self) -> None:
+        began = asyncio.get_running_loop().time()
+        listed = {ref.uid: (ref, version) async for ref, version in self._client.versions()}
+        for uid, tracked in list(self._cache.objects.items()):
+            if uid not in listed and tracked.updated_at < began:
+                log.info("deleted without a watch event; removed by resync", object=tracked.ref)
+                self._on_delete(uid)
+        for uid in self._cache.unreadable.keys() - listed.keys():
+            del self._cache.unreadable[uid]
+        differing = await self._differing_after_watch(listed, began)
+        if differing and self.synced.is_set():
+            if self.watch_lags_since is None:
+                self.watch_lags_since = began
+                log.warning("watch failed; reading changes by list", objects=len(differing))
+            self.undelivered |= {ref.uid: listed[ref.uid][1] for ref in differing}
+        await self._read(differing)
+
+    async def _differing_after_watch(self, listed: dict[str, tuple[ObjectRef, str]], began: float) -> list[ObjectRef]:
+        """Return objects whose listed version is not in the cache although the watch had time to deliver it.
+
+        Updates that arrived after the list began are newer than the list. Any other difference counts, also a lower
+        version: an API server that was restored from a backup counts versions from there.
+        """
+        loop = asyncio.get_running_loop()
+        until = began if self.watch_lags_since is not None else loop.time() + WATCH_LAG
+        differing = [ref for ref, version in listed.values() if self._differs(ref, version, began)]
+        while differing and loop.time() < until:
+            await asyncio.sleep(0.05 if not self.synced.is_set() else 0.5)
+            differing = [ref for ref in differing if self._differs(ref, listed[ref.uid][1], began)]
+        return differing
+
+    def _differs(self, ref: ObjectRef, version: str, began: float) -> bool:
+        tracked = self._cache.objects.get(ref.uid)
+        if tracked is None:
+            return self._cache.unreadable.get(ref.uid) != version
+        return tracked.resource_version != version and tracked.updated_at < began
+
+    async def _read(self, refs: Iterable[ObjectRef]) -> None:
+        slots = asyncio.Semaphore(_READS)
+
+        async def read(ref: ObjectRef) -> None:
+            async with slots:
+                answer = await self._client.read(ref)
+            if isinstance(answer, Snapshot):
+                self._on_read(answer)
+            elif isinstance(answer, Gone):
+                self._on_delete(ref.uid)
+
+        async with asyncio.TaskGroup() as tasks:
+            for ref in refs:
+                tasks.create_task(read(ref))
+
+    def _failed(self, problem: str) -> None:
+        if self.list_failed_since is None:
+            self.list_failed_since = asyncio.get_running_loop().time()
+        if self._problem.report(problem) in (Change.BEGAN, Change.CHANGED):
+            log.warning("listing BatchJobs failed; retrying", error=problem)
+
+    async def _rest(self) -> None:
+        if self.watch_lags_since is not None:
+            every = IN_DOUBT
+        else:
+            every = EVERY if len(self._cache.objects) <= MANY else EVERY_OF_MANY
+        with suppress(TimeoutError):
+            async with asyncio.timeout(every):
+                await self._requested.wait()
+                # The watch reports objects one by one: one resync is enough for all.
+                await asyncio.sleep(SOON)

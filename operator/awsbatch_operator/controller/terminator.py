@@ -1,0 +1,281 @@
+"""Terminations: namespaces in turn, those of one target and reason in one call, each sent only while it is stated."""
+
+import asyncio
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from typing import Final
+
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.interfaces import Accepted, BatchProvider
+from awsbatch_operator.api.job import JobKey, Target
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.controller.cache import Cache, TrackedObject
+from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.policy.authorizer import Allow
+from awsbatch_operator.reconcile.job_state import Request
+from awsbatch_operator.workqueue.coalescer import Coalescer, Pacer
+from awsbatch_operator.workqueue.fair_queue import FairQueue
+
+GATHER: Final = 1.0
+"""Seconds that a termination waits for the answer of a call with the same reason, to go with the next call."""
+
+IN_FLIGHT: Final = 8
+"""TerminateJob and TerminateJobs calls in flight at once for a target."""
+
+
+Sharing = tuple[str, str, str]
+"""Namespace, reason and uid of terminations that may share a call: no namespace where IAM can't tell namespaces apart,
+and a uid only where a shared call was rejected as a whole."""
+
+
+@dataclass(slots=True, eq=False)
+class TerminatePermit:
+    """Leave to terminate the job of one object with one reason. Asked with the last byte, from any thread.
+
+    `request` is what AWS Batch had accepted for the job when the termination was decided. `sharing` is the
+    terminator's: with which others this one waits.
+    """
+
+    allow: Allow
+    tracked: TrackedObject
+    reason: str
+    cache: Cache
+    policies: PolicyCache
+    now: Callable[[], Millis]
+    request: Request | None = None
+    target: Target = field(init=False)
+    namespace: str = field(init=False)
+    job_id: str = field(init=False)
+    key: JobKey = field(init=False)
+    sharing: Sharing = ("", "", "")
+
+    def __post_init__(self) -> None:
+        scope = self.allow.scope
+        self.target, self.namespace, self.job_id = scope.target, scope.namespace, self.allow.job_id
+        self.key = JobKey(self.target, self.job_id)
+
+    def stated(self) -> bool:
+        """Return whether the object still exists and states this very reason for this very job."""
+        tracked = self.cache.objects.get(self.tracked.ref.uid)
+        return tracked is self.tracked and tracked.record.spec.terminate == self.reason and tracked.key == self.key
+
+    def superseded(self) -> bool:
+        """Whether AWS Batch has accepted a request for the job since: the object is about to be reconciled."""
+        job = self.cache.jobs.get(self.key)
+        return job is not None and job.state.request != self.request
+
+    def valid(self) -> bool:
+        # Without a time limit no clock need be read.
+        now = 0 if self.allow.valid_until is None else self.now()
+        return self.stated() and self.policies.is_valid(self.allow, now)
+
+
+Answer = CallError | Accepted
+OnTerminateResult = Callable[[TerminatePermit, Answer, Millis], None]
+"""Receives the permit, the answer for its job, and when it was requested."""
+
+
+class Terminator:
+    """Sends the wanted terminations. `on_result` receives each answer, `on_expired` each expired permit."""
+
+    def __init__(
+        self,
+        provider: BatchProvider,
+        *,
+        on_result: OnTerminateResult,
+        now: Callable[[], Millis],
+        is_leader: Callable[[], bool],
+    ) -> None:
+        self._provider, self._on_result, self._now, self._is_leader = provider, on_result, now, is_leader
+        self._targets: dict[Target, TargetTerminator] = {}
+        self._dispatchers: dict[Target, asyncio.Task[None]] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._stopped = False
+
+    def prepare(self, target: Target) -> None:
+        """Get ready for terminations of the target."""
+        if target not in self._targets and not self._stopped:
+            self._targets[target] = self._new(target)
+
+    def request(self, permit: TerminatePermit) -> None:
+        """Send the termination in its turn; it replaces the object's earlier request."""
+        if not self._stopped:
+            self._targets[permit.target].request(permit)
+
+    def withdraw(self, tracked: TrackedObject, target: Target) -> None:
+        if target in self._targets:
+            self._targets[target].withdraw(tracked.ref.uid)
+
+    def waiting(self, tracked: TrackedObject) -> bool:
+        target = self._targets.get(tracked.key.target) if tracked.key is not None else None
+        return target is not None and tracked.ref.uid in target.waiting
+
+    def in_flight(self, key: JobKey) -> bool:
+        target = self._targets.get(key.target)
+        return target is not None and key in target.requested
+
+    def depth(self) -> int:
+        return sum(len(target.waiting) for target in self._targets.values())
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        for key, target in self._targets.items():
+            self._dispatchers[key] = tasks.create_task(target.coalescer.run(tasks))
+
+    def stop(self) -> None:
+        """Send no more; calls in flight continue."""
+        self._stopped, self._tasks = True, None
+        self._provider.stop()
+        self.clear()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.cancel()
+
+    def clear(self) -> None:
+        for target in self._targets.values():
+            target.clear()
+
+    def prune(self, used: Container[Target]) -> None:
+        """Drop targets that no object names any more."""
+        for key in [key for key, target in self._targets.items() if key not in used and target.coalescer.idle]:
+            del self._targets[key]
+            dispatcher = self._dispatchers.pop(key, None)
+            if dispatcher is not None:
+                dispatcher.cancel()
+
+    async def drained(self) -> None:
+        for target in self._targets.values():
+            await target.coalescer.drained()
+
+    def _new(self, key: Target) -> "TargetTerminator":
+        target = TargetTerminator(
+            key, self._provider, on_result=self._on_result, now=self._now, is_leader=self._is_leader
+        )
+        if self._tasks is not None:
+            self._dispatchers[key] = self._tasks.create_task(target.coalescer.run(self._tasks))
+        return target
+
+
+NOT_VALID: Final = CallError(ErrorClass.NOT_SENT, "the permit was not valid any more", "PermitExpired")
+
+
+class TargetTerminator:
+    """The terminations of one target, by uid of the object. One call of a job at a time."""
+
+    def __init__(
+        self,
+        target: Target,
+        provider: BatchProvider,
+        *,
+        on_result: OnTerminateResult,
+        now: Callable[[], Millis],
+        is_leader: Callable[[], bool],
+    ) -> None:
+        self._target_key, self._provider = target, provider
+        self._on_result, self._now, self._is_leader = on_result, now, is_leader
+        self._clock = asyncio.get_running_loop().time
+        self._queue: FairQueue[str] = FairQueue(self._clock)
+        self._pacer: Pacer[Sharing] = Pacer(self._clock)
+        self._sharing: dict[Sharing, dict[str, None]] = {}
+        self.waiting: dict[str, TerminatePermit] = {}
+        self.requested: set[JobKey] = set()
+        self._alone: set[str] = set()
+        self._in_flight: dict[Sharing, float] = {}
+        self.coalescer: Coalescer[tuple[TerminatePermit, ...]] = Coalescer(
+            wait=self._queue.wait,
+            slot=lambda: provider.terminate_slot(target),
+            take=self._take,
+            send=self._send,
+            in_flight=IN_FLIGHT,
+        )
+
+    def request(self, permit: TerminatePermit) -> None:
+        uid = permit.tracked.ref.uid
+        alone = uid if uid in self._alone else ""
+        permit.sharing = (permit.namespace if self._target_key.role else "", permit.reason, alone)
+        before = self._drop(uid)
+        self.waiting[uid] = permit
+        self._sharing.setdefault(permit.sharing, {})[uid] = None
+        if before is None:
+            self._queue.add(uid, permit.tracked.ref.namespace)
+
+    def withdraw(self, uid: str) -> None:
+        if self._drop(uid) is not None:
+            self._queue.discard(uid)
+
+    def clear(self) -> None:
+        for uid in list(self.waiting):
+            self.withdraw(uid)
+
+    def _drop(self, uid: str) -> TerminatePermit | None:
+        permit = self.waiting.pop(uid, None)
+        if permit is not None:
+            others = self._sharing[permit.sharing]
+            del others[uid]
+            if not others:
+                del self._sharing[permit.sharing]
+        return permit
+
+    def _take(self) -> tuple[TerminatePermit, ...] | None:
+        """The next object's termination, and up to a whole call's worth of others that may share its call."""
+        if not self._is_leader():
+            # Everything is decided anew once this replica leads again.
+            self.clear()
+            return None
+        while (uid := self._queue.pop()) is not None:
+            first = self.waiting[uid]
+            shared = self._sharing[first.sharing]
+            at, limit = self._in_flight.get(first.sharing), 1
+            if at is None or at <= self._clock():
+                at = self._pacer.start(first.sharing)
+            if at is not None or len(shared) > 1:
+                limit = self._provider.terminate_limit(self._target_key)
+            if at is not None and len(shared) < limit:
+                # Its reason was sent a moment ago: what comes meanwhile, or until that call is answered, goes with the
+                # next call. Others have their turn.
+                self._queue.add_at(uid, first.tracked.ref.namespace, at)
+                continue
+            taken = self._taken((first, *[self.waiting[other] for other in shared if other != uid]), limit)
+            if taken:
+                self._in_flight[first.sharing] = self._clock() + GATHER
+                return taken
+        return None
+
+    def _taken(self, shared: tuple[TerminatePermit, ...], limit: int) -> tuple[TerminatePermit, ...]:
+        """Those of the permits that go into one call. The first has left the queue, and waits no longer."""
+        permits: dict[JobKey, TerminatePermit] = {}
+        expired = []
+        for permit in shared:
+            if not permit.valid():
+                expired.append(permit)
+            elif permit.key not in self.requested and permit.key not in permits and not permit.superseded():
+                permits[permit.key] = permit
+                if len(permits) == limit:
+                    break
+        # One whose job has a call under way, or had one since, is not sent: the answer makes its object decide anew.
+        self._drop(shared[0].tracked.ref.uid)
+        if len(shared) > 1:
+            for permit in (*expired, *permits.values()):
+                self.withdraw(permit.tracked.ref.uid)
+        for permit in expired:
+            self._on_result(permit, NOT_VALID, self._now())
+        self.requested.update(permits)
+        return tuple(permits.values())
+
+    async def _send(self, permits: tuple[TerminatePermit, ...]) -> None:
+        requested_at = self._now()
+        try:
+            answer = await self._provider.terminate(self._target_key, permits, permits[0].reason)
+        finally:
+            self.requested.difference_update(permit.key for permit in permits)
+            self._in_flight.pop(permits[0].sharing, None)
+            for uid in self._sharing.get(permits[0].sharing, ()):
+                self._queue.add(uid, self.waiting[uid].tracked.ref.namespace)
+        if isinstance(answer, CallError) and answer.error_class is ErrorClass.REJECTED and len(permits) > 1:
+            # AWS rejects the call because of one id: send each alone.
+            self._alone.update(permit.tracked.ref.uid for permit in permits)
+            for permit in permits:
+                self.request(permit)
+            return
+        for permit in permits:
+            self._alone.discard(permit.tracked.ref.uid)
+            self._on_result(permit, answer if isinstance(answer, CallError) else answer[permit], requested_at)

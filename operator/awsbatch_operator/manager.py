@@ -1,0 +1,251 @@
+"""One operator process: wires the packages together, starts them in order, and stops without losing calls under way."""
+
+import asyncio
+import atexit
+import gc
+import os
+import platform
+import secrets
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import Final, NoReturn
+
+import structlog
+
+from awsbatch_operator import __version__
+from awsbatch_operator.aws.provider import AwsBatch
+from awsbatch_operator.aws.regions import KnownRegions
+from awsbatch_operator.aws.sdk_session import ClientFactory, SettingsError, default_region
+from awsbatch_operator.config import Settings, flag
+from awsbatch_operator.controller.controller import Controller
+from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
+from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.handlers.watch import EventBuffer, Watch, make_registry
+from awsbatch_operator.kube import credentials
+from awsbatch_operator.kube.batchjobs import KubeBatchJobClient
+from awsbatch_operator.kube.client import KubeClient
+from awsbatch_operator.kube.events import EventPoster
+from awsbatch_operator.kube.lease import LeaderElector, LeaseError
+from awsbatch_operator.kube.policy_informer import PolicyInformer
+from awsbatch_operator.kube.policy_status import PolicyStatusWriter
+from awsbatch_operator.kube.preflight import PreflightError
+from awsbatch_operator.observability import http
+from awsbatch_operator.observability.metrics import Metrics
+
+_HUNG_AFTER: Final = 30.0
+_BATCH_SILENT_AFTER: Final = 120.0
+_LIST_FAILING_AFTER: Final = 60.0
+_WATCH_LAGS_AFTER: Final = 10.0
+_PREPARED_WITHIN: Final = 1.0
+"""Seconds that credentials may take to be found before the watch starts without them."""
+_FINISH_WITHIN: Final = 6.0
+"""Seconds after SIGTERM for calls under way and their writes; Kubernetes kills after 30, the operator promises 10."""
+
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The operator can't start; the message is the one line that its user needs."""
+
+
+async def serve(settings: Settings) -> int:
+    """Run until SIGTERM or SIGINT (0), or until a part of it ends by itself (1). Raises StartError."""
+    region = await _region(settings)
+    async with AsyncExitStack() as parts:
+        metrics, leadership = Metrics(), _Leadership() if settings.leader_elect else None
+        policies = PolicyCache(settings.access_policy, region, asyncio.get_running_loop().time, wall_clock)
+        regions = KnownRegions((region, *settings.allow_region), policies.regions)
+        provider = await parts.enter_async_context(_provider(settings, regions, metrics, leadership))
+        # A tenth of a second that passes while the Kubernetes API answers; beside a first list it would be three.
+        preparing = asyncio.create_task(provider.prepare(region))
+        parts.callback(preparing.cancel)
+        kube = await parts.enter_async_context(KubeClient())
+        events = await parts.enter_async_context(EventPoster(kube, platform.node()))
+        client = KubeBatchJobClient(kube, events, settings.namespace)
+        dependencies = Dependencies(provider, client, metrics, is_leader=leadership)
+        controller = Controller(dependencies, region=region, intervals=settings.poll_intervals(), policies=policies)
+        policy_statuses = partial(controller.policy_statuses, all_jobs=not settings.namespace)
+        statuses = PolicyStatusWriter(kube, policy_statuses, controller.may_act)
+        informer = PolicyInformer(kube, policies, statuses, settings.access_policy)
+        try:
+            await asyncio.gather(client.preflight(), informer.preflight())
+        except PreflightError as error:
+            raise StartError(str(error)) from error
+        elector = await _elector(kube, settings) if leadership is not None else None
+        if leadership is not None:
+            leadership.elector = elector
+        metrics.observe(controller.cache.count_by_key, controller.depths)
+        await _serve_http(parts, metrics, controller, settings)
+        await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)
+        log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
+        watch_policies = partial(_watch_policies, informer, statuses)
+        return await _work(controller, elector, metrics, settings.namespace, watch_policies)
+
+
+async def _region(settings: Settings) -> str:
+    try:
+        region = settings.region or await asyncio.to_thread(default_region)
+    except SettingsError as error:
+        raise StartError(str(error)) from error
+    if region is None:
+        raise StartError(
+            f"no AWS region for objects that name none: give {flag('region')}, or set AWS_REGION or a profile with one"
+        )
+    return region
+
+
+async def _serve_http(parts: AsyncExitStack, metrics: Metrics, controller: Controller, settings: Settings) -> None:
+    app = http.make_app(metrics.registry, *checks(controller))
+    try:
+        await parts.enter_async_context(http.serve(app, *settings.http_address))
+    except http.ListenError as error:
+        raise StartError(str(error)) from error
+
+
+async def _elector(client: KubeClient, settings: Settings) -> LeaderElector:
+    try:
+        namespace = settings.lease_namespace or (await asyncio.to_thread(credentials.load)).namespace
+        elector = LeaderElector(client, namespace, settings.lease_name, f"{platform.node()}_{secrets.token_hex(4)}")
+        await elector.check()
+    except (credentials.NoClusterError, LeaseError) as error:
+        raise StartError(str(error)) from error
+    return elector
+
+
+class _Leadership:
+    """Whether the elector says that this process may act now. For any thread. Not before there is an elector."""
+
+    elector: LeaderElector | None = None
+
+    def __call__(self) -> bool:
+        return self.elector is not None and self.elector.is_leader
+
+
+@asynccontextmanager
+async def _provider(
+    settings: Settings, regions: KnownRegions, metrics: Metrics, is_leader: Callable[[], bool] | None
+) -> AsyncIterator[AwsBatch]:
+    provider = AwsBatch(
+        telemetry=metrics,
+        make_client=ClientFactory(is_leader),
+        cluster=settings.cluster_name,
+        regions=regions,
+        describe_rate=settings.describe_rate,
+        terminate_rate=settings.terminate_rate,
+    )
+    try:
+        yield provider
+    finally:
+        provider.close()
+
+
+async def _work(
+    controller: Controller,
+    elector: LeaderElector | None,
+    metrics: Metrics,
+    namespaces: tuple[str, ...],
+    watch_policies: Callable[[], Awaitable[None]],
+) -> int:
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, _resolve, stop)
+    watch = Watch(make_registry(credentials.load, EventBuffer(loop, controller)), namespaces)
+    control, lag = asyncio.ensure_future(controller.run()), asyncio.ensure_future(metrics.sample_loop_lag())
+    policies = asyncio.ensure_future(watch_policies())
+    watching, election = watch.start(), asyncio.ensure_future(_elect(elector, controller))
+    components = {
+        control: "controller",
+        watching: "watch of BatchJobs",
+        policies: "watch of access policies",
+        election: "leader election",
+    }
+    ended, _ = await asyncio.wait({*components, stop}, return_when=asyncio.FIRST_COMPLETED)
+    for component in ended & components.keys():
+        log.error("exiting: a component stopped", component=components[component], exc_info=component.exception())
+    log.info("operator stops")
+    watch.stop()
+    finished = await _finish(controller, control)
+    election.cancel()
+    await asyncio.wait({election})
+    if elector is not None and finished:
+        await elector.release()
+    lag.cancel()
+    policies.cancel()
+    await asyncio.wait({control, watching, policies, lag}, timeout=1.0)
+    return 0 if ended == {stop} else 1
+
+
+async def _watch_policies(informer: PolicyInformer, statuses: PolicyStatusWriter) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(informer.run())
+        tasks.create_task(statuses.run())
+
+
+async def _elect(elector: LeaderElector | None, controller: Controller) -> None:
+    if elector is None:
+        await controller.on_started_leading()
+        await asyncio.Event().wait()
+    else:
+        # A leader acts at once on all that it knows: a replica that knows nothing yet must not become leader.
+        await controller.resync.synced.wait()
+        await controller.policies.complete.wait()
+        await elector.run(controller.on_started_leading, controller.on_stopped_leading)
+
+
+async def _finish(controller: Controller, control: asyncio.Future[None]) -> bool:
+    """Whether every call under way came to its end: only then may another replica take over without waiting."""
+    controller.stop()
+    _, late = await asyncio.wait({control}, timeout=_FINISH_WITHIN)
+    if late:
+        log.warning("calls under way were cut off", seconds=_FINISH_WITHIN)
+        control.cancel()
+    return not late and control.exception() is None
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def checks(controller: Controller) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:
+    """The checks of /livez and of /readyz."""
+
+    def since(at: float | None) -> float:
+        return 0.0 if at is None else asyncio.get_running_loop().time() - at
+
+    def synced() -> str | None:
+        if not controller.resync.synced.is_set():
+            return "not all BatchJobs are known yet"
+        return None if controller.policies.complete.is_set() else "the access policies are not known yet"
+
+    def listed() -> str | None:
+        seconds = since(controller.resync.list_failed_since)
+        return f"BatchJobs can't be listed for {seconds:.0f} s" if seconds > _LIST_FAILING_AFTER else None
+
+    def watched() -> str | None:
+        seconds = since(controller.resync.watch_lags_since)
+        return f"the watch of BatchJobs lags behind for {seconds:.0f} s" if seconds > _WATCH_LAGS_AFTER else None
+
+    def batch_answers() -> str | None:
+        seconds = controller.silent_for()
+        return f"AWS Batch gives no usable answer for {seconds:.0f} s" if seconds > _BATCH_SILENT_AFTER else None
+
+    live = {"controller": http.fresh(lambda: controller.beat_at, _HUNG_AFTER)}
+    return live, {"synced": synced, "list": listed, "watch": watched, "batch": batch_answers}
+
+
+def run(settings: Settings) -> NoReturn:
+    """`serve` in a loop of its own. Does not return once it served: it ends the process with its exit code."""
+    # What the imports made lives as long as the process, and an answer of DescribeJobs is thousands of short-lived
+    # dicts without a cycle: the collector's defaults would walk through both all the time, for a fifth of all CPU.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+    gc.enable()
+    code = asyncio.run(serve(settings))
+    # Libraries tidy up here; above all, the keys of a kubeconfig are files in the temporary directory until then.
+    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way to run them without joining threads
+    # A thread may still be in an abandoned call to AWS: a normal exit would wait for it.
+    os._exit(code)

@@ -1,0 +1,1 @@
+"""Which BatchAccessPolicy applies to a namespace, and what it allows. Pure."""

@@ -1,0 +1,121 @@
+"""Rows of the decision table: AWS Batch shows an active job."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from awsbatch_operator.api import conditions
+from awsbatch_operator.api.batchjob import Phase, Termination
+from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.not_allowed import observed_only
+from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, resend_at, retry_at
+from awsbatch_operator.reconcile.poll_intervals import (
+    DELAYED_AFTER,
+    STUCK_AFTER,
+    TERMINATING_LONGEST,
+    PollIntervals,
+    terminating,
+)
+
+_PHASES: Final = dict.fromkeys(("SUBMITTED", "PENDING", "RUNNABLE", "STARTING"), Phase.PENDING)
+
+
+def active(record: Record, state: JobState, job: Job, now: Millis, intervals: PollIntervals) -> Outcome:
+    flagged, running = job.flagged, job.running
+    termination, denied = effective_termination(record, state), record.terminate_denied
+    wanted, regular = record.spec.terminate is not None, intervals.running if running else intervals.pending
+    phase = Phase.RUNNING if running else _PHASES.get(job.status, Phase.UNKNOWN)
+    if flagged or termination is not None:
+        phase = Phase.TERMINATING
+    if termination is None and (denied is not None or not wanted):
+        wait = min(TERMINATING_LONGEST, intervals.running) if flagged else regular
+        next_poll_at = (state.polled_at or now) + wait
+        outcome = Outcome(phase, job, conditions.OBSERVED, next_poll_at, wait, succeeded=conditions.ACTIVE)
+        return observed_only(outcome, denied) if denied is not None and wanted else outcome
+    row = _Terminating(
+        record,
+        state,
+        job,
+        termination,
+        now,
+        flagged=flagged,
+        regular=regular,
+        retry=retry_at(record, state, now) if state.terminate_error is not None else None,
+        resend=resend_at(record, state, termination, intervals) if termination is not None else 0,
+    )
+    return row.outcome(phase, allowed=denied is None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Terminating:
+    """A living job of which a termination is stated or was accepted.
+
+    `regular`: the interval of its polls without a termination. `retry`: until when a failed call delays the next;
+    `resend`: when the next is due after an accepted one.
+    """
+
+    record: Record
+    state: JobState
+    job: Job
+    termination: Termination | None
+    now: Millis
+    flagged: bool
+    regular: Millis
+    retry: Millis | None
+    resend: Millis
+
+    def outcome(self, phase: Phase, *, allowed: bool) -> Outcome:
+        # Nothing was accepted for this job yet, from anybody.
+        pending = self.termination is None and not self.flagged
+        waiting = self.flagged and self.job.waits_on_dependencies
+        since = (self.termination.requested_at or self.termination.accepted_at) if self.termination else None
+        age = 0 if since is None or waiting else self.now - since
+        delayed = age >= DELAYED_AFTER
+        terminate = self._due()
+        held = self.record.held if allowed and (pending or terminate is not None) else None
+        ready = conditions.READY_PENDING if pending else conditions.READY_IN_PROGRESS
+        following = conditions.DELAYED if delayed else conditions.FOLLOWING
+        reconciling = conditions.SENDING if pending else following
+        terminated = conditions.PENDING if pending else conditions.WAITING if waiting else conditions.IN_PROGRESS
+        if held is not None:
+            ready, reconciling = conditions.held(held, conditions.FALSE), conditions.held(held, conditions.TRUE)
+            terminated = conditions.held(held, conditions.UNKNOWN) if pending else terminated
+        return Outcome(
+            phase=phase,
+            job=self.job,
+            termination=self.termination,
+            ready=ready,
+            reconciling=reconciling,
+            stalled=conditions.stuck(self.record.job_name) if age >= STUCK_AFTER else None,
+            terminated=terminated,
+            succeeded=conditions.ACTIVE,
+            terminate=terminate if allowed and held is None else None,
+            next_poll_at=self._next_poll_at(),
+            delayed=delayed,
+        )
+
+    def _due(self) -> str | None:
+        """The reason to send now: always the one that spec.terminate states now."""
+        if self.state.call_in_flight or self.flagged or self.retry is not None:
+            return None
+        # An observation that lies in the future means that the clock was set back, not that the silence is long.
+        observed_at = min(self.state.observed_at or 0, self.now)
+        return None if observed_at < self.resend else self.record.spec.terminate
+
+    def _next_poll_at(self) -> Millis:
+        polled_at = self.state.polled_at or self.now
+        if self.termination is not None and self.termination.accepted_at is not None:
+            accepted_at = self.termination.accepted_at
+            since = min(max(polled_at, accepted_at), self.now)
+            # An acceptance that lies in the future means that the clock was set back: the request is old then, too.
+            next_poll_at = since + terminating(abs(since - accepted_at))
+            if self.flagged or self.record.spec.terminate is None:
+                return next_poll_at
+            # A resend needs an observation that is no older than its due time: poll when it falls due.
+            due = max(self.resend, self.retry or 0)
+            return min(next_poll_at, due) if polled_at < due else next_poll_at
+        if self.flagged:
+            return polled_at + terminating(max(polled_at - self.record.changed_at, 0))
+        regular = polled_at + self.regular
+        return regular if self.retry is None else min(regular, self.retry)

@@ -1,0 +1,108 @@
+"""Kubernetes Events: one for each transition of a status, none for a poll."""
+
+from collections.abc import Iterator
+
+from awsbatch_operator.api import conditions
+from awsbatch_operator.api.batchjob import Condition, Phase, Spec, Status
+from awsbatch_operator.api.conditions import JobName, Reason
+from awsbatch_operator.api.events import Event, EventReason
+
+
+def between(before: Status, after: Status, job_id: str) -> tuple[Event, ...]:
+    """The Events for the step from one written status to the next."""
+    job = JobName(job_id, after.region or "its region", after.account_id)
+    return (*_of_request(before, after, job), *_of_job(before, after, job), *_of_problems(before, after, job))
+
+
+def intent_change(before: Spec, after: Spec | None, *, accepted: bool, job_alive: bool) -> Event | None:
+    """The Event for a changed or removed spec.terminate.
+
+    Args:
+        before: the spec until now.
+        after: the new spec; None: the object was deleted.
+        accepted: AWS Batch has accepted a request for this object.
+        job_alive: the job is not known to have ended.
+    """
+    now = after.terminate if after is not None else None
+    if before.terminate is None or before.terminate == now or not job_alive:
+        return None
+    job = f"job {before.job_id}" + (f" in {before.region}" if before.region else "")
+    if accepted:
+        if after is None:
+            return None
+        change = "removed" if now is None else "changed"
+        return Event(
+            EventReason.TERMINATION_CHANGE_IGNORED,
+            f"spec.terminate was {change} after AWS Batch had accepted TerminateJob for {job}, which nothing can undo; "
+            "status.termination shows what was sent",
+            warning=True,
+        )
+    if now is not None:
+        return None
+    what = "The BatchJob was deleted" if after is None else "spec.terminate was removed"
+    return Event(
+        EventReason.TERMINATION_WITHDRAWN,
+        f"{what} before AWS Batch accepted TerminateJob for {job}: the operator does not terminate the job",
+    )
+
+
+def _of_request(before: Status, after: Status, job: JobName) -> Iterator[Event]:
+    sent, sent_before = after.termination, before.termination
+    if sent and sent.accepted_at and not (sent_before and sent_before.accepted_at):
+        yield Event(
+            EventReason.TERMINATION_ACCEPTED,
+            f"AWS Batch accepted TerminateJob for {job} with the reason: {sent.reason}",
+        )
+    terminated = None if _end_shown_before(before, after) else _entered(conditions.TERMINATED, before, after)
+    if terminated is not None and terminated.reason == Reason.TERMINATED_BY_REQUEST:
+        yield Event(EventReason.TERMINATED, _note(job, terminated))
+    if terminated is not None and terminated.reason == Reason.ALREADY_FINISHED:
+        yield Event(EventReason.TERMINATION_SKIPPED, _note(job, terminated))
+
+
+def _end_shown_before(before: Status, after: Status) -> bool:
+    """Whether the end of the job was shown already, before the policy hid it for a while."""
+    hidden, job = before.condition(conditions.READY), after.job
+    if before.account_id is None or before.job is not None or hidden is None or job is None:
+        return False
+    return job.stopped_at is not None and job.stopped_at < hidden.since
+
+
+def _of_job(before: Status, after: Status, job: JobName) -> Iterator[Event]:
+    if after.phase is before.phase or _end_shown_before(before, after):
+        return
+    succeeded, terminated = after.condition(conditions.SUCCEEDED), after.condition(conditions.TERMINATED)
+    note = _note(job, succeeded)
+    if after.phase is Phase.SUCCEEDED:
+        yield Event(EventReason.JOB_SUCCEEDED, note)
+    elif after.phase is Phase.FAILED:
+        yield Event(EventReason.JOB_FAILED, note, warning=True)
+    elif after.phase is Phase.TERMINATED and (terminated is None or terminated.reason != Reason.TERMINATED_BY_REQUEST):
+        yield Event(EventReason.TERMINATED, note)
+
+
+def _of_problems(before: Status, after: Status, job: JobName) -> Iterator[Event]:
+    stalled = _entered(conditions.STALLED, before, after)
+    if stalled is not None and stalled.reason in conditions.STALLED_REASONS:
+        yield Event(Reason(stalled.reason), stalled.message, warning=True)
+    reconciling = _entered(conditions.RECONCILING, before, after)
+    if reconciling is not None and reconciling.reason == Reason.TERMINATION_HELD:
+        yield Event(EventReason.TERMINATION_HELD, reconciling.message, warning=True)
+    at_work = after.condition(conditions.RECONCILING)
+    # After a restart `before.delayed` is not known: a condition that is the same was reported by the process before.
+    if after.delayed and not before.delayed and at_work and at_work != before.condition(conditions.RECONCILING):
+        yield Event(EventReason.TERMINATION_DELAYED, _sentence(job, conditions.DELAYED.message), warning=True)
+
+
+def _entered(type_: str, before: Status, after: Status) -> Condition | None:
+    """The condition, when its reason differs from the one before."""
+    now, then = after.condition(type_), before.condition(type_)
+    return None if now is None or (then is not None and then.reason == now.reason) else now
+
+
+def _note(job: JobName, condition: Condition | None) -> str:
+    return _sentence(job, condition.message if condition else "no details are known")
+
+
+def _sentence(job: JobName, text: str) -> str:
+    return f"Job{str(job).removeprefix('job')}: {text}"

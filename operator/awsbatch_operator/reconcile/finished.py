@@ -1,0 +1,55 @@
+"""Rows of the decision table: the job has ended."""
+
+from dataclasses import replace
+
+from awsbatch_operator.api import conditions
+from awsbatch_operator.api.batchjob import Phase, Termination
+from awsbatch_operator.api.conditions import ConditionValue, Reason
+from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, ended_before
+
+
+def finished(record: Record, state: JobState, job: Job, now: Millis) -> Outcome:
+    termination = effective_termination(record, state) or _inferred(record, job)
+    if termination is not None and termination.completed_at is None:
+        termination = replace(termination, completed_at=job.stopped_at or now)
+    ours = termination is not None and job.status_reason == termination.reason
+    by_request = job.status == "FAILED" and (job.flagged or ours)
+    failed = Phase.TERMINATED if by_request else Phase.FAILED
+    terminated = _terminated(job, by_request=by_request) if termination is not None else None
+    if terminated is None and record.termination_wanted:
+        terminated = conditions.ALREADY_FINISHED
+    return Outcome(
+        phase=Phase.SUCCEEDED if job.status == "SUCCEEDED" else failed,
+        job=job,
+        termination=termination,
+        ready=_ready(terminated),
+        terminated=terminated,
+        succeeded=conditions.success(job, by_request=by_request),
+        next_poll_at=None,
+    )
+
+
+def _inferred(record: Record, job: Job) -> Termination | None:
+    """A request that an earlier process sent and could not record: the job ended with exactly the stated reason."""
+    if record.status.finished and record.status.termination is not None:
+        return record.status.termination
+    reason = record.spec.terminate
+    if reason is None or job.status != "FAILED" or not job.flagged or job.status_reason != reason:
+        return None
+    return None if ended_before(record, job) else Termination(reason, requests=1)
+
+
+def _terminated(job: Job, *, by_request: bool) -> ConditionValue:
+    if by_request:
+        return conditions.TERMINATED_BY_REQUEST
+    return conditions.SUCCEEDED_BEFORE if job.status == "SUCCEEDED" else conditions.FAILED_BEFORE
+
+
+def _ready(terminated: ConditionValue | None) -> ConditionValue:
+    if terminated is None:
+        return conditions.OBSERVED
+    reason = Reason.TERMINATED if terminated.status == conditions.TRUE else Reason.ALREADY_FINISHED
+    return ConditionValue(conditions.TRUE, reason, terminated.message)

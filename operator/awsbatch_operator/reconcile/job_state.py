@@ -1,0 +1,111 @@
+"""The state of one Batch job as this process knows it: every answer of AWS, combined into one value.
+
+All objects that name the same job share one JobState: its polls, its accepted request, its errors. Nothing in it comes
+from the status of an object.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.timestamps import Millis
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The TerminateJob calls that AWS Batch accepted from this process.
+
+    `reason`: as sent with the last accepted call; `requested_at`: start of the first; `accepted_at`: the last
+    acceptance; `requests`: how many.
+    """
+
+    reason: str
+    requested_at: Millis
+    accepted_at: Millis
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """`job` was described at `observed_at`; `misses` complete answers since then lack it, the first at `missing_since`.
+
+    `last_error` is why the latest poll failed, `terminate_error` why the latest TerminateJob did; both with how often
+    in a row and when last. `call_in_flight` is True from the decision to send a TerminateJob to its answer.
+    """
+
+    job: Job | None = None
+    observed_at: Millis | None = None
+    polled_at: Millis | None = None
+    misses: int = 0
+    missing_since: Millis | None = None
+    last_error: CallError | None = None
+    failures: int = 0
+    failed_at: Millis = 0
+    request: Request | None = None
+    terminate_error: CallError | None = None
+    terminate_failures: int = 0
+    terminate_failed_at: Millis = 0
+    call_in_flight: bool = False
+
+    def with_job(self, job: Job, now: Millis) -> Self:
+        # Field by field instead of dataclasses.replace: this runs for every job of every poll.
+        return type(self)(
+            job=job,
+            observed_at=now,
+            polled_at=now,
+            failed_at=self.failed_at,
+            request=self.request,
+            terminate_error=self.terminate_error,
+            terminate_failures=self.terminate_failures,
+            terminate_failed_at=self.terminate_failed_at,
+            call_in_flight=self.call_in_flight,
+        )
+
+    def with_not_found(self, now: Millis) -> Self:
+        """A complete answer did not contain the job."""
+        since = now if self.missing_since is None else self.missing_since
+        return replace(self, polled_at=now, misses=self.misses + 1, missing_since=since, last_error=None, failures=0)
+
+    def with_error(self, error: CallError, now: Millis) -> Self:
+        """A poll failed: nothing new is known of the job."""
+        return replace(self, last_error=error, failures=self.failures + 1, failed_at=now)
+
+    def in_flight(self) -> Self:
+        """A TerminateJob is about to be sent."""
+        return replace(self, call_in_flight=True)
+
+    def accepted(self, reason: str, requested_at: Millis, now: Millis) -> Self:
+        """AWS Batch accepted a TerminateJob with this reason, which was sent at `requested_at`."""
+        first = self.request
+        request = Request(
+            reason, first.requested_at if first else requested_at, now, first.requests + 1 if first else 1
+        )
+        return replace(self, request=request, terminate_error=None, terminate_failures=0, call_in_flight=False)
+
+    def terminate_refused(self, error: CallError, now: Millis) -> Self:
+        return replace(
+            self,
+            terminate_error=error,
+            terminate_failures=self.terminate_failures + 1,
+            terminate_failed_at=now,
+            call_in_flight=False,
+        )
+
+    def permit_expired(self) -> Self:
+        """The call was not sent: nothing was accepted, nothing refused."""
+        return replace(self, call_in_flight=False)
+
+    def retry_terminate(self) -> Self:
+        """Calls of this kind succeed again: the next TerminateJob need not wait; the error stays until its answer."""
+        return replace(self, terminate_failed_at=0)
+
+    def retry_refused(self) -> Self:
+        """A person may have fixed what refused the latest calls: the next ones need not wait."""
+        poll = self.last_error is not None and not self.last_error.error_class.transient
+        terminate = self.terminate_error is not None and not self.terminate_error.error_class.transient
+        return replace(
+            self,
+            failed_at=0 if poll else self.failed_at,
+            terminate_failed_at=0 if terminate else self.terminate_failed_at,
+        )

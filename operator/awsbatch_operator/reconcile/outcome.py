@@ -1,0 +1,164 @@
+"""Shared by the rows of the decision table: their input, their outcome, and the request that was sent."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from awsbatch_operator.api.batchjob import AdmittedBy, Phase, Spec, Status, Termination
+from awsbatch_operator.api.conditions import ConditionValue, JobName
+from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.policy.resolution import Deny
+from awsbatch_operator.reconcile import poll_intervals as intervals_
+from awsbatch_operator.reconcile.job_state import JobState
+from awsbatch_operator.reconcile.poll_intervals import PollIntervals
+
+
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """The object may show its job.
+
+    `admitted_by`: what admitted the job. `terminate_denied`: why it may not be terminated. `missing_as`: replaces
+    JobNotFound in the status while no poll shows the job.
+    """
+
+    admitted_by: AdmittedBy | None = None
+    terminate_denied: Deny | None = None
+    missing_as: Deny | None = None
+
+
+UNRESTRICTED: Final = Visible()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One object: its spec, its status, and when this process learned of them.
+
+    `changed_at`: when this process first saw this generation. `known_since`: when this process began to act for this
+    object. `access`: what the policy in force lets it show and do. `held`: why terminations are held now, one sentence.
+    `withdrawn_at`: when this process last saw spec.terminate removed. `account`: the account that its calls reach.
+    """
+
+    spec: Spec
+    region: str
+    generation: int
+    created_at: Millis
+    changed_at: Millis
+    known_since: Millis
+    status: Status
+    access: Visible | Deny = UNRESTRICTED
+    held: str | None = None
+    withdrawn_at: Millis | None = None
+    account: str | None = None
+
+    @property
+    def missing_as(self) -> Deny | None:
+        """Replaces JobNotFound in the status while no poll shows the job."""
+        return None if isinstance(self.access, Deny) else self.access.missing_as
+
+    @property
+    def terminate_denied(self) -> Deny | None:
+        return None if isinstance(self.access, Deny) else self.access.terminate_denied
+
+    @property
+    def termination_wanted(self) -> bool:
+        return self.spec.terminate is not None
+
+    @property
+    def job_name(self) -> JobName:
+        return JobName(self.spec.job_id, self.region, self.account or self.status.account_id)
+
+    @property
+    def recorded(self) -> Termination | None:
+        """The accepted request that its own status records."""
+        own = self.status.termination
+        return own if own is not None and own.accepted_at is not None and own.reason else None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A decision before errors are added and conditions get their times. `steady_interval` as in ReconcileResult."""
+
+    phase: Phase
+    job: Job | None
+    ready: ConditionValue
+    next_poll_at: Millis | None
+    steady_interval: Millis | None = None
+    termination: Termination | None = None
+    reconciling: ConditionValue | None = None
+    stalled: ConditionValue | None = None
+    terminated: ConditionValue | None = None
+    succeeded: ConditionValue | None = None
+    terminate: str | None = None
+    delayed: bool = False
+
+
+def effective_termination(record: Record, state: JobState) -> Termination | None:
+    """Return the accepted request for this job, if it is this object's.
+
+    A request of this process counts for an object that states a termination, or stated one when the request was sent.
+    Otherwise only the request in the object's own status counts. An accepted request stays, whatever spec.terminate
+    states.
+    """
+    own, request = record.recorded, state.request
+    if request is None or not _takes_part(record, state):
+        return own
+    sent = Termination(
+        request.reason,
+        request.requested_at,
+        request.accepted_at,
+        own.completed_at if own else None,
+        request.requests,
+    )
+    if own is None or own.reason != sent.reason:
+        return sent
+    # An earlier process sent the same before: its calls count, too.
+    later = request.accepted_at > (own.accepted_at or 0)
+    return replace(
+        sent,
+        requested_at=min(own.requested_at or request.requested_at, request.requested_at),
+        requests=max(request.requests, own.requests + later),
+    )
+
+
+def _takes_part(record: Record, state: JobState) -> bool:
+    if record.recorded is None and ended_before(record, state.job):
+        return False
+    withdrawn_later = (
+        state.request is not None
+        and record.withdrawn_at is not None
+        and record.withdrawn_at >= state.request.requested_at
+    )
+    return record.termination_wanted or withdrawn_later
+
+
+def resend_at(record: Record, state: JobState, termination: Termination, intervals: PollIntervals) -> Millis:
+    """When the next TerminateJob is due if the job is alive and shows no flag of the accepted request.
+
+    What this process sent counts as it is. What only the object's own status records delays by no more than the
+    regular wait from `known_since` on; a request with other words than stated now counts as one request.
+    """
+    accepted_at, requests = termination.accepted_at or 0, termination.requests
+    if state.request is None:
+        accepted_at = min(accepted_at, record.known_since)
+        requests = requests if termination.reason == record.spec.terminate else 1
+    return accepted_at + intervals.resend(requests)
+
+
+def ended_before(record: Record, job: Job | None) -> bool:
+    """Whether the job had ended before this object could have had a part in it."""
+    if record.status.finished:
+        return True
+    return job is not None and job.finished and job.stopped_at is not None and job.stopped_at < record.created_at
+
+
+def retry_at(record: Record, state: JobState, now: Millis) -> Millis | None:
+    """Until when the latest failure delays the next TerminateJob; None: it does not, or not any more."""
+    error = state.terminate_error
+    if error is None:
+        return None
+    if record.changed_at > state.terminate_failed_at and not error.error_class.transient:
+        # The edit that came after the refusal may have fixed its cause.
+        return None
+    at = state.terminate_failed_at + intervals_.terminate_backoff(error.error_class, state.terminate_failures)
+    # A failure that lies in the future means that the clock was set back.
+    return at if state.terminate_failed_at <= now < at else None

@@ -1,0 +1,1 @@
+"""Queues, rate limiters and clocks. Standard library only; knows neither Kubernetes nor AWS."""

@@ -1,0 +1,169 @@
+"""A delaying, de-duplicating queue that is fair between groups."""
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+_SLACK: Final = 64
+"""Entries that a heap may have beyond twice the number of delayed keys before it is rebuilt."""
+
+_SHORTEST_SLEEP: Final = 0.001
+"""Seconds. A timer may fire a little early; without a minimum, `wait` would then spin until the key is due."""
+
+
+class FairQueue(Generic[K]):
+    """Contains each key at most once, ready or delayed.
+
+    The queue serves groups with ready keys in turn, so a group waits for at most one key of each other group. Within a
+    group keys come in the order in which they became ready. Every operation is O(log n). Times are seconds of `clock`.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        # The first group is the next one. No group in it is empty.
+        self._ring: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
+        self._ready: dict[K, Hashable] = {}
+        # Heaps of (time, serial number, key). An entry counts only while `_delayed` has the same serial number.
+        self._due: list[tuple[float, int, K]] = []
+        self._early: list[tuple[float, int, K]] = []
+        self._delayed: dict[K, tuple[int, Hashable]] = {}
+        self._serial = itertools.count()
+        self._changed = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._ready) + len(self._delayed)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._ready or key in self._delayed
+
+    def add(self, key: K, group: Hashable, *, first: bool = False) -> None:
+        """Make a key ready now.
+
+        A key that is ready already keeps its group and its turn. `first` puts the key ahead of the others of its group.
+        """
+        self._update()
+        self._delayed.pop(key, None)
+        if key not in self._ready:
+            self._ready[key] = group
+            self._ring.setdefault(group, OrderedDict())[key] = None
+            self._changed.set()
+        if first:
+            self._ring[self._ready[key]].move_to_end(key, last=False)
+
+    def add_at(self, key: K, group: Hashable, at: float, *, early: float | None = None) -> None:
+        """Make a key ready at `at`, instead of when it was delayed to before. A key that is ready stays ready.
+
+        From `early` on, `pop_early` may return the key.
+        """
+        self._update()
+        if key in self._ready:
+            return
+        serial = next(self._serial)
+        self._delayed[key] = serial, group
+        heapq.heappush(self._due, (at, serial, key))
+        if early is not None:
+            heapq.heappush(self._early, (early, serial, key))
+        if self._due[0][1] == serial:
+            self._changed.set()
+        if max(len(self._due), len(self._early)) > 2 * len(self._delayed) + _SLACK:
+            self._compact()
+
+    def discard(self, key: K) -> None:
+        """Remove a key if the queue has it."""
+        self._update()
+        self._delayed.pop(key, None)
+        if key in self._ready:
+            group = self._ready.pop(key)
+            del self._ring[group][key]
+            if not self._ring[group]:
+                del self._ring[group]
+
+    def clear(self) -> None:
+        """Remove every key."""
+        self._ring.clear()
+        self._ready.clear()
+        self._delayed.clear()
+        self._due.clear()
+        self._early.clear()
+
+    def pop(self) -> K | None:
+        """Remove and return the next ready key, None if there is none."""
+        self._update()
+        if not self._ring:
+            return None
+        group, keys = next(iter(self._ring.items()))
+        key, _ = keys.popitem(last=False)
+        del self._ready[key]
+        if keys:
+            self._ring.move_to_end(group)
+        else:
+            del self._ring[group]
+        return key
+
+    def pop_early(self) -> K | None:
+        """Remove and return the delayed key with the smallest `early` that has passed, None if there is none."""
+        self._update()
+        now = self._clock()
+        while self._early and self._early[0][0] <= now:
+            entry = heapq.heappop(self._early)
+            if self._is_current(entry):
+                del self._delayed[entry[2]]
+                return entry[2]
+        return None
+
+    def next_due(self) -> float | None:
+        """When the first of the delayed keys becomes ready, None if no key is delayed."""
+        self._update()
+        while self._due and not self._is_current(self._due[0]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else None
+
+    def ready(self) -> int:
+        """How many keys are ready."""
+        self._update()
+        return len(self._ready)
+
+    async def wait(self) -> None:
+        """Wait until a key is ready."""
+        while True:
+            self._update()
+            if self._ready:
+                return
+            self._changed.clear()
+            # An outdated entry wakes up too early, once.
+            timeout = max(self._due[0][0] - self._clock(), _SHORTEST_SLEEP) if self._due else None
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._changed.wait()
+
+    def _update(self) -> None:
+        """Make the delayed keys ready that are due."""
+        if not self._due:
+            return
+        now = self._clock()
+        while self._due and self._due[0][0] <= now:
+            entry = heapq.heappop(self._due)
+            if self._is_current(entry):
+                _, group = self._delayed.pop(entry[2])
+                self._ready[entry[2]] = group
+                self._ring.setdefault(group, OrderedDict())[entry[2]] = None
+                self._changed.set()
+        if len(self._early) > 2 * len(self._delayed) + _SLACK:
+            self._compact()
+
+    def _is_current(self, entry: tuple[float, int, K]) -> bool:
+        delayed = self._delayed.get(entry[2])
+        return delayed is not None and delayed[0] == entry[1]
+
+    def _compact(self) -> None:
+        # Outdated entries stay in the heaps until they come to the top; rebuilding costs O(1) for each of them.
+        self._due = [entry for entry in self._due if self._is_current(entry)]
+        heapq.heapify(self._due)
+        self._early = [entry for entry in self._early if self._is_current(entry)]
+        heapq.heapify(self._early)

@@ -1,0 +1,92 @@
+"""A scenario with every call that the operator makes to Kubernetes, with objects of some namespaces."""
+
+import json
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from awsbatch_operator.api.names import API_VERSION, POLICY_KIND
+from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.processes import wait_for
+from awsbatch_sandbox.world import World
+from deploy.charts import NAME
+from integration.scenario import SOON, phase, says, told_by_events
+
+REASON: Final = "INC-4711: runaway cost"
+
+
+def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster]) -> None:
+    """Run the operator twice: the second process finds the Lease and an Event of the first one."""
+    for cluster in clusters:
+        cluster.create("job", world.batch.seed())
+        cluster.create("done", world.batch.seed(status="SUCCEEDED"))
+    operator.start()
+    wait_for(lambda: _holder(world), timeout=SOON, what="the Lease is held")
+    for cluster in clusters:
+        cluster.wait_for("job", phase("Running"), timeout=SOON)
+        cluster.terminate("job", REASON)
+    for cluster in clusters:
+        cluster.wait_for("job", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        cluster.wait_for("done", phase("Succeeded"), timeout=SOON)
+        assert told_by_events(cluster, "job", "TerminationAccepted", "Terminated")
+        _provoke_a_conflict(world, operator, cluster)
+    assert operator.stop() == 0
+    assert not _holder(world)
+    for cluster in clusters:
+        cluster.kubectl("patch", "batchjob", "done", "--subresource=status", "--type=merge", '--patch={"status":null}')
+    operator.start()
+    wait_for(lambda: all(map(_event_counted_up, clusters)), timeout=SOON, what="the Event is counted up")
+    with policy(clusters) as name:
+        world.cluster.kubectl("wait", "bap", name, "--for=condition=Ready", f"--timeout={SOON}s")
+    assert operator.stop() == 0
+
+
+def _holder(world: World) -> str:
+    """Holder of the Lease; empty if there is no Lease yet."""
+    where = ("leases", f"--namespace={NAME}", f"--field-selector=metadata.name={NAME}")
+    return world.cluster.kubectl("get", *where, "-o=jsonpath={.items[*].spec.holderIdentity}")
+
+
+def _provoke_a_conflict(world: World, operator: OperatorProcess, cluster: Cluster) -> None:
+    """Write to objects at the same time as the operator, until it had to read one again."""
+    before = _conflicts(operator)
+    for number in range(20):
+        cluster.create(f"contended-{number}", world.batch.seed())
+        for note in range(10):
+            cluster.patch(f"contended-{number}", {"metadata": {"annotations": {"example.com/note": str(note)}}})
+        if _conflicts(operator) > before:
+            return
+    raise AssertionError("no write of the operator conflicted with one of ours")
+
+
+@contextmanager
+def policy(clusters: Sequence[Cluster]) -> Iterator[str]:
+    """A policy exists that selects these namespaces and admits every job; yields its name."""
+    names = [cluster.namespace for cluster in clusters]
+    name, kubectl = f"policy-{secrets.token_hex(2)}", clusters[0].kubectl
+    selector = {"key": "kubernetes.io/metadata.name", "operator": "In", "values": names}
+    body = {
+        "apiVersion": API_VERSION,
+        "kind": POLICY_KIND,
+        "metadata": {"name": name},
+        "spec": {"namespaceSelector": {"matchExpressions": [selector]}, "jobs": {"queues": ["*"]}},
+    }
+    kubectl("create", "--filename=-", stdin=json.dumps(body))
+    try:
+        yield name
+    finally:
+        kubectl("delete", "bap", name, "--ignore-not-found")
+
+
+def _conflicts(operator: OperatorProcess) -> float:
+    writes = operator.metrics().get("awsbatch_operator_status_writes_total", [])
+    return sum(count for labels, count in writes if labels["result"] == "conflict")
+
+
+def _event_counted_up(cluster: Cluster) -> bool:
+    """The one Event was counted up."""
+    [event] = cluster.events("done")
+    assert event["reason"] == "JobSucceeded"
+    return (event.get("series") or {}).get("count") == 2

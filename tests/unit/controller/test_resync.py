@@ -1,0 +1,66 @@
+"""The watch is a hint: a list finds what it did not deliver, also where versions go backwards."""
+
+import asyncio
+
+import pytest
+
+from unit.controller.world import World
+
+pytestmark = pytest.mark.looptime(start=1_000)
+
+
+async def test_a_termination_that_the_watch_never_delivers_is_found_by_the_list() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        world.objects.tell = lambda _: None
+        world.objects.edit(uid, {"terminate": {"reason": "unheard"}})
+        new = world.an_object(world.a_job("k"), reason="new and unheard", name="new")
+        await asyncio.sleep(75)
+        assert {job for _, job, _ in world.batch.terminations} == {"j", "k"}
+        assert world.controller.resync.watch_lags_since is not None
+        assert world.objects.status(new).phase == "Terminating"
+        world.objects.tell = world.controller.on_upsert
+        await asyncio.sleep(20)
+        assert world.controller.resync.watch_lags_since is not None, "nothing shows that the watch works again"
+        for late in (uid, new):
+            world.controller.on_upsert(world.objects.snapshot(late))
+        assert world.controller.resync.watch_lags_since is None
+
+
+async def test_a_list_counts_although_versions_went_backwards() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        world.objects.version = 0
+        world.objects.tell = lambda _: None
+        world.objects.edit(uid, {"terminate": {"reason": "after the restore"}})
+        world.objects.tell = world.controller.on_upsert
+        await asyncio.sleep(75)
+        assert [job for _, job, _ in world.batch.terminations] == ["j"]
+        assert world.objects.status(uid).phase == "Terminating"
+        writes = len(world.objects.writes)
+        await asyncio.sleep(60)
+        assert len(world.objects.writes) - writes <= 2
+
+
+async def test_a_status_that_conflicts_again_and_again_backs_off() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        conflicts = world.telemetry.writes["conflict"]
+        tell, world.objects.tell = world.objects.tell, lambda _: None
+        read = world.objects.read
+
+        async def stale(ref: object) -> object:
+            snapshot = await read(ref)  # type: ignore[arg-type]
+            world.objects.scribble(uid, {"phase": "Unknown"}, silent=True)
+            return snapshot
+
+        world.objects.read = stale  # type: ignore[method-assign, assignment]
+        world.objects.scribble(uid, {"phase": "Unknown"}, silent=True)
+        world.objects.edit(uid, {"terminate": {"reason": "stop"}})
+        tell(world.objects.snapshot(uid))
+        world.objects.scribble(uid, {"phase": "Unknown"}, silent=True)
+        await asyncio.sleep(60)
+        assert world.telemetry.writes["conflict"] - conflicts < 40

@@ -1,0 +1,192 @@
+"""What is read of a policy: as strictly as the API server reads it, and each fault by its name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from awsbatch_operator.api.access_policy import InvalidPolicy, Policy, Rules, Verb, parse_policy
+from awsbatch_operator.api.label_selector import Operator, Requirement, Selector
+
+EXAMPLES = Path(__file__).parents[3] / "crds" / "examples"
+# Without the examples of a status, which the operator writes and does not read.
+VALID = [
+    path for path in sorted((EXAMPLES / "valid").glob("policy-*.yaml")) if not path.stem.startswith("policy-status")
+]
+INVALID: dict[str, Any] = {
+    entry["name"]: entry["object"].get("spec")
+    for entry in yaml.safe_load((EXAMPLES / "invalid.yaml").read_text(encoding="utf-8"))
+    if entry["name"].startswith("policy-") and not entry["name"].startswith("policy-status")
+}
+ROLE = "arn:aws:iam::111122223333:role/batch-team-a"
+TEAM_A: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"team": "a"}}, "jobs": {"queues": ["team-a-*"]}}
+
+
+def spec_of(example: Path) -> Any:
+    *_, last = yaml.safe_load_all(example.read_text(encoding="utf-8"))
+    return last.get("spec")
+
+
+def faults_of(spec: object) -> tuple[str, ...]:
+    unreadable = parse_policy("team-a", spec)
+    assert isinstance(unreadable, InvalidPolicy)
+    return unreadable.faults
+
+
+def test_there_are_examples() -> None:
+    assert len(VALID) >= 10
+    assert len(INVALID) >= 50
+
+
+@pytest.mark.parametrize("example", VALID, ids=lambda path: path.stem)
+def test_what_the_api_server_takes_is_read(example: Path) -> None:
+    assert isinstance(parse_policy("any", spec_of(example)), Policy)
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_what_the_api_server_refuses_is_not_acted_on(name: str) -> None:
+    assert isinstance(parse_policy("any", INVALID[name]), InvalidPolicy)
+
+
+def test_a_policy_in_full() -> None:
+    spec = {
+        "namespaceSelector": {
+            "matchLabels": {"team": "a"},
+            "matchExpressions": [
+                {"key": "stage", "operator": "NotIn", "values": ["prod", "test"]},
+                {"key": "owner", "operator": "Exists"},
+            ],
+        },
+        "role": {"arn": ROLE},
+        "regions": ["eu-west-1", "us-east-1"],
+        "jobs": {"queues": ["b-*", "a"], "tags": {"team": "a", "k8s-namespace": "${namespace}"}},
+        "allow": ["Observe"],
+    }
+    assert parse_policy("team-a", spec) == Policy(
+        name="team-a",
+        selector=Selector(
+            (
+                Requirement("team", Operator.IN, frozenset({"a"})),
+                Requirement("stage", Operator.NOT_IN, frozenset({"prod", "test"})),
+                Requirement("owner", Operator.EXISTS),
+            )
+        ),
+        rules=Rules(("b-*", "a"), (("k8s-namespace", "${namespace}"), ("team", "a"))),
+        role=ROLE,
+        regions=("eu-west-1", "us-east-1"),
+        allow=frozenset({Verb.OBSERVE}),
+    )
+
+
+def test_what_is_left_out_or_null_is_not_stated() -> None:
+    short = parse_policy("team-a", TEAM_A)
+    assert short == parse_policy("team-a", {**TEAM_A, "role": None, "regions": None, "allow": None})
+    assert isinstance(short, Policy)
+    assert (short.role, short.regions, short.allow, short.rules.tags) == (None, (), frozenset(Verb), ())
+
+
+def test_every_fault_is_told_at_once() -> None:
+    spec = {
+        "namespaceSelector": {"matchExpressions": [{"key": "!", "operator": "Like", "values": [1]}, "team"]},
+        "role": {"arn": "batch-team-a", "externalId": "mine"},
+        "regions": ["eu-west-1a", "eu-west-1a"],
+        "jobs": {"queues": ["team-?"], "tags": {"aws:a": "${team}"}, "names": ["x"]},
+        "allow": ["Delete"],
+        "until": "friday",
+    }
+    assert faults_of(spec) == (
+        "spec.namespaceSelector.matchExpressions[0].values is missing or not a string",
+        "spec.namespaceSelector.matchExpressions[0] has a key that no label can have",
+        "spec.namespaceSelector.matchExpressions[0].operator is none of In, NotIn, Exists, DoesNotExist",
+        "spec.namespaceSelector.matchExpressions[1] is missing or not an object",
+        "spec.namespaceSelector.matchExpressions[1].key is missing or not a string",
+        "spec.namespaceSelector.matchExpressions[1].operator is missing or not a string",
+        "spec.namespaceSelector.matchExpressions[1] has a key that no label can have",
+        "spec.namespaceSelector.matchExpressions[1].operator is none of In, NotIn, Exists, DoesNotExist",
+        "spec.until is not known to this version",
+        "spec.role.externalId is not known to this version",
+        "spec.role.arn is not the ARN of an IAM role",
+        "spec.regions has a duplicate entry",
+        "spec.regions has an entry that is not the name of a region",
+        "spec.jobs.names is not known to this version",
+        "spec.jobs.queues has an entry that is neither the name nor the ARN of a queue",
+        "spec.jobs.tags has a key that no job can have",
+        "spec.jobs.tags has a variable other than ${namespace}",
+        "spec.allow has an entry that is none of Observe, Terminate",
+        "spec.allow must contain Observe",
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"until": "friday"},
+        {"jobs": {**TEAM_A["jobs"], "names": ["x"]}},
+        {"role": {"arn": ROLE, "sessionPolicy": {}}},
+    ],
+    ids=["spec", "jobs", "role"],
+)
+def test_a_field_of_a_later_version_makes_a_policy_unreadable_for_the_namespaces_that_it_selects(change: Any) -> None:
+    unreadable = parse_policy("team-a", {**TEAM_A, **change})
+    assert isinstance(unreadable, InvalidPolicy)
+    assert unreadable.selector == Selector((Requirement("team", Operator.IN, frozenset({"a"})),))
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [None, "team=a", {"matchLabels": {"team": 1}}, {"matchNames": ["a"]}, {"matchExpressions": [{"key": "team"}]}],
+)
+def test_of_a_selector_that_is_not_understood_nothing_is_believed(selector: Any) -> None:
+    unreadable = parse_policy("team-a", {**TEAM_A, "namespaceSelector": selector})
+    assert isinstance(unreadable, InvalidPolicy)
+    assert unreadable.selector is None
+
+
+def test_rules_without_any_rule_can_not_be_made() -> None:
+    with pytest.raises(ValueError, match="would admit every job"):
+        Rules()
+
+
+def test_the_bounds_of_a_tag() -> None:
+    def tags(**kinds: str) -> Policy | InvalidPolicy:
+        return parse_policy("team-a", {**TEAM_A, "jobs": {"tags": kinds}})
+
+    assert isinstance(tags(**{"k" * 128: "v" * 256}), Policy)
+    assert isinstance(tags(**{"k" * 129: "v"}), InvalidPolicy)
+    assert isinstance(tags(k="v" * 257), InvalidPolicy)
+    assert isinstance(tags(k="v" * 255 + "${namespace}"), Policy), "a namespace may be one letter long"
+    assert isinstance(tags(**{f"k{number}": "v" for number in range(51)}), InvalidPolicy)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=8)
+NAMES = ["namespaceSelector", "matchLabels", "matchExpressions", "key", "operator", "values", "role", "arn", "regions"]
+WORDS = [*NAMES, "jobs", "queues", "tags", "allow", "In", "Exists", "Observe", "Terminate", "eu-west-1", ROLE, "team-*"]
+JSON = st.recursive(
+    SCALARS | st.sampled_from(WORDS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(WORDS) | st.text(max_size=4), inner),
+    max_leaves=12,
+)
+
+
+@given(spec=JSON)
+def test_no_spec_raises(spec: object) -> None:
+    read = parse_policy("team-a", spec)
+    assert isinstance(read, Policy) or read.faults
+
+
+@given(
+    selector=JSON | st.just({}),
+    jobs=JSON | st.just({"queues": ["*"]}),
+    allow=JSON | st.just(["Observe"]),
+    role=JSON | st.none(),
+)
+def test_what_is_read_lets_look_and_states_a_rule(selector: Any, jobs: Any, allow: Any, role: Any) -> None:
+    spec = {"namespaceSelector": selector, "jobs": jobs, "allow": allow, "role": role}
+    read = parse_policy("team-a", spec)
+    if isinstance(read, Policy):
+        assert Verb.OBSERVE in read.allow
+        assert read.rules.queues or read.rules.tags
+        assert selector is not None

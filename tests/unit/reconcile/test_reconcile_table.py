@@ -1,0 +1,153 @@
+"""The decision table, row by row: the rows stand in rows_*.py beside this file."""
+
+from dataclasses import replace
+
+import pytest
+
+from awsbatch_operator.api import conditions
+from awsbatch_operator.api.batchjob import Termination
+from awsbatch_operator.api.conditions import RECONCILING, STALLED
+from awsbatch_operator.api.timestamps import MINUTE
+from awsbatch_operator.reconcile.job_state import JobState, Request
+from awsbatch_operator.reconcile.reconcile import reconcile
+from builders import DENIED, INTERVALS, JOB_ID, NOW, REJECTED, WHY, a_job, absent, an_object, seen
+from unit.reconcile.rows import Row, conditions_of
+from unit.reconcile.rows_accepted import ACCEPTED_ROWS
+from unit.reconcile.rows_active import ACTIVE_ROWS
+from unit.reconcile.rows_errors import ERROR_ROWS
+from unit.reconcile.rows_finished import FINISHED
+from unit.reconcile.rows_missing import MISSING_ROWS
+
+GROUPS = {
+    "active": ACTIVE_ROWS,
+    "accepted": ACCEPTED_ROWS,
+    "finished": FINISHED,
+    "missing": MISSING_ROWS,
+    "error": ERROR_ROWS,
+}
+ROWS = {f"{group}: {name}": row for group, rows in GROUPS.items() for name, row in rows.items()}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_every_row_of_the_decision_table_holds(row: Row) -> None:
+    result = reconcile(row.given.record, row.known, row.at, INTERVALS)
+    status = result.status
+    assert (status.phase, conditions_of(status)) == (row.phase, row.says)
+    assert result.terminate == row.call
+    assert (None if result.next_poll_at is None else result.next_poll_at - row.at) == row.poll_in
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_a_row_asked_twice_says_the_same_and_writes_nothing(row: Row) -> None:
+    first = reconcile(row.given.record, row.known, row.at, INTERVALS)
+    again = reconcile(replace(row.given.record, status=first.status), row.known, row.at, INTERVALS)
+    assert again == first
+
+
+def test_a_request_is_delayed_after_ten_minutes_and_says_so() -> None:
+    requested, flagged = an_object().terminating(), seen(a_job().running().flagged())
+    for age, message in ((10 * MINUTE - 1, conditions.FOLLOWING.message), (10 * MINUTE, conditions.DELAYED.message)):
+        known = replace(flagged, request=Request(WHY, NOW - age, NOW - age, 1))
+        reconciling = reconcile(requested.record, known, NOW, INTERVALS).status.condition(RECONCILING)
+        assert reconciling is not None
+        assert reconciling.message == message
+
+
+def test_the_age_of_a_request_counts_from_its_first_call_however_often_it_was_sent() -> None:
+    known = replace(seen(a_job().running().flagged()), request=Request(WHY, NOW - 30 * MINUTE, NOW - MINUTE, 3))
+    stalled = reconcile(an_object().terminating().record, known, NOW, INTERVALS).status.condition(STALLED)
+    assert stalled is not None
+    assert stalled.reason == "TerminationStuck"
+
+
+def test_a_status_keeps_what_was_sent_and_when_it_ended() -> None:
+    requested = an_object().terminating()
+    ended = (
+        seen(a_job()).accepted(WHY, NOW - 10, NOW).with_job(a_job().flagged().ended("FAILED", WHY, at=NOW + 5).job, NOW)
+    )
+    status = reconcile(requested.record, ended, NOW + 99, INTERVALS).status
+    assert status.termination is not None
+    assert (status.termination.requested_at, status.termination.accepted_at) == (NOW - 10, NOW)
+    assert (status.termination.completed_at, status.termination.requests) == (NOW + 5, 1)
+    reworded = replace(requested.terminating("other words").generation(2).record, status=status)
+    assert reconcile(reworded, ended, NOW + 1000, INTERVALS).status.termination == status.termination
+
+
+def test_the_end_of_a_job_without_a_time_is_when_it_was_first_seen() -> None:
+    ended = seen(a_job()).accepted(WHY, NOW, NOW).with_job(a_job().flagged().ended("FAILED", WHY, at=None).job, NOW + 1)
+    record = an_object().terminating().settled(ended, NOW + 1).record
+    termination = reconcile(record, ended, NOW + 9999, INTERVALS).status.termination
+    assert termination is not None
+    assert termination.completed_at == NOW + 1
+
+
+def test_an_acceptance_is_written_down_while_the_job_is_absent_for_a_moment() -> None:
+    known = absent(NOW, last=seen(a_job().running(), NOW - MINUTE).in_flight()).accepted(WHY, NOW, NOW + 1)
+    record = an_object().terminating().settled(seen(a_job().running(), NOW - MINUTE)).record
+    termination = reconcile(record, known, NOW + 1, INTERVALS).status.termination
+    assert termination is not None
+    assert termination.accepted_at == NOW + 1
+
+
+def test_a_status_answers_the_generation_and_region_it_was_decided_for() -> None:
+    status = reconcile(an_object().generation(7).record, seen(a_job()), NOW, INTERVALS).status
+    assert (status.observed_generation, status.region) == (7, "eu-west-1")
+    assert {condition.generation for condition in status.conditions} == {7}
+
+
+def test_conditions_change_in_whole_seconds() -> None:
+    status = reconcile(an_object().record, seen(a_job()), NOW + 999, INTERVALS).status
+    assert {condition.since for condition in status.conditions} == {NOW}
+
+
+@pytest.mark.parametrize(
+    ("known", "remedy"),
+    [
+        (seen(a_job()).with_error(DENIED, NOW), "grant the operator's role this action"),
+        (seen(a_job()).terminate_refused(REJECTED, NOW), "tried again every 5 minutes"),
+        (seen().with_error(REJECTED, NOW), "Check spec.jobId"),
+        (absent(NOW - 2 * MINUTE, NOW, NOW), "check spec.jobId and spec.region"),
+    ],
+)
+def test_errors_show_the_message_of_aws_and_the_remedy(known: JobState, remedy: str) -> None:
+    stalled = reconcile(an_object().terminating().record, known, NOW, INTERVALS).status.condition(STALLED)
+    assert stalled is not None
+    assert remedy in stalled.message
+    fault = known.terminate_error or known.last_error
+    assert fault is None or fault.message in stalled.message
+
+
+def test_requests_of_an_earlier_process_with_the_same_reason_count() -> None:
+    given = an_object().terminating().sent(at=NOW - 10 * MINUTE, requests=3)
+    known = seen(a_job().running()).accepted(WHY, NOW, NOW + 10)
+    for at, requests in ((NOW + 10, 4), (NOW + 20, 4)):
+        given = given.settled(known, at)
+        assert given.record.status.termination == Termination(WHY, NOW - 10 * MINUTE, NOW + 10, requests=requests)
+    known = known.accepted(WHY, NOW + MINUTE, NOW + MINUTE)
+    termination = given.settled(known, NOW + MINUTE).record.status.termination
+    assert termination is not None
+    assert termination.requests == 5
+
+
+def test_requests_of_an_earlier_process_with_another_reason_do_not_count() -> None:
+    given = an_object().terminating().sent("forged", at=NOW + 10 * MINUTE, requests=10**9)
+    known = seen(a_job().running()).accepted(WHY, NOW, NOW + 10)
+    assert given.settled(known, NOW + 10).record.status.termination == Termination(WHY, NOW, NOW + 10, requests=1)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        seen(a_job()).with_error(DENIED, NOW),
+        seen(a_job()).terminate_refused(REJECTED, NOW),
+        seen().with_error(REJECTED, NOW),
+        absent(NOW - 2 * MINUTE, NOW, NOW),
+        absent(NOW - 2 * MINUTE, NOW, NOW, last=seen(a_job(), NOW - 3 * MINUTE)),
+        seen(a_job().running().flagged()).accepted(WHY, NOW - 30 * MINUTE, NOW - 30 * MINUTE),
+    ],
+)
+def test_what_a_person_must_fix_names_the_job_its_region_and_its_account(known: JobState) -> None:
+    record = replace(an_object().terminating().record, account="111122223333")
+    stalled = reconcile(record, known, NOW, INTERVALS).status.condition(STALLED)
+    assert stalled is not None
+    assert f"job {JOB_ID} in eu-west-1 (account 111122223333)" in stalled.message

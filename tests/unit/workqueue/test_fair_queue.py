@@ -1,0 +1,217 @@
+"""The fair queue against a model that keeps a plain list, and its sleep on virtual time."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from awsbatch_operator.workqueue.fair_queue import _SLACK, FairQueue
+
+KEYS = st.sampled_from(range(12))
+GROUPS = st.sampled_from("abc")
+TIMES = st.integers(0, 8)
+
+
+@dataclass
+class Delayed:
+    at: float
+    early: float
+    group: str
+
+
+class FairQueueMachine(RuleBasedStateMachine):
+    """The model lists ready keys in the order of arrival and remembers when each group was served last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.queue = FairQueue[int](lambda: self.now)
+        self.ready: list[tuple[int, str]] = []
+        self.delayed: dict[int, Delayed] = {}
+        self.passed_over: dict[str, list[str]] = {}
+
+    def promote(self) -> None:
+        # dict keeps the order of add_at, and sorted is stable.
+        for key, delayed in sorted(self.delayed.items(), key=lambda item: item[1].at):
+            if delayed.at <= self.now:
+                del self.delayed[key]
+                self.ready.append((key, delayed.group))
+
+    def ready_groups(self) -> dict[int, str]:
+        return dict(self.ready)
+
+    @rule(seconds=st.integers(1, 4))
+    def time_passes(self, seconds: int) -> None:
+        self.now += seconds
+        self.promote()
+
+    @rule(key=KEYS, group=GROUPS, first=st.booleans())
+    def add(self, key: int, group: str, *, first: bool) -> None:
+        self.queue.add(key, group, first=first)
+        self.delayed.pop(key, None)
+        group = self.ready_groups().get(key, group)
+        if first:
+            self.ready = [(key, group), *(entry for entry in self.ready if entry[0] != key)]
+        elif key not in self.ready_groups():
+            self.ready.append((key, group))
+
+    @rule(key=KEYS, group=GROUPS, delay=TIMES, early=st.none() | TIMES)
+    def add_at(self, key: int, group: str, delay: int, early: int | None) -> None:
+        at = self.now + delay
+        early_at = None if early is None else at - early
+        self.queue.add_at(key, group, at, early=early_at)
+        if key not in self.ready_groups():
+            self.delayed.pop(key, None)
+            self.delayed[key] = Delayed(at, float("inf") if early_at is None else early_at, group)
+            self.promote()
+
+    @rule(key=KEYS)
+    def discard(self, key: int) -> None:
+        self.queue.discard(key)
+        self.delayed.pop(key, None)
+        self.ready = [entry for entry in self.ready if entry[0] != key]
+
+    @rule()
+    def pop(self) -> None:
+        key = self.queue.pop()
+        groups = self.ready_groups()
+        if key is None:
+            assert not groups
+            return
+        group = groups[key]
+        assert key == next(ready for ready, of in self.ready if of == group), "first in, first out within a group"
+        self.ready.remove((key, group))
+        self.passed_over.pop(group, None)
+        for waiting in {of for _, of in self.ready} - {group}:
+            served = self.passed_over.setdefault(waiting, [])
+            assert group not in served, "a group waits for at most one key of each other group"
+            served.append(group)
+
+    @rule()
+    def pop_early(self) -> None:
+        key = self.queue.pop_early()
+        eligible = {key: delayed.early for key, delayed in self.delayed.items() if delayed.early <= self.now}
+        if key is None:
+            assert not eligible
+        else:
+            assert eligible[key] == min(eligible.values())
+            del self.delayed[key]
+
+    @invariant()
+    def holds_what_the_model_holds(self) -> None:
+        groups = self.ready_groups()
+        # A group that is not ready at the moment loses its claim.
+        self.passed_over = {group: served for group, served in self.passed_over.items() if group in groups.values()}
+        assert self.queue.ready() == len(groups) == len(self.ready)
+        assert len(self.queue) == len(groups) + len(self.delayed)
+        assert {key for key in range(12) if key in self.queue} == groups.keys() | self.delayed.keys()
+        assert self.queue.next_due() == min((delayed.at for delayed in self.delayed.values()), default=None)
+
+    def teardown(self) -> None:
+        self.now += 100
+        self.promote()
+        popped = [self.queue.pop() for _ in range(len(self.ready))]
+        assert sorted(key for key in popped if key is not None) == sorted(self.ready_groups()), "no key is lost"
+        assert self.queue.pop() is None
+        assert len(self.queue) == 0
+
+
+FairQueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestFairQueue = FairQueueMachine.TestCase
+
+
+def pop_all(queue: FairQueue[str]) -> list[str | None]:
+    return [queue.pop() for _ in range(queue.ready())]
+
+
+def test_groups_take_turns_however_many_keys_one_of_them_has() -> None:
+    queue = FairQueue[str](lambda: 0.0)
+    for key in ("a1", "a2", "a3", "b1", "c1", "b2"):
+        queue.add(key, key[0])
+    assert pop_all(queue) == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+def test_first_goes_ahead_in_its_group_and_not_ahead_of_other_groups() -> None:
+    queue = FairQueue[str](lambda: 0.0)
+    for key in ("a1", "b1", "b2"):
+        queue.add(key, key[0])
+    queue.add("b2", "b", first=True)
+    assert pop_all(queue) == ["a1", "b2", "b1"]
+
+
+def test_outdated_delays_take_no_memory() -> None:
+    now = 0.0
+    queue = FairQueue[int](lambda: now)
+    for number in range(10_000):
+        queue.add_at(number % 10, "group", 1e6 - number, early=number)
+    for entries in (queue._due, queue._early):
+        assert len(entries) <= 2 * 10 + _SLACK + 1
+    for key in range(10_000):
+        queue.add_at(key, "group", 5.0, early=4.0)
+    now = 5.0
+    while queue.pop() is not None:
+        pass
+    assert (len(queue._ring), len(queue._ready), len(queue._delayed)) == (0, 0, 0)
+    assert max(len(queue._due), len(queue._early)) <= _SLACK
+
+
+class TestWait:
+    pytestmark = pytest.mark.looptime(start=0)
+
+    @staticmethod
+    async def start(queue: FairQueue[str]) -> asyncio.Task[float]:
+        async def woken() -> float:
+            await queue.wait()
+            return asyncio.get_running_loop().time()
+
+        task = asyncio.create_task(woken())
+        await asyncio.sleep(1)
+        return task
+
+    @staticmethod
+    def queue() -> FairQueue[str]:
+        return FairQueue(asyncio.get_running_loop().time)
+
+    async def test_returns_at_once_while_a_key_is_ready(self) -> None:
+        queue = self.queue()
+        queue.add("key", "group")
+        assert await (await self.start(queue)) == 0
+
+    async def test_an_added_key_ends_it(self) -> None:
+        queue = self.queue()
+        waiting = await self.start(queue)
+        assert not waiting.done()
+        queue.add("key", "group")
+        assert await waiting == 1
+
+    async def test_it_sleeps_until_the_first_delayed_key_is_due(self) -> None:
+        queue = self.queue()
+        queue.add_at("late", "group", 9.5)
+        waiting = await self.start(queue)
+        queue.add_at("later", "group", 20)
+        assert await waiting == pytest.approx(9.5, abs=0.002)
+        assert queue.pop() == "late"
+
+    async def test_a_key_that_is_due_earlier_wakes_it_earlier(self) -> None:
+        queue = self.queue()
+        queue.add_at("key", "group", 30)
+        waiting = await self.start(queue)
+        queue.add_at("key", "group", 4)
+        assert await waiting == pytest.approx(4, abs=0.002)
+
+    async def test_a_removed_key_does_not_end_it(self) -> None:
+        queue = self.queue()
+        queue.add_at("removed", "group", 3)
+        queue.add_at("key", "group", 30)
+        waiting = await self.start(queue)
+        queue.discard("removed")
+        assert await waiting == pytest.approx(30, abs=0.002)
+
+    async def test_every_waiter_is_woken(self) -> None:
+        queue = self.queue()
+        waiting = [await self.start(queue) for _ in range(3)]
+        queue.add("key", "group")
+        assert await asyncio.gather(*waiting) == [3, 3, 3]
