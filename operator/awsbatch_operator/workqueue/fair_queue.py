@@ -136,8 +136,8 @@ class FairQueue(Generic[K]):
             if self._ready:
                 return
             self._changed.clear()
-            # An outdated entry wakes up too early, once.
-            timeout = max(self._due[0][0] - self._clock(), _SHORTEST_SLEEP) if self._due else None
+            due = self.next_due()
+            timeout = max(due - self._clock(), _SHORTEST_SLEEP) if due is not None else None
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._changed.wait()

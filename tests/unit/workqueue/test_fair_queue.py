@@ -215,3 +215,24 @@ class TestWait:
         waiting = [await self.start(queue) for _ in range(3)]
         queue.add("key", "group")
         assert await asyncio.gather(*waiting) == [3, 3, 3]
+
+
+@pytest.mark.looptime(start=0)
+async def test_outdated_delays_wake_nobody() -> None:
+    loop, asked = asyncio.get_running_loop(), 0
+
+    def clock() -> float:
+        nonlocal asked
+        asked += 1
+        return loop.time()
+
+    queue: FairQueue[int] = FairQueue(clock)
+    for key in range(1_000):
+        queue.add_at(key, "group", 1.0 + key / 100, early=0.0)
+    while queue.pop_early() is not None:
+        pass
+    queue.add_at(-1, "group", 60.0)
+    asked = 0
+    await queue.wait()
+    assert (loop.time(), queue.pop()) == (pytest.approx(60.0, abs=0.01), -1)
+    assert asked < 20
