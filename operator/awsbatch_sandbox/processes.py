@@ -1,6 +1,8 @@
 """Child processes that don't outlive their parent, and waiting for things with a deadline."""
 
+import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -126,8 +128,15 @@ def wait_for(probe: Callable[[], T | None], *, timeout: float, what: str, every:
         time.sleep(every)
 
 
+_PORTS: Final = range(20_000, 32_000)
+"""Below the ports that systems give to outgoing connections: nobody takes one of these by chance before it is used."""
+
+
 def free_port() -> int:
-    """A loopback port that is free at this moment."""
+    """Return a loopback port that is free at this moment."""
+    for port in random.sample(_PORTS, 50):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+        chosen: int = listener.getsockname()[1]
+        return chosen
