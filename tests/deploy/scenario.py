@@ -54,8 +54,11 @@ def _provoke_a_conflict(world: World, operator: OperatorProcess, cluster: Cluste
     before = _conflicts(operator)
     for number in range(20):
         cluster.create(f"contended-{number}", world.batch.seed())
-        for note in range(10):
-            cluster.patch(f"contended-{number}", {"metadata": {"annotations": {"example.com/note": str(note)}}})
+        # Until after the first status write, which waits for the first poll.
+        for note in range(300):
+            body = cluster.patch(f"contended-{number}", {"metadata": {"annotations": {"example.com/note": str(note)}}})
+            if note % 10 == 9 and (_conflicts(operator) > before or (body.get("status") or {}).get("phase")):
+                break
         if _conflicts(operator) > before:
             return
     raise AssertionError("no write of the operator conflicted with one of ours")
