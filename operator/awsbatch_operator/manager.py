@@ -192,7 +192,7 @@ async def _elect(elector: LeaderElector | None, controller: Controller) -> None:
         # A leader acts at once on all that it knows: a replica that knows nothing yet must not become leader.
         await controller.resync.synced.wait()
         await controller.policies.complete.wait()
-        await elector.run(controller.on_started_leading, controller.on_stopped_leading)
+        await elector.run(controller.on_started_leading, controller.on_stopped_leading, controller.resync.doubt)
 
 
 async def _finish(controller: Controller, control: asyncio.Future[None]) -> bool:

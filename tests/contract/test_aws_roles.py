@@ -282,8 +282,7 @@ async def test_a_hanging_role_delays_no_other(world: World) -> None:
         assert classes(await world.terminate(job_id, target=target)) == [None]
     assert time.monotonic() - began < 1
     assert not any(task.done() for task in hanging)
-    for task in hanging:
-        task.cancel()
+    await asyncio.gather(*hanging)
 
 
 async def test_a_session_that_batch_rejects_is_renewed_for_its_target_only(world: World) -> None:

@@ -18,6 +18,7 @@ from awsbatch_operator.api.interfaces import DescribedJob
 from awsbatch_operator.api.status_codec import render
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory
+from awsbatch_sandbox.batch.server import listen
 from builders import JOB_ID
 from contract.schema import assert_valid
 from fakes.aws import OWN, FakePermit, describe, make_batch, terminate
@@ -43,16 +44,13 @@ async def server(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Server]:
     server = Server()
     app = web.Application()
     app.router.add_post("/v1/{operation}", server.answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    for service in ("BATCH", "STS"):
-        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", f"http://127.0.0.1:{runner.addresses[0][1]}")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "sandbox")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    yield server
-    await runner.cleanup()
+    async with listen(app, "127.0.0.1", 0) as url:
+        for service in ("BATCH", "STS"):
+            monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", url)
+        yield server
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from awsbatch_operator.api.batchjob import ObjectMetricKey, ObjectRef, Phase, Status
 from awsbatch_operator.api.conditions import STALLED, STALLED_REASONS, TRUE
 from awsbatch_operator.api.job import JobKey
-from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.api.timestamps import Millis, meta_time
 from awsbatch_operator.controller.hidden_view import HiddenView
 from awsbatch_operator.policy.resolution import Deny, Scope
 from awsbatch_operator.reconcile.job_state import JobState
@@ -80,13 +80,18 @@ class TrackedJob:
 
 
 class Cache:
-    """Objects by uid and by namespace, jobs by key. `unreadable`: versions of objects that could not be decoded."""
+    """Objects by uid and by namespace, jobs by key. `unreadable`: versions of objects that could not be decoded.
+
+    `in_doubt_since`: wall clock from which on the cache may lack changes, until a list has succeeded; None: no doubt.
+    No termination is sent meanwhile.
+    """
 
     def __init__(self) -> None:
         self.objects: dict[str, TrackedObject] = {}
         self.jobs: dict[JobKey, TrackedJob] = {}
         self.namespaces: dict[str, dict[str, TrackedObject]] = {}
         self.unreadable: dict[str, str] = {}
+        self.in_doubt_since: Millis | None = None
 
     def add(self, tracked: TrackedObject) -> None:
         self.objects[tracked.ref.uid] = tracked
@@ -117,6 +122,15 @@ class Cache:
         if before is not None and before != key:
             del self.jobs[before].objects[tracked.ref.uid]
             self._drop(before)
+
+    def doubt_reason(self) -> str | None:
+        """Return the message of TerminationHeld while the cache is in doubt."""
+        if self.in_doubt_since is None:
+            return None
+        return (
+            f"The Kubernetes API was out of reach until {meta_time(self.in_doubt_since)}, so the operator can't tell "
+            "whether the termination is still stated; it is sent once BatchJobs have been listed again"
+        )
 
     def job_of(self, tracked: TrackedObject) -> TrackedJob | None:
         return self.jobs[tracked.key] if tracked.key is not None else None

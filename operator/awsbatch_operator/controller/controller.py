@@ -38,6 +38,8 @@ POLLS_FINISH_WITHIN: Final = 1.0
 PRUNE_EVERY: Final = 300.0
 """Seconds between two searches for targets that no object names any more."""
 _TICK: Final = 2.0
+FROZEN_AFTER: Final = 5.0
+"""Seconds between two ticks after which the process was frozen: the watch may have ended meanwhile."""
 _TIME_SLICE: Final = 0.005
 """Seconds of work after which probes, answers and writes get their turn of the event loop."""
 
@@ -91,7 +93,14 @@ class Controller:
             is_leading=lambda: self.is_leading,
         )
         self._answers.poller, self._answers.visibility = self._poller, self._reconciler.visibility
-        self.resync = Resync(self.cache, client, on_read=self.on_read, on_delete=self.on_delete)
+        self.resync = Resync(
+            self.cache,
+            client,
+            on_read=self.on_read,
+            on_delete=self.on_delete,
+            on_confirmed=self._decide_terminations,
+            now=dependencies.now,
+        )
         self._stopping = asyncio.Event()
         self._held = False
 
@@ -176,18 +185,24 @@ class Controller:
                 self._queue.add(tracked.ref.uid, namespace)
 
     async def _tick(self) -> None:
-        pruned_at = asyncio.get_running_loop().time()
+        pruned_at = self.beat_at = asyncio.get_running_loop().time()
         while True:
-            self.beat_at = asyncio.get_running_loop().time()
-            if self._held != (held := self.policies.stale_reason() is not None):
+            before, self.beat_at = self.beat_at, asyncio.get_running_loop().time()
+            if self.beat_at - before > FROZEN_AFTER:
+                self.resync.doubt()
+            held = self.policies.stale_reason() is not None or self.cache.in_doubt_since is not None
+            if held != self._held:
                 self._held = held
-                for tracked in self.cache.objects.values():
-                    if tracked.record.termination_wanted:
-                        self._queue.add(tracked.ref.uid, tracked.ref.namespace)
+                self._decide_terminations()
             if self.beat_at - pruned_at >= PRUNE_EVERY:
                 pruned_at = self.beat_at
                 self._prune()
             await asyncio.sleep(_TICK)
+
+    def _decide_terminations(self) -> None:
+        for tracked in self.cache.objects.values():
+            if tracked.record.termination_wanted:
+                self._queue.add(tracked.ref.uid, tracked.ref.namespace)
 
     def _prune(self) -> None:
         used = self._used_targets()

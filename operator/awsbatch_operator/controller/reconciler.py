@@ -71,7 +71,7 @@ class Reconciler:
         record = replace(
             tracked.record,
             access=visible.access,
-            held=self._policies.stale_reason() if self._policies.stale_since is not None else None,
+            held=self._policies.stale_reason() or self._cache.doubt_reason(),
             account=self._dependencies.provider.account(job.key.target) if job is not None else None,
         )
         if visible.withhold:

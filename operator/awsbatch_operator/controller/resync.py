@@ -9,7 +9,8 @@ import structlog
 
 from awsbatch_operator.api.batchjob import ObjectRef
 from awsbatch_operator.api.decoding import Snapshot
-from awsbatch_operator.api.interfaces import BatchJobClient, Gone, ListError
+from awsbatch_operator.api.interfaces import BatchJobClient, Gone, ListError, NotWritten
+from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.cache import Cache, newer
 from awsbatch_operator.workqueue.log_once import Change, LogOnce
 
@@ -42,8 +43,11 @@ class Resync:
         *,
         on_read: Callable[[Snapshot], None],
         on_delete: Callable[[str], None],
+        on_confirmed: Callable[[], None],
+        now: Callable[[], Millis],
     ) -> None:
         self._cache, self._client, self._on_read, self._on_delete = cache, client, on_read, on_delete
+        self._on_confirmed, self._now = on_confirmed, now
         self._requested = asyncio.Event()
         self.synced = asyncio.Event()
         self.list_failed_since: float | None = None
@@ -83,8 +87,13 @@ class Resync:
         """Note that the watch listed again: it does not report deletions that it missed."""
         self._requested.set()
 
+    def doubt(self) -> None:
+        """Send no termination until a list that begins from now on has succeeded: changes may have been missed."""
+        self._cache.in_doubt_since = self._now()
+        self._requested.set()
+
     async def once(self) -> None:
-        began = asyncio.get_running_loop().time()
+        began, in_doubt_since = asyncio.get_running_loop().time(), self._cache.in_doubt_since
         listed = {ref.uid: (ref, version) async for ref, version in self._client.versions()}
         for uid, tracked in list(self._cache.objects.items()):
             if uid not in listed and tracked.updated_at < began:
@@ -92,6 +101,14 @@ class Resync:
                 self._on_delete(uid)
         for uid in self._cache.unreadable.keys() - listed.keys():
             del self._cache.unreadable[uid]
+        if in_doubt_since is not None:
+            await self._read(ref for ref, version in listed.values() if self._differs(ref, version, began))
+            if self._cache.in_doubt_since == in_doubt_since:
+                self._cache.in_doubt_since = None
+                self._on_confirmed()
+            # Whether the watch delivers again is for the next list to see.
+            self._requested.set()
+            return
         differing = await self._differing_after_watch(listed, began)
         if differing and self.synced.is_set():
             if self.watch_lags_since is None:
@@ -122,6 +139,7 @@ class Resync:
 
     async def _read(self, refs: Iterable[ObjectRef]) -> None:
         slots = asyncio.Semaphore(_READS)
+        failed: list[NotWritten] = []
 
         async def read(ref: ObjectRef) -> None:
             async with slots:
@@ -130,10 +148,14 @@ class Resync:
                 self._on_read(answer)
             elif isinstance(answer, Gone):
                 self._on_delete(ref.uid)
+            else:
+                failed.append(answer)
 
         async with asyncio.TaskGroup() as tasks:
             for ref in refs:
                 tasks.create_task(read(ref))
+        if failed:
+            raise ListError(failed[0].message)
 
     def _failed(self, problem: str) -> None:
         if self.list_failed_since is None:
@@ -150,4 +172,5 @@ class Resync:
             async with asyncio.timeout(every):
                 await self._requested.wait()
                 # The watch reports objects one by one: one resync is enough for all.
-                await asyncio.sleep(SOON)
+                if self._cache.in_doubt_since is None:
+                    await asyncio.sleep(SOON)

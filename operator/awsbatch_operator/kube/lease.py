@@ -76,6 +76,7 @@ class LeaderElector:
         self._fence: asyncio.TimerHandle | None = None
         self._leading_task: asyncio.Task[None] | None = None
         self._on_stopped_leading: Callable[[], None] = lambda: None
+        self._on_reconnected: Callable[[], None] = lambda: None
         self._lease: Mapping[str, Any] | None = None
         self._record: Mapping[str, Any] = {}
         self._seen_at = -math.inf
@@ -87,15 +88,19 @@ class LeaderElector:
         return self._loop.time() < self._until
 
     async def run(
-        self, on_started_leading: Callable[[], Coroutine[Any, Any, None]], on_stopped_leading: Callable[[], None]
+        self,
+        on_started_leading: Callable[[], Coroutine[Any, Any, None]],
+        on_stopped_leading: Callable[[], None],
+        on_reconnected: Callable[[], None],
     ) -> None:
         """Acquire the Lease when it is free, and renew it, until cancelled.
 
         `on_started_leading` runs beside the renewals. When the Lease is lost, it is cancelled and `on_stopped_leading`
         is called at once. An error of `on_started_leading` ends `run` too. A Lease that is held when `run` is cancelled
-        expires at its deadline; `release` gives it up at once.
+        expires at its deadline; `release` gives it up at once. `on_reconnected` is called when requests succeed again
+        after failed ones, before leading starts.
         """
-        self._on_stopped_leading = on_stopped_leading
+        self._on_stopped_leading, self._on_reconnected = on_stopped_leading, on_reconnected
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._attempt()
@@ -277,3 +282,4 @@ class LeaderElector:
                 log.warning("failed to renew lease", lease=self._title, error=problem)
             case Change.ENDED:
                 log.info("lease requests succeed again", lease=self._title)
+                self._on_reconnected()

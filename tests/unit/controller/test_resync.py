@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from awsbatch_operator.controller.controller import FROZEN_AFTER
 from unit.controller.world import World
 
 pytestmark = pytest.mark.looptime(start=1_000)
@@ -26,6 +27,61 @@ async def test_a_termination_that_the_watch_never_delivers_is_found_by_the_list(
         for late in (uid, new):
             world.controller.on_upsert(world.objects.snapshot(late))
         assert world.controller.resync.watch_lags_since is None
+
+
+@pytest.mark.parametrize("edit", ["delete", "withdraw", "reword"])
+async def test_after_an_outage_no_termination_is_sent_before_a_list_has_succeeded(edit: str) -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        world.objects.away = True
+        world.controller.resync.doubt()
+        world.objects.edit(uid, {"terminate": {"reason": "old words"}})
+        world.objects.tell = lambda _: None
+        match edit:
+            case "delete":
+                del world.objects.bodies[uid]
+            case "withdraw":
+                world.objects.edit(uid, {"terminate": None})
+            case "reword":
+                world.objects.edit(uid, {"terminate": {"reason": "new words"}})
+        await asyncio.sleep(1)
+        world.objects.away = False
+        await asyncio.sleep(6)
+        sent = [reason for _, _, reason in world.batch.terminations]
+        assert sent == (["new words"] if edit == "reword" else [])
+
+
+async def test_terminations_are_held_until_the_list_and_the_reads_succeed() -> None:
+    async with World().running() as world:
+        uid, other = world.an_object(world.a_job("j")), world.an_object(world.a_job("k"))
+        await asyncio.sleep(5)
+        world.objects.away = True
+        world.controller.resync.doubt()
+        await asyncio.sleep(1)
+        world.objects.edit(uid, {"terminate": {"reason": "stop"}})
+        world.objects.edit(other, {"terminate": {"reason": "stop"}})
+        await asyncio.sleep(20)
+        assert world.batch.terminations == []
+        wanted = world.controller.cache.objects[uid].record.status
+        assert [one.reason for one in wanted.conditions if one.type == "Reconciling"] == ["TerminationHeld"]
+        world.objects.away = False
+        await asyncio.sleep(6)
+        assert {job for _, job, _ in world.batch.terminations} == {"j", "k"}
+
+
+async def test_a_process_that_was_frozen_lists_before_it_terminates() -> None:
+    async with World().running() as world:
+        world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        assert world.controller.beat_at is not None
+        world.controller.beat_at -= FROZEN_AFTER
+        world.objects.away = True
+        await asyncio.sleep(2)
+        assert world.controller.cache.in_doubt_since is not None
+        world.objects.away = False
+        await asyncio.sleep(6)
+        assert world.controller.cache.in_doubt_since is None
 
 
 async def test_a_list_counts_although_versions_went_backwards() -> None:

@@ -130,8 +130,9 @@ class Replica:
         self._loop = _Loop(lambda: skew + rate * world.now)
         self._awake = True
         self.elector = self._loop.run_until_complete(self._make(day, jitter))
-        self.run = self._loop.create_task(self.elector.run(self._lead, self._follow))
+        self.run = self._loop.create_task(self.elector.run(self._lead, self._follow, self._reconnected))
         self.lead_takes = 0.0
+        self.reconnected: list[float] = []
         self.lead_fails = False
         world.replicas.append(self)
 
@@ -191,6 +192,9 @@ class Replica:
         if self.lead_takes:
             await asyncio.sleep(self.lead_takes)
             self.told.append((self.world.now, "lead"))
+
+    def _reconnected(self) -> None:
+        self.reconnected.append(self.world.now)
 
     def _follow(self) -> None:
         self.told.append((self.world.now, "follow"))

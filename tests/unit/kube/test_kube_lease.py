@@ -112,6 +112,20 @@ def test_an_answer_that_got_lost_costs_nothing(world: World) -> None:
     assert other.told == []
 
 
+def test_requests_that_succeed_again_are_reported_before_leading_starts(world: World) -> None:
+    leader, _ = led(world)
+    world.run(20)
+    world.trip = lambda: HANGS
+    world.run(30)
+    assert leader.reconnected == []
+    world.trip = lambda: GOOD
+    world.run_until_led_by(leader, 20)
+    assert leader.story == ["lead", "follow", "lead"]
+    assert leader.reconnected == [leader.told[-1][0]]
+    world.run(60)
+    assert len(leader.reconnected) == 1
+
+
 def test_a_leader_that_reads_another_holder_stops_leading_at_once(world: World) -> None:
     leader, _ = led(world)
     world.run(20)
