@@ -9,32 +9,32 @@ from bench.scenarios import Findings, Result
 from bench.tenants import Where
 from bench.with_policies import UnderPolicies
 
-LOOKS = Steady(seconds=30.0, cpu_percent=0.5, calls=30, polls=3000, writes=0, objects=1000)
+POLLS = Steady(seconds=30.0, cpu_percent=0.5, calls=30, polls=3000, writes=0, objects=1000)
 OURS = Findings(
     syncs=[Sync(1.0, 6.0), Sync(1.0, 5.0), Sync(1.0, 7.0)],
-    short_rounds=LOOKS,
+    short_rounds=POLLS,
     memory=Memory(100.0, 90.0, 110.0),
     brisk=Single(200, Latency(300.0, 1500.0, 1600.0), Latency(6.0, 20.0, 30.0)),
     calm=Single(200, Latency(12.0, 40.0, 60.0), Latency(6.0, 20.0, 30.0)),
     same_reason=Mass(500, patches=2.0, arrival=2.5, calls=14),
     recoveries=[2.0, 3.0, 4.0],
-    default_rounds=LOOKS,
+    default_rounds=POLLS,
     different_reasons=Mass(500, patches=2.0, arrival=49.0, calls=500),
     half_different=Mass(500, patches=2.5, arrival=3.0, calls=500),
 )
 USUAL = replace(OURS, default_rounds=None, different_reasons=None, half_different=None, syncs=[Sync(1.0, 20.0)])
-RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.0)], OURS, USUAL)
+RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.1)], OURS, USUAL)
 
 
 SHARES = [Share(Where("1" * 12, "a-role"), jobs=150, calls=6, polls=450), Share(Where("2" * 12), 850, 27, 2550)]
-UNDER = replace(LOOKS, cpu_percent=0.8, calls=33, shares=SHARES)
+UNDER = replace(POLLS, cpu_percent=0.8, calls=33, shares=SHARES)
 EDIT = Edit(50, first=0.1, last=0.4)
 RULED = UnderPolicies(
     policies=20,
     namespaces=200,
     load=0.1,
     took=200.0,
-    bare=[Sync(0.1, 5.0)],
+    bare=[Sync(0.1, 5.1)],
     ours=replace(OURS, default_rounds=UNDER, short_rounds=UNDER, same_reason=Mass(500, 2.0, 2.8, 15)),
     spread=Mass(500, patches=2.0, arrival=5.0, calls=140),
     assumed=90,
@@ -46,17 +46,20 @@ def row(figure: str, result: Result = RESULT, with_policies: UnderPolicies | Non
     return next(one for one in rows_of(result, with_policies) if one.figure == figure)
 
 
+SYNC_RATIO = "first sync : bare client, from the first status on"
+
+
 def test_the_first_sync_is_a_multiple_of_the_bare_client() -> None:
-    assert row("first sync : bare client").cells()[1:] == ("5.00x", "1.50x", "-", "<= 1.5x", "yes")
+    assert row(SYNC_RATIO).cells()[1:] == ("4.75x", "1.25x", "-", "<= 1.3x", "yes")
 
 
 def test_the_first_sync_under_policies_is_a_multiple_of_the_bare_client_there() -> None:
-    assert row("first sync : bare client", with_policies=RULED).cells()[1:4] == ("5.00x", "1.50x", "1.20x")
+    assert row(SYNC_RATIO, with_policies=RULED).cells()[1:4] == ("4.75x", "1.25x", "1.00x")
 
 
 def test_a_call_that_is_not_full_misses_the_target_of_a_round() -> None:
     assert row("AWS calls a round, default polls").cells()[2:] == ("10.0", "-", "<= 10", "yes")
-    wasteful = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=31)))
+    wasteful = replace(RESULT, ours=replace(OURS, default_rounds=replace(POLLS, calls=31)))
     assert row("AWS calls a round, default polls", wasteful).cells()[2:] == ("10.3", "-", "<= 10", "NO")
 
 
@@ -105,7 +108,7 @@ def test_an_edit_must_be_shown_within_two_seconds() -> None:
 
 
 def test_a_window_without_polls_meets_no_target() -> None:
-    blind = replace(RESULT, ours=replace(OURS, default_rounds=replace(LOOKS, calls=0, polls=0)))
+    blind = replace(RESULT, ours=replace(OURS, default_rounds=replace(POLLS, calls=0, polls=0)))
     assert row("AWS calls a round, default polls", blind).cells()[2:] == ("nan", "-", "<= 10", "NO")
 
 
@@ -115,14 +118,9 @@ def test_what_was_not_measured_the_usual_way_is_a_dash() -> None:
 
 def test_ten_thousand_jobs_have_other_targets_than_a_thousand() -> None:
     large = replace(RESULT, objects=10_000)
-    assert row("CPU, steady, default polls, of a core", large).limit == 5.0
-    assert row("8 patches/s to TerminateJob, p99", large).limit == 250.0
-    assert row("8 patches/s to TerminateJob, p50", large).limit is None
-
-
-def test_patches_faster_than_the_budget_of_terminations_have_no_target() -> None:
-    assert row("20 patches/s to TerminateJob, p50").cells()[2:] == ("300.0 ms", "-", "", "")
-    assert row("8 patches/s to TerminateJob, p50").cells()[2:] == ("12.0 ms", "-", "<= 20 ms", "yes")
+    assert row("CPU, steady, default polls, of a core", large).limit == 1.7
+    assert row("8 patches/s to TerminateJob, p99", large).limit == 25.0
+    assert row("8 patches/s to TerminateJob, p99", replace(RESULT, objects=100_000)).limit == 50.0
 
 
 def test_calls_of_a_round_are_shown_by_the_minute_too() -> None:
@@ -140,7 +138,7 @@ def test_half_of_the_jobs_has_rows_of_its_own_where_it_is_more_than_five_hundred
 def test_only_five_hundred_terminations_have_a_target() -> None:
     large = replace(RESULT, objects=10_000, ours=replace(OURS, half_same=replace(OURS.same_reason, count=5000)))
     limits = [one.limit for one in rows_of(large) if one.figure == "... last call : patches"]
-    assert limits == [1.3, None, None, None]
+    assert limits == [1.1, None, None, None]
 
 
 def test_the_table_is_markdown_with_columns_of_one_width() -> None:
