@@ -180,6 +180,14 @@ def _connection(config: ClusterConfig) -> kopf.ConnectionInfo:
     )
 
 
+def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    # At the end asyncio closes the generators of the watch, also one that is still reading, which refuses it.
+    if "asyncgen" in context:
+        log.debug("Kopf's watch was closed while it was reading", error=str(context.get("exception")))
+    else:
+        loop.default_exception_handler(context)
+
+
 class Watch:
     """Runs Kopf. `start` returns a future that resolves when Kopf ends, with its error if it had one."""
 
@@ -205,6 +213,7 @@ class Watch:
             self._ended.set_result(None)
 
     async def _operate(self) -> None:
+        asyncio.get_running_loop().set_exception_handler(on_loop_error)
         try:
             await kopf.operator(
                 registry=self._registry,
