@@ -149,3 +149,25 @@ async def test_status_writes_of_one_namespace_that_hang_or_fail_hold_up_no_other
         del world.objects.hanging["team-a"]
         await asyncio.sleep(120)
         assert all(world.objects.status(f"uid-team-a-a{n}").phase == "Running" for n in range(100))
+
+
+async def test_reconciles_and_first_polls_take_turns_between_namespaces() -> None:
+    world = a_world()
+    reconciled: list[str] = []
+
+    def knows_region(region: str) -> bool:
+        reconciled.append(region)
+        return True
+
+    world.batch.knows_region = knows_region  # type: ignore[method-assign]
+    async with world.running():
+        crowd = [
+            world.objects.create(f"o{n}", {"jobId": world.a_job(f"j{n}")}, namespace="crowd") for n in range(2_000)
+        ]
+        one = world.objects.create("one", {"jobId": world.a_job("one"), "region": "us-east-1"}, namespace="other")
+        same = world.objects.create("same", {"jobId": world.a_job("same")}, namespace="third")
+        await asyncio.sleep(1)
+        assert reconciled.index("us-east-1") <= 3
+        assert any("same" in ids for _, ids in world.batch.describes[:3])
+        assert {world.objects.status(uid).phase for uid in (one, same)} == {"Running"}
+        assert world.objects.status(crowd[-1]).phase is None, "the crowd is still waiting"
