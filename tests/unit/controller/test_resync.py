@@ -56,11 +56,14 @@ async def test_terminations_are_held_until_the_list_and_the_reads_succeed() -> N
     async with World().running() as world:
         uid, other = world.an_object(world.a_job("j")), world.an_object(world.a_job("k"))
         await asyncio.sleep(5)
+        world.batch.turns.clear()
+        world.objects.edit(other, {"terminate": {"reason": "stop"}})
+        await asyncio.sleep(1)
         world.objects.away = True
         world.controller.resync.doubt()
+        world.batch.turns.set()
         await asyncio.sleep(1)
         world.objects.edit(uid, {"terminate": {"reason": "stop"}})
-        world.objects.edit(other, {"terminate": {"reason": "stop"}})
         await asyncio.sleep(20)
         assert world.batch.terminations == []
         wanted = world.controller.cache.objects[uid].record.status
