@@ -170,4 +170,8 @@ async def test_reconciles_and_first_polls_take_turns_between_namespaces() -> Non
         assert reconciled.index("us-east-1") <= 3
         assert any("same" in ids for _, ids in world.batch.describes[:3])
         assert {world.objects.status(uid).phase for uid in (one, same)} == {"Running"}
+        calls = len(world.batch.describes)
+        world.an_object(world.a_job("late"), namespace="fourth")
+        await asyncio.sleep(1)
+        assert any("late" in ids for _, ids in world.batch.describes[calls : calls + 2])
         assert world.objects.status(crowd[-1]).phase is None, "the crowd is still waiting"
