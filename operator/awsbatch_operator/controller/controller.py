@@ -109,11 +109,11 @@ class Controller:
     async def run(self) -> None:
         """Run until `stop`, then finish the calls in flight. An error in any part stops all of them."""
         async with asyncio.TaskGroup() as tasks:
-            self._terminator.start(tasks)
+            self._terminator.targets.start(tasks)
             parts = (self._poller.run(), self._writer.run(), self._work(), self.resync.run(), self._tick())
             background = [tasks.create_task(part) for part in parts]
             await self._stopping.wait()
-            self._poller.stop()
+            self._poller.targets.stop()
             await self._finish()
             for task in background:
                 task.cancel()
@@ -128,8 +128,8 @@ class Controller:
         Other waiting work is dropped: the next leader finds it in the specs, and waits for this process.
         """
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._poller.drained(), POLLS_FINISH_WITHIN)
-        await self._terminator.drained()
+            await asyncio.wait_for(self._poller.targets.drained(), POLLS_FINISH_WITHIN)
+        await self._terminator.targets.drained()
         while (uid := self._queue.pop()) is not None:
             self._reconciler.reconcile(uid)
         self._writer.retain(lambda tracked: tracked.record.status.termination != tracked.last_written.termination)
@@ -209,8 +209,8 @@ class Controller:
         for target in self._answers.silent_since.keys() - used:
             del self._answers.silent_since[target]
             self._dependencies.provider.forget(target)
-        self._poller.prune(used)
-        self._terminator.prune(used)
+        self._poller.targets.prune(used)
+        self._terminator.targets.prune(used)
 
     def _used_targets(self) -> set[Target]:
         return {key.target for key in self.cache.jobs}

@@ -1,7 +1,7 @@
 """Polls: DescribeJobs for 100 ids at once, namespaces in turn, one dispatch loop for each target."""
 
 import asyncio
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
@@ -9,7 +9,7 @@ from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, BatchProvider, D
 from awsbatch_operator.api.job import JobKey, Target
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.cache import Cache, TrackedObject
-from awsbatch_operator.workqueue.coalescer import FIRST_PAUSE, Coalescer, Pacer
+from awsbatch_operator.workqueue.coalescer import FIRST_PAUSE, Coalescer, Dispatchers, Pacer
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 
 IN_FLIGHT: Final = 4
@@ -39,73 +39,40 @@ class Poller:
         now: Callable[[], Millis],
         is_leader: Callable[[], bool],
     ) -> None:
-        self._cache, self._provider, self._on_result = cache, provider, on_result
-        self._now, self._is_leader = now, is_leader
-        self._targets: dict[Target, TargetPoller] = {}
-        self._tasks: asyncio.TaskGroup | None = None
-        self._dispatchers: dict[Target, asyncio.Task[None]] = {}
+        self.targets: Dispatchers[Target, TargetPoller] = Dispatchers(
+            lambda target: TargetPoller(target, cache, provider, on_result=on_result, now=now, is_leader=is_leader)
+        )
 
     def poll_after(self, tracked: TrackedObject, seconds: float, *, exact: bool = False) -> None:
         """Poll the object's job then, or up to half of that time sooner to share a call unless `exact`."""
         if tracked.key is not None:
-            self._target(tracked.key.target).poll_after(tracked, seconds, exact=exact)
+            self.targets.ensure(tracked.key.target).poll_after(tracked, seconds, exact=exact)
 
     def poll_now(self, tracked: TrackedObject) -> None:
         """Poll ahead of the other polls of its namespace."""
         if tracked.key is not None:
-            self._target(tracked.key.target).poll_now(tracked)
+            self.targets.ensure(tracked.key.target).poll_now(tracked)
 
     def discard(self, tracked: TrackedObject, target: Target) -> None:
-        if target in self._targets:
-            self._targets[target].discard(tracked)
+        if target in self.targets:
+            self.targets[target].discard(tracked)
 
     def in_flight(self, key: JobKey) -> bool:
-        target = self._targets.get(key.target)
+        target = self.targets.get(key.target)
         return target is not None and key in target.requested
 
     def depth(self) -> int:
-        return sum(target.ready() for target in self._targets.values())
+        return sum(target.ready() for target in self.targets.values())
 
     async def run(self) -> None:
         """Dispatch until cancelled, which also cancels the calls in flight: a hanging poll must not delay the end."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            for key, target in self._targets.items():
-                self._dispatchers[key] = tasks.create_task(target.coalescer.run(tasks))
+            self.targets.start(tasks)
             await asyncio.Event().wait()
 
-    def stop(self) -> None:
-        """Start no new polls; those in flight continue."""
-        self._tasks = None
-        for dispatcher in self._dispatchers.values():
-            dispatcher.cancel()
-        self._dispatchers.clear()
-
     def clear(self) -> None:
-        for target in self._targets.values():
+        for target in self.targets.values():
             target.clear()
-
-    def prune(self, used: Container[Target]) -> None:
-        """Drop targets that no object names any more."""
-        for key in [key for key, target in self._targets.items() if key not in used and target.coalescer.idle]:
-            del self._targets[key]
-            dispatcher = self._dispatchers.pop(key, None)
-            if dispatcher is not None:
-                dispatcher.cancel()
-
-    async def drained(self) -> None:
-        for target in self._targets.values():
-            await target.coalescer.drained()
-
-    def _target(self, key: Target) -> "TargetPoller":
-        target = self._targets.get(key)
-        if target is None:
-            target = self._targets[key] = TargetPoller(
-                key, self._cache, self._provider, on_result=self._on_result, now=self._now, is_leader=self._is_leader
-            )
-            if self._tasks is not None:
-                self._dispatchers[key] = self._tasks.create_task(target.coalescer.run(self._tasks))
-        return target
 
 
 class TargetPoller:

@@ -102,7 +102,7 @@ class Reconciler:
         if isinstance(scope, Scope):
             job_id = tracked.record.spec.job_id
             self._cache.bind(tracked, JobKey(scope.target, job_id), deciding_parent(scope, job_id))
-            self._terminator.prepare(scope.target)
+            self._terminator.targets.ensure(scope.target)
         else:
             self._cache.bind(tracked, None)
         job = self._cache.job_of(tracked)

@@ -1,7 +1,7 @@
 """Terminations: namespaces in turn, those of one target and reason in one call, each sent only while it is stated."""
 
 import asyncio
-from collections.abc import Callable, Container
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,7 +13,7 @@ from awsbatch_operator.controller.cache import Cache, TrackedObject
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.policy.authorizer import Allow
 from awsbatch_operator.reconcile.job_state import Request
-from awsbatch_operator.workqueue.coalescer import Coalescer, Pacer
+from awsbatch_operator.workqueue.coalescer import Coalescer, Dispatchers, Pacer
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 
 GATHER: Final = 1.0
@@ -86,73 +86,35 @@ class Terminator:
         now: Callable[[], Millis],
         is_leader: Callable[[], bool],
     ) -> None:
-        self._provider, self._on_result, self._now, self._is_leader = provider, on_result, now, is_leader
-        self._targets: dict[Target, TargetTerminator] = {}
-        self._dispatchers: dict[Target, asyncio.Task[None]] = {}
-        self._tasks: asyncio.TaskGroup | None = None
-        self._stopped = False
-
-    def prepare(self, target: Target) -> None:
-        """Get ready for terminations of the target."""
-        if target not in self._targets and not self._stopped:
-            self._targets[target] = self._new(target)
+        self._provider = provider
+        self.targets: Dispatchers[Target, TargetTerminator] = Dispatchers(
+            lambda target: TargetTerminator(target, provider, on_result=on_result, now=now, is_leader=is_leader)
+        )
 
     def request(self, permit: TerminatePermit) -> None:
         """Send the termination in its turn; it replaces the object's earlier request."""
-        if not self._stopped:
-            self._targets[permit.target].request(permit)
+        self.targets[permit.target].request(permit)
 
     def withdraw(self, tracked: TrackedObject, target: Target) -> None:
-        if target in self._targets:
-            self._targets[target].withdraw(tracked.ref.uid)
-
-    def waiting(self, tracked: TrackedObject) -> bool:
-        target = self._targets.get(tracked.key.target) if tracked.key is not None else None
-        return target is not None and tracked.ref.uid in target.waiting
+        if target in self.targets:
+            self.targets[target].withdraw(tracked.ref.uid)
 
     def in_flight(self, key: JobKey) -> bool:
-        target = self._targets.get(key.target)
+        target = self.targets.get(key.target)
         return target is not None and key in target.requested
 
     def depth(self) -> int:
-        return sum(len(target.waiting) for target in self._targets.values())
-
-    def start(self, tasks: asyncio.TaskGroup) -> None:
-        self._tasks = tasks
-        for key, target in self._targets.items():
-            self._dispatchers[key] = tasks.create_task(target.coalescer.run(tasks))
+        return sum(len(target.waiting) for target in self.targets.values())
 
     def stop(self) -> None:
         """Send no more; calls in flight continue."""
-        self._stopped, self._tasks = True, None
         self._provider.stop()
         self.clear()
-        for dispatcher in self._dispatchers.values():
-            dispatcher.cancel()
+        self.targets.stop()
 
     def clear(self) -> None:
-        for target in self._targets.values():
+        for target in self.targets.values():
             target.clear()
-
-    def prune(self, used: Container[Target]) -> None:
-        """Drop targets that no object names any more."""
-        for key in [key for key, target in self._targets.items() if key not in used and target.coalescer.idle]:
-            del self._targets[key]
-            dispatcher = self._dispatchers.pop(key, None)
-            if dispatcher is not None:
-                dispatcher.cancel()
-
-    async def drained(self) -> None:
-        for target in self._targets.values():
-            await target.coalescer.drained()
-
-    def _new(self, key: Target) -> "TargetTerminator":
-        target = TargetTerminator(
-            key, self._provider, on_result=self._on_result, now=self._now, is_leader=self._is_leader
-        )
-        if self._tasks is not None:
-            self._dispatchers[key] = self._tasks.create_task(target.coalescer.run(self._tasks))
-        return target
 
 
 NOT_VALID: Final = CallError(ErrorClass.NOT_SENT, "the permit was not valid any more", "PermitExpired")

@@ -1,9 +1,9 @@
 """Combines waiting requests into few calls: a dispatch loop for each target, and the pace of calls to share."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Container, Hashable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 FIRST_PAUSE: Final = 0.02
 LONGEST_PAUSE: Final = 0.35
@@ -92,3 +92,54 @@ class Coalescer(Generic[B]):
     async def drained(self) -> None:
         while self._calls:
             await asyncio.wait(self._calls)
+
+
+class Dispatcher(Protocol):
+    """What fills the calls of one target."""
+
+    @property
+    def coalescer(self) -> Coalescer[Any]: ...
+
+
+D = TypeVar("D", bound=Dispatcher)
+
+
+class Dispatchers(dict[K, D]):
+    """Dispatchers by target. Their loops run from `start` to `stop`."""
+
+    def __init__(self, new: Callable[[K], D]) -> None:
+        super().__init__()
+        self._new = new
+        self._tasks: asyncio.TaskGroup | None = None
+        self._loops: dict[K, asyncio.Task[None]] = {}
+
+    def ensure(self, target: K) -> D:
+        """Return the target's dispatcher, a new one if it has none."""
+        if target not in self:
+            self[target] = self._new(target)
+            if self._tasks is not None:
+                self._loops[target] = self._tasks.create_task(self[target].coalescer.run(self._tasks))
+        return self[target]
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        self._tasks = tasks
+        for target, dispatcher in self.items():
+            self._loops[target] = tasks.create_task(dispatcher.coalescer.run(tasks))
+
+    def stop(self) -> None:
+        """Start no more calls; those in flight continue."""
+        self._tasks = None
+        while self._loops:
+            self._loops.popitem()[1].cancel()
+
+    def prune(self, used: Container[K]) -> None:
+        """Drop the other targets, except for those with a call in flight."""
+        for target in [target for target, one in self.items() if target not in used and one.coalescer.idle]:
+            del self[target]
+            if target in self._loops:
+                self._loops.pop(target).cancel()
+
+    async def drained(self) -> None:
+        """Wait until no call is in flight."""
+        for dispatcher in list(self.values()):
+            await dispatcher.coalescer.drained()

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from awsbatch_operator.workqueue.coalescer import FIRST_PAUSE, LONGEST_PAUSE, Coalescer, Pacer
+from awsbatch_operator.workqueue.coalescer import FIRST_PAUSE, LONGEST_PAUSE, Coalescer, Dispatchers, Pacer
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 
 pytestmark = pytest.mark.looptime(start=100)
@@ -122,6 +122,59 @@ async def test_calls_under_way_go_on_when_the_dispatch_is_cancelled() -> None:
         await sender.coalescer.drained()
         assert asyncio.get_running_loop().time() == pytest.approx(100.5)
         assert (sender.coalescer.idle, sender.slots) == (True, 0)
+
+
+def _dispatchers() -> Dispatchers[str, Sender]:
+    return Dispatchers(lambda _: Sender())
+
+
+async def test_a_dispatcher_runs_whether_it_is_new_before_or_after_the_start_and_until_the_stop() -> None:
+    dispatchers = _dispatchers()
+    dispatchers.ensure("before").queue.add("a", "ns")
+    async with asyncio.TaskGroup() as tasks:
+        dispatchers.start(tasks)
+        dispatchers.ensure("after").queue.add("b", "ns")
+        await asyncio.sleep(0.1)
+        dispatchers.stop()
+        for sender in (*dispatchers.values(), dispatchers.ensure("stopped")):
+            sender.queue.add("c", "ns")
+    # The loops have ended, or the task group would not: nothing but the calls in flight was awaited.
+    assert asyncio.get_running_loop().time() == pytest.approx(100.5)
+    assert {target: [keys for _, keys in sender.calls] for target, sender in dispatchers.items()} == {
+        "before": [("a",)],
+        "after": [("b",)],
+        "stopped": [],
+    }
+
+
+async def test_an_unused_target_is_dropped_unless_a_call_is_in_flight() -> None:
+    dispatchers = _dispatchers()
+    async with asyncio.TaskGroup() as tasks:
+        dispatchers.start(tasks)
+        idle, _ = dispatchers.ensure("idle"), dispatchers.ensure("used")
+        dispatchers.ensure("busy").queue.add("a", "ns")
+        await asyncio.sleep(0.1)
+        dispatchers.prune({"used"})
+        assert list(dispatchers) == ["used", "busy"]
+        idle.queue.add("b", "ns")
+        await dispatchers.drained()
+        dispatchers.prune(())
+        assert (list(dispatchers), idle.calls) == ([], [])
+        # No loop is left that the group would wait for.
+
+
+async def test_a_target_may_become_known_while_the_calls_in_flight_end() -> None:
+    dispatchers = _dispatchers()
+    async with asyncio.TaskGroup() as tasks:
+        dispatchers.start(tasks)
+        dispatchers.ensure("one").queue.add("a", "ns")
+        await asyncio.sleep(0.1)
+        dispatchers.stop()
+        drained = tasks.create_task(dispatchers.drained())
+        await asyncio.sleep(0.1)
+        dispatchers.ensure("two")
+        await drained
+    assert asyncio.get_running_loop().time() == pytest.approx(100.5)
 
 
 def test_a_busy_key_waits_longer_and_longer_and_an_idle_one_not_at_all() -> None:
