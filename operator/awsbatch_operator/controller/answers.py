@@ -43,13 +43,13 @@ class AnswerHandler:
     ) -> None:
         self._cache, self._dependencies, self._queue, self._writer = cache, dependencies, queue, writer
         self._is_leading = is_leading
-        self._recovery: Recovery[Scope, str] = Recovery()
+        self.recovery: Recovery[Scope, str] = Recovery()
         self.silent_since: dict[Target, float | None] = {}
         self.poller: Poller
         self.visibility: JobVisibility
 
     def clear(self) -> None:
-        self._recovery.clear()
+        self.recovery.clear()
         # The targets stay, to be forgotten once no object names them any more.
         self.silent_since = dict.fromkeys(self.silent_since)
 
@@ -71,12 +71,12 @@ class AnswerHandler:
             for tracked in job.objects.values():
                 self._answered(tracked, job, error, now, changed=changed)
                 if error is not None and error.error_class in _FOR_A_PERSON:
-                    self._recovery.refused(scope, tracked.ref.uid)
+                    self.recovery.refused(scope, tracked.ref.uid)
             if changed:
                 for child in self._cache.children_of(job):
                     self._add_all(child)
         if granted:
-            for uid in self._recovery.succeeded(scope, *granted):
+            for uid in self.recovery.succeeded(scope, *granted):
                 self._poll_again(uid)
 
     def _answered(
@@ -114,14 +114,14 @@ class AnswerHandler:
         uid, job = permit.tracked.ref.uid, self._cache.jobs.get(permit.key)
         if isinstance(answer, Accepted):
             self._accepted(permit, job, answer, requested_at)
-            for other in self._recovery.succeeded(scope, uid):
+            for other in self.recovery.succeeded(scope, uid):
                 self._terminate_again(other)
         elif answer.error_class is ErrorClass.NOT_SENT:
             self._not_sent(permit, job, answer)
         elif job is not None and self._is_leading():
             job.state = job.state.terminate_refused(answer, self._dependencies.now())
-            if answer.error_class in _FOR_A_PERSON:
-                self._recovery.refused(scope, uid)
+            if answer.error_class in _FOR_A_PERSON and uid in self._cache.objects:
+                self.recovery.refused(scope, uid)
             self._add_all(job)
 
     def _accepted(

@@ -29,7 +29,8 @@ class TrackedObject:
     not known yet). `key`: the job that may be polled. `next_poll_at`: when the poller polls it. `hold_until`: loop
     time until which the write waits for the answer of a TerminateJob (0: it does not wait). `steady_interval`:
     milliseconds to the next poll as long as polls show nothing new; None: each poll needs a reconcile. `hidden`
-    replaces the state of a job that must look like a missing one.
+    replaces the state of a job that must look like a missing one. `terminated_alone`: AWS rejected a call that its
+    termination shared, so the next one shares none.
     """
 
     ref: ObjectRef
@@ -47,6 +48,7 @@ class TrackedObject:
     hold_until: float = 0.0
     digest: int = 0
     write_failures: int = 0
+    terminated_alone: bool = False
 
     @property
     def shown(self) -> Shown:

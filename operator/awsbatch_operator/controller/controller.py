@@ -262,6 +262,8 @@ class Controller:
             self._poller.discard(tracked, tracked.key.target)
             self._terminator.withdraw(tracked, tracked.key.target)
         self._queue.discard(uid)
+        self._writer.forget(tracked)
+        self._answers.recovery.forget(uid)
         self.cache.remove(uid)
 
     def _new(self, snapshot: Snapshot, spec: Spec) -> TrackedObject:

@@ -17,27 +17,29 @@ class Recovery(Generic[S, K]):
 
     def __init__(self) -> None:
         self._refused: dict[S, dict[K, None]] = {}
-        self._woken: dict[S, set[K]] = {}
+        self._woken: dict[S, dict[K, None]] = {}
 
     def refused(self, scope: S, key: K) -> None:
-        woken = self._woken.get(scope)
-        if woken is not None and key in woken:
-            woken.discard(key)
+        woken = self._woken.get(scope, {})
+        if key in woken:
+            del woken[key]
         else:
             self._refused.setdefault(scope, {})[key] = None
 
     def succeeded(self, scope: S, *keys: K) -> list[K]:
         """The keys to try again now. `keys`: those that succeeded."""
-        woken = self._woken.get(scope)
-        if woken:
-            woken.difference_update(keys)
-        waiting = self._refused.pop(scope, None)
-        if not waiting:
-            return []
-        for key in keys:
+        waiting, woken = self._refused.pop(scope, {}), self._woken.get(scope, {})
+        for key in keys if waiting or woken else ():
             waiting.pop(key, None)
-        self._woken.setdefault(scope, set()).update(waiting)
+            woken.pop(key, None)
+        if waiting:
+            self._woken.setdefault(scope, {}).update(waiting)
         return list(waiting)
+
+    def forget(self, key: K) -> None:
+        """Drop a key that nothing will try again."""
+        for keys in (*self._refused.values(), *self._woken.values()):
+            keys.pop(key, None)
 
     def clear(self) -> None:
         self._refused.clear()

@@ -89,6 +89,13 @@ class StatusWriter:
         self._refused.clear()
         self._settle()
 
+    def forget(self, tracked: TrackedObject) -> None:
+        """Drop what is known of the writes of an object that was deleted."""
+        uid, namespace = tracked.ref.uid, tracked.ref.namespace
+        self._queue.discard(uid)
+        self._recovery.forget(uid)
+        self._drop_refused(uid, namespace)
+
     def retain(self, worth: Callable[[TrackedObject], bool]) -> None:
         """Drop waiting writes except those that are worth a write before the end."""
         self._queue.clear()
@@ -215,6 +222,8 @@ class StatusWriter:
                 await self._failed(tracked, failure, slot)
 
     async def _failed(self, tracked: TrackedObject, failure: NotWritten, slot: Slot) -> None:
+        if tracked.ref.uid not in self._cache.objects:
+            return
         if failure.refused:
             self._note_refused(tracked, failure)
             return
@@ -227,7 +236,7 @@ class StatusWriter:
 
     def _note_refused(self, tracked: TrackedObject, failure: NotWritten) -> None:
         namespace, uid = tracked.ref.namespace, tracked.ref.uid
-        refused = self._refused_in(namespace)
+        refused = self._refused.setdefault(namespace, {})
         if not refused:
             log.warning("status update failed; retrying", object=tracked.ref, error=failure.message)
         refused[uid] = None
@@ -236,20 +245,14 @@ class StatusWriter:
         self._retry(tracked, _FIRST_RETRY_REFUSED, _LONGEST_RETRY_FIRST_REFUSED if first else _LONGEST_RETRY_REFUSED)
 
     def _no_longer_refused(self, tracked: TrackedObject) -> None:
-        if tracked.ref.namespace not in self._refused:
-            return
-        refused = self._refused_in(tracked.ref.namespace)
-        refused.pop(tracked.ref.uid, None)
-        if not self._refused_in(tracked.ref.namespace):
-            del self._refused[tracked.ref.namespace]
+        if self._drop_refused(tracked.ref.uid, tracked.ref.namespace):
             log.info("status updates succeed again", namespace=tracked.ref.namespace)
 
-    def _refused_in(self, namespace: str) -> dict[str, None]:
-        """The objects of the namespace whose latest write was refused. The first of them still exists."""
-        refused = self._refused.setdefault(namespace, {})
-        while (first := next(iter(refused), None)) is not None and first not in self._cache.objects:
-            del refused[first]
-        return refused
+    def _drop_refused(self, uid: str, namespace: str) -> bool:
+        """Return whether it was the last object of the namespace whose latest write was refused."""
+        refused = self._refused.get(namespace, {})
+        refused.pop(uid, None)
+        return not refused and self._refused.pop(namespace, None) is not None
 
     def _retry(self, tracked: TrackedObject, first: float, longest: float) -> None:
         tracked.write_failures += 1

@@ -140,7 +140,6 @@ class TargetTerminator:
         self._sharing: dict[Sharing, dict[str, None]] = {}
         self.waiting: dict[str, TerminatePermit] = {}
         self.requested: set[JobKey] = set()
-        self._alone: set[str] = set()
         self._in_flight: dict[Sharing, float] = {}
         self.coalescer: Coalescer[tuple[TerminatePermit, ...]] = Coalescer(
             wait=self._queue.wait,
@@ -152,7 +151,7 @@ class TargetTerminator:
 
     def request(self, permit: TerminatePermit) -> None:
         uid = permit.tracked.ref.uid
-        alone = uid if uid in self._alone else ""
+        alone = uid if permit.tracked.terminated_alone else ""
         permit.sharing = (permit.namespace if self._target_key.role else "", permit.reason, alone)
         before = self._drop(uid)
         self.waiting[uid] = permit
@@ -234,10 +233,10 @@ class TargetTerminator:
                 self._queue.add(uid, self.waiting[uid].tracked.ref.namespace)
         if isinstance(answer, CallError) and answer.error_class is ErrorClass.REJECTED and len(permits) > 1:
             # AWS rejects the call because of one id: send each alone.
-            self._alone.update(permit.tracked.ref.uid for permit in permits)
             for permit in permits:
+                permit.tracked.terminated_alone = True
                 self.request(permit)
             return
         for permit in permits:
-            self._alone.discard(permit.tracked.ref.uid)
+            permit.tracked.terminated_alone = False
             self._on_result(permit, answer if isinstance(answer, CallError) else answer[permit], requested_at)

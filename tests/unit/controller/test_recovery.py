@@ -1,14 +1,17 @@
 """What was refused is tried once more when the same kind of call succeeds, and not again before its own time."""
 
 import asyncio
+import gc
+from collections.abc import Iterator
 
 import pytest
 
 from awsbatch_operator.api.batchjob import Phase
+from awsbatch_operator.api.job import Target
 from awsbatch_operator.controller.recovery import Recovery
 from awsbatch_operator.policy.resolution import Mode
-from builders import DENIED
-from unit.controller.world import World
+from builders import DENIED, REJECTED
+from unit.controller.world import REGION, World
 from unit.policy.policies import QUEUE, a_policy
 
 
@@ -46,6 +49,13 @@ def test_a_key_that_succeeded_after_it_was_woken_starts_anew() -> None:
     assert recovery.succeeded("scope", "x") == ["a"]
 
 
+def test_a_deleted_object_is_not_woken() -> None:
+    recovery: Recovery[str, str] = Recovery()
+    recovery.refused("scope", "a")
+    recovery.forget("a")
+    assert recovery.succeeded("scope", "x") == []
+
+
 def test_nothing_is_woken_after_the_lead_was_lost() -> None:
     recovery: Recovery[str, str] = Recovery()
     recovery.refused("scope", "a")
@@ -75,6 +85,62 @@ async def test_another_policy_lets_no_denied_poll_be_tried() -> None:
         world.policies.on_policy("team-b", a_policy("team-b", namespaceSelector={"matchLabels": {"team": "b"}}))
         await asyncio.sleep(60)
         assert len(world.batch.describes) == 1
+
+
+@pytest.mark.looptime(start=1_000)
+async def test_nothing_is_kept_of_objects_that_were_deleted_while_their_calls_and_writes_were_refused() -> None:
+    async with World().running() as world:
+        for n in range(7):
+            world.an_object(world.a_job(f"gone{n}"))
+        # Another object keeps the job that the deleted one names.
+        world.an_object("gone2", name="other")
+        await asyncio.sleep(5)
+        world.batch.terminate_errors[Target(REGION)] = REJECTED
+        world.batch.turns.clear()
+        state_termination(world, "rejected", "uid-for-gone0", "uid-for-gone1")
+        await asyncio.sleep(1)
+        world.batch.turns.set()
+        await asyncio.sleep(0.0001)
+        world.batch.turns.clear()
+        await asyncio.sleep(1)
+        assert [ids for *_, ids in world.batch.terminate_calls] == [("gone0", "gone1")], "each alone from now on"
+        delete(world, "uid-for-gone0", "uid-for-gone1")
+        world.batch.turns.set()
+        world.batch.terminate_errors[Target(REGION)] = DENIED
+        world.batch.id_errors["gone4"] = DENIED
+        world.objects.forbidden = {"for-gone5", "for-gone6"}
+        world.batch.end("gone5", "SUCCEEDED")
+        world.batch.end("gone6", "SUCCEEDED")
+        state_termination(world, "denied in time", "uid-for-gone3")
+        await asyncio.sleep(100)
+        world.objects.latency = 2.0
+        state_termination(world, "written late", "uid-for-gone6")
+        await asyncio.sleep(0.1)
+        world.batch.latency = 2.0
+        state_termination(world, "denied late", "uid-for-gone2")
+        await asyncio.sleep(1)
+        deleted = [f"uid-for-gone{n}" for n in range(7)]
+        delete(world, *deleted)
+        await asyncio.sleep(100)
+        assert len(world.batch.terminate_calls) == 3
+        assert [held for held in collections() if not set(deleted).isdisjoint(held)] == []
+
+
+def collections() -> Iterator[dict[object, object] | set[object]]:
+    """Return all dicts and sets. The collector does not list those of plain texts, so look where they are kept."""
+    for one in gc.get_objects():
+        yield from (held for held in (one, *gc.get_referents(one)) if type(held) in (dict, set))
+
+
+def state_termination(world: World, reason: str, *uids: str) -> None:
+    for uid in uids:
+        world.objects.edit(uid, {"terminate": {"reason": reason}})
+
+
+def delete(world: World, *uids: str) -> None:
+    for uid in uids:
+        world.objects.bodies.pop(uid, None)
+        world.controller.on_delete(uid)
 
 
 def under_policy(mode: Mode) -> World:
