@@ -1,6 +1,7 @@
 """Polls: DescribeJobs for 100 ids at once, namespaces in turn, one dispatch loop for each target."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -100,7 +101,8 @@ class TargetPoller:
         self._parts: FairQueue[tuple[str, ...]] = FairQueue(self._clock)
         self._parts_next = False
         self._pacer: Pacer[None] = Pacer(self._clock)
-        self.requested: set[JobKey] = set()
+        # A parent may be in several calls.
+        self.requested: Counter[JobKey] = Counter()
         self.coalescer: Coalescer[tuple[Batch, tuple[str, ...]]] = Coalescer(
             wait=self._wait,
             slot=lambda: provider.describe_slot(target),
@@ -190,6 +192,10 @@ class TargetPoller:
                 break
             batch[uid] = tracked
             ids.update(dict.fromkeys(wanted))
+        # A changed policy may have added parents to a part: what no longer fits is polled with the others.
+        for uid in rest:
+            if uid in self._cache.objects:
+                self._queue.add(uid, self._cache.objects[uid].ref.namespace)
         return tuple(batch.values()), tuple(ids)
 
     def _ids_of(self, tracked: TrackedObject) -> tuple[str, ...]:
@@ -206,7 +212,7 @@ class TargetPoller:
         try:
             answer = await self._provider.describe(self._target_key, ids)
         finally:
-            self.requested.difference_update(JobKey(self._target_key, job_id) for job_id in ids)
+            self.requested -= Counter(JobKey(self._target_key, job_id) for job_id in ids)
         rejected = isinstance(answer, CallError) and answer.error_class is ErrorClass.REJECTED
         if len({tracked.record.spec.job_id for tracked in batch}) == 1:
             self._note_malformed(ids[0], malformed=rejected)

@@ -115,6 +115,43 @@ async def test_an_array_parent_is_polled_in_the_call_of_its_child() -> None:
         assert {frozenset(ids) for _, ids in world.batch.describes} == {frozenset({"array", "array:3"})}
 
 
+async def test_a_parent_is_in_flight_until_the_last_call_that_asks_for_it_is_answered() -> None:
+    async with a_world_of_tags().running() as world:
+        world.a_job("array:1", queue=QUEUE)
+        world.a_job("array:2", queue=QUEUE)
+        world.batch.tags[world.a_job("array", "SUCCEEDED", queue=QUEUE)] = {"team": "a"}
+        world.batch.latency = 1.0
+        parent = world.an_object("array")
+        world.an_object("array:1")
+        await asyncio.sleep(0.5)
+        world.batch.latency = 9.0
+        world.an_object("array:2")
+        await asyncio.sleep(1.5)
+        # The edit of an object whose job has ended is answered by the next poll.
+        world.objects.edit(parent, {"terminate": {"reason": "too late"}})
+        await asyncio.sleep(8)
+        assert [ids for _, ids in world.batch.describes] == [("array", "array:1"), ("array:2", "array")]
+        assert world.objects.status(parent).observed_generation == 2
+
+
+async def test_what_a_changed_policy_adds_to_a_part_of_a_rejected_call_leaves_no_job_unpolled() -> None:
+    async with a_world_of_tags().running() as world:
+        world.rules(a_policy(), a={"team": "a"}, b={"team": "a"})
+        world.batch.latency = 2.0
+        world.batch.malformed = {"bad"}
+        uids = []
+        for n in range(99):
+            world.batch.tags[world.a_job(f"array{n}", queue=QUEUE)] = {"team": "a"}
+            uids.append(world.an_object(world.a_job(f"array{n}:1", queue=QUEUE), namespace="a"))
+        world.an_object("bad", namespace="b")
+        await asyncio.sleep(1)
+        assert [len(ids) for _, ids in world.batch.describes] == [100]
+        # From now on, the parent of each child is asked for, too.
+        world.rules(a_policy(jobs={"tags": {"team": "a"}}), a={"team": "a"}, b={"team": "a"})
+        await asyncio.sleep(20)
+        assert {world.objects.status(uid).phase for uid in uids} == {Phase.RUNNING}
+
+
 async def test_a_malformed_child_does_not_spoil_the_polls_of_its_parent() -> None:
     async with a_world_of_tags().running() as world:
         world.batch.malformed = {"array:99999999999"}
