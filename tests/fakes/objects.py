@@ -24,6 +24,8 @@ class FakeObjects:
     writes: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
     away: bool = False
+    unreadable: bool = False
+    """Whether reads of single objects fail, while lists succeed."""
     refuses: str = ""
     forbidden: set[str] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
@@ -103,7 +105,7 @@ class FakeObjects:
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
         await asyncio.sleep(self.latency)
-        if self.away:
+        if self.away or self.unreadable:
             return NotWritten("away")
         return self.snapshot(ref.uid) if ref.uid in self.bodies else Gone()
 

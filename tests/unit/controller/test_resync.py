@@ -87,6 +87,23 @@ async def test_a_process_that_was_frozen_lists_before_it_terminates() -> None:
         assert world.controller.cache.in_doubt_since is None
 
 
+async def test_all_is_known_only_once_everything_that_a_list_shows_was_read() -> None:
+    world = World()
+    world.objects.tell = lambda _: None
+    uids = [world.an_object(world.a_job(f"j{n}")) for n in range(20)]
+    world.objects.unreadable = True
+    async with world.running():
+        await asyncio.sleep(60)
+        resync = world.controller.resync
+        assert not resync.synced.is_set()
+        assert resync.list_failed_since == pytest.approx(1_010, abs=1)
+        world.objects.unreadable = False
+        await asyncio.sleep(20)
+        assert resync.synced.is_set()
+        assert resync.list_failed_since is None
+        assert world.controller.cache.objects.keys() == set(uids)
+
+
 async def test_a_list_counts_although_versions_went_backwards() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j"))
