@@ -76,7 +76,7 @@ def _unknown(
         termination=effective_termination(record, state),
         ready=conditions.NOT_OBSERVED,
         reconciling=reconciling,
-        terminated=_terminated_so_far(record, state),
+        terminated=_terminated_so_far(record, state, pending=effective_termination(record, state) is None),
         next_poll_at=next_poll_at,
     )
 
@@ -86,18 +86,21 @@ def _unchanged(record: Record, state: JobState, job: Job, next_poll_at: Millis) 
     before, wanted = record.status, _wanted(record, state)
     foreign_phase = before.phase in FINAL_PHASES and not before.finished
     accepted = effective_termination(record, state)
+    # Nothing was accepted for this job yet, from anybody.
+    pending = accepted is None and not job.flagged
     ready = conditions.OBSERVED
     if job.finished:
         ready = _shown(record, conditions.READY) or conditions.OBSERVED
     elif wanted:
-        ready = conditions.READY_PENDING if accepted is None else conditions.READY_IN_PROGRESS
+        ready = conditions.READY_PENDING if pending else conditions.READY_IN_PROGRESS
     termination = accepted or before.termination
     shown = _shown(record, conditions.TERMINATED) if termination is not None else None
     reconciling = None
     if wanted and not job.finished:
-        reconciling = _shown(record, conditions.RECONCILING)
-        if reconciling is None or reconciling.reason != Reason.TERMINATION_IN_PROGRESS:
-            reconciling = conditions.NOT_DESCRIBED if accepted is None else conditions.FOLLOWING
+        following = _shown(record, conditions.RECONCILING)
+        if following is None or following.reason != Reason.TERMINATION_IN_PROGRESS:
+            following = conditions.FOLLOWING
+        reconciling = conditions.NOT_DESCRIBED if pending else following
     return Outcome(
         phase=Phase.UNKNOWN if foreign_phase else before.phase or Phase.UNKNOWN,
         job=job,
@@ -105,7 +108,7 @@ def _unchanged(record: Record, state: JobState, job: Job, next_poll_at: Millis) 
         ready=ready,
         reconciling=reconciling,
         stalled=_shown(record, conditions.STALLED),
-        terminated=_terminated_so_far(record, state) or shown,
+        terminated=_terminated_so_far(record, state, pending=pending) or shown,
         succeeded=_shown(record, conditions.SUCCEEDED),
         next_poll_at=next_poll_at,
         delayed=before.delayed,
@@ -116,14 +119,14 @@ def _wanted(record: Record, state: JobState) -> bool:
     return record.termination_wanted or effective_termination(record, state) is not None
 
 
-def _terminated_so_far(record: Record, state: JobState) -> ConditionValue | None:
-    """The condition Terminated when nothing new is known of the job."""
+def _terminated_so_far(record: Record, state: JobState, *, pending: bool) -> ConditionValue | None:
+    """The condition Terminated when nothing new is known of the job. `pending`: nothing was accepted for it yet."""
     if not _wanted(record, state):
         return None
     shown = _shown(record, conditions.TERMINATED)
     if shown is not None and shown.reason != Reason.TERMINATION_PENDING:
         return shown
-    return conditions.PENDING if effective_termination(record, state) is None else conditions.IN_PROGRESS
+    return conditions.PENDING if pending else conditions.IN_PROGRESS
 
 
 _TEMPORARY = conditions.ERROR_REASONS | {Reason.TERMINATION_HELD}

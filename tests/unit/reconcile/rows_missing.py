@@ -14,6 +14,8 @@ PLAIN = an_object()
 ASKED = an_object().terminating()
 AGO = NOW - 2 * MINUTE
 WAS_ALIVE = seen(LIVING, AGO - SECOND)
+WAS_FLAGGED = seen(LIVING.flagged(), AGO - SECOND)
+"""Terminated by somebody else."""
 KNOWN = PLAIN.settled(WAS_ALIVE)
 UNDONE = "Terminated=False/JobNotFound"
 REQUESTED = "Terminated=Unknown/TerminationPending"
@@ -128,6 +130,16 @@ VANISHES: Final = {
         FOLLOWING,
         40 * SECOND,
     ),
+    "asked for and flagged for another, absent once: followed": Row(
+        ASKED.settled(WAS_FLAGGED), absent(NOW, last=WAS_FLAGGED), Phase.TERMINATING, FOLLOWING, 40 * SECOND
+    ),
+    "flagged for another, then asked for, absent once: followed": Row(
+        PLAIN.settled(WAS_FLAGGED).generation(2, AGO).terminating(),
+        absent(NOW, last=WAS_FLAGGED),
+        Phase.TERMINATING,
+        FOLLOWING,
+        40 * SECOND,
+    ),
     "known to an earlier process, absent once": Row(
         KNOWN, absent(NOW), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 40 * SECOND
     ),
@@ -217,6 +229,13 @@ UNHEARD: Final = {
         Phase.TERMINATING,
         FOLLOWING,
         SECOND,
+    ),
+    "a restart on a job that is asked for and flagged for another, two polls throttled": Row(
+        ASKED.settled(WAS_FLAGGED),
+        failing(2, THROTTLED),
+        Phase.TERMINATING,
+        FOLLOWING.replace("Reconciling=True/TerminationInProgress", "Reconciling=True/Throttled"),
+        2 * SECOND,
     ),
 }
 
