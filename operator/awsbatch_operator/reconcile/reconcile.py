@@ -49,6 +49,10 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
     """
     latest = now + intervals.longest
     if isinstance(record.access, Deny):
+        answered = record.generation == record.status.observed_generation
+        if record.access.reason == Reason.INVALID_REGION and record.status.finished and answered:
+            # No call goes there any more.
+            return ReconcileResult(record.status)
         outcome = denied(record, record.access, job, now)
         return ReconcileResult(_status(record, outcome, job, now), next_poll_at=_bounded(outcome, latest))
     ended = record.status.finished if job.job is None else job.job.status in FINISHED

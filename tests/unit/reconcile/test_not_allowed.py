@@ -9,7 +9,7 @@ from awsbatch_operator.api.batchjob import AdmittedBy, Phase, Status
 from awsbatch_operator.api.status_codec import render
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.policy.authorizer import job_not_allowed
-from awsbatch_operator.policy.resolution import Deny, account_changed
+from awsbatch_operator.policy.resolution import Deny, account_changed, invalid_region
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import unconfirmed
 from awsbatch_operator.reconcile.outcome import Visible
@@ -122,6 +122,17 @@ def test_where_the_account_changed_all_stays_as_it_was_shown() -> None:
     assert result.status.access == MARK
     assert result.terminate is None
     assert "Stalled=True/AccountChanged" in conditions_of(result.status)
+
+
+def test_a_finished_object_stays_as_it_is_although_its_region_became_invalid_until_it_is_edited() -> None:
+    given = an_object().terminating().settled(KNOWN["ended"])
+    for access in (invalid_region("eu-wset-1"), Visible()):
+        assert under(access, given, seen()) == ReconcileResult(given.record.status)
+    assert "Stalled=True/InvalidRegion" in conditions_of(
+        under(invalid_region("eu-wset-1"), given.generation(2), seen()).status
+    )
+    alive = under(invalid_region("eu-wset-1"), an_object().settled(ALIVE), ALIVE)
+    assert "Stalled=True/InvalidRegion" in conditions_of(alive.status)
 
 
 def test_the_account_is_pinned_by_the_first_sight_and_the_mark_goes_with_the_details() -> None:
