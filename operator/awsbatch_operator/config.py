@@ -17,6 +17,7 @@ from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 PREFIX: Final = "AWSBATCH_OPERATOR_"
 
 _UNITS: Final = {"ms": 1, "s": SECOND, "m": MINUTE, "h": 60 * MINUTE}
+_HIGHEST_PORT: Final = 65_535
 _SHORTEST: Final = 100
 _LONGEST: Final = 24 * 60 * MINUTE
 
@@ -24,6 +25,8 @@ _LONGEST: Final = 24 * 60 * MINUTE
 _SERVICE_LINK: Final = re.compile(
     r"(^|_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
+# As botocore reads it: without a scheme it is http.
+_PROXY: Final = re.compile(r"((https?:)?//)?([^/\s]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
 
 
 class SettingsError(Exception):
@@ -55,7 +58,7 @@ def _address(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\s]*):([0-9]{1,5})", value.strip())
-    if match is None or int(match[2]) > 65_535:
+    if match is None or int(match[2]) > _HIGHEST_PORT:
         raise ValueError("give HOST:PORT, such as 0.0.0.0:8080, [::1]:8080 or :8080")
     return Address(match[1].strip("[]"), int(match[2]))
 
@@ -140,7 +143,7 @@ def flag(field: str) -> str:
 def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Settings:
     """Settings from the flags (None and (): not given) and the environment. Raises SettingsError with all faults."""
     faults = [_unknown(name, [flag(field) for field in Settings.model_fields]) for name in unknown_flags]
-    faults += _unknown_variables(os.environ)
+    faults += _unknown_variables(os.environ) + _invalid_proxies(os.environ)
     settings = None
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value not in (None, ())})
@@ -154,6 +157,16 @@ def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Setting
 def _fault(loc: tuple[int | str, ...], value: object, message: str) -> str:
     field = str(loc[0])
     return f"{flag(field)} / {PREFIX}{field.upper()} = {value!r}: {message.removeprefix('Value error, ')}"
+
+
+def _invalid_proxies(environ: Mapping[str, str]) -> list[str]:
+    """Return a fault for each proxy that no call could reach. Its value may contain a password, so it is not shown."""
+    names = [name for name in ("HTTPS_PROXY", "https_proxy") if environ.get(name)]
+    return [
+        f"{name}: not the URL of a proxy; give http://HOST:PORT"
+        for name in names
+        if (match := _PROXY.fullmatch(environ[name])) is None or not 0 < int(match["port"] or 80) <= _HIGHEST_PORT
+    ]
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:

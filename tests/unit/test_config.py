@@ -153,6 +153,41 @@ def test_an_address_may_leave_out_the_host(text: str, address: tuple[str, int]) 
     assert load({"http_address": text}).http_address == address
 
 
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *("http://[::1", "http://proxy:99999", "http://proxy:0", "http://me:secret@proxy:x", "http://", "http://a b:1"),
+        *("socks5://proxy:1", "HTTP://proxy:1", " http://proxy:1", "http://%zz:1"),
+    ],
+)
+def test_a_proxy_that_the_sdk_could_never_reach_is_a_fault_that_keeps_its_password_secret(
+    name: str, proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, proxy)
+    assert faults_of({"region": "nowhere"})[0] == f"{name}: not the URL of a proxy; give http://HOST:PORT"
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        *(
+            "",
+            "proxy",
+            "proxy.example:3128",
+            "//proxy:3128",
+            "http://proxy",
+            "https://proxy:443/",
+            "http://10.0.0.1:8080",
+        ),
+        *("http://me:p@ss@proxy_1:3128", "http://[fd00::1]:3128"),
+    ],
+)
+def test_a_proxy_may_be_given_as_the_sdk_reads_it(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    load({})
+
+
 def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWSBATCH_OPERATOR_REGOIN", "eu-west-1")
     faults = faults_of({field: value for field, (value, _) in BAD.items()}, ("--poll-runing",))
