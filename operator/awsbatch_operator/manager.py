@@ -153,6 +153,7 @@ async def _work(
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, _resolve, stop)
     watch = Watch(make_registry(credentials.load, EventBuffer(loop, controller)), namespaces)
+    controller.resync.restart_watch = watch.restart
     control, lag = asyncio.ensure_future(controller.run()), asyncio.ensure_future(metrics.sample_loop_lag())
     policies = asyncio.ensure_future(watch_policies())
     watching, election = watch.start(), asyncio.ensure_future(_elect(elector, controller))

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -108,3 +109,28 @@ async def test_a_watch_from_an_expired_version_ends_with_its_error(
     # A watch that ended without a word would leave a leader that hears of nothing and holds its Lease.
     with pytest.raises(Exception, match="410"):
         await asyncio.wait_for(ended, 10)
+
+
+async def test_a_watch_that_says_nothing_is_replaced_by_a_restart(
+    url: str, watch: Watch, heard: asyncio.Queue[str]
+) -> None:
+    await order(url, "fault", method="GET", query_regex="watch=", silent=True)
+    await create(url, "listed")
+    ended = watch.start()
+    await until_heard(heard, "listed")
+    await create(url, "unseen")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(1):
+            await heard.get()
+    threads = 0
+    for number in range(5):
+        watch.restart()
+        await until_heard(heard, "unseen")
+        await create(url, f"watched-{number}")
+        await until_heard(heard, f"watched-{number}")
+        threads = threads or threading.active_count()
+        assert threading.active_count() <= threads
+    assert not ended.done()
+    watch.restart()
+    watch.stop()
+    await asyncio.wait_for(ended, 10)

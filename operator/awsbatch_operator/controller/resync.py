@@ -24,6 +24,8 @@ SOON: Final = 2.0
 _AGAIN: Final = 5.0
 WATCH_LAG: Final = 10.0
 """Seconds that the watch has to deliver a listed version before the resync reads it."""
+RESTART_AFTER: Final = 30.0
+"""Seconds without any event of a watch that lags after which it is restarted."""
 _READS: Final = 16
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 class Resync:
     """Compares the cache with the API server. `synced` once the cache has contained everything that a list showed.
+
+    `restart_watch` makes the watch list and watch anew.
 
     `list_failed_since`: loop time from which on lists failed. `watch_lags_since`: loop time from which on lists showed
     what the watch had not delivered. None while all is well.
@@ -53,6 +57,8 @@ class Resync:
         self.list_failed_since: float | None = None
         self.watch_lags_since: float | None = None
         self.undelivered: dict[str, str] = {}
+        self.restart_watch: Callable[[], None]
+        self._watch_heard_at = float("-inf")
         self._problem = LogOnce()
 
     async def run(self) -> None:
@@ -75,6 +81,7 @@ class Resync:
 
         The watch counts as restored once it has delivered everything that the resync had to read.
         """
+        self._watch_heard_at = asyncio.get_running_loop().time()
         read = self.undelivered.get(uid)
         if read is None or (version is not None and newer(read, version)):
             return
@@ -115,7 +122,18 @@ class Resync:
                 self.watch_lags_since = began
                 log.warning("watch failed; reading changes by list", objects=len(differing))
             self.undelivered |= {ref.uid: listed[ref.uid][1] for ref in differing}
+        self._restart_silent_watch(began)
         await self._read(differing)
+
+    def _restart_silent_watch(self, now: float) -> None:
+        """After an API server was restored, a watch from a version of before is open and delivers nothing."""
+        if (
+            self.watch_lags_since is not None
+            and now - max(self.watch_lags_since, self._watch_heard_at) >= RESTART_AFTER
+        ):
+            log.warning("watch delivers nothing; restarting it")
+            self._watch_heard_at = now
+            self.restart_watch()
 
     async def _differing_after_watch(self, listed: dict[str, tuple[ObjectRef, str]], began: float) -> list[ObjectRef]:
         """Return objects whose listed version is not in the cache although the watch had time to deliver it.

@@ -189,11 +189,12 @@ def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
 
 
 class Watch:
-    """Runs Kopf. `start` returns a future that resolves when Kopf ends, with its error if it had one."""
+    """Runs Kopf. `start` returns a future that resolves when Kopf ends by itself, with its error if it had one."""
 
     def __init__(self, registry: kopf.OperatorRegistry, namespaces: tuple[str, ...]) -> None:
         self._registry, self._namespaces = registry, namespaces
         self._stop = threading.Event()
+        self._stopped = self._again = False
         self._ended: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="kopf", daemon=True)
 
@@ -202,11 +203,22 @@ class Watch:
         return asyncio.wrap_future(self._ended)
 
     def stop(self) -> None:
+        self._stopped = True
+        self._stop.set()
+
+    def restart(self) -> None:
+        """End Kopf and run it again: it lists all objects and watches from there."""
+        self._again = True
         self._stop.set()
 
     def _run(self) -> None:
         try:
             asyncio.run(self._operate())
+            while self._again:
+                # A thread of the last run may still wait for its flag: never clear it.
+                self._again, self._stop = False, threading.Event()
+                if not self._stopped:
+                    asyncio.run(self._operate())
         except BaseException as error:  # noqa: BLE001 - passed to the main thread, which ends the process with it
             self._ended.set_exception(error)
         else:
@@ -214,10 +226,11 @@ class Watch:
 
     async def _operate(self) -> None:
         asyncio.get_running_loop().set_exception_handler(on_loop_error)
+        settings = make_settings()
         try:
             await kopf.operator(
                 registry=self._registry,
-                settings=make_settings(),
+                settings=settings,
                 clusterwide=not self._namespaces,
                 namespaces=self._namespaces,
                 # Only peering reads it. Kopf's default contains the user's name, and an arbitrary uid has none.
@@ -228,3 +241,4 @@ class Watch:
             # Kopf waits for the flag in a thread, and closing the loop waits for that thread: without this, the end of
             # Kopf by itself (on a 410 to its watch request, for example) would stay unnoticed.
             self._stop.set()
+            settings.execution.executor.shutdown(wait=False)

@@ -87,6 +87,35 @@ async def test_a_process_that_was_frozen_lists_before_it_terminates() -> None:
         assert world.controller.cache.in_doubt_since is None
 
 
+async def test_a_watch_that_lags_and_delivers_nothing_is_restarted_once_in_half_a_minute() -> None:
+    async with World().running() as world:
+        uid = world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        world.objects.tell = lambda _: None
+        world.objects.edit(uid, {"terminate": {"reason": "unheard"}})
+        await asyncio.sleep(125)
+        assert world.restarts == pytest.approx([1_090, 1_120], abs=6)
+        # A restarted watch lists everything.
+        world.controller.on_upsert(world.objects.snapshot(uid))
+        assert world.controller.resync.watch_lags_since is None
+        world.objects.tell = world.controller.on_upsert
+        await asyncio.sleep(600)
+        assert len(world.restarts) == 2
+
+
+async def test_a_watch_that_lags_and_delivers_is_not_restarted() -> None:
+    async with World().running() as world:
+        late, other = world.an_object(world.a_job("j")), world.an_object(world.a_job("k"))
+        await asyncio.sleep(5)
+        world.objects.tell = lambda _: None
+        world.objects.edit(late, {"terminate": {"reason": "late"}})
+        for _ in range(20):
+            await asyncio.sleep(20)
+            world.controller.on_upsert(world.objects.snapshot(other))
+        assert world.controller.resync.watch_lags_since is not None
+        assert world.restarts == []
+
+
 async def test_all_is_known_only_once_everything_that_a_list_shows_was_read() -> None:
     world = World()
     world.objects.tell = lambda _: None

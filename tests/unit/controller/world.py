@@ -31,6 +31,8 @@ class World:
     is_leader: Callable[[], bool] = lambda: True
     controller: Controller = field(init=False)
     killed: bool = False
+    restarts: list[float] = field(default_factory=list)
+    """When the watch was restarted."""
 
     def __post_init__(self) -> None:
         dependencies = Dependencies(
@@ -38,6 +40,7 @@ class World:
         )
         policies = PolicyCache(self.mode, REGION, _seconds, now) if self.mode is not None else None
         self.controller = Controller(dependencies, region=REGION, intervals=PollIntervals(), policies=policies)
+        self.controller.resync.restart_watch = lambda: self.restarts.append(_seconds())
         self.objects.tell = self.controller.on_upsert
 
     def a_job(self, job_id: str, status: str = "RUNNING", **more: Any) -> str:
