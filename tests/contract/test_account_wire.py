@@ -225,7 +225,7 @@ def test_one_id_in_two_accounts_and_two_regions_is_four_jobs(batch: RemoteBatch,
 
 def test_tags_are_set_on_the_job_of_ones_own_account(batch: RemoteBatch, clients: Clients) -> None:
     theirs = clients.of("batch", assume(clients))
-    arn = theirs.submit_job(jobName="a", jobQueue="b", jobDefinition="c")["jobArn"]
+    arn = theirs.submit_job(jobName="a", jobQueue="default", jobDefinition="c")["jobArn"]
     assert arn.startswith(f"arn:aws:batch:{HERE}:{THEIRS}:job/")
     # Its ARN stands in the path, where it is quoted twice before it is signed.
     theirs.tag_resource(resourceArn=arn, tags={"team": "a", "colour": "red"})

@@ -152,7 +152,7 @@ def test_the_other_answers_are_in_the_service_model_too(batch: RemoteBatch) -> N
     assert strays(listed, output("ListJobs")) == []
     assert strays(raw(batch, "TerminateJobs", jobs=[job_id, "a b"], reason="r"), output("TerminateJobs")) == []
     assert strays(raw(batch, "CancelJobs", jobs=[job_id, "a b"], reason="r"), output("CancelJobs")) == []
-    submitted = raw(batch, "SubmitJob", jobName="a", jobQueue="b", jobDefinition="c")
+    submitted = raw(batch, "SubmitJob", jobName="a", jobQueue="default", jobDefinition="c")
     assert strays(submitted, output("SubmitJob")) == []
 
 
@@ -170,17 +170,26 @@ def test_boto3_sees_a_job_of_any_kind_through_its_termination(batch: RemoteBatch
 
 
 def test_boto3_submits_lists_cancels_and_tags(batch: RemoteBatch, client: Any) -> None:
-    submitted = client.submit_job(jobName="a", jobQueue="lists", jobDefinition="c", tags={"team": "a"})
+    submitted = client.submit_job(jobName="a", jobQueue="default", jobDefinition="c", tags={"team": "a"})
     job_id, arn = submitted["jobId"], submitted["jobArn"]
     client.tag_resource(resourceArn=arn, tags={"cost": "b"})
     client.untag_resource(resourceArn=arn, tagKeys=["team"])
     assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {"cost": "b"}
-    pages = client.get_paginator("list_jobs").paginate(jobQueue="lists", jobStatus="SUBMITTED")
+    pages = client.get_paginator("list_jobs").paginate(jobQueue="default", jobStatus="SUBMITTED")
     assert [one["jobId"] for page in pages for one in page["jobSummaryList"]] == [job_id]
     client.cancel_job(jobId=job_id, reason="not needed")
     (detail,) = client.describe_jobs(jobs=[job_id])["jobs"]
     assert (detail["status"], detail["isCancelled"]) == ("FAILED", True)
     assert client.cancel_jobs(jobs=[job_id], reason="again")["successful"] == [job_id]
+
+
+def test_boto3_learns_which_operation_is_not_served(batch: RemoteBatch, client: Any) -> None:
+    for operation, body in (("describe_job_queues", {}), ("describe_service_job", {"jobId": "x"})):
+        with pytest.raises(client.exceptions.ClientException) as refused:
+            getattr(client, operation)(**body)
+        name = client.meta.method_to_api_mapping[operation]
+        assert f"{name} is not served by this sandbox; it serves DescribeJobs, " in str(refused.value)
+    assert batch.counts() == {"DescribeJobQueues": 1, "DescribeServiceJob": 1}
 
 
 def test_boto3_reads_the_bulk_answer(batch: RemoteBatch, client: Any) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from awsbatch_sandbox.batch.job_spec import Place
 from awsbatch_sandbox.batch.jobs import Job
+from awsbatch_sandbox.batch.wire import queue_arn
 
 
 class JobStore:
@@ -11,6 +12,7 @@ class JobStore:
 
     def __init__(self) -> None:
         self._places: dict[Place, dict[str, Job]] = {}
+        self._queues: set[str] = set()
 
     def __iter__(self) -> Iterator[Job]:
         for jobs in self._places.values():
@@ -20,11 +22,16 @@ class JobStore:
         return self.find(job.place, job.job_id) is job
 
     def add(self, job: Job) -> None:
+        self._queues.add(queue_arn(job.seed))
         self._places.setdefault(job.place, {})[job.job_id] = job
 
     def remove(self, job: Job) -> None:
         if job in self:
             del self._places[job.place][job.job_id]
+
+    def has_queue(self, arn: str) -> bool:
+        """Whether a job was ever in that queue."""
+        return arn in self._queues
 
     def at(self, place: Place) -> list[Job]:
         return list(self._places.get(place, {}).values())

@@ -12,29 +12,41 @@ PAGE_BY_STATUS: Final = 1000
 PAGE_BY_FILTER: Final = 100
 
 FILTERS: Final[dict[str, Callable[[Job, str], bool]]] = {
-    "JOB_NAME": lambda job, value: _like(job.seed.name, value),
-    "JOB_DEFINITION": lambda job, value: _like(definition_arn(job.seed).rpartition("/")[2], value),
-    "BEFORE_CREATED_AT": lambda job, value: job.created_at < int(value),
-    "AFTER_CREATED_AT": lambda job, value: job.created_at > int(value),
-    "SHARE_IDENTIFIER": lambda job, value: _like(job.seed.share_identifier or "", value),
+    "JOB_NAME": lambda job, value: _like(job.seed.name.lower(), value.lower()),
+    "JOB_DEFINITION": lambda job, value: _is_definition(definition_arn(job.seed), value),
+    "BEFORE_CREATED_AT": lambda job, value: job.created_at < _epoch_ms(value),
+    "AFTER_CREATED_AT": lambda job, value: job.created_at > _epoch_ms(value),
+    "SHARE_IDENTIFIER": lambda job, value: _like((job.seed.share_identifier or "").lower(), value.lower()),
 }
 
 
 def _like(text: str, wanted: str) -> bool:
-    """Case-insensitive; a trailing asterisk matches any rest."""
-    text, wanted = text.lower(), wanted.lower()
+    """A trailing asterisk matches any rest."""
     return text.startswith(wanted[:-1]) if wanted.endswith("*") else text == wanted
 
 
+def _is_definition(arn: str, wanted: str) -> bool:
+    """`wanted`: an ARN, a name and revision, or a name, which matches any revision; case-sensitive."""
+    definition = arn.rpartition("/")[2]
+    return wanted in (arn, definition) or _like(definition.partition(":")[0], wanted)
+
+
+def _epoch_ms(value: str) -> int:
+    if not value.isdecimal():
+        raise client_exception(f"A filter by time needs milliseconds since 1970, got {value}")
+    return int(value)
+
+
 def list_jobs(jobs: Sequence[Job], body: Mapping[str, Any]) -> dict[str, Any]:
-    """`jobs` are those of the caller; RefusedError for what Batch refuses."""
-    scopes = [key for key in ("jobQueue", "arrayJobId", "multiNodeJobId") if body.get(key)]
-    if len(scopes) != 1:
-        raise client_exception("Exactly one of jobQueue, arrayJobId or multiNodeJobId must be given")
-    filters = body.get("filters") or []
-    chosen = [job for job in jobs if _in_scope(job, scopes[0], body[scopes[0]])]
-    chosen = _filtered(chosen, filters) if filters else chosen
-    if not filters or filters[0].get("name") == "SHARE_IDENTIFIER":
+    """Answer a checked request; `jobs` are those of the caller. RefusedError for a filter that Batch refuses."""
+    scope = next(key for key in ("jobQueue", "arrayJobId", "multiNodeJobId") if body.get(key))
+    # "The filter doesn't apply to child jobs": those are listed by status only.
+    filters = _checked(body.get("filters") or []) if scope == "jobQueue" else []
+    chosen = [job for job in jobs if _in_scope(job, scope, body[scope])]
+    if filters:
+        matches = FILTERS[filters[0]["name"]]
+        chosen = [job for job in chosen if any(matches(job, value) for value in filters[0]["values"])]
+    if not filters or filters[0]["name"] == "SHARE_IDENTIFIER":
         status = body.get("jobStatus") or RUNNING
         chosen = [job for job in chosen if job.status == status]
     chosen.sort(key=lambda job: job.created_at, reverse=True)
@@ -48,19 +60,22 @@ def _in_scope(job: Job, scope: str, wanted: str) -> bool:
     return job.parent is not None and job.parent.job_id == wanted
 
 
-def _filtered(jobs: Sequence[Job], filters: Sequence[Mapping[str, Any]]) -> list[Job]:
-    name = filters[0].get("name")
-    if len(filters) > 1 or name not in FILTERS:
+def _checked(filters: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    if not filters:
+        return filters
+    if len(filters) > 1 or filters[0].get("name") not in FILTERS:
         raise client_exception(f"Exactly one filter of {', '.join(FILTERS)} is supported")
-    values = filters[0].get("values") or []
-    return [job for job in jobs if any(FILTERS[name](job, value) for value in values)]
+    name, values = filters[0]["name"], filters[0].get("values")
+    if not values or not all(isinstance(value, str) for value in values):
+        raise client_exception(f"The filter {name} needs values, all of them strings")
+    if name.endswith("_CREATED_AT"):
+        for value in values:
+            _epoch_ms(value)
+    return filters
 
 
 def _page(jobs: Sequence[Job], body: Mapping[str, Any], most: int) -> dict[str, Any]:
-    token = body.get("nextToken") or "0"
-    if not token.isdecimal():
-        raise client_exception("Invalid nextToken")
-    first = int(token)
+    first = int(body.get("nextToken") or 0)
     end = first + min(body.get("maxResults") or most, most)
     page: dict[str, Any] = {"jobSummaryList": [job_summary(job) for job in jobs[first:end]]}
     if end < len(jobs):

@@ -11,6 +11,7 @@ from awsbatch_sandbox.batch.jobs import Job
 from awsbatch_sandbox.batch.lifecycle import Lifecycle
 from awsbatch_sandbox.batch.permissions import OF_ONE_JOB, Permissions, denied
 from awsbatch_sandbox.batch.replies import RefusedError, Reply, client_exception, error, ok
+from awsbatch_sandbox.batch.validation import check_listing, check_submission, check_tags, unknown_queue
 from awsbatch_sandbox.batch.wire import rendered
 
 MAX_DESCRIBE: Final = 100
@@ -50,6 +51,8 @@ class Operations:
     def perform(self, operation: str, caller: Caller, body: Body, now: int) -> Reply:
         try:
             self._permit(operation, caller, body)
+            if operation not in self._table:
+                raise client_exception(f"{operation} is not served by this sandbox; it serves {', '.join(self._table)}")
             return self._table[operation](caller, body, now)
         except RefusedError as refused:
             return refused.reply
@@ -146,9 +149,21 @@ class Operations:
         return None
 
     def _list_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
+        check_listing(body)
+        if body.get("jobQueue"):
+            self._check_queue(caller, body["jobQueue"])
         return ok(listing.list_jobs(self._lifecycle.jobs.at(caller.place), body))
 
+    def _check_queue(self, caller: Caller, queue: str) -> None:
+        """`queue`: a name or an ARN."""
+        prefix = f"arn:aws:batch:{caller.region}:{caller.account}:job-queue/"
+        known = queue.removeprefix(prefix) in self._lifecycle.settings.queues
+        if not known and not self._lifecycle.jobs.has_queue(queue if queue.startswith("arn:") else prefix + queue):
+            raise unknown_queue(queue)
+
     def _submit_job(self, caller: Caller, body: Body, now: int) -> Reply:
+        check_submission(body)
+        self._check_queue(caller, body["jobQueue"])
         job = submission.job_of(body, caller.account, caller.region, self._lifecycle.settings, now)
         self._lifecycle.add(job, now)
         return ok({"jobArn": job.arn, "jobName": job.seed.name, "jobId": job.job_id}, effective=(job.job_id,))
@@ -162,7 +177,9 @@ class Operations:
 
     def _tag(self, caller: Caller, body: Body, _now: int) -> Reply:
         job = self._by_arn(caller, body)
-        job.tags |= body.get("tags") or {}
+        check_tags(body.get("tags") or {})
+        check_tags(job.tags | body["tags"])
+        job.tags |= body["tags"]
         job.touch()
         return ok({})
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiohttp import web
+from botocore.loaders import Loader
 
 from awsbatch_sandbox.batch import control, identity
 from awsbatch_sandbox.batch.frontend import Frontend
@@ -18,19 +19,6 @@ from awsbatch_sandbox.batch.simulator import BatchSimulator
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-POSTS: Final = {
-    f"/v1/{operation.lower()}": operation
-    for operation in (
-        "DescribeJobs",
-        "TerminateJob",
-        "TerminateJobs",
-        "CancelJob",
-        "CancelJobs",
-        "ListJobs",
-        "SubmitJob",
-    )
-}
-TAGS: Final = {"POST": "TagResource", "GET": "ListTagsForResource", "DELETE": "UntagResource"}
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
 MAX_BODY: Final = 16 * 1024 * 1024
 _EXPOSED = "x-amzn-errortype,x-amzn-requestid,x-amzn-errormessage,x-amzn-trace-id,x-amz-apigw-id,date"
@@ -38,13 +26,18 @@ _EXPOSED = "x-amzn-errortype,x-amzn-requestid,x-amzn-errormessage,x-amzn-trace-i
 
 def application(simulator: BatchSimulator) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
-    for path, operation in POSTS.items():
-        app.router.add_post(path, _wire(simulator.frontend, operation))
-    for method, operation in TAGS.items():
-        app.router.add_route(method, "/v1/tags/{arn:.+}", _wire(simulator.frontend, operation))
+    for method, path, operation in _operations():
+        app.router.add_route(method, path, _wire(simulator.frontend, operation))
     app.router.add_post("/", _who_am_i(simulator))
     control.add_routes(app.router, simulator, control.VERBS)
     return app
+
+
+def _operations() -> list[tuple[str, str, str]]:
+    """Method, path and name of all operations of AWS Batch, also of those that the simulator refuses."""
+    found = Loader().load_service_model("batch", "service-2")["operations"]
+    routes = [(one["http"]["method"], one["http"]["requestUri"], name) for name, one in found.items()]
+    return [(method, path.replace("{resourceArn}", "{arn:.+}"), name) for method, path, name in routes]
 
 
 @asynccontextmanager

@@ -17,7 +17,8 @@ class Settings:
     `strict_ids`: DescribeJobs accepts lower-case UUIDs only, else anything of `[a-zA-Z_0-9-]{1,128}`. `submitted_for`,
     `runnable_for`, `starting_for`: how long a submitted job stays in each state; `run_for` None keeps it RUNNING until
     a control verb moves it. `hide_after_submit`: DescribeJobs calls that do not show a new job yet. `regions`: the
-    existing regions; empty: all. `clock_ahead`: of the clocks of clients that sign calls.
+    existing regions; empty: all. `queues`: names of queues that exist in every account and region, beside the queues of
+    seeded jobs. `clock_ahead`: of the clocks of clients that sign calls.
     """
 
     grace: float = 30.0
@@ -43,6 +44,7 @@ class Settings:
     children_carry_tags: bool = False
     """Whether IAM sees an array's children with the tags of their parent (unconfirmed on real AWS)."""
     regions: Sequence[str] = ()
+    queues: Sequence[str] = ("default",)
     clock_ahead: float = 0.0
 
     def __post_init__(self) -> None:

@@ -1,6 +1,5 @@
 """SubmitJob: from the request to a job that goes its natural way."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,16 +9,9 @@ from awsbatch_sandbox.batch.jobs import Job
 from awsbatch_sandbox.batch.replies import client_exception
 from awsbatch_sandbox.batch.settings import Settings
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,127}")
-
 
 def job_of(body: Mapping[str, Any], account: str, region: str, settings: Settings, now: int) -> Job:
-    """The submitted job; RefusedError for what Batch refuses."""
-    for key in ("jobName", "jobQueue", "jobDefinition"):
-        if not isinstance(body.get(key), str) or not body[key]:
-            raise client_exception(f"{key} must not be null or empty")
-    if not _NAME.fullmatch(body["jobName"]):
-        raise client_exception("Job name should match valid pattern")
+    """The job of a checked request; RefusedError for what Batch refuses."""
     try:
         seed = job_spec_from(_shape(body, settings), region=region, account=account)
     except ValueError as wrong:

@@ -61,8 +61,9 @@ def queue_arn(seed: JobSpec) -> str:
 
 
 def definition_arn(seed: JobSpec) -> str:
-    name = seed.definition
-    return _arn(seed, "job-definition", name if ":" in name else f"{name}:1")
+    """With its revision; a definition that names none means the latest, which is 1 here."""
+    revision = "" if ":" in seed.definition.rpartition("/")[2] else ":1"
+    return _arn(seed, "job-definition", seed.definition + revision)
 
 
 def _arn(seed: JobSpec, kind: str, name: str) -> str:

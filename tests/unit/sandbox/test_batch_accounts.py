@@ -83,7 +83,7 @@ def test_each_place_lists_its_own_jobs(here: Wire, there: Wire) -> None:
 
 
 def test_a_job_is_submitted_where_its_caller_is(here: Wire, there: Wire) -> None:
-    submitted = there.call("SubmitJob", jobName="a", jobQueue="b", jobDefinition="c")[1]
+    submitted = there.call("SubmitJob", jobName="a", jobQueue="default", jobDefinition="c")[1]
     assert f"{there.caller.region}:{there.caller.account}:job/" in submitted["jobArn"]
     assert (len(there.shown(submitted["jobId"])), here.shown(submitted["jobId"])) == (1, [])
 

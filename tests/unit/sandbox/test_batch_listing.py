@@ -11,7 +11,7 @@ NOW = int(START * 1000)
 
 @pytest.fixture
 def wire() -> Wire:
-    return Wire()
+    return Wire(frozen(queues=["q"]))
 
 
 def submit(wire: Wire, **body: Any) -> str:
@@ -47,7 +47,7 @@ def test_arrays_nodes_pods_and_dependencies_can_be_submitted(wire: Wire) -> None
 
 
 def test_a_new_job_may_be_missing_from_some_answers() -> None:
-    wire = Wire(frozen(hide_after_submit=1))
+    wire = Wire(frozen(queues=["q"], hide_after_submit=1))
     job_id = submit(wire)
     assert [len(wire.shown(job_id)) for _ in range(2)] == [0, 1]
 
@@ -56,14 +56,49 @@ def test_a_new_job_may_be_missing_from_some_answers() -> None:
     ("wrong", "text"),
     [
         ({"jobQueue": ""}, "jobQueue must not be null or empty"),
+        ({"jobQueue": "misspelt"}, "JobQueue misspelt not found."),
+        ({"jobQueue": "arn:aws:batch:eu-west-1:999999999999:job-queue/q"}, "job-queue/q not found."),
         ({"jobName": "a.b"}, "Job name should match valid pattern"),
-        ({"arrayProperties": {"size": 1}}, "array_size must be 2..10000"),
+        ({"jobDefinition": "d:latest"}, "jobDefinition must be name, name:revision or the ARN"),
+        ({"arrayProperties": {"size": 1}}, "arrayProperties.size must be between 2 and 10000, got 1"),
+        ({"retryStrategy": {"attempts": 0}}, "retryStrategy.attempts must be between 1 and 10, got 0"),
+        ({"retryStrategy": {"attempts": 11}}, "retryStrategy.attempts must be between 1 and 10, got 11"),
+        ({"retryStrategy": {"attempts": "3"}}, "retryStrategy.attempts must be between 1 and 10, got 3"),
+        ({"retryStrategy": {"evaluateOnExit": [{"action": "EXIT"}]}}, "RetryAttempts must be provided"),
+        ({"retryStrategy": {"attempts": 1, "evaluateOnExit": [{"action": "EXIT"}] * 6}}, "at most 5 entries"),
+        ({"timeout": {"attemptDurationSeconds": 59}}, "timeout.attemptDurationSeconds must be at least 60, got 59"),
+        ({"schedulingPriorityOverride": 10_000}, "schedulingPriorityOverride must be between 0 and 9999"),
+        ({"dependsOn": [{"jobId": "x"}] * 21}, "dependsOn must have at most 20 jobs"),
+        ({"tags": {}}, "tags must be a map of 1 to 50 tags"),
+        ({"tags": {str(n): "" for n in range(51)}}, "tags must be a map of 1 to 50 tags"),
+        ({"tags": {"": "x"}}, "A tag key must have 1 to 128 characters"),
+        ({"tags": {"AWS:x": "x"}}, "not start with aws:"),
+        ({"tags": {"team": "x" * 257}}, "The value of tag team must have at most 256 characters"),
+        ({"containerOverrides": {"environment": [{"name": "AWS_BATCH_X"}]}}, "cannot start with AWS_BATCH"),
     ],
 )
 def test_a_submission_that_batch_refuses_gets_a_client_exception(wire: Wire, wrong: dict[str, Any], text: str) -> None:
     body = {"jobName": "train", "jobQueue": "q", "jobDefinition": "d:1"} | wrong
     status, answer = wire.call("SubmitJob", **body)
-    assert (status, text in answer["message"]) == (400, True)
+    assert (status, text in answer["message"]) == (400, True), answer
+    assert wire.batch.jobs() == []
+
+
+def test_the_documented_limits_themselves_are_accepted(wire: Wire) -> None:
+    most: dict[str, Any] = {
+        "retryStrategy": {"attempts": 10, "evaluateOnExit": [{"action": "EXIT"}] * 5},
+        "timeout": {"attemptDurationSeconds": 60},
+        "schedulingPriorityOverride": 0,
+        "tags": {f"{n:0128}": "x" * 256 for n in range(50)},
+    }
+    submit(wire, **most)
+    submit(wire, jobDefinition="arn:aws:batch:eu-west-1:123456789012:job-definition/d", arrayProperties={"size": 2})
+
+
+def test_a_queue_of_a_seeded_job_exists(wire: Wire) -> None:
+    wire.batch.forget(wire.batch.seed(queue="seeded"))
+    submit(wire, jobQueue="seeded")
+    submit(wire, jobQueue="arn:aws:batch:eu-west-1:123456789012:job-queue/seeded")
 
 
 def test_a_queue_lists_running_jobs_by_default_newest_first(wire: Wire) -> None:
@@ -91,10 +126,33 @@ def test_a_filter_replaces_the_status(wire: Wire) -> None:
         return listed(wire, jobQueue="q", filters=[{"name": name, "values": [value]}])
 
     assert by("JOB_NAME", "train-*") == [train]
-    assert by("JOB_DEFINITION", "d:3") == [train]
     assert by("BEFORE_CREATED_AT", str(NOW)) == [train]
     assert by("AFTER_CREATED_AT", str(NOW - 5)) == [other]
     assert by("SHARE_IDENTIFIER", "s") == [other]
+
+
+def test_a_definition_is_found_by_name_and_by_arn(wire: Wire) -> None:
+    arn = "arn:aws:batch:eu-west-1:123456789012:job-definition/"
+    third = wire.batch.seed(queue="q", status="FAILED", definition="resize:3", created_at=NOW)
+    second = wire.batch.seed(queue="q", definition=f"{arn}resize:2", created_at=NOW - 1)
+    first = submit(wire, jobDefinition=f"{arn}resize")
+    longer = submit(wire, jobDefinition="resize-all")
+
+    def by(value: str) -> set[str]:
+        return set(listed(wire, jobQueue="q", filters=[{"name": "JOB_DEFINITION", "values": [value]}]))
+
+    assert by("resize") == {third, second, first}
+    assert by("resize*") == {third, second, first, longer}
+    assert by("resize:2") == by(f"{arn}resize:2") == {second}
+    assert by(f"{arn}resize:1") == {first}
+    assert by("Resize") == by(f"{arn}resize*") == by(f"{arn}resize") == by("resize:4") == set()
+
+
+def test_a_filter_does_not_apply_to_children(wire: Wire) -> None:
+    parent = wire.batch.seed(children=["RUNNING", "FAILED"], queue="q")
+    by_name = [{"name": "JOB_NAME", "values": ["other"]}]
+    assert listed(wire, arrayJobId=parent, filters=by_name) == [f"{parent}:0"]
+    assert listed(wire, arrayJobId=parent, filters=by_name, jobStatus="FAILED") == [f"{parent}:1"]
 
 
 def test_long_lists_come_in_pages(wire: Wire) -> None:
@@ -105,16 +163,23 @@ def test_long_lists_come_in_pages(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "text"),
     [
-        {},
-        {"jobQueue": "q", "arrayJobId": "x"},
-        {"jobQueue": "q", "nextToken": "beyond"},
-        {"jobQueue": "q", "filters": [{"name": "COLOUR", "values": ["red"]}]},
+        ({}, "Exactly one of jobQueue, arrayJobId or multiNodeJobId"),
+        ({"jobQueue": "q", "arrayJobId": "x"}, "Exactly one of jobQueue, arrayJobId or multiNodeJobId"),
+        ({"jobQueue": "misspelt"}, "JobQueue misspelt not found."),
+        ({"jobQueue": "q", "jobStatus": "LIVE"}, "jobStatus must be one of SUBMITTED, "),
+        ({"jobQueue": "q", "maxResults": 0}, "maxResults must be at least 1, got 0"),
+        ({"jobQueue": "q", "nextToken": "beyond"}, "Invalid nextToken"),
+        ({"jobQueue": "q", "filters": [{"name": "COLOUR", "values": ["red"]}]}, "Exactly one filter of JOB_NAME, "),
+        ({"jobQueue": "q", "filters": [{"name": "JOB_NAME", "values": ["a"]}] * 2}, "Exactly one filter of JOB_NAME, "),
+        ({"jobQueue": "q", "filters": [{"name": "JOB_NAME"}]}, "The filter JOB_NAME needs values"),
+        ({"jobQueue": "q", "filters": [{"name": "AFTER_CREATED_AT", "values": ["now"]}]}, "milliseconds since 1970"),
     ],
 )
-def test_a_list_that_batch_refuses_gets_a_client_exception(wire: Wire, body: dict[str, Any]) -> None:
-    assert wire.call("ListJobs", **body)[0] == 400
+def test_a_list_that_batch_refuses_gets_a_client_exception(wire: Wire, body: dict[str, Any], text: str) -> None:
+    status, answer = wire.call("ListJobs", **body)
+    assert (status, text in answer["message"]) == (400, True), answer
 
 
 def test_tags_can_be_added_listed_and_removed(wire: Wire) -> None:
@@ -125,3 +190,10 @@ def test_tags_can_be_added_listed_and_removed(wire: Wire) -> None:
     wire.call("UntagResource", resourceArn=arn, tagKeys=["team"])
     assert wire.call("ListTagsForResource", resourceArn=arn) == (200, {"tags": {"cost": "b"}})
     assert wire.call("ListTagsForResource", resourceArn=arn + "x")[0] == 400
+
+
+@pytest.mark.parametrize("tags", [{}, {"aws:x": "y"}, {str(n): "" for n in range(50)}])
+def test_tags_that_batch_refuses_change_nothing(wire: Wire, tags: dict[str, str]) -> None:
+    job_id = wire.batch.seed(tags={"team": "a"})
+    assert wire.call("TagResource", resourceArn=wire.look(job_id)["jobArn"], tags=tags)[0] == 400
+    assert wire.look(job_id)["tags"] == {"team": "a"}
