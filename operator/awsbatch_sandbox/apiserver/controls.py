@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from awsbatch_sandbox.apiserver.errors import bad_request, scripted
+from awsbatch_sandbox.apiserver.responses import json_response
 from awsbatch_sandbox.apiserver.routes import read_object
 from awsbatch_sandbox.apiserver.storage import Body, Store
 
@@ -109,14 +110,14 @@ class Controls:
         if request.method != "POST" or action not in orders:
             raise bad_request(f"/_sandbox/ knows GET or DELETE requests, and POST {', '.join(orders)}")
         orders[action](await read_object(request) if request.can_read_body else {})
-        return web.json_response({})
+        return json_response({})
 
     def _requests(self, method: str) -> web.Response:
         if method == "DELETE":
             self._log.clear()
         names = ("method", "path", "query", "userAgent", "status")
         items = [dict(zip(names, key, strict=True)) | {"count": count} for key, count in self._log.items()]
-        return web.json_response({"items": items})
+        return json_response({"items": items})
 
     def _hang(self, seconds: float) -> None:
         self._open.clear()

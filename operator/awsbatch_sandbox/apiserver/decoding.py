@@ -48,6 +48,10 @@ def decoded(resource: Resource, sent: Body, write: Write, old: Body | None = Non
 
     Parts that it shares with `old`, the stored body, are not pruned again.
     """
+    if not resource.custom:
+        # As in kube-apiserver: a built-in type is known from the path, a custom object must say what it is.
+        named = {name: sent[name] for name in ("apiVersion", "kind") if sent.get(name)}
+        sent = {**sent, "apiVersion": resource.api_version, "kind": resource.kind, **named}
     if (sent.get("apiVersion"), sent.get("kind")) != (resource.api_version, resource.kind):
         raise _wrong_kind(resource, sent)
     unknown: list[str] = []

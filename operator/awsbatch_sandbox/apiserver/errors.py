@@ -156,6 +156,10 @@ def unsupported_media_type(message: str) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", message)
 
 
+def not_acceptable(served: str) -> ApiError:
+    return ApiError(406, "NotAcceptable", f"only the following media types are accepted: {served}")
+
+
 def list_options(field: str, detail: str) -> ApiError:
     """A 422 for query parameters that don't go together."""
     return invalid("meta.k8s.io", "ListOptions", "", [FieldError("FieldValueForbidden", (field,), detail=detail)])

@@ -13,7 +13,8 @@ from awsbatch_sandbox.apiserver.deletion import Deleter
 from awsbatch_sandbox.apiserver.objects import Objects
 from awsbatch_sandbox.apiserver.reading import Lister, encode, selection
 from awsbatch_sandbox.apiserver.resources import Catalog, Resource
-from awsbatch_sandbox.apiserver.routes import Target, check_form, decode, flag, media_type, negotiate, read_object
+from awsbatch_sandbox.apiserver.responses import json_response
+from awsbatch_sandbox.apiserver.routes import YAML, Target, check_form, decode, flag, media_type, negotiate, read_object
 from awsbatch_sandbox.apiserver.storage import Body, Entry, dumps
 from awsbatch_sandbox.apiserver.watching import Gate, Watch
 
@@ -77,7 +78,7 @@ class Handlers:
             matches = selection(resource, target.namespace, "", request.query)
             form = negotiate(request)
             check_form(form, resource.kind, listed=True)
-            return _json(self._lister.list(resource, matches, request.query, form))
+            return json_response(self._lister.list(resource, matches, request.query, form))
         if request.method == "POST" and (target.namespace or not resource.namespaced):
             write = _write(request, target)
             entry = self._objects.create(resource, target.namespace, await read_object(request), write)
@@ -120,6 +121,8 @@ class Handlers:
         form = negotiate(request)
         # Kubernetes answers 200 without a body.
         check_form(form, resource.kind, listed=False)
+        if form.media == YAML:
+            raise errors.not_acceptable("application/json;stream=watch")
         watch = Watch(self._objects.store, resource, matches, request.query, form, now=self._now)
         response = web.StreamResponse(
             headers={"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
@@ -141,7 +144,7 @@ class Handlers:
         for key, entry in list(self._objects.collection(resource).items()):
             if matches is None or matches(key, entry.body):
                 self._deleter.delete(resource, key, options)
-        return _json(listed)
+        return json_response(listed)
 
     async def _review(self, request: web.Request, resource: Resource) -> web.Response:
         """A SelfSubject(Access)Review: everyone may do everything."""
@@ -151,12 +154,13 @@ class Handlers:
         status: Body = {"allowed": True}
         if resource.kind == "SelfSubjectReview":
             status = {"userInfo": {"username": "sandbox", "groups": ["system:masters", "system:authenticated"]}}
-        return _json(dumps(sent | {"status": status}), 201)
+        head = {"kind": resource.kind, "apiVersion": resource.api_version}
+        return json_response(dumps(head | sent | {"status": status}), 201)
 
     def _object(
         self, request: web.Request, resource: Resource, entry: Entry, write: Write, status: int = 200
     ) -> web.Response:
-        response = _json(encode(resource, entry, negotiate(request), self._now()), status)
+        response = json_response(encode(resource, entry, negotiate(request), self._now()), status)
         for warning in write.warnings:
             text = warning.replace("\\", "\\\\").replace('"', '\\"')
             response.headers.add("Warning", f'299 - "{text}"')
@@ -164,17 +168,12 @@ class Handlers:
 
     def _deleted(self, request: web.Request, resource: Resource, entry: Entry, *, gone: bool) -> web.Response:
         if not gone:
-            return _json(encode(resource, entry, negotiate(request), self._now()))
+            return json_response(encode(resource, entry, negotiate(request), self._now()))
         metadata = entry.body["metadata"]
         details = {"name": metadata["name"], "group": resource.group, "kind": resource.plural, "uid": metadata["uid"]}
         kept = {name: value for name, value in details.items() if value}
         status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": kept}
-        return _json(dumps(status))
-
-
-def _json(raw: bytes, status: int = 200) -> web.Response:
-    headers = {"Content-Type": "application/json", "Cache-Control": "no-cache, private"}
-    return web.Response(body=raw, status=status, headers=headers)
+        return json_response(dumps(status))
 
 
 def _write(request: web.Request, target: Target) -> Write:

@@ -9,12 +9,13 @@ import yaml
 from aiohttp import web
 
 from awsbatch_sandbox.apiserver import protobuf
-from awsbatch_sandbox.apiserver.errors import ApiError, bad_request, unsupported_media_type
+from awsbatch_sandbox.apiserver.errors import ApiError, bad_request, not_acceptable, unsupported_media_type
 from awsbatch_sandbox.apiserver.storage import Body
 
 _NAMESPACE_PARTS: Final = frozenset({"status", "finalize"})
 _JSON: Final = frozenset({"", "application/json", "application/octet-stream"})
-_YAML: Final = frozenset({"application/yaml", "application/vnd.yaml", "text/yaml"})
+YAML: Final = "application/yaml"
+_YAML: Final = frozenset({YAML, "application/vnd.yaml", "text/yaml"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,13 @@ def parse_path(path: str) -> Target | None:
 class Form:
     """A representation: `as_` is "", "Table" or "PartialObjectMetadata"; `embed` is a Table's includeObject.
 
-    `of_list` where the name of the form is that for lists.
+    `of_list` where the name of the form is that for lists. `media`: application/json or application/yaml.
     """
 
     as_: str = ""
     embed: str = "Metadata"
     of_list: bool = False
+    media: str = "application/json"
 
 
 def negotiate(request: web.Request) -> Form:
@@ -64,18 +66,28 @@ def negotiate(request: web.Request) -> Form:
     accepted = request.headers.get("Accept") or "*/*"
     for item in accepted.split(","):
         media, parameters = parse_media(item)
-        if media not in {"application/json", "application/*", "*/*"}:
+        if media not in {"application/json", "application/*", "*/*", YAML}:
             continue
+        media = YAML if media == YAML else "application/json"
         wanted = parameters.get("as", "")
         if not wanted:
-            return Form()
+            return Form(media=media)
         if parameters.get("g") == "meta.k8s.io" and parameters.get("v") == "v1":
             if wanted == "Table":
-                return Form("Table", request.query.get("includeObject") or "Metadata")
+                return Form("Table", request.query.get("includeObject") or "Metadata", media=media)
             if wanted in {"PartialObjectMetadata", "PartialObjectMetadataList"}:
-                return Form("PartialObjectMetadata", of_list=wanted.endswith("List"))
-    message = "only the following media types are accepted: application/json"
-    raise ApiError(406, "NotAcceptable", message)
+                return Form("PartialObjectMetadata", of_list=wanted.endswith("List"), media=media)
+    raise not_acceptable("application/json, application/yaml")
+
+
+def wants_yaml(request: web.Request) -> bool:
+    """Whether the first representation of the Accept header that is served here is YAML."""
+    if YAML not in request.headers.get("Accept", ""):
+        return False
+    try:
+        return negotiate(request).media == YAML
+    except ApiError:
+        return False
 
 
 def check_form(form: Form, kind: str, *, listed: bool) -> None:

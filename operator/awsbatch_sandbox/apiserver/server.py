@@ -20,7 +20,8 @@ from awsbatch_sandbox.apiserver.deletion import Deleter
 from awsbatch_sandbox.apiserver.handlers import Handlers
 from awsbatch_sandbox.apiserver.objects import Objects, timestamp
 from awsbatch_sandbox.apiserver.resources import Catalog, Resource
-from awsbatch_sandbox.apiserver.routes import discovery_version, parse_path
+from awsbatch_sandbox.apiserver.responses import json_response, to_yaml
+from awsbatch_sandbox.apiserver.routes import discovery_version, parse_path, wants_yaml
 from awsbatch_sandbox.apiserver.storage import Body, Store
 from awsbatch_sandbox.apiserver.watching import Gate
 
@@ -104,19 +105,21 @@ class ApiServer:
             try:
                 return await self.controls.handle(request)
             except errors.ApiError as error:
-                return web.json_response(error.body(), status=error.code)
+                return json_response(error.body(), error.code)
         await self.controls.gate()
         try:
             gate = await self.controls.fault(request)
             response = await self._route(request, gate)
         except errors.ApiError as error:
-            response = web.json_response(error.body(), status=error.code)
+            response = json_response(error.body(), error.code)
         except errors.NotServedError:
             response = web.Response(status=404, text="404 page not found\n")
         except web.HTTPRequestEntityTooLarge:
             too_large = errors.ApiError(413, "RequestEntityTooLarge", f"the limit is {_BODY_LIMIT} bytes")
-            response = web.json_response(too_large.body(), status=413)
+            response = json_response(too_large.body(), 413)
         if not response.prepared:
+            if isinstance(response, web.Response) and wants_yaml(request):
+                to_yaml(response)
             self.controls.record(request, response.status)
         return response
 
@@ -133,33 +136,33 @@ class ApiServer:
         if target.plural:
             return await self._handlers.handle(request, target, gate)
         if target.version in self.catalog.groups().get(target.group, []):
-            return web.json_response(discovery.resource_list(self.catalog, target.group, target.version))
+            return json_response(discovery.resource_list(self.catalog, target.group, target.version))
         raise errors.NotServedError
 
     def _document(self, request: web.Request, path: str) -> web.Response | None:
         groups = self.catalog.groups()
         match path.strip("/").split("/"):
             case [""]:
-                return web.json_response(discovery.root())
+                return json_response(discovery.root())
             case ["version"]:
-                return web.json_response(discovery.VERSION)
+                return json_response(discovery.VERSION)
             case ["api" | "apis" as root]:
                 if version := discovery_version(request):
                     media = f"application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList"
                     body = discovery.aggregated(self.catalog, version, core=root == "api")
                     return web.Response(body=json.dumps(body).encode(), headers={"Content-Type": media})
                 legacy = discovery.core_versions(request.host) if root == "api" else discovery.group_list(self.catalog)
-                return web.json_response(legacy)
+                return json_response(legacy)
             case ["apis", group] if group in groups:
-                return web.json_response(discovery.group(self.catalog, group))
+                return json_response(discovery.group(self.catalog, group))
             case ["openapi", "v2"] if openapi.V2_ACCEPT in request.headers.get("Accept", ""):
                 return web.Response(body=openapi.v2_document(), headers={"Content-Type": openapi.V2_CONTENT_TYPE})
             case ["openapi", "v3"]:
-                return web.json_response(openapi.index(self.catalog))
+                return json_response(openapi.index(self.catalog))
             case ["openapi", "v3", "api", version] if version in groups.get("", []):
-                return web.json_response(openapi.document(self.catalog, "", version))
+                return json_response(openapi.document(self.catalog, "", version))
             case ["openapi", "v3", "apis", group, version] if version in groups.get(group, []):
-                return web.json_response(openapi.document(self.catalog, group, version))
+                return json_response(openapi.document(self.catalog, group, version))
         return None
 
 

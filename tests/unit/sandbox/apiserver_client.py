@@ -111,7 +111,7 @@ class Answer:
     status: int
     body: Any
     warnings: list[str]
-    media_type: str
+    content_type: str
 
     @property
     def message(self) -> str:
@@ -139,7 +139,7 @@ class Client:
             text = await response.text()
             received = json.loads(text) if response.content_type == "application/json" else text
             warnings = response.headers.getall("Warning", [])
-            return Answer(response.status, received, warnings, response.content_type)
+            return Answer(response.status, received, warnings, response.headers["Content-Type"])
 
     async def get(self, path: str, **headers: str) -> Answer:
         return await self.call("GET", path, **headers)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest_asyncio
+import yaml
 
 from unit.sandbox.apiserver_client import (
     CORE_EVENTS,
@@ -136,6 +137,27 @@ async def test_metadata_alone_can_be_requested(api: Client) -> None:
     body = (await api.get(WIDGETS, **METADATA)).body
     assert (body["kind"], body["items"][0]["kind"]) == ("PartialObjectMetadataList", "PartialObjectMetadata")
     assert "spec" not in body["items"][0]
+
+
+async def test_json_has_no_charset(api: Client) -> None:
+    for path in (WIDGETS, f"{WIDGETS}/none", "/apis", "/version", "/openapi/v3", "/_sandbox/requests"):
+        assert (await api.get(path)).content_type == "application/json", path
+    for method, body in (("POST", widget()), ("POST", widget()), ("DELETE", None)):
+        assert (await api.call(method, WIDGETS, body)).content_type == "application/json"
+
+
+async def test_yaml_is_served_to_those_who_ask_for_it(api: Client) -> None:
+    await api.create(widget(metadata={"annotations": {"who": "Zoë"}}))
+    for path in (WIDGETS, f"{WIDGETS}/w", f"{WIDGETS}/none", "/apis"):
+        answer = await api.get(path, Accept="application/yaml")
+        assert answer.content_type == "application/yaml"
+        assert yaml.safe_load(answer.body) == (await api.get(path)).body
+    table = await api.get(WIDGETS, Accept="application/yaml;as=Table;v=v1;g=meta.k8s.io,application/json")
+    assert yaml.safe_load(table.body)["kind"] == "Table"
+    assert "who: Zoë" in (await api.get(f"{WIDGETS}/w", Accept="application/yaml, application/json")).body
+    assert (await api.get(WIDGETS, Accept="application/json, application/yaml")).content_type == "application/json"
+    watch = await api.get(f"{WIDGETS}?watch=1", Accept="application/yaml")
+    assert (watch.status, "application/json;stream=watch" in watch.body) == (406, True)
 
 
 async def test_other_representations_are_not_acceptable(api: Client) -> None:

@@ -105,6 +105,19 @@ async def test_built_in_kinds_know_their_fields_too(api: Client) -> None:
     assert 'unknown field "dataa"' in answer.message
 
 
+async def test_kind_and_version_of_built_in_types_follow_from_the_path(api: Client) -> None:
+    created = await api.create({"metadata": {"name": "c"}}, CONFIG_MAPS)
+    assert (created.status, created.body["kind"], created.body["apiVersion"]) == (201, "ConfigMap", "v1")
+    replaced = await api.call("PUT", f"{CONFIG_MAPS}/c", {"kind": "ConfigMap", "metadata": {}, "data": {"a": "b"}})
+    assert (replaced.body["data"], replaced.body["apiVersion"]) == ({"a": "b"}, "v1")
+    review = await api.create({"spec": {}}, "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews")
+    assert (review.body["kind"], review.body["status"]["allowed"]) == ("SelfSubjectAccessReview", True)
+    assert (await api.create({"kind": "Secret", "metadata": {"name": "d"}}, CONFIG_MAPS)).status == 422
+    assert (await api.create({"apiVersion": "v2", "metadata": {"name": "d"}}, CONFIG_MAPS)).status == 400
+    custom = {name: value for name, value in widget().items() if name != "kind"}
+    assert "Object 'Kind' is missing in" in (await api.create(custom)).message
+
+
 async def test_generation_counts_spec_changes_only(api: Client) -> None:
     await api.create(widget())
     spec = await api.patch(W, {"spec": {"text": "x"}})
