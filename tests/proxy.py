@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from awsbatch_sandbox.envtest import write_private
+from awsbatch_sandbox.kubeconfig import write_private
 from awsbatch_sandbox.processes import ProcessError
 
 T = TypeVar("T")

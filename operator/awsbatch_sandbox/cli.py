@@ -16,8 +16,8 @@ from awsbatch_sandbox import demo_teams as teams
 from awsbatch_sandbox.cluster import KubectlError, kubectl_environment, kubectl_program
 from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError
 from awsbatch_sandbox.demo import GRACE, REASON, DemoError, patch_for, play
-from awsbatch_sandbox.envtest import write_private
 from awsbatch_sandbox.fixtures import populate
+from awsbatch_sandbox.kubeconfig import write_private
 from awsbatch_sandbox.operator_process import sandbox_aws
 from awsbatch_sandbox.processes import ProcessError
 from awsbatch_sandbox.world import QUICK, World

@@ -15,16 +15,13 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from awsbatch_sandbox.kubeconfig import direct, server_of
 from awsbatch_sandbox.processes import Child, wait_for
 
 CHOICES: Final = ("auto", "embedded", "envtest")
 ASSETS: Final = "KUBEBUILDER_ASSETS"
 _CRDS: Final = ("batchjobs.awsbatch.dev.yaml", "batchaccesspolicies.awsbatch.dev.yaml")
 _START_TIMEOUT: Final = 30.0
-
-
-direct: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens URLs of this machine, whatever proxy the environment names."""
 
 
 class ControlPlaneError(Exception):
@@ -92,32 +89,32 @@ class Embedded(ControlPlane):
         flags = (f"--kubeconfig={self.kubeconfig}", *(f"--crd={crd}" for crd in crd_files()))
         argv = (sys.executable, "-m", "awsbatch_sandbox.apiserver", *flags)
         self._child = Child("embedded API server", argv, log=directory / "apiserver.log")
-        self._url = ""
+        self._url, self._opener = "", direct
 
     def launch(self) -> None:
         self._child.start()
 
     def ready(self) -> None:
         # The kubeconfig is written before the URL is printed.
-        self._url = self._child.ready(self._announced, timeout=_START_TIMEOUT)
+        self._child.ready(self._announced, timeout=_START_TIMEOUT)
+        self._url, self._opener = server_of(self.kubeconfig)
 
     def stop(self) -> None:
         if self._child.running:
             self._child.stop()
 
-    def _announced(self) -> str | None:
-        lines = self._child.output().splitlines(keepends=True)
-        return next((line.strip() for line in lines if line.startswith("http") and line.endswith("\n")), None)
+    def _announced(self) -> bool:
+        return any(line.startswith("https:") for line in self._child.output().splitlines())
 
     def order(self, action: str, **body: Any) -> None:
         """Send a control action of apiserver/controls.py, such as `fault` or `restore`. Raises urllib's HTTPError."""
         raw, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
         order = urllib.request.Request(f"{self._url}/_sandbox/{action}", raw, headers)  # noqa: S310  our own server
-        direct.open(order, timeout=10).close()
+        self._opener.open(order, timeout=10).close()
 
     def requests(self) -> list[dict[str, Any]]:
         """Its request log: `method`, `path`, `query`, `userAgent` and `status` of each kind of request, and `count`."""
-        with direct.open(f"{self._url}/_sandbox/requests", timeout=10) as response:
+        with self._opener.open(f"{self._url}/_sandbox/requests", timeout=10) as response:
             items: list[dict[str, Any]] = json.load(response)["items"]
         return items
 
@@ -169,7 +166,7 @@ class Existing(ControlPlane):
 
 def choose(name: str, directory: Path) -> ControlPlane:
     """The control plane of that name, with its files in `directory`. ControlPlaneError when it is not available."""
-    from awsbatch_sandbox.envtest import Envtest  # noqa: PLC0415  (it needs cryptography; the embedded one does not)
+    from awsbatch_sandbox.envtest import Envtest  # noqa: PLC0415  (cryptography takes 0.1 s; only Envtest needs it here)
 
     assets = os.environ.get(ASSETS)
     if name == "existing":

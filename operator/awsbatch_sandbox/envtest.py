@@ -1,19 +1,17 @@
 """A real control plane on loopback: kube-apiserver and etcd, from where setup-envtest puts them."""
 
-import base64
 import os
 import signal
-import ssl
 import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import yaml
 
-from awsbatch_sandbox.certificates import Authority, KeyPair, signing_key
+from awsbatch_sandbox.certificates import Authority, signing_key
 from awsbatch_sandbox.controlplane import ASSETS, ControlPlane, ControlPlaneError, listens
+from awsbatch_sandbox.kubeconfig import encoded, kubeconfig, opener, write_private
 from awsbatch_sandbox.processes import Child, free_port
 
 _START_TIMEOUT: Final = 60.0
@@ -70,14 +68,9 @@ class Envtest(ControlPlane):
         self._apiserver.signal(number)
 
     def _answers(self) -> bool:
-        context = ssl.create_default_context(cadata=self._authority.certificate.decode())
         url = f"https://127.0.0.1:{self._port}/readyz"
-        # No proxy of the environment may come between this and a loopback server.
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
         try:
-            with opener.open(url, timeout=5) as response:
+            with opener(self._authority.certificate).open(url, timeout=5) as response:
                 return bool(response.status == 200)
         except urllib.error.HTTPError as starting:  # 500
             starting.close()
@@ -108,23 +101,18 @@ class Envtest(ControlPlane):
 
     def _write_files(self) -> None:
         server, admin = self._authority.server(), self._authority.client("sandbox", "system:masters")
-        kubeconfig = _kubeconfig(f"https://127.0.0.1:{self._port}", self._authority.certificate, admin)
+        url = f"https://127.0.0.1:{self._port}"
+        user = {"client-certificate-data": encoded(admin.certificate), "client-key-data": encoded(admin.key)}
+        settings = kubeconfig(url, self._authority.certificate, user)
         contents = {
             "ca.crt": self._authority.certificate,
             "server.crt": server.certificate,
             "server.key": server.key,
             "service-account.key": signing_key(),
-            self.kubeconfig.name: yaml.safe_dump(kubeconfig, sort_keys=False).encode(),
+            self.kubeconfig.name: yaml.safe_dump(settings, sort_keys=False).encode(),
         }
         for name, content in contents.items():
             write_private(self._directory / name, content)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Create a file that only this user may read."""
-    path.unlink(missing_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
 
 
 def _binaries(assets: str | None) -> dict[str, str]:
@@ -144,20 +132,3 @@ def _etcd_flags(url: str, data: Path) -> list[str]:
         f"--data-dir={data}",
         "--unsafe-no-fsync",  # the data ends with the process: nothing is to survive a power cut
     ]
-
-
-def _kubeconfig(server: str, ca: bytes, admin: KeyPair) -> dict[str, Any]:
-    def encoded(pem: bytes) -> str:
-        return base64.b64encode(pem).decode()
-
-    user = {"client-certificate-data": encoded(admin.certificate), "client-key-data": encoded(admin.key)}
-    cluster = {"server": server, "certificate-authority-data": encoded(ca)}
-    context = {"cluster": "sandbox", "user": "sandbox", "namespace": "default"}
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "sandbox", "cluster": cluster}],
-        "users": [{"name": "sandbox", "user": user}],
-        "contexts": [{"name": "sandbox", "context": context}],
-        "current-context": "sandbox",
-    }

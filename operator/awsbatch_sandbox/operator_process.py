@@ -12,7 +12,7 @@ from typing import Any, Final
 from prometheus_client.parser import text_string_to_metric_families
 
 from awsbatch_sandbox.cluster import kubectl_environment
-from awsbatch_sandbox.controlplane import direct
+from awsbatch_sandbox.kubeconfig import direct
 from awsbatch_sandbox.processes import Child, ProcessError, free_port
 
 REGION: Final = "eu-west-1"

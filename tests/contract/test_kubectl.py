@@ -72,7 +72,7 @@ def kubectl() -> Iterator[Kubectl]:
         command = [sys.executable, "-m", "awsbatch_sandbox.apiserver", "--crd", str(CRDS), "--kubeconfig", str(file)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             assert server.stdout
-            assert server.stdout.readline().startswith("http://127.0.0.1:")
+            assert server.stdout.readline().startswith("https://127.0.0.1:")
             yield Kubectl(binary, {"PATH": os.environ["PATH"], "HOME": home, "KUBECONFIG": str(file)})
             server.send_signal(signal.SIGTERM)
             assert server.wait(10) == 0

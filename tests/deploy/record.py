@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs
 
-import yaml
-
 from awsbatch_sandbox.apiserver.routes import parse_path
-from awsbatch_sandbox.controlplane import direct
+from awsbatch_sandbox.kubeconfig import server_of
 from deploy.rights import Call
 
 Calls = Mapping[Call, frozenset[int]]
@@ -47,14 +45,14 @@ class RequestLog(Record):
     """That of the embedded API server."""
 
     def __init__(self, kubeconfig: Path) -> None:
-        server = yaml.safe_load(kubeconfig.read_text("utf-8"))["clusters"][0]["cluster"]["server"]
+        server, self._opener = server_of(kubeconfig)
         self._url = f"{server}/_sandbox/requests"
 
     def clear(self) -> None:
-        direct.open(urllib.request.Request(self._url, method="DELETE"), timeout=10).close()
+        self._opener.open(urllib.request.Request(self._url, method="DELETE"), timeout=10).close()
 
     def requests(self) -> Iterator[tuple[Call, int]]:
-        with direct.open(self._url, timeout=10) as answer:
+        with self._opener.open(self._url, timeout=10) as answer:
             entries = json.load(answer)["items"]
         for entry in entries:
             if not entry["userAgent"].startswith(_TESTS):

@@ -14,7 +14,8 @@ import yaml
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import ASSETS
-from awsbatch_sandbox.envtest import Envtest, write_private
+from awsbatch_sandbox.envtest import Envtest
+from awsbatch_sandbox.kubeconfig import write_private
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World

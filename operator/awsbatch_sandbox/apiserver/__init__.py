@@ -3,6 +3,6 @@
 `async with serve(ApiServer(load_definitions([Path("crds")]))) as url:` or `python -m awsbatch_sandbox.apiserver`.
 """
 
-from awsbatch_sandbox.apiserver.server import ApiServer, kubeconfig, load_definitions, serve
+from awsbatch_sandbox.apiserver.server import ApiServer, load_definitions, serve
 
-__all__ = ["ApiServer", "kubeconfig", "load_definitions", "serve"]
+__all__ = ["ApiServer", "load_definitions", "serve"]

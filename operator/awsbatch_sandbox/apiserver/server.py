@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import json
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -169,8 +170,9 @@ class ApiServer:
 class Listener:
     """The open port of one ApiServer."""
 
-    def __init__(self, server: ApiServer, host: str, port: int) -> None:
+    def __init__(self, server: ApiServer, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         self._server = server
+        self._tls = tls
         self._host = host
         self._port = port
         self._runner: web.AppRunner | None = None
@@ -178,7 +180,7 @@ class Listener:
 
     @property
     def url(self) -> str:
-        return f"http://{self._host}:{self._port}"
+        return f"{'https' if self._tls else 'http'}://{self._host}:{self._port}"
 
     async def open(self) -> None:
         app = web.Application(client_max_size=_BODY_LIMIT)
@@ -187,7 +189,7 @@ class Listener:
         await runner.setup()
         listening = socket.create_server((self._host, self._port), backlog=1024)
         self._port = listening.getsockname()[1]
-        await web.SockSite(runner, listening).start()
+        await web.SockSite(runner, listening, ssl_context=self._tls).start()
         self._runner = runner
 
     async def close(self) -> None:
@@ -213,9 +215,11 @@ class Listener:
 
 
 @asynccontextmanager
-async def serve(server: ApiServer, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
-    """Serve on `host` and `port` (0: any free one) while the context is open; yields the URL."""
-    listener = Listener(server, host, port)
+async def serve(
+    server: ApiServer, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[str]:
+    """Serve on `host` and `port` (0: any free one) while the context is open; yields the URL. Without `tls`: HTTP."""
+    listener = Listener(server, host, port, tls)
     await listener.open()
     server.attach(listener)
     try:
@@ -230,15 +234,3 @@ def load_definitions(paths: Iterable[Path]) -> list[Body]:
     files = [file for path in paths for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
     documents = [document for file in files for document in yaml.safe_load_all(file.read_text("utf-8"))]
     return [item for item in documents if item and item.get("kind") == "CustomResourceDefinition"]
-
-
-def kubeconfig(url: str) -> Body:
-    """A kubeconfig with one context, `sandbox`."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "sandbox", "cluster": {"server": url}}],
-        "users": [{"name": "sandbox", "user": {}}],
-        "contexts": [{"name": "sandbox", "context": {"cluster": "sandbox", "user": "sandbox", "namespace": "default"}}],
-        "current-context": "sandbox",
-    }
