@@ -9,18 +9,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 
 from awsbatch_sandbox import demo_teams as teams
 from awsbatch_sandbox.cluster import KubectlError, kubectl_environment, kubectl_program
-from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError
+from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError, crd_file
 from awsbatch_sandbox.demo import GRACE, REASON, DemoError, patch_for, play
-from awsbatch_sandbox.fixtures import populate
+from awsbatch_sandbox.faults import clear, deny, slow, throttle
+from awsbatch_sandbox.fixtures import populate, populate_teams
 from awsbatch_sandbox.kubeconfig import write_private
 from awsbatch_sandbox.operator_process import sandbox_aws
 from awsbatch_sandbox.processes import ProcessError
 from awsbatch_sandbox.world import QUICK, World
+
+CLUSTER_NAME: Final = "sandbox"
+FIRST_RESTART: Final = 1.0
+LAST_RESTART: Final = 10.0
+"""Seconds between an exit of the operator and its next start."""
 
 _control_plane = click.option(
     "--control-plane",
@@ -48,7 +55,7 @@ def demo_teams(control_plane: str) -> None:
         teams.play(control_plane)
 
 
-@click.command()
+@click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")
 @click.option(
     "--dir",
     "directory",
@@ -62,16 +69,36 @@ def demo_teams(control_plane: str) -> None:
     "--jobs", default=12, show_default=True, type=click.IntRange(1, 1000), help="Number of jobs at the start."
 )
 @click.option("--operator/--no-operator", "with_operator", default=True, help="Run the operator too.  [default: yes]")
-def sandbox(directory: Path, control_plane: str, jobs: int, with_operator: bool) -> None:
-    """Serve a Kubernetes API, a simulated AWS Batch and the operator on this machine, until Ctrl-C."""
-    with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=QUICK) as world:
+@click.option(
+    "--roles",
+    is_flag=True,
+    help="Add the namespaces team-a and team-b, each with a policy that names a role in an account of its own.",
+)
+@click.pass_context
+def sandbox(  # noqa: PLR0917  click passes them by name
+    ctx: click.Context, directory: Path, control_plane: str, jobs: int, with_operator: bool, roles: bool
+) -> None:
+    """Serve a Kubernetes API, a simulated AWS Batch and the operator on this machine, until Ctrl-C.
+
+    The commands change how the simulated AWS Batch of a running sandbox answers; run them in another terminal.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    flags = (*QUICK, f"--cluster-name={CLUSTER_NAME}") if roles else QUICK
+    with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=flags, roles=roles) as world:
         names = populate(world, jobs)
+        if roles:
+            populate_teams(world, CLUSTER_NAME)
         if with_operator:
             world.operator.start()
         with _files(world, directory):
-            click.echo(_welcome(world, directory, names, with_operator=with_operator))
+            click.echo(_welcome(world, directory, names, with_operator=with_operator, roles=roles))
             _stay(world, with_operator=with_operator)
     click.echo("\nAll stopped.")
+
+
+for _command in (deny, throttle, slow, clear):
+    sandbox.add_command(_command)
 
 
 @contextmanager
@@ -108,25 +135,27 @@ def _files(world: World, directory: Path) -> Iterator[None]:
 
 def _env(world: World, directory: Path) -> str:
     """A file for `source`: variables that point kubectl, the AWS CLI and boto3 to this sandbox."""
-    values = kubectl_environment((directory / "kubeconfig").resolve(), world.cache) | sandbox_aws(world.batch.url)
+    aws = {name: world.environment[name] for name in sandbox_aws(world.batch.url)}
+    values = kubectl_environment((directory / "kubeconfig").resolve(), world.cache) | aws
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
     if shutil.which("kubectl") is None:
         lines.append(f'export PATH="$PATH":{shlex.quote(str(Path(kubectl_program()).parent))}')
     return "\n".join(("unset AWS_PROFILE AWS_SESSION_TOKEN", *lines, ""))
 
 
-def _welcome(world: World, directory: Path, names: list[str], *, with_operator: bool) -> str:
+def _welcome(world: World, directory: Path, names: list[str], *, with_operator: bool, roles: bool) -> str:
     name = names[0]
     job_id = world.cluster.get(name)["spec"]["jobId"]
     patch = shlex.quote(patch_for(REASON))
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     boto3 = f"import boto3; print(boto3.client('batch').describe_jobs(jobs=['{job_id}'])['jobs'])"
     operator = f"process {world.operator.pid}, log {world.directory}/operator.log" if with_operator else "not started"
+    teams = "; the namespaces team-a and team-b, with a policy and a role each (kubectl get bap)" if roles else ""
     return f"""\
 Kubernetes API  {world.control_plane.description}
 AWS Batch       simulated, {world.batch.url}
 Operator        {operator}
-Objects         {len(names)} BatchJobs in namespace default
+Objects         {len(names)} BatchJobs in namespace default{teams}
 Files           {directory}/kubeconfig
                 {directory}/env
 
@@ -140,14 +169,30 @@ In another terminal:
   kubectl describe batchjob {name}
   aws batch describe-jobs --jobs {job_id}
   {python} -c "{boto3}"
+  {python} -m awsbatch_operator sandbox throttle --rate 1
+  {python} -m awsbatch_operator sandbox clear
 
 Press Ctrl-C to stop."""
 
 
 def _stay(world: World, *, with_operator: bool) -> None:
+    """Run until Ctrl-C; start the operator again when it exits, with longer and longer waits, as a Deployment does."""
+    wait = FIRST_RESTART
     try:
-        while not with_operator or world.operator.running:
+        while True:
             time.sleep(1)
+            if not with_operator or world.operator.running:
+                continue
+            click.echo(_exited(world, wait))
+            time.sleep(wait)
+            wait = min(2 * wait, LAST_RESTART)
+            world.operator.launch()
     except KeyboardInterrupt:
         return
-    raise ProcessError(f"the operator exited:\n{world.operator.last_words()}")
+
+
+def _exited(world: World, wait: float) -> str:
+    text = f"The operator exited with code {world.operator.exit_code}; starting it again in {wait:g} s."
+    if not world.cluster.serves():
+        text += f" BatchJobs are not served: kubectl apply -f {shlex.quote(str(crd_file()))}"
+    return text

@@ -9,14 +9,13 @@ import yaml
 from awsbatch_sandbox.cluster import Body, Cluster, condition
 from awsbatch_sandbox.demo import DemoError, patch_for
 from awsbatch_sandbox.narrator import Narrator
-from awsbatch_sandbox.policies import access_policy
 from awsbatch_sandbox.processes import wait_for
+from awsbatch_sandbox.teams import ACCOUNTS, create_teams, policy, role, seed
 from awsbatch_sandbox.world import QUICK, World
 
 CLUSTER: Final = "demo"
 FLAGS: Final = (*QUICK, "--missing-grace=500ms", "--access-policy=required", f"--cluster-name={CLUSTER}")
 GRACE: Final = 1.0
-ACCOUNTS: Final = {"team-a": "111122223333", "team-b": "444455556666"}
 FOREIGN: Final = ("theirs", "payroll", "mistyped")
 """BatchJobs of team b that name a job of team a, one of another queue in team b's own account, and none."""
 _OWN: Final = (("team-a", "train"), ("team-b", "render"))
@@ -44,7 +43,7 @@ def play(control_plane: str, *, flags: Sequence[str] = FLAGS, timeout: float = 1
 class _Play:
     def __init__(self, narrator: Narrator, world: World, timeout: float) -> None:
         self._narrator, self._world, self._timeout = narrator, world, timeout
-        self._teams = {team: world.cluster.within(team) for team in ACCOUNTS}
+        self._teams = create_teams(world, CLUSTER)
         self._jobs: dict[str, str] = {}
 
     def act(self) -> None:
@@ -59,16 +58,11 @@ class _Play:
                 cluster.close()
 
     def _populate(self) -> None:
-        narrator, batch = self._narrator, self._world.batch
-        for team, cluster in self._teams.items():
-            cluster.create_namespace(team=team[-1])
-            self._world.sts.trust(role(team), external_id=f"awsbatch-operator/{CLUSTER}/{team}")
-        # What deploy/iam grants: TerminateJob on jobs that carry the namespace of the session as a tag.
-        batch.deny("TerminateJob", job_tag="k8s-namespace", principal_tag="kubernetes-namespace")
+        narrator = self._narrator
         self._jobs = {
-            "train": self._seed("team-a", "train", "team-a-gpu"),
-            "render": self._seed("team-b", "render", "team-b-spot"),
-            "payroll": self._seed("team-b", "payroll", "finance"),
+            "train": seed(self._world, "team-a", "train", "team-a-gpu"),
+            "render": seed(self._world, "team-b", "render", "team-b-spot"),
+            "payroll": seed(self._world, "team-b", "payroll", "finance"),
             "mistyped": str(uuid.uuid4()),
         }
         narrator.progress(f"two accounts with jobs: team a in {ACCOUNTS['team-a']}, team b in {ACCOUNTS['team-b']}\n")
@@ -79,10 +73,6 @@ class _Play:
         self._teams["team-b"].create("theirs", self._jobs["train"])
         for name in ("payroll", "mistyped"):
             self._teams["team-b"].create(name, self._jobs[name])
-
-    def _seed(self, team: str, name: str, queue: str) -> str:
-        tags = {"team": team[-1], "k8s-namespace": team}
-        return self._world.batch.seed(name=name, queue=queue, account=ACCOUNTS[team], tags=tags)
 
     def _begin(self) -> None:
         narrator = self._narrator
@@ -177,21 +167,6 @@ class _Play:
     def _hold(self, holds: bool, what: str) -> None:
         if not holds:
             raise DemoError(f"expected: {what}")
-
-
-def role(team: str) -> str:
-    return f"arn:aws:iam::{ACCOUNTS[team]}:role/batch-{team}"
-
-
-def policy(team: str) -> Body:
-    letter = team[-1]
-    return access_policy(
-        team,
-        namespaceSelector={"matchLabels": {"team": letter}},
-        role={"arn": role(team)},
-        regions=["eu-west-1"],
-        jobs={"queues": [f"{team}-*"], "tags": {"team": letter, "k8s-namespace": "${namespace}"}},
-    )
 
 
 def _told(status: Body) -> Body:

@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from awsbatch_sandbox.policies import Policies
+from awsbatch_sandbox.teams import ACCOUNTS, create_teams, policy, seed
 from awsbatch_sandbox.world import World
 
 MINUTE: Final = 60
@@ -55,3 +57,17 @@ def populate(world: World, count: int) -> list[str]:
         names.append(name)
     world.cluster.create("mistyped", UNKNOWN_JOB)
     return [*names, "mistyped"]
+
+
+def populate_teams(world: World, cluster_name: str) -> None:
+    """Create two teams with a policy and a running job each; team b also names the job of team a."""
+    teams = create_teams(world, cluster_name)
+    with Policies(world.control_plane.kubeconfig) as policies:
+        for team in ACCOUNTS:
+            policies.create(team, **policy(team)["spec"])
+    train = seed(world, "team-a", "train", "team-a-gpu")
+    teams["team-a"].create("train", train)
+    teams["team-b"].create("render", seed(world, "team-b", "render", "team-b-spot"))
+    teams["team-b"].create("theirs", train)
+    for cluster in teams.values():
+        cluster.close()

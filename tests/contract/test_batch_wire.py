@@ -16,9 +16,11 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.retries import standard
+from click.testing import CliRunner, Result
 
 from awsbatch_sandbox.batch import RemoteBatch
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
+from awsbatch_sandbox.cli import sandbox
 
 REGION = "eu-west-1"
 KINDS: dict[str, dict[str, Any]] = {
@@ -170,12 +172,13 @@ def test_boto3_sees_a_job_of_any_kind_through_its_termination(batch: RemoteBatch
 
 
 def test_boto3_submits_lists_cancels_and_tags(batch: RemoteBatch, client: Any) -> None:
-    submitted = client.submit_job(jobName="a", jobQueue="default", jobDefinition="c", tags={"team": "a"})
+    batch.settings(queues=["default", "lists"])
+    submitted = client.submit_job(jobName="a", jobQueue="lists", jobDefinition="c", tags={"team": "a"})
     job_id, arn = submitted["jobId"], submitted["jobArn"]
     client.tag_resource(resourceArn=arn, tags={"cost": "b"})
     client.untag_resource(resourceArn=arn, tagKeys=["team"])
     assert client.list_tags_for_resource(resourceArn=arn)["tags"] == {"cost": "b"}
-    pages = client.get_paginator("list_jobs").paginate(jobQueue="default", jobStatus="SUBMITTED")
+    pages = client.get_paginator("list_jobs").paginate(jobQueue="lists", jobStatus="SUBMITTED")
     assert [one["jobId"] for page in pages for one in page["jobSummaryList"]] == [job_id]
     client.cancel_job(jobId=job_id, reason="not needed")
     (detail,) = client.describe_jobs(jobs=[job_id])["jobs"]
@@ -279,3 +282,48 @@ def test_a_throttled_call_succeeds_once_the_bucket_has_a_token_again(batch: Remo
 def test_the_limits_of_batch_raise_a_client_exception(client: Any, call: Callable[[Any], Any]) -> None:
     with pytest.raises(client.exceptions.ClientException, match=r"Error executing request, Exception : .*RequestId: "):
         call(client)
+
+
+def fault_command(url: str, *arguments: str) -> Result:
+    """`awsbatch-operator sandbox ...` in a shell that has read the sandbox's `env`."""
+    return CliRunner().invoke(sandbox, arguments, env={"AWS_ENDPOINT_URL_BATCH": url})
+
+
+def test_fault_commands_hit_what_they_name_until_they_are_cleared(batch: RemoteBatch, client: Any) -> None:
+    batch.deny("CancelJob", job_tag="team", principal_tag="team")
+    assert "for account 123456789012" in fault_command(batch.url, "deny", "ListJobs", "--account=123456789012").stdout
+    with pytest.raises(ClientError, match=r"AccessDeniedException.*batch:ListJobs"):
+        client.list_jobs(jobQueue="default")
+    fault_command(batch.url, "slow", "TerminateJob", "--seconds=0.3", "--times=1")
+    began = time.monotonic()
+    for _ in range(2):
+        client.terminate_job(jobId="x", reason="r")
+        assert 0.3 <= time.monotonic() - began < 0.6
+    fault_command(batch.url, "throttle", "--rate=0.001")
+    client.describe_jobs(jobs=["x"])
+    with pytest.raises(ClientError, match="TooManyRequestsException"):
+        client.describe_jobs(jobs=["x"])
+    fault_command(batch.url, "slow", "--seconds=30")
+    assert "any more" in fault_command(batch.url, "clear").stdout
+    client.list_jobs(jobQueue="default")
+    with pytest.raises(ClientError, match="AccessDeniedException"):
+        client.cancel_job(jobId="x", reason="the denial by tag stands for the policy of a role, and stays")
+    batch.clear_denials()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["deny", "TerminateJobs"], "TerminateJobs needs the permission TerminateJob: deny that"),
+        (["slow", "DescribeJob", "--seconds=1"], "operation must be * or one of DescribeJobs, "),
+        (["throttle", "--rate=0"], "is not in the range x>0"),
+    ],
+)
+def test_a_fault_that_can_not_be_injected_is_refused(batch: RemoteBatch, arguments: list[str], text: str) -> None:
+    result = fault_command(batch.url, *arguments)
+    assert (result.exit_code != 0, text in result.stderr) == (True, True), result.stderr
+
+
+def test_without_a_running_sandbox_the_fault_commands_name_the_remedy() -> None:
+    assert "source .sandbox/env" in fault_command("", "clear").stderr
+    assert "no sandbox answers at AWS_ENDPOINT_URL_BATCH=" in fault_command("http://127.0.0.1:1", "clear").stderr

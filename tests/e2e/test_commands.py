@@ -1,7 +1,9 @@
 """`awsbatch-operator demo` and `awsbatch-operator sandbox`, as a newcomer runs them."""
 
+import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from awsbatch_sandbox import demo
+from awsbatch_sandbox.cluster import batch_job
 from awsbatch_sandbox.controlplane import ControlPlaneError, choose, listens
 from awsbatch_sandbox.processes import ProcessError, wait_for
 
@@ -100,9 +103,11 @@ def test_an_unknown_control_plane_is_rejected_with_the_known_ones(tmp_path: Path
 
 
 @contextmanager
-def sandbox(control_plane: str, directory: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+def sandbox(
+    control_plane: str, directory: Path, environment: dict[str, str], *flags: str
+) -> Iterator[subprocess.Popen[str]]:
     """Up and running; killed at the end if it still is."""
-    argv = [*OPERATOR, "sandbox", f"--control-plane={control_plane}", f"--dir={directory}", "--jobs=3"]
+    argv = [*OPERATOR, "sandbox", f"--control-plane={control_plane}", f"--dir={directory}", "--jobs=3", *flags]
     with subprocess.Popen(argv, env=environment, stdout=subprocess.PIPE, text=True) as process:
         try:
             wait_for((directory / "env").exists, timeout=60, what="the sandbox writes its files")
@@ -136,6 +141,35 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
         assert "it is not Kubernetes" in reported
     assert not directory.exists()
     assert left_behind(environment) == []
+
+
+def test_the_sandbox_has_roles_injects_faults_and_outlives_the_deletion_of_its_crd(
+    control_plane: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "sandbox"
+    patch = """kubectl patch bj train -n team-a --type=merge -p '{"spec":{"terminate":{"reason":"enough"}}}'"""
+    command = f"{shlex.join(OPERATOR)} sandbox"
+    with sandbox(control_plane, directory, environment, "--roles") as process:
+        shell(directory, "kubectl wait bj/train -n team-a --for=jsonpath='{.status.phase}'=Running --timeout=20s")
+        assert "batch-team-b" in shell(directory, "kubectl get bap")
+        assert "TerminateJob is denied" in shell(directory, f"{command} deny TerminateJob")
+        shell(directory, patch)
+        refused = "kubectl wait bj/train -n team-a --for=condition=Stalled --timeout=20s"
+        shell(directory, refused)
+        assert "No call is denied" in shell(directory, f"{command} clear")
+
+        job_id = shell(directory, "kubectl get bj train -o jsonpath='{.spec.jobId}'")
+        shell(directory, "kubectl delete crd batchjobs.awsbatch.dev")
+        assert process.stdout is not None
+        hint = next(line for line in process.stdout if line.startswith("The operator exited with code 1"))
+        shell(directory, hint.partition("not served: ")[2])
+        shell(directory, "kubectl wait crd/batchjobs.awsbatch.dev --for=condition=Established --timeout=20s")
+        again = f"kubectl create -f - <<< '{json.dumps(batch_job('again', job_id))}'"
+        shell(directory, again)
+        shell(directory, "kubectl wait bj/again --for=jsonpath='{.status.phase}'=Running --timeout=40s")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")

@@ -44,6 +44,10 @@ class Operations:
             "ListTagsForResource": self._list_tags,
         }
 
+    @property
+    def names(self) -> list[str]:
+        return list(self._table)
+
     def settle(self, now: int) -> None:
         """Let the jobs reach the states that they have at `now`."""
         self._lifecycle.timers.settle(now)
@@ -52,7 +56,7 @@ class Operations:
         try:
             self._permit(operation, caller, body)
             if operation not in self._table:
-                raise client_exception(f"{operation} is not served by this sandbox; it serves {', '.join(self._table)}")
+                raise client_exception(f"{operation} is not served by this sandbox; it serves {', '.join(self.names)}")
             return self._table[operation](caller, body, now)
         except RefusedError as refused:
             return refused.reply

@@ -50,8 +50,9 @@ class Permissions:
     def add(self, denial: Denial) -> None:
         self._denials.append(denial)
 
-    def clear(self) -> None:
-        self._denials.clear()
+    def clear(self, *, but_by_tag: bool = False) -> None:
+        """Lift all denials, or all but those that compare tags."""
+        self._denials = [one for one in self._denials if but_by_tag and one.job_tag is not None]
 
     def refuse(self, operation: str, caller: Caller, tags: Mapping[str, str]) -> bool:
         return any(denial.refuses(operation, caller, tags) for denial in self._denials)

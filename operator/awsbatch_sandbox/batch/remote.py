@@ -113,8 +113,8 @@ class RemoteBatch(Remote):
     def deny(self, operation: str = "*", **denial: str | None) -> None:
         self._do("deny", {"operation": operation, **denial})
 
-    def clear_denials(self) -> None:
-        self._do("clear_denials", {})
+    def clear_denials(self, *, but_by_tag: bool = False) -> None:
+        self._do("clear_denials", {"but_by_tag": but_by_tag})
 
     def calls(self, operation: str | None = None, since: int = 0, **place: str | None) -> list[JSON]:
         return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since, **place}))

@@ -45,10 +45,11 @@ class BatchSimulator:
         self.credentials = Credentials(lambda: self._lifecycle.settings)
         verifier = Verifier("batch", self.credentials, clock=self.aws_time, minutes=SKEW_MINUTES, serves=self._serves)
         self.identity = Verifier("sts", self.credentials, clock=self.aws_time, minutes=STS_SKEW_MINUTES, serves=bool)
+        self._operations = Operations(self._lifecycle, self._permissions, random.Random(shuffle_seed))
         self.frontend = Frontend(
             clock=self._clock,
             verifier=verifier,
-            operations=Operations(self._lifecycle, self._permissions, random.Random(shuffle_seed)),
+            operations=self._operations,
             faults=self._faults,
             limits=self._limits,
             recorder=self._recorder,
@@ -142,6 +143,7 @@ class BatchSimulator:
 
     def fault(self, operation: str = "*", **fault: Any) -> None:
         """Inject a fault: the fields of Fault."""
+        self._check_operation(operation)
         self._faults.add(Fault(operation=operation, **fault))
 
     def clear_faults(self) -> None:
@@ -160,10 +162,16 @@ class BatchSimulator:
 
     def deny(self, operation: str = "*", **denial: Any) -> None:
         """Have IAM refuse calls: the fields of Denial."""
+        self._check_operation(operation)
         self._permissions.add(Denial(operation=operation, **denial))
 
-    def clear_denials(self) -> None:
-        self._permissions.clear()
+    def _check_operation(self, operation: str) -> None:
+        if operation != "*" and operation not in self._operations.names:
+            raise ValueError(f"operation must be * or one of {', '.join(self._operations.names)}, got {operation!r}")
+
+    def clear_denials(self, *, but_by_tag: bool = False) -> None:
+        """Lift all denials, or all but those with `job_tag`, which stand for the policies of roles."""
+        self._permissions.clear(but_by_tag=but_by_tag)
 
     def calls(
         self, operation: str | None = None, since: int = 0, *, account: str | None = None, region: str | None = None

@@ -293,6 +293,7 @@ def test_tags_that_change_between_poll_and_call_are_those_of_the_call(batch: Bat
     [
         ({"job_tag": "team"}, "job_tag and principal_tag go together"),
         ({"operation": "TerminateJobs"}, "needs the permission TerminateJob: deny that"),
+        ({"operation": "EndJob"}, r"operation must be \* or one of DescribeJobs, .*, got 'EndJob'"),
     ],
 )
 def test_a_denial_that_never_matches_is_rejected(batch: BatchSimulator, denial: dict[str, str], message: str) -> None:
