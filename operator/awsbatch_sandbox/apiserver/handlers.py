@@ -19,8 +19,8 @@ from awsbatch_sandbox.apiserver.storage import Body, Entry, dumps
 from awsbatch_sandbox.apiserver.watching import Gate, Watch
 
 _APPLY: Final = (
-    "server-side apply is not served here: use client-side apply (kubectl apply without --server-side). "
-    + errors.NOT_KUBERNETES
+    "the embedded API server has no server-side apply: run kubectl apply without --server-side, "
+    "or start the sandbox with --control-plane=envtest"
 )
 _PATCH_FORMATS: Final = ("application/json-patch+json", "application/merge-patch+json")
 _STRATEGIC: Final = "application/strategic-merge-patch+json"
