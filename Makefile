@@ -35,8 +35,8 @@ demo: $(READY) ## the main use, end to end, in the sandbox
 demo-teams: $(READY) ## two teams, two accounts: one tries to terminate a job of the other; the operator denies it
 	@$(BIN)/awsbatch-operator demo-teams
 
-sandbox: $(READY) ## start a cluster, a simulated AWS Batch and the operator; runs until Ctrl-C
-	@$(BIN)/awsbatch-operator sandbox
+sandbox: $(READY) ## start a cluster, a simulated AWS Batch and the operator; ARGS="--roles"; runs until Ctrl-C
+	@$(BIN)/awsbatch-operator sandbox $(ARGS)
 
 # Most of the time of the integration tests is waiting for a job to end: four workers share two cores well. The longest
 # files come first, so that no worker runs one of them alone at the end.
