@@ -28,6 +28,8 @@ CLUSTER_NAME: Final = "sandbox"
 FIRST_RESTART: Final = 1.0
 LAST_RESTART: Final = 10.0
 """Seconds between an exit of the operator and its next start."""
+STABLE: Final = 60.0
+"""Seconds after which a start counts as successful: the next wait is the first again."""
 
 _control_plane = click.option(
     "--control-plane",
@@ -177,16 +179,19 @@ Press Ctrl-C to stop."""
 
 def _stay(world: World, *, with_operator: bool) -> None:
     """Run until Ctrl-C; start the operator again when it exits, with longer and longer waits, as a Deployment does."""
-    wait = FIRST_RESTART
+    wait, started = FIRST_RESTART, time.monotonic()
     try:
         while True:
             time.sleep(1)
             if not with_operator or world.operator.running:
                 continue
+            if time.monotonic() - started > STABLE:
+                wait = FIRST_RESTART
             click.echo(_exited(world, wait))
             time.sleep(wait)
             wait = min(2 * wait, LAST_RESTART)
             world.operator.launch()
+            started = time.monotonic()
     except KeyboardInterrupt:
         return
 

@@ -54,7 +54,7 @@ def slow(operation: str, seconds: float, times: int | None, account: str | None)
     """Answer an operation late; without one, all operations."""
     with _running() as batch:
         batch.fault(operation, kind="slow", seconds=seconds, times=times, account=account)
-    calls = "" if times is None else f" for {times} calls"
+    calls = "" if times is None else f" for the next {times}"
     click.echo(
         f"{_what(operation)} slow, {seconds:g} s{calls}{_whose(account)}, until: awsbatch-operator sandbox clear"
     )
