@@ -189,15 +189,15 @@ def _key(metadata: Mapping[str, str]) -> str:
 
 @asynccontextmanager
 async def connected(kubeconfig: Path) -> AsyncIterator[Kube]:
-    access = await asyncio.to_thread(credentials.load, {"KUBECONFIG": str(kubeconfig)})
+    access = await asyncio.to_thread(credentials.Login(str(kubeconfig)))
     session = aiohttp.ClientSession(
         access.server,
         connector=aiohttp.TCPConnector(limit=CONNECTIONS + 1),
-        headers=access.headers(),
+        headers=access.headers,
         timeout=aiohttp.ClientTimeout(total=30),
     )
     async with session:
-        yield Kube(session, access.ssl_context())
+        yield Kube(session, access.tls)
 
 
 async def in_parallel(width: int, calls: Iterable[Callable[[], Awaitable[T]]]) -> None:

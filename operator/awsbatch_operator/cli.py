@@ -1,10 +1,14 @@
 """The command line."""
 
+import atexit
 import gc
 import importlib
+import os
 import platform
+import signal
 import sys
 from importlib import metadata
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
@@ -34,6 +38,12 @@ def main() -> None:
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
 @click.option("-n", "--namespace", multiple=True, metavar="NS", help="Namespace to watch; repeatable. [default: all]")
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    help="Kubeconfig of the cluster. [default: KUBECONFIG, else the pod's service account, else ~/.kube/config]",
+)
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig. [default: its current context]")
 @click.option(
     "--region",
     metavar="R",
@@ -72,7 +82,10 @@ def main() -> None:
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [default: info]")
 @click.pass_context
 def run(ctx: click.Context, /, **flags: Any) -> NoReturn:
-    """Run the operator on the cluster that it is in, else that of KUBECONFIG."""
+    """Run the operator on the cluster of --kubeconfig or KUBECONFIG, else on the one that it is in."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Until the operator handles them itself: the kernel discards signals without a handler to process 1.
+        signal.signal(number, _end_at_once)
     gc.disable()  # the imports leave no garbage, and searching for it takes a tenth of their time
     from awsbatch_operator import config  # noqa: PLC0415 (half a second that --help and the sandbox do not need)
 
@@ -81,7 +94,7 @@ def run(ctx: click.Context, /, **flags: Any) -> NoReturn:
     except config.SettingsError as error:
         click.echo(f"awsbatch-operator: {error}", err=True)
         sys.exit(2)
-    sys.exit(_run(settings))
+    _end(_run(settings))
 
 
 @main.command(short_help="Serve a Kubernetes API, an AWS Batch and the operator.", **_FORWARD_ARGUMENTS)
@@ -126,13 +139,24 @@ def _run_sandbox_command(ctx: click.Context, name: str, arguments: tuple[str, ..
         return command.invoke(inner)
 
 
+def _end_at_once(_signum: int, _frame: FrameType | None) -> NoReturn:
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process. A normal exit would wait for threads, which may hang in a call."""
+    # Libraries tidy up here, and exec plugins are killed; there is no public way without joining the threads.
+    atexit._run_exitfuncs()  # noqa: SLF001
+    os._exit(code)
+
+
 def _run(settings: "Settings") -> int:
     from awsbatch_operator import manager  # noqa: PLC0415 (as above)
     from awsbatch_operator.observability import logging  # noqa: PLC0415 (as above)
 
     logging.setup(settings.log_format, settings.log_level)
     try:
-        manager.run(settings)
+        return manager.run(settings)
     except manager.StartError as error:
         click.echo(f"awsbatch-operator: {error}", err=True)
         return 1

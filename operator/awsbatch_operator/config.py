@@ -10,7 +10,8 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from awsbatch_operator.api.timestamps import MINUTE, SECOND, Millis
-from awsbatch_operator.kube.credentials import inside_cluster
+from awsbatch_operator.aws.sdk_session import default_region
+from awsbatch_operator.kube.credentials import Login, NoClusterError, inside_cluster
 from awsbatch_operator.policy.resolution import Mode
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 
@@ -30,7 +31,7 @@ _PROXY: Final = re.compile(r"((https?:)?//)?([^/\s]*@)?([\w.-]+|\[[0-9a-fA-F:.]+
 
 
 class SettingsError(Exception):
-    """All faults of flags and variables, one on each line of the message."""
+    """All faults of flags, variables and the kubeconfig, one on each line of the message."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
@@ -86,11 +87,21 @@ def _matching(pattern: str, remedy: str) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _region(value: Any) -> Any:
+    """Without the setting: the region of the AWS variables and profile, which is checked in the same way."""
+    region, named_by = (value, "") if value is not None else default_region()
+    if not region:
+        raise ValueError("no AWS region for objects that name none: set it, AWS_REGION, or the region of a profile")
+    if isinstance(region, str) and not re.fullmatch(_REGION, region):
+        raise ValueError(f"{named_by} = {region!r}: {_REGION_REMEDY}" if named_by else _REGION_REMEDY)
+    return region
+
+
 _Duration = Annotated[Millis, BeforeValidator(_duration)]
 _Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 _REGION: Final = r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
 _NAMESPACE: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_Region = Annotated[str, _matching(_REGION, "give the name of an AWS region, such as eu-west-1")]
+_REGION_REMEDY: Final = "give the name of an AWS region, such as eu-west-1"
 _Regions = Annotated[tuple[str, ...], NoDecode, _list_of(_REGION, "an AWS region")]
 _Namespace = Annotated[str, _matching(_NAMESPACE, "give the name of a namespace")]
 _Namespaces = Annotated[tuple[str, ...], NoDecode, _list_of(_NAMESPACE, "a namespace")]
@@ -107,14 +118,17 @@ class Settings(BaseSettings):
     """One field a flag: `poll_running` is --poll-running and AWSBATCH_OPERATOR_POLL_RUNNING.
 
     Durations are in milliseconds, rates in calls per second for each account and region. Without `namespace`: the
-    whole cluster. Without `region`: the region of the AWS variables and profile. `allow_region`: regions that are
+    whole cluster. Without `region`: the region of the AWS variables and profile. Without `kubeconfig`: KUBECONFIG, the
+    pod's service account, or ~/.kube/config. `allow_region`: regions that are
     accepted although botocore does not list them. Without `lease_namespace`: the namespace of the pod.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
 
     namespace: _Namespaces = ()
-    region: _Region | None = None
+    region: Annotated[str, BeforeValidator(_region), Field(default=None, validate_default=True)]
+    kubeconfig: str | None = None
+    context: str | None = None
     allow_region: _Regions = ()
     access_policy: Mode = Mode.OPTIONAL
     cluster_name: _ClusterName = "kubernetes"
@@ -141,9 +155,13 @@ def flag(field: str) -> str:
 
 
 def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Settings:
-    """Settings from the flags (None and (): not given) and the environment. Raises SettingsError with all faults."""
+    """Settings from the flags (None and (): not given) and the environment. Raises SettingsError with all faults.
+
+    The kubeconfig is checked too, so that its faults are reported together with all others.
+    """
     faults = [_unknown(name, [flag(field) for field in Settings.model_fields]) for name in unknown_flags]
     faults += _unknown_variables(os.environ) + _invalid_proxies(os.environ)
+    faults += _cluster_faults(flags)
     settings = None
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value not in (None, ())})
@@ -154,9 +172,21 @@ def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Setting
     return settings
 
 
+def _cluster_faults(flags: Mapping[str, Any]) -> Sequence[str]:
+    kubeconfig, context = (
+        flags.get(name) or os.environ.get(PREFIX + name.upper()) for name in ("kubeconfig", "context")
+    )
+    try:
+        Login(kubeconfig, context)
+    except NoClusterError as error:
+        return error.faults
+    return ()
+
+
 def _fault(loc: tuple[int | str, ...], value: object, message: str) -> str:
     field = str(loc[0])
-    return f"{flag(field)} / {PREFIX}{field.upper()} = {value!r}: {message.removeprefix('Value error, ')}"
+    given = "" if value is None else f" = {value!r}"
+    return f"{flag(field)} / {PREFIX}{field.upper()}{given}: {message.removeprefix('Value error, ')}"
 
 
 def _invalid_proxies(environ: Mapping[str, str]) -> list[str]:

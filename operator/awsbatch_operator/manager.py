@@ -1,32 +1,34 @@
 """One operator process: wires the packages together, starts them in order, and stops without losing calls under way."""
 
 import asyncio
-import atexit
 import gc
 import os
 import platform
 import secrets
 import signal
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Final, NoReturn
+from types import FrameType
+from typing import Final
 
 import structlog
 
 from awsbatch_operator import __version__
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.regions import KnownRegions
-from awsbatch_operator.aws.sdk_session import ClientFactory, SettingsError, default_region
-from awsbatch_operator.config import Settings, flag
+from awsbatch_operator.aws.sdk_session import ClientFactory
+from awsbatch_operator.config import Settings
 from awsbatch_operator.controller.controller import Controller
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.handlers.watch import EventBuffer, Watch, make_registry
-from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.batchjobs import KubeBatchJobClient
 from awsbatch_operator.kube.client import KubeClient
+from awsbatch_operator.kube.credentials import Login, NoClusterError
 from awsbatch_operator.kube.events import EventPoster
+from awsbatch_operator.kube.exec_plugin import kill_plugins
 from awsbatch_operator.kube.lease import LeaderElector, LeaseError
 from awsbatch_operator.kube.policy_informer import PolicyInformer
 from awsbatch_operator.kube.policy_status import PolicyStatusWriter
@@ -37,11 +39,14 @@ from awsbatch_operator.observability.metrics import Metrics
 _HUNG_AFTER: Final = 30.0
 _BATCH_SILENT_AFTER: Final = 120.0
 _LIST_FAILING_AFTER: Final = 60.0
+_LOGIN_FAILING_AFTER: Final = 60.0
 _WATCH_LAGS_AFTER: Final = 10.0
 _PREPARED_WITHIN: Final = 1.0
 """Seconds that credentials may take to be found before the watch starts without them."""
 _FINISH_WITHIN: Final = 6.0
 """Seconds after SIGTERM for calls under way and their writes; Kubernetes kills after 30, the operator promises 10."""
+_END_WITHIN: Final = 9.0
+"""Seconds after SIGTERM when the process ends, whatever hangs."""
 
 log = structlog.get_logger(__name__)
 
@@ -52,7 +57,7 @@ class StartError(Exception):
 
 async def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT (0), or until a part of it ends by itself (1). Raises StartError."""
-    region = await _region(settings)
+    region, login = settings.region, await _login(settings)
     async with AsyncExitStack() as parts:
         metrics, leadership = Metrics(), _Leadership() if settings.leader_elect else None
         policies = PolicyCache(settings.access_policy, region, asyncio.get_running_loop().time, wall_clock)
@@ -61,7 +66,7 @@ async def serve(settings: Settings) -> int:
         # A tenth of a second that passes while the Kubernetes API answers; beside a first list it would be three.
         preparing = asyncio.create_task(provider.prepare(region))
         parts.callback(preparing.cancel)
-        kube = await parts.enter_async_context(KubeClient())
+        kube = await parts.enter_async_context(KubeClient(login))
         events = await parts.enter_async_context(EventPoster(kube, platform.node()))
         client = KubeBatchJobClient(kube, events, settings.namespace)
         dependencies = Dependencies(provider, client, metrics, is_leader=leadership)
@@ -73,43 +78,39 @@ async def serve(settings: Settings) -> int:
             await asyncio.gather(client.preflight(), informer.preflight())
         except PreflightError as error:
             raise StartError(str(error)) from error
-        elector = await _elector(kube, settings) if leadership is not None else None
+        elector = await _elector(kube, login, settings) if leadership is not None else None
         if leadership is not None:
             leadership.elector = elector
         metrics.observe(controller.cache.count_by_key, controller.depths)
-        await _serve_http(parts, metrics, controller, settings)
+        await _serve_http(parts, metrics, checks(controller, login.pending_for), settings)
         await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)
         log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
         watch_policies = partial(_watch_policies, informer, statuses)
-        return await _work(controller, elector, metrics, settings.namespace, watch_policies)
+        watch = Watch(make_registry(login, EventBuffer(asyncio.get_running_loop(), controller)), settings.namespace)
+        return await _work(controller, elector, metrics, watch, watch_policies)
 
 
-async def _region(settings: Settings) -> str:
+async def _login(settings: Settings) -> Login:
     try:
-        region = settings.region or await asyncio.to_thread(default_region)
-    except SettingsError as error:
+        return await asyncio.to_thread(Login, settings.kubeconfig, settings.context)
+    except NoClusterError as error:
         raise StartError(str(error)) from error
-    if region is None:
-        raise StartError(
-            f"no AWS region for objects that name none: give {flag('region')}, or set AWS_REGION or a profile with one"
-        )
-    return region
 
 
-async def _serve_http(parts: AsyncExitStack, metrics: Metrics, controller: Controller, settings: Settings) -> None:
-    app = http.make_app(metrics.registry, *checks(controller))
+async def _serve_http(parts: AsyncExitStack, metrics: Metrics, probes: "Probes", settings: Settings) -> None:
+    app = http.make_app(metrics.registry, *probes)
     try:
         await parts.enter_async_context(http.serve(app, *settings.http_address))
     except http.ListenError as error:
         raise StartError(str(error)) from error
 
 
-async def _elector(client: KubeClient, settings: Settings) -> LeaderElector:
+async def _elector(client: KubeClient, login: Login, settings: Settings) -> LeaderElector:
     try:
-        namespace = settings.lease_namespace or (await asyncio.to_thread(credentials.load)).namespace
+        namespace = settings.lease_namespace or login.namespace
         elector = LeaderElector(client, namespace, settings.lease_name, f"{platform.node()}_{secrets.token_hex(4)}")
         await elector.check()
-    except (credentials.NoClusterError, LeaseError) as error:
+    except LeaseError as error:
         raise StartError(str(error)) from error
     return elector
 
@@ -145,14 +146,12 @@ async def _work(
     controller: Controller,
     elector: LeaderElector | None,
     metrics: Metrics,
-    namespaces: tuple[str, ...],
+    watch: Watch,
     watch_policies: Callable[[], Awaitable[None]],
 ) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, _resolve, stop)
-    watch = Watch(make_registry(credentials.load, EventBuffer(loop, controller)), namespaces)
+    _handle_signals(loop, stop)
     controller.resync.restart_watch = watch.restart
     control, lag = asyncio.ensure_future(controller.run()), asyncio.ensure_future(metrics.sample_loop_lag())
     policies = asyncio.ensure_future(watch_policies())
@@ -206,13 +205,33 @@ async def _finish(controller: Controller, control: asyncio.Future[None]) -> bool
     return not late and control.exception() is None
 
 
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+def _handle_signals(loop: asyncio.AbstractEventLoop, stop: asyncio.Future[None]) -> None:
+    """Resolve `stop` at a signal, and end the process in any case: the loop, too, may hang, in a write to stdout."""
+
+    def end() -> None:
+        kill_plugins()
+        os._exit(0)
+
+    def resolve() -> None:
+        if not stop.done():
+            stop.set_result(None)
+
+    def handle(_signum: int, _frame: FrameType | None) -> None:
+        timer = threading.Timer(_END_WITHIN, end)
+        timer.daemon = True
+        timer.start()
+        loop.call_soon_threadsafe(resolve)
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, handle)
 
 
-def checks(controller: Controller) -> tuple[Mapping[str, http.Check], Mapping[str, http.Check]]:
-    """The checks of /livez and of /readyz."""
+Probes = tuple[Mapping[str, http.Check], Mapping[str, http.Check]]
+"""The checks of /livez and of /readyz."""
+
+
+def checks(controller: Controller, login_pending_for: Callable[[], float]) -> Probes:
+    """Return the probes. `login_pending_for`: seconds for which no login to Kubernetes has succeeded."""
 
     def since(at: float | None) -> float:
         return 0.0 if at is None else asyncio.get_running_loop().time() - at
@@ -230,23 +249,24 @@ def checks(controller: Controller) -> tuple[Mapping[str, http.Check], Mapping[st
         seconds = since(controller.resync.watch_lags_since)
         return f"the watch of BatchJobs lags behind for {seconds:.0f} s" if seconds > _WATCH_LAGS_AFTER else None
 
+    def logged_in() -> str | None:
+        seconds = login_pending_for()
+        return f"no login to Kubernetes for {seconds:.0f} s" if seconds > _LOGIN_FAILING_AFTER else None
+
     def batch_answers() -> str | None:
         seconds = controller.silent_for()
         return f"AWS Batch gives no usable answer for {seconds:.0f} s" if seconds > _BATCH_SILENT_AFTER else None
 
     live = {"controller": http.fresh(lambda: controller.beat_at, _HUNG_AFTER)}
-    return live, {"synced": synced, "list": listed, "watch": watched, "batch": batch_answers}
+    return live, {"login": logged_in, "synced": synced, "list": listed, "watch": watched, "batch": batch_answers}
 
 
-def run(settings: Settings) -> NoReturn:
-    """`serve` in a loop of its own. Does not return once it served: it ends the process with its exit code."""
+def run(settings: Settings) -> int:
+    """Run `serve` in a loop of its own and return its exit code. Threads may still be in calls that were abandoned."""
     # What the imports made lives as long as the process, and an answer of DescribeJobs is thousands of short-lived
     # dicts without a cycle: the collector's defaults would walk through both all the time, for a fifth of all CPU.
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     gc.enable()
-    code = asyncio.run(serve(settings))
-    # Libraries tidy up here; above all, the keys of a kubeconfig are files in the temporary directory until then.
-    atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way to run them without joining threads
-    # A thread may still be in an abandoned call to AWS: a normal exit would wait for it.
-    os._exit(code)
+    # Not asyncio.run: it would wait for those threads.
+    return asyncio.Runner().run(serve(settings))

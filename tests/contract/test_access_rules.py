@@ -107,7 +107,7 @@ class People:
 
 
 def client_of(kubeconfig: Path) -> KubeClient:
-    return KubeClient(lambda: credentials.load({"KUBECONFIG": str(kubeconfig)}))
+    return KubeClient(credentials.Login(str(kubeconfig)))
 
 
 @pytest.fixture

@@ -53,7 +53,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 async def client(kubeconfig: Path) -> AsyncIterator[KubeClient]:
-    async with KubeClient(lambda: credentials.load({"KUBECONFIG": str(kubeconfig)})) as client:
+    async with KubeClient(credentials.Login(str(kubeconfig))) as client:
         yield client
 
 
@@ -205,7 +205,7 @@ async def test_kubectl_shows_the_events(
 async def test_a_cluster_without_the_crd_is_reported_with_its_remedy(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     with started(path) as process:
-        async with KubeClient(lambda: credentials.load({"KUBECONFIG": str(path)})) as client:
+        async with KubeClient(credentials.Login(str(path))) as client:
             with pytest.raises(PreflightError, match=f"kubectl apply -f {names.CRD_FILE}"):
                 await KubeBatchJobClient(client, EventPoster(client, "")).preflight()
         process.terminate()

@@ -64,7 +64,7 @@ async def eventually(holds: Callable[[], bool | Awaitable[bool]]) -> float:
 @pytest.fixture
 async def electorate(world: World, cluster: Cluster) -> AsyncIterator[Electorate]:
     kubeconfig = str(world.control_plane.kubeconfig)
-    async with KubeClient(lambda: credentials.load({"KUBECONFIG": kubeconfig})) as client:
+    async with KubeClient(credentials.Login(kubeconfig)) as client:
         yield Electorate(client, cluster)
 
 

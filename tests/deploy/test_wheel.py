@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from awsbatch_operator import __version__
+from awsbatch_sandbox.certificates import Authority
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
 from awsbatch_sandbox.world import World
 from deploy.dockerfile import what_is_dropped
@@ -120,16 +121,16 @@ def test_it_runs_until_sigterm(environment: Path, world: World, tmp_path: Path) 
 
 
 def test_it_logs_in_as_a_pod_does(environment: Path, tmp_path: Path) -> None:
-    for name, text in (("token", "t0ken"), ("namespace", "ops"), ("ca.crt", "-----BEGIN CERTIFICATE-----")):
+    for name, text in (("token", "t0ken"), ("namespace", "ops"), ("ca.crt", Authority("pod").certificate.decode())):
         (tmp_path / name).write_text(text, encoding="utf-8")
     code = (
         "import pathlib, sys; from awsbatch_operator.kube import credentials; "
         "pod = {'KUBERNETES_SERVICE_HOST': '10.0.0.1', 'KUBERNETES_SERVICE_PORT': '443'}; "
-        "access = credentials.load(pod, pathlib.Path(sys.argv[1])); "
-        "print(access.server, access.namespace, access.headers())"
+        "access = credentials.Login(environ=pod, service_account=pathlib.Path(sys.argv[1]))(); "
+        "print(access.server, access.namespace, access.headers)"
     )
     shown = _well(_run([environment / "bin" / "python", "-c", code, tmp_path]))
-    assert shown.stdout == "https://10.0.0.1:443 ops {'Authorization': 'Bearer t0ken'}\n"
+    assert shown.stdout == "https://10.0.0.1:443 ops (('Authorization', 'Bearer t0ken'),)\n"
 
 
 def test_every_service_that_issues_credentials_is_included(environment: Path) -> None:

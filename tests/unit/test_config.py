@@ -1,9 +1,12 @@
 import os
 import re
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 from pydantic import ValidationError
 
@@ -14,11 +17,23 @@ from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 
 
 @pytest.fixture(autouse=True)
-def empty_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """A region and a kubeconfig, and nothing else that settings are read from."""
     with monkeypatch.context() as patch:
         for name in [*os.environ]:
-            if name.startswith(PREFIX) or name == "KUBERNETES_SERVICE_HOST":
+            if name.startswith((PREFIX, "AWS_")) or name in ("KUBERNETES_SERVICE_HOST", "HTTPS_PROXY", "https_proxy"):
                 patch.delenv(name)
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_REGION", "ap-south-1")
+        patch.chdir(tmp_path)
+        context = {"cluster": "k"}
+        kubeconfig = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": context}, {"name": "other", "context": context}],
+            "clusters": [{"name": "k", "cluster": {"server": "https://k.example"}}],
+        }
+        (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+        patch.setenv("KUBECONFIG", "kubeconfig")
         yield
 
 
@@ -29,14 +44,21 @@ def faults_of(flags: dict[str, Any], unknown: tuple[str, ...] = ()) -> tuple[str
 
 
 def awsbatch_operator(*arguments: str, **environ: str) -> Result:
-    return CliRunner().invoke(cli.main, arguments, env=environ)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        return CliRunner().invoke(cli.main, arguments, env=environ)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def test_the_defaults_are_those_of_the_contract() -> None:
     settings = load({})
     assert settings.model_dump() == {
         "namespace": (),
-        "region": None,
+        "region": "ap-south-1",
+        "kubeconfig": None,
+        "context": None,
         "allow_region": (),
         "access_policy": "optional",
         "cluster_name": "kubernetes",
@@ -64,6 +86,8 @@ def test_settings_do_not_change() -> None:
 GOOD = {
     "namespace": ("team-a", ("team-a",)),
     "region": ("us-gov-west-1", "us-gov-west-1"),
+    "kubeconfig": ("kubeconfig", "kubeconfig"),
+    "context": ("other", "other"),
     "allow_region": ("eu-west-9", ("eu-west-9",)),
     "access_policy": ("required", Mode.REQUIRED),
     "cluster_name": ("Prod-1.eu_west", "Prod-1.eu_west"),
@@ -100,7 +124,7 @@ def test_the_durations_reach_the_poll_intervals_by_name() -> None:
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWSBATCH_OPERATOR_REGION", "")
     monkeypatch.setenv("AWSBATCH_OPERATOR_POLL_RUNNING", "")
-    assert (load({}).region, load({}).poll_running) == (None, 30_000)
+    assert (load({}).region, load({}).poll_running) == ("ap-south-1", 30_000)
 
 
 @pytest.mark.parametrize(("field", "one", "other"), [("namespace", "b", "a"), ("allow_region", "eu-x-1", "ab-c-2")])
@@ -133,12 +157,55 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("field", Settings.model_fields)
+@pytest.mark.parametrize("field", BAD)
 def test_a_fault_names_flag_variable_value_and_what_is_right(field: str) -> None:
     value, remedy = BAD[field]
     (fault,) = faults_of({field: value})
     assert fault.startswith(f"{flag(field)} / AWSBATCH_OPERATOR_{field.upper()} = {value!r}: ")
     assert remedy in fault
+
+
+@pytest.mark.parametrize(
+    ("flags", "fault"),
+    [
+        ({"kubeconfig": "absent"}, "--kubeconfig = absent: no such file"),
+        ({"context": "absent"}, "--context: contexts[absent] does not exist in "),
+    ],
+)
+def test_the_cluster_is_checked_with_the_settings(
+    flags: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for field, value in flags.items():
+        monkeypatch.setenv(PREFIX + field.upper(), value)
+    for given in (flags, {}):
+        assert [found[: len(fault)] for found in faults_of(given)] == [fault]
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"AWS_REGION": "eu-west-1a"}, "AWS_REGION = 'eu-west-1a': give the name of an AWS region"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "Ireland"}, "AWS_DEFAULT_REGION = 'Ireland': give the name"),
+        ({"AWS_REGION": "", "AWS_CONFIG_FILE": "aws"}, "region of the AWS profile default = 'x y': give the name"),
+        (
+            {"AWS_REGION": ""},
+            "no AWS region for objects that name none: set it, AWS_REGION, or the region of a profile",
+        ),
+        (
+            {"AWS_REGION": "", "AWS_PROFILE": "absent"},
+            "The config profile (absent) could not be found; check AWS_PROFILE",
+        ),
+    ],
+)
+def test_the_region_of_the_aws_settings_is_checked_as_the_flag_is(
+    variables: dict[str, str], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("aws").write_text("[default]\nregion = x y\n")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    (found,) = faults_of({})
+    assert found.startswith(f"--region / AWSBATCH_OPERATOR_REGION: {fault}")
+    assert load({"region": "eu-west-1"}).region == "eu-west-1"
 
 
 @pytest.mark.parametrize("address", ["", "host", ":", "h:65536", "h:x", "::1:80", "a b:1", "h:1:2"])
@@ -190,8 +257,10 @@ def test_a_proxy_may_be_given_as_the_sdk_reads_it(proxy: str, monkeypatch: pytes
 
 def test_all_faults_are_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWSBATCH_OPERATOR_REGOIN", "eu-west-1")
-    faults = faults_of({field: value for field, (value, _) in BAD.items()}, ("--poll-runing",))
-    assert len(faults) == len(BAD) + 2
+    bad = {field: value for field, (value, _) in BAD.items()}
+    faults = faults_of({**bad, "kubeconfig": "absent"}, ("--poll-runing",))
+    assert len(faults) == len(BAD) + 3
+    assert "--kubeconfig = absent: no such file" in faults
     assert "--poll-runing: unknown setting; did you mean --poll-running?" in faults
     assert "AWSBATCH_OPERATOR_REGOIN: unknown setting; did you mean AWSBATCH_OPERATOR_REGION?" in faults
 
@@ -239,6 +308,8 @@ def test_the_help_names_every_flag_with_its_default() -> None:
     defaults = {
         "namespace": "all",
         "region": "from the AWS variables and profile",
+        "kubeconfig": "KUBECONFIG, else the pod's service account, else ~/.kube/config",
+        "context": "its current context",
         "allow_region": "none",
         "access_policy": "optional",
         "cluster_name": "kubernetes",

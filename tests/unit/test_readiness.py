@@ -12,7 +12,7 @@ pytestmark = pytest.mark.looptime(start=1_000)
 
 async def test_it_is_ready_once_the_objects_are_known_and_not_when_lists_fail_for_a_minute() -> None:
     world = World()
-    _, ready = checks(world.controller)
+    _, ready = checks(world.controller, lambda: 0.0)
     assert ready["synced"]() == "not all BatchJobs are known yet"
     async with world.running():
         await asyncio.sleep(1)
@@ -30,7 +30,7 @@ async def test_it_is_ready_once_the_objects_are_known_and_not_when_lists_fail_fo
 
 async def test_it_is_not_ready_while_a_list_shows_what_the_watch_does_not_deliver() -> None:
     async with World().running() as world:
-        _, ready = checks(world.controller)
+        _, ready = checks(world.controller, lambda: 0.0)
         uid = world.an_object(world.a_job("j"))
         await asyncio.sleep(5)
         world.objects.tell = lambda _: None

@@ -107,16 +107,18 @@ def new_session() -> BotoSession:
     return made
 
 
-def default_region() -> str | None:
-    """Returns the region of AWS_REGION, AWS_DEFAULT_REGION or the profile, or None. Raises SettingsError."""
-    named = os.environ.get("AWS_REGION")
-    if named:
+def default_region() -> tuple[str, str]:
+    """Returns the region and what names it: AWS_REGION, AWS_DEFAULT_REGION or the profile. Raises SettingsError."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         # boto3 itself knows only AWS_DEFAULT_REGION; EKS and every other SDK use AWS_REGION.
-        return named
+        if region := os.environ.get(name):
+            return region, name
     try:
-        return new_session().get_config_variable("region") or None
+        session = new_session()
+        region = session.get_config_variable("region")
     except BotoCoreError as error:
         raise SettingsError(f"{error}; check AWS_PROFILE, AWS_CONFIG_FILE and AWS_SHARED_CREDENTIALS_FILE") from error
+    return region or "", f"region of the AWS profile {session.profile or 'default'}"
 
 
 def quiet_sdk_logs() -> None:

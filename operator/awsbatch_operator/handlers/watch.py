@@ -7,20 +7,24 @@ task of its loop when it ends.
 import asyncio
 import itertools
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
+import aiohttp
 import kopf
 import structlog
 
 from awsbatch_operator.api.decoding import Snapshot, parse_object
 from awsbatch_operator.api.names import GROUP, PLURAL, VERSION
-from awsbatch_operator.kube.credentials import ClusterConfig
+from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError, Renewal
 
 _EVENTS_PER_TURN: Final = 50
 """Events that are delivered before other tasks of the loop run: a first list holds thousands."""
+_LOGIN_PAUSE: Final = 5.0
+"""Seconds between logins: a server that rejects fresh credentials must not be asked in a tight loop."""
 
 log = structlog.get_logger(__name__)
 
@@ -150,11 +154,17 @@ def make_settings() -> kopf.OperatorSettings:
 
 def make_registry(login: Callable[[], ClusterConfig], buffer: EventBuffer) -> kopf.OperatorRegistry:
     """Return the two handlers. Kopf would write a returned value, or a change of `patch`, to the object."""
-    registry = kopf.OperatorRegistry()
+    registry, renew, next_login_at = kopf.OperatorRegistry(), Renewal(login), 0.0
 
     @kopf.on.login(registry=registry)
-    def log_in(**_: Any) -> kopf.ConnectionInfo:
-        return _connection(login())
+    async def log_in(**_: Any) -> kopf.AiohttpSession:
+        nonlocal next_login_at
+        await asyncio.sleep(max(next_login_at - time.monotonic(), 0))
+        next_login_at = time.monotonic() + _LOGIN_PAUSE
+        try:
+            return open_session(await renew())
+        except NoClusterError as error:
+            raise kopf.TemporaryError(str(error), delay=_LOGIN_PAUSE) from error
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def forward(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002 - Kopf's keyword
@@ -164,19 +174,15 @@ def make_registry(login: Callable[[], ClusterConfig], buffer: EventBuffer) -> ko
     return registry
 
 
-def _connection(config: ClusterConfig) -> kopf.ConnectionInfo:
-    return kopf.ConnectionInfo(
+def open_session(config: ClusterConfig) -> kopf.AiohttpSession:
+    """Return a session with the same TLS settings, headers and proxy as the operator's own client."""
+    connector = aiohttp.TCPConnector(limit=0, ssl=config.tls or True)
+    return kopf.AiohttpSession(
         server=config.server,
-        ca_path=config.ca_path,
-        insecure=config.insecure,
-        scheme=config.scheme,
-        token=config.token,
-        certificate_path=config.certificate_path,
-        private_key_path=config.private_key_path,
         default_namespace=config.namespace,
-        proxy_url=config.proxy,
         # Kopf logs in again at the first request after it: it re-reads a token file and runs an exec plugin again.
         expiration=config.expires_at,
+        aiohttp_session=aiohttp.ClientSession(connector=connector, headers=config.headers, proxy=config.proxy),
     )
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -14,8 +13,7 @@ import aiohttp
 
 from awsbatch_operator import __version__
 from awsbatch_operator.api.names import FIELD_MANAGER
-from awsbatch_operator.kube import credentials
-from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError
+from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError, Renewal
 from awsbatch_operator.kube.responses import (
     ApiError,
     Response,
@@ -57,38 +55,27 @@ def _write_call(method: str, path: str, body: Mapping[str, Any], content_type: s
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Login:
-    config: ClusterConfig
-    tls: ssl.SSLContext | None
-
-
-def _log_in(load: Callable[[], ClusterConfig]) -> _Login:
-    config = load()
-    return _Login(config, config.ssl_context())
-
-
 def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
 class KubeClient:
-    """Use as `async with KubeClient() as client`. A verb returns a Response or raises ApiError, in `timeout` s a try.
+    """Use as `async with KubeClient(login) as client`. A verb returns a Response or raises ApiError.
 
-    It loads credentials when it first needs them, when they expire, and once more when the server answers 401.
+    A request takes at most `timeout` s, and a login before it the time of a Renewal. It logs in when it first needs to,
+    when the credentials expire, and once more when the server answers 401.
     """
 
     def __init__(
         self,
-        load: Callable[[], ClusterConfig] = credentials.load,
+        load: Callable[[], ClusterConfig],
         *,
         connections: int = CONNECTIONS,
         timeout: float = TIMEOUT_SECONDS,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
-        self._load, self._connections, self._timeout, self._now = load, connections, timeout, now
-        self._login: _Login | None = None
-        self._logging_in = asyncio.Lock()
+        self._renew, self._connections, self._timeout, self._now = Renewal(load), connections, timeout, now
+        self._login: ClusterConfig | None = None
         self._session: aiohttp.ClientSession | None = None
         self._streams: aiohttp.ClientSession | None = None
         self._open = AsyncExitStack()
@@ -139,7 +126,7 @@ class KubeClient:
     async def _request(self, call: _Call) -> Response:
         return await self._with_login(lambda login: self._send(login, call))
 
-    async def _with_login(self, attempt: Callable[[_Login], Awaitable[_Result]]) -> _Result:
+    async def _with_login(self, attempt: Callable[[ClusterConfig], Awaitable[_Result]]) -> _Result:
         login = await self._current_login(None)
         try:
             return await attempt(login)
@@ -149,33 +136,33 @@ class KubeClient:
         # A token may be renewed, or revoked, before its time.
         return await attempt(await self._current_login(login))
 
-    async def _current_login(self, rejected: _Login | None) -> _Login:
+    async def _current_login(self, rejected: ClusterConfig | None) -> ClusterConfig:
         """Return the login; a new one if there is none, it has expired, or it is the one that the server rejected."""
-        async with self._logging_in:
-            login = self._login
-            expires_at = login.config.expires_at if login else None
-            if login is None or login is rejected or (expires_at is not None and expires_at <= self._now()):
-                try:
-                    # Off the loop: an exec plugin is a process that may run for seconds.
-                    login = self._login = await asyncio.to_thread(_log_in, self._load)
-                except (NoClusterError, OSError) as error:
-                    raise ApiError(0, str(error)) from error
-            return login
+        login = self._login
+        expires_at = login.expires_at if login else None
+        if login is None or login is rejected or (expires_at is not None and expires_at <= self._now()):
+            try:
+                login = self._login = await self._renew()
+            except NoClusterError as error:
+                raise ApiError(0, str(error)) from error
+        return login
 
-    async def _send(self, login: _Login, call: _Call) -> Response:
-        with connection_errors(login.config.server, self._timeout):
+    async def _send(self, login: ClusterConfig, call: _Call) -> Response:
+        with connection_errors(login.server, self._timeout):
             async with await _send_request(self._session, login, call) as response:
                 return parse_response(response.status, await response.read())
 
-    async def _open_watch(self, login: _Login, call: _Call, idle_timeout: float) -> tuple[str, aiohttp.ClientResponse]:
+    async def _open_watch(
+        self, login: ClusterConfig, call: _Call, idle_timeout: float
+    ) -> tuple[str, aiohttp.ClientResponse]:
         client_timeout = aiohttp.ClientTimeout(total=None, sock_read=idle_timeout)
-        with connection_errors(login.config.server, self._timeout):
+        with connection_errors(login.server, self._timeout):
             async with asyncio.timeout(self._timeout):
                 response = await _send_request(self._streams, login, call, timeout=client_timeout)
                 if response.status != 200:
                     async with response:
                         parse_response(response.status, await response.read())
-                return login.config.server, response
+                return login.server, response
 
 
 def _session(connections: int, timeout: float) -> aiohttp.ClientSession:
@@ -189,20 +176,18 @@ def _session(connections: int, timeout: float) -> aiohttp.ClientSession:
 
 
 async def _send_request(
-    session: aiohttp.ClientSession | None, login: _Login, call: _Call, **options: Any
+    session: aiohttp.ClientSession | None, login: ClusterConfig, call: _Call, **options: Any
 ) -> aiohttp.ClientResponse:
     if session is None:
         raise RuntimeError("KubeClient is used outside `async with`")
-    config, tls = login.config, login.tls
     return await session.request(
         call.method,
-        config.server + call.path,
+        login.server + call.path,
         params=call.params,
-        headers={**call.headers, **config.headers()},
+        headers=[*call.headers.items(), *login.headers],
         data=call.data,
-        ssl=tls or True,
-        server_hostname=config.tls_server_name if tls else None,
-        proxy=config.proxy,
+        ssl=login.tls or True,
+        proxy=login.proxy,
         allow_redirects=False,
         **options,
     )

@@ -1,70 +1,36 @@
-"""Address of the API server and credentials for it: the pod's service account, else the kubeconfig.
+"""Logins to the cluster: by a kubeconfig, or by the pod's service account.
 
-The `kubernetes` package reads both: it knows exec plugins, client certificates, tokens and proxies.
+The order is that of controller-runtime: --kubeconfig, KUBECONFIG, the pod, ~/.kube/config. What is found at the start
+stays: later logins renew the credentials, and never lead to another server.
 """
 
+import asyncio
 import os
-import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Protocol
 
-import yaml
+import structlog
 from kubernetes.client import Configuration
-from kubernetes.client.rest import should_bypass_proxies
 from kubernetes.config import ConfigException
 from kubernetes.config.incluster_config import InClusterConfigLoader
-from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
+
+from awsbatch_operator.kube import proxy, tls
+from awsbatch_operator.kube.cluster_config import FILE_LIFETIME, ClusterConfig, NoClusterError
+from awsbatch_operator.kube.exec_plugin import PLUGIN_SECONDS
+from awsbatch_operator.kube.kubeconfig_login import KubeconfigLogin
+from awsbatch_operator.workqueue.log_once import Change, LogOnce
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
+LOGIN_SECONDS: Final = PLUGIN_SECONDS + 5
+"""How long a caller waits for a login: an exec plugin ends before, a file system that hangs may never answer."""
 
-_FILE_LIFETIME: Final = timedelta(minutes=10)
-"""How long a token from a file is used before the file is read again: the kubelet renews the file in time."""
+__all__ = ["ClusterConfig", "Login", "NoClusterError", "Renewal", "inside_cluster"]
 
-_NEVER_PROXIED: Final = "localhost,127.0.0.0/8,::1"
-"""Loopback addresses, as in client-go: a proxy from the environment can't reach this host's loopback."""
-
-# The loader validates nothing before use: a malformed kubeconfig raises any of these.
-_UNUSABLE: Final = (ConfigException, OSError, yaml.YAMLError, AttributeError, TypeError, ValueError, KeyError)
-
-
-class NoClusterError(Exception):
-    """No usable credentials; the message names the places that were searched and the remedy."""
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterConfig:
-    """One API server and its credentials. Files are paths; `proxy` is a URL; reload at `expires_at` (UTC)."""
-
-    server: str
-    namespace: str = "default"
-    ca_path: str | None = None
-    insecure: bool = False
-    tls_server_name: str | None = None
-    certificate_path: str | None = None
-    private_key_path: str | None = None
-    scheme: str | None = None
-    token: str | None = field(default=None, repr=False)
-    proxy: str | None = field(default=None, repr=False)
-    expires_at: datetime | None = None
-
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"{self.scheme} {self.token}"} if self.token else {}
-
-    def ssl_context(self) -> ssl.SSLContext | None:
-        """Return the TLS settings; None for plain HTTP. Raises OSError (ssl.SSLError too) if a file is unusable."""
-        if not self.server.startswith("https://"):
-            return None
-        context = ssl.create_default_context(cafile=self.ca_path)
-        if self.certificate_path:
-            context.load_cert_chain(self.certificate_path, self.private_key_path)
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
+log = structlog.get_logger(__name__)
 
 
 def inside_cluster(environ: Mapping[str, str] = os.environ, service_account: Path = SERVICE_ACCOUNT) -> bool:
@@ -72,81 +38,146 @@ def inside_cluster(environ: Mapping[str, str] = os.environ, service_account: Pat
     return bool(environ.get("KUBERNETES_SERVICE_HOST")) and (service_account / "token").is_file()
 
 
-def load(
-    environ: Mapping[str, str] = os.environ, service_account: Path = SERVICE_ACCOUNT, now: datetime | None = None
-) -> ClusterConfig:
-    """Load the current configuration. Blocks (files, exec plugins): not for the event loop. Raises NoClusterError."""
-    now = now or datetime.now(UTC)
-    try:
-        return _in_cluster(environ, service_account, now)
-    except (ConfigException, OSError) as no_pod:
-        paths = environ.get("KUBECONFIG") or DEFAULT_KUBECONFIG
+class _Source(Protocol):
+    namespace: str
+
+    def load(self) -> ClusterConfig: ...
+
+
+class Login:
+    """Logs in to one cluster, that which is found when the object is made. Raises NoClusterError with all faults.
+
+    A call returns the current credentials. It blocks (files, exec plugins): not for an event loop. For any thread.
+    """
+
+    def __init__(
+        self,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        *,
+        environ: Mapping[str, str] = os.environ,
+        service_account: Path = SERVICE_ACCOUNT,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._problem = clock, LogOnce()
+        self._pending_since: float | None = None
+        files = _files(kubeconfig, environ)
+        self._source: _Source
+        if not (files or context) and inside_cluster(environ, service_account):
+            self._source = _Pod(environ, service_account, now)
+        else:
+            files = files or _default_files(environ, service_account)
+            self._source = KubeconfigLogin(files, context, environ, now)
+        self.namespace = self._source.namespace
+
+    def pending_for(self) -> float:
+        """Return for how many seconds a login has been trying without success; 0.0: none is."""
+        since = self._pending_since
+        return 0.0 if since is None else self._clock() - since
+
+    def __call__(self) -> ClusterConfig:
+        if self._pending_since is None:
+            self._pending_since = self._clock()
         try:
-            return _from_kubeconfig(paths, now)
-        except _UNUSABLE as no_file:
-            raise NoClusterError(_remedy(environ, paths, no_pod, no_file)) from no_file
+            config = self._source.load()
+        except NoClusterError as error:
+            _report(self._problem, str(error))
+            raise
+        self._pending_since = None
+        _report(self._problem, "")
+        return config
 
 
-def _remedy(environ: Mapping[str, str], paths: str, no_pod: Exception, no_file: Exception) -> str:
-    origin = "KUBECONFIG" if environ.get("KUBECONFIG") else "KUBECONFIG is not set, its default is"
-    missing = not any(Path(path).expanduser().is_file() for path in paths.split(os.pathsep) if path)
-    found = "no such file" if missing else str(no_file).strip().removesuffix(".") or type(no_file).__name__
-    return (
-        f"no Kubernetes cluster: neither a pod's service account in it ({str(no_pod).strip().removesuffix('.')}) "
-        f"nor a usable kubeconfig ({origin} {paths}: {found}). Set KUBECONFIG to a kubeconfig file that works with "
-        "kubectl, or run in a pod whose service account token is mounted"
+class Renewal:
+    """Runs logins in a thread, one at a time however many callers wait. A caller waits for at most `seconds`."""
+
+    def __init__(self, load: Callable[[], ClusterConfig], seconds: float = LOGIN_SECONDS) -> None:
+        self._load, self._seconds = load, seconds
+        self._login: asyncio.Future[ClusterConfig] | None = None
+        self._problem = LogOnce()
+
+    async def __call__(self) -> ClusterConfig:
+        login = self._login
+        if login is None or login.done():
+            # A login that hangs is not started again: each would take a thread.
+            login = self._login = asyncio.ensure_future(asyncio.to_thread(self._load))
+            login.add_done_callback(_retrieve)
+        await asyncio.wait({login}, timeout=self._seconds)
+        problem = "" if login.done() else f"the login to Kubernetes did not end within {self._seconds:g} s"
+        _report(self._problem, problem)
+        if problem:
+            raise NoClusterError(problem)
+        return login.result()
+
+
+def _report(reported: LogOnce, problem: str) -> None:
+    match reported.report(problem):
+        case Change.BEGAN | Change.CHANGED:
+            log.warning("Kubernetes login failed", error=problem)
+        case Change.ENDED:
+            log.info("Kubernetes logins succeed again")
+
+
+def _retrieve(login: asyncio.Future[ClusterConfig]) -> None:
+    """All callers may have given up before: asyncio would complain that nobody saw the error."""
+    if not login.cancelled():
+        login.exception()  # noqa: LOG004 - of a future
+
+
+# -- where it is ------------------------------------------------------------------------------------------------------
+
+
+def _files(kubeconfig: str | None, environ: Mapping[str, str]) -> list[Path]:
+    """Return the files that are named explicitly."""
+    if kubeconfig:
+        return [_existing([kubeconfig], "--kubeconfig")[0]]
+    named = [path for path in environ.get("KUBECONFIG", "").split(os.pathsep) if path]
+    return _existing(named, "KUBECONFIG") if named else []
+
+
+def _existing(names: list[str], named_by: str) -> list[Path]:
+    files = [Path(name).expanduser().absolute() for name in names]
+    if not any(file.exists() for file in files):
+        raise NoClusterError(f"{named_by} = {os.pathsep.join(names)}: no such file")
+    return files
+
+
+def _default_files(environ: Mapping[str, str], service_account: Path) -> list[Path]:
+    file = Path(DEFAULT_KUBECONFIG).expanduser()
+    if file.exists():
+        return [file]
+    no_pod = f"{service_account / 'token'} does not exist"
+    if not environ.get("KUBERNETES_SERVICE_HOST"):
+        no_pod = "KUBERNETES_SERVICE_HOST is not set"
+    raise NoClusterError(
+        f"no Kubernetes cluster: KUBECONFIG is not set, {file} does not exist, and this is no pod with a service "
+        f"account ({no_pod}). Set KUBECONFIG or --kubeconfig to a file that works with kubectl"
     )
 
 
-def _in_cluster(environ: Mapping[str, str], service_account: Path, now: datetime) -> ClusterConfig:
-    config = Configuration()
-    token, authority = service_account / "token", service_account / "ca.crt"
-    loader = InClusterConfigLoader(str(token), str(authority), try_refresh_token=False, environ=environ)  # type: ignore[no-untyped-call]
-    loader.load_and_set(config)  # type: ignore[no-untyped-call]
-    try:
-        namespace = (service_account / "namespace").read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        namespace = "default"
-    return _cluster_config(config, namespace, now + _FILE_LIFETIME)
+class _Pod:
+    """The service account of the pod."""
 
+    def __init__(self, environ: Mapping[str, str], folder: Path, now: Callable[[], datetime]) -> None:
+        self._environ, self._folder, self._now = environ, folder, now
+        namespace = folder / "namespace"
+        self.namespace = namespace.read_text(encoding="utf-8").strip() if namespace.is_file() else "default"
+        self.load()
 
-def _from_kubeconfig(paths: str, now: datetime) -> ClusterConfig:
-    merged = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
-    if merged.config is None:
-        raise ConfigException("no such file")
-    loader = KubeConfigLoader(merged.config, config_base_path=None, config_persister=merged.save_changes)  # type: ignore[no-untyped-call]
-    context: Mapping[str, Any] = loader.current_context["context"]
-    named = merged.config["users"].get_with_name(context["user"], safe=True) if context.get("user") else None
-    user: Mapping[str, Any] = named["user"].value if named else {}
-    config = Configuration()
-    loader.load_and_set(config)  # type: ignore[no-untyped-call]
-    if "exec" in user and not (config.api_key.get("BearerToken") or config.cert_file):
-        # The loader only logs the cause; without this check every call would fail with 401.
-        raise ConfigException(f"its exec plugin {user['exec'].get('command')!r} gave no credentials")
-    expires_at = getattr(loader, "expiry", None) or (now + _FILE_LIFETIME if "tokenFile" in user else None)
-    return _cluster_config(config, context.get("namespace") or "default", expires_at, getattr(loader, "proxy", None))
-
-
-def _cluster_config(
-    config: Configuration, namespace: str, expires_at: datetime | None, proxy: str | None = None
-) -> ClusterConfig:
-    # The loader puts both here: "Bearer …" for a token, "Basic …" for a name and password.
-    scheme, _, token = (config.api_key.get("BearerToken") or "").partition(" ")
-    return ClusterConfig(
-        server=config.host,
-        namespace=namespace,
-        ca_path=config.ssl_ca_cert,
-        insecure=not config.verify_ssl,
-        tls_server_name=config.tls_server_name,
-        certificate_path=config.cert_file,
-        private_key_path=config.key_file,
-        scheme=scheme.capitalize() or None,
-        token=token.strip() or None,
-        proxy=proxy or _environment_proxy(config),
-        expires_at=expires_at,
-    )
-
-
-def _environment_proxy(config: Configuration) -> str | None:
-    rules = f"{config.no_proxy or ''},{_NEVER_PROXIED}"
-    return None if should_bypass_proxies(config.host, rules) else config.proxy
+    def load(self) -> ClusterConfig:
+        config, authority = Configuration(), self._folder / "ca.crt"
+        loader = InClusterConfigLoader(str(self._folder / "token"), str(authority), False, self._environ)  # type: ignore[no-untyped-call]
+        try:
+            loader.load_and_set(config)  # type: ignore[no-untyped-call]
+            context = tls.make_context(authority.read_bytes())
+            proxy_url = proxy.from_environment(config.host, self._environ)
+        except (ConfigException, OSError) as error:
+            raise NoClusterError(f"{self._folder}: {str(error).strip()}") from error
+        except tls.PemError as error:
+            raise NoClusterError(f"{authority}: {error}") from error
+        except proxy.ProxyError as error:
+            raise NoClusterError(f"{error.source}: {error}") from error
+        token = config.api_key["BearerToken"].partition(" ")[2].strip()
+        headers = (("Authorization", f"Bearer {token}"),)
+        return ClusterConfig(config.host, self.namespace, context, headers, proxy_url, self._now() + FILE_LIFETIME)

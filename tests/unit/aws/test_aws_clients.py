@@ -95,26 +95,26 @@ def test_an_endpoint_that_is_none_is_told_with_its_variable(
 
 
 def test_the_region_is_none_when_nothing_says_it() -> None:
-    assert default_region() is None
+    assert default_region()[0] == ""
 
 
 @pytest.mark.parametrize(
-    ("variables", "region"),
+    ("variables", "region", "named_by"),
     [
-        ({"AWS_REGION": "eu-west-1"}, "eu-west-1"),
-        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2"),
-        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1"),
-        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, None),
-        ({"AWS_PROFILE": "team"}, "eu-west-3"),
+        ({"AWS_REGION": "eu-west-1"}, "eu-west-1", "AWS_REGION"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-2", "AWS_DEFAULT_REGION"),
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "eu-west-1", "AWS_REGION"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}, "", "region of the AWS profile default"),
+        ({"AWS_PROFILE": "team"}, "eu-west-3", "region of the AWS profile team"),
     ],
 )
 def test_the_region_comes_from_the_variables_or_the_profile(
-    variables: dict[str, str], region: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    variables: dict[str, str], region: str, named_by: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "config").write_text("[profile team]\nregion = eu-west-3\n", encoding="utf-8")
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert default_region() == region
+    assert default_region() == (region, named_by)
 
 
 def test_a_profile_that_does_not_exist_is_told_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from awsbatch_operator.kube.client import JSON, ApiError, KubeClient, Response
+from awsbatch_operator.kube.credentials import ClusterConfig
 from awsbatch_operator.kube.lease import LeaderElector
 
 LATENCY = 0.01
@@ -202,7 +203,7 @@ class Replica:
 
 class _Client(KubeClient):
     def __init__(self, world: World) -> None:
-        super().__init__()
+        super().__init__(lambda: ClusterConfig("http://nobody.example"))
         self._world = world
         self.trips: Iterator[Trip] = iter(())
         self.calls: list[tuple[float, str]] = []

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from awsbatch_operator.kube.client import JSON, ApiError, KubeClient, Response
+from awsbatch_operator.kube.credentials import ClusterConfig
 
 Reply = dict[str, Any] | ApiError
 Script = Callable[[str, str, Mapping[str, Any]], Reply]
@@ -13,7 +14,7 @@ Script = Callable[[str, str, Mapping[str, Any]], Reply]
 
 class ScriptedClient(KubeClient):
     def __init__(self, script: Script, latency: float = 0.0) -> None:
-        super().__init__()
+        super().__init__(lambda: ClusterConfig("http://nobody.example"))
         self.script, self.latency = script, latency
         self.calls: list[tuple[str, str, dict[str, Any]]] = []
 

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from awsbatch_operator.kube.client import JSON, ApiError, KubeClient, Response, WatchEvent
+from awsbatch_operator.kube.credentials import ClusterConfig
 
 GONE = ApiError(410, "too old resource version", "Expired")
 AWAY = ApiError(0, "can't be reached")
@@ -19,7 +20,7 @@ class Collection(KubeClient):
     """
 
     def __init__(self, page: int = 100) -> None:
-        super().__init__()
+        super().__init__(lambda: ClusterConfig("http://nobody.example"))
         self.objects: dict[str, dict[str, Any]] = {}
         self.version = 1
         self.page = page

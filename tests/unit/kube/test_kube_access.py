@@ -12,6 +12,7 @@ from awsbatch_operator.api.access_policy import InvalidPolicy, Policy, parse_pol
 from awsbatch_operator.api.interfaces import PolicyEventHandler
 from awsbatch_operator.api.label_selector import Labels
 from awsbatch_operator.kube.client import JSON, METADATA, METADATA_LIST, ApiError, KubeClient, Response, WatchEvent
+from awsbatch_operator.kube.credentials import ClusterConfig
 from awsbatch_operator.kube.policy_informer import NAMESPACES, POLICIES, PolicyInformer
 from awsbatch_operator.kube.policy_status import PolicyStatusWriter
 from awsbatch_operator.kube.preflight import PreflightError
@@ -55,7 +56,7 @@ class Cluster(KubeClient):
     """Two collections; remembers in which form each was asked for."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(lambda: ClusterConfig("http://nobody.example"))
         self.policies, self.namespaces = Collection(), Collection()
         self.forms: set[tuple[str, str, str]] = set()
 

@@ -23,7 +23,9 @@ class Logins:
 
     def __init__(self, server: TestServer, *tokens: str, expires_at: datetime | None = None) -> None:
         self.left = [
-            ClusterConfig(str(server.make_url("")).rstrip("/"), token=t, scheme="Bearer", expires_at=expires_at)
+            ClusterConfig(
+                str(server.make_url("")).rstrip("/"), headers=(("Authorization", f"Bearer {t}"),), expires_at=expires_at
+            )
             for t in tokens
         ]
         self.count = 0

@@ -1,99 +1,134 @@
+"""Which cluster and which credentials a Login finds: as kubectl, or a fault that names file and field."""
+
+import asyncio
 import base64
-import json
-import ssl
-import sys
+import os
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
-from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError, inside_cluster, load
+from awsbatch_operator.kube.credentials import ClusterConfig, Login, NoClusterError, Renewal, inside_cluster
+from unit.kube.pem import Pair, PlainAuthority, encrypted
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 SECRET = "s3cret"
+CA: Final = PlainAuthority()
+CLIENT, OTHER = CA.issue("me"), CA.issue("other")
 
 
-@pytest.fixture(autouse=True)
-def no_proxy_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
+def data(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def config(user: dict[str, Any] | None = None, name: str = "k", **cluster: Any) -> dict[str, Any]:
+    """A kubeconfig whose cluster, user and context are called `name`."""
+    return {
+        "current-context": name,
+        "clusters": [{"name": name, "cluster": {"server": f"https://{name}.example:6443", **cluster}}],
+        "users": [{"name": name, "user": user or {}}],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": f"ns-{name}"}}],
+    }
+
+
+def write(folder: Path, content: dict[str, Any] | str, name: str = "kubeconfig") -> Path:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    return path
+
+
+def login(folder: Path, *contents: dict[str, Any] | str, context: str | None = None, **environ: str) -> Login:
+    """With such a KUBECONFIG."""
+    files = [write(folder, content, f"kubeconfig-{index}") for index, content in enumerate(contents)]
+    variables = {"KUBECONFIG": os.pathsep.join(map(str, files)), **environ}
+    return Login(context=context, environ=variables, service_account=folder / "none", now=lambda: NOW)
+
+
+def loaded(folder: Path, *contents: dict[str, Any] | str, **environ: str) -> ClusterConfig:
+    return login(folder, *contents, **environ)()
+
+
+def faults(make: Callable[[], object]) -> tuple[str, ...]:
+    with pytest.raises(NoClusterError) as raised:
+        make()
+    return raised.value.faults
+
+
+# -- which cluster ----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def service_account(tmp_path: Path) -> Path:
-    for name, text in {"token": f"{SECRET}\n", "ca.crt": "PEM", "namespace": "team-a"}.items():
-        (tmp_path / name).write_text(text)
-    return tmp_path
-
-
-def kubeconfig(folder: Path, user: dict[str, Any], **cluster: Any) -> dict[str, str]:
-    """An environment with such a KUBECONFIG."""
-    config = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "clusters": [{"name": "k", "cluster": {"server": "https://k.example:6443", **cluster}}],
-        "users": [{"name": "u", "user": user}],
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u", "namespace": "team-b"}}],
-    }
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(config))
-    return {"KUBECONFIG": str(path)}
-
-
-def loaded(environ: dict[str, str], folder: Path) -> ClusterConfig:
-    return load(environ, folder / "no-service-account", NOW)
-
-
-def certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "k.example")])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(NOW)
-        .not_valid_after(NOW + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem, key_pem = folder / "tls.crt", folder / "tls.key"
-    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    key_pem.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return pem, key_pem
+    folder = tmp_path / "serviceaccount"
+    folder.mkdir()
+    for name, text in {"token": f"{SECRET}\n", "ca.crt": CA.certificate.decode(), "namespace": "team-a"}.items():
+        (folder / name).write_text(text)
+    return folder
 
 
 def test_a_pod_logs_in_with_its_service_account_and_reads_it_again_after_ten_minutes(service_account: Path) -> None:
-    assert load(POD, service_account, NOW) == ClusterConfig(
-        server="https://10.0.0.1:443",
-        namespace="team-a",
-        ca_path=str(service_account / "ca.crt"),
-        scheme="Bearer",
-        token=SECRET,
+    pod = Login(environ=POD, service_account=service_account, now=lambda: NOW)
+    assert pod.namespace == "team-a"
+    assert pod() == ClusterConfig(
+        "https://10.0.0.1:443",
+        "team-a",
+        headers=(("Authorization", f"Bearer {SECRET}"),),
         expires_at=NOW + timedelta(minutes=10),
     )
-
-
-def test_a_pod_prefers_its_service_account_to_a_kubeconfig(service_account: Path) -> None:
-    environ = POD | kubeconfig(service_account, {"token": "other"})
-    assert load(environ, service_account, NOW).server == "https://10.0.0.1:443"
-
-
-def test_a_renewed_token_is_read(service_account: Path) -> None:
-    load(POD, service_account, NOW)
+    assert pod().tls is not None
     (service_account / "token").write_text("renewed")
-    assert load(POD, service_account, NOW).headers() == {"Authorization": "Bearer renewed"}
+    assert pod().headers == (("Authorization", "Bearer renewed"),)
+
+
+def test_an_explicit_kubeconfig_goes_before_the_pod_and_the_flag_before_the_variable(
+    service_account: Path, tmp_path: Path
+) -> None:
+    variable = POD | {"KUBECONFIG": str(write(tmp_path, config(name="a"), "a"))}
+    flag = str(write(tmp_path, config(name="b"), "b"))
+    assert Login(environ=variable, service_account=service_account)().server == "https://a.example:6443"
+    assert Login(flag, environ=variable, service_account=service_account)().server == "https://b.example:6443"
+    absent = {"KUBECONFIG": str(tmp_path / "absent")}
+    for given, named in ((None, "KUBECONFIG"), (absent["KUBECONFIG"], "--kubeconfig")):
+        (fault,) = faults(lambda given=given: Login(given, environ=POD | absent, service_account=service_account))  # type: ignore[misc]
+        assert fault == f"{named} = {tmp_path / 'absent'}: no such file"
+
+
+def test_the_file_of_the_home_directory_comes_last(
+    service_account: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (fault,) = faults(lambda: Login(environ=POD, service_account=tmp_path / "none"))
+    assert f"{tmp_path / 'none' / 'token'} does not exist" in fault
+    (fault,) = faults(lambda: Login(environ={}))
+    assert f"KUBECONFIG is not set, {tmp_path / '.kube/config'} does not exist" in fault
+    (tmp_path / ".kube").mkdir()
+    write(tmp_path / ".kube", config(), "config")
+    assert Login(environ={})().server == "https://k.example:6443"
+    assert Login(environ=POD, service_account=service_account)().server == "https://10.0.0.1:443"
+    # Only a kubeconfig has contexts.
+    assert Login(context="k", environ=POD, service_account=service_account)().server == "https://k.example:6443"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "fault"),
+    [
+        ("ca.crt", "PEM", "/ca.crt: holds no usable certificate in PEM"),
+        ("ca.crt", None, "Service certification file does not exist"),
+        ("token", "", "Token file exists but empty"),
+    ],
+)
+def test_a_pod_with_a_broken_service_account_is_a_fault(
+    file: str, content: str | None, fault: str, service_account: Path
+) -> None:
+    (service_account / file).unlink() if content is None else (service_account / file).write_text(content)
+    (found,) = faults(lambda: Login(environ=POD, service_account=service_account))
+    assert found.startswith(str(service_account))
+    assert fault in found
 
 
 def test_inside_a_cluster_means_a_mounted_token(service_account: Path) -> None:
@@ -102,109 +137,311 @@ def test_inside_a_cluster_means_a_mounted_token(service_account: Path) -> None:
     assert not inside_cluster(POD, service_account / "elsewhere")
 
 
-def test_a_kubeconfig_gives_server_namespace_and_token(tmp_path: Path) -> None:
-    access = loaded(kubeconfig(tmp_path, {"token": SECRET}), tmp_path)
-    assert (access.server, access.namespace) == ("https://k.example:6443", "team-b")
-    assert access.headers() == {"Authorization": f"Bearer {SECRET}"}
-    assert access.expires_at is None
-
-
-def test_a_name_and_password_become_basic_authentication(tmp_path: Path) -> None:
-    access = loaded(kubeconfig(tmp_path, {"username": "me", "password": "pw"}), tmp_path)
-    assert access.headers() == {"Authorization": "Basic " + base64.b64encode(b"me:pw").decode()}
-
-
-def test_a_token_file_is_read_again_after_ten_minutes(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text(SECRET)
-    access = loaded(kubeconfig(tmp_path, {"tokenFile": str(tmp_path / "token")}), tmp_path)
-    assert (access.token, access.expires_at) == (SECRET, NOW + timedelta(minutes=10))
-
-
-def test_an_exec_plugin_provides_token_and_expiry(tmp_path: Path) -> None:
-    status = {"token": SECRET, "expirationTimestamp": "2026-11-23T10:15:00Z"}
-    plugin = plugin_that_prints(
-        {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}
-    )
-    access = loaded(kubeconfig(tmp_path, {"exec": plugin}), tmp_path)
-    assert (access.token, access.expires_at) == (SECRET, NOW + timedelta(minutes=15))
-
-
-def test_an_exec_plugin_that_gives_nothing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(NoClusterError, match=r"its exec plugin .* gave no credentials"):
-        loaded(kubeconfig(tmp_path, {"exec": plugin_that_prints({})}), tmp_path)
-
-
-def plugin_that_prints(reply: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "apiVersion": "client.authentication.k8s.io/v1",
-        "command": sys.executable,
-        "args": ["-c", f"print({json.dumps(reply)!r})"],
-        "interactiveMode": "Never",
-    }
-
-
-def test_certificates_of_files_and_of_data_make_a_tls_context(tmp_path: Path) -> None:
-    pem, key = certificate(tmp_path)
-    data = {"client-certificate-data": base64.b64encode(pem.read_bytes()).decode(), "client-key": str(key)}
-    environ = kubeconfig(tmp_path, data, **{"certificate-authority": str(pem), "tls-server-name": "other.example"})
-    access = loaded(environ, tmp_path)
-    context = access.ssl_context()
-    assert context is not None
-    assert [found["subject"] for found in context.get_ca_certs()] == [((("commonName", "k.example"),),)]
-    assert context.verify_mode is ssl.CERT_REQUIRED
-    assert access.tls_server_name == "other.example"
-
-
-def test_an_insecure_cluster_is_not_verified_and_plain_http_needs_no_tls(tmp_path: Path) -> None:
-    insecure = loaded(kubeconfig(tmp_path, {}, **{"insecure-skip-tls-verify": True}), tmp_path).ssl_context()
-    assert insecure is not None
-    assert insecure.verify_mode is ssl.CERT_NONE
-    assert loaded(kubeconfig(tmp_path, {}, server="http://127.0.0.1:1"), tmp_path).ssl_context() is None
-
-
-def test_the_proxy_of_the_kubeconfig_goes_before_that_of_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("https_proxy", "http://proxy.example:3128")
-    monkeypatch.setenv("no_proxy", "10.0.0.0/8,.local")
-    assert loaded(kubeconfig(tmp_path, {}), tmp_path).proxy == "http://proxy.example:3128"
-    own = kubeconfig(tmp_path, {}, **{"proxy-url": "http://own.example:1"})
-    assert loaded(own, tmp_path).proxy == "http://own.example:1"
-    for server in (
-        "https://10.1.2.3",
-        "https://k.local",
-        "https://127.0.0.1:6443",
-        "https://localhost:1",
-        "https://[::1]:1",
-    ):
-        assert loaded(kubeconfig(tmp_path, {}, server=server), tmp_path).proxy is None, server
-
-
-def test_no_secret_is_shown(tmp_path: Path) -> None:
-    access = loaded(kubeconfig(tmp_path, {"token": SECRET}, **{"proxy-url": f"http://me:{SECRET}@p"}), tmp_path)
-    assert SECRET not in repr(access)
+NO_CURRENT = {name: value for name, value in config(name="b").items() if name != "current-context"}
 
 
 @pytest.mark.parametrize(
-    ("text", "reported"),
+    ("contents", "context", "server"),
     [
-        (None, r"KUBECONFIG .*kubeconfig: no such file"),
-        ("", "file is empty"),
-        ("just text", "nor a usable kubeconfig"),
-        ("a: [", "nor a usable kubeconfig"),
-        ("{clusters: [], users: [], contexts: []}", "current-context"),
-        ("{current-context: c, clusters: [], users: [], contexts: []}", "name c in"),
+        pytest.param([config(name="a"), config(name="b")], None, "a", id="the first current-context wins"),
+        pytest.param([NO_CURRENT, config(name="a")], None, "a", id="a file without one is skipped"),
+        pytest.param(
+            [{**NO_CURRENT, "current-context": ""}, config(name="a")], None, "a", id="an empty one is skipped"
+        ),
+        pytest.param(["", config(name="a")], None, "a", id="an empty file is skipped"),
+        pytest.param(["# nothing\n---\n", config(name="a"), ""], None, "a", id="a file of comments is skipped"),
+        pytest.param([config(name="a"), config(name="b")], "b", "b", id="--context wins over all"),
+        pytest.param([{"current-context": "b"}, NO_CURRENT], None, "b", id="the context may be in another file"),
+        pytest.param([config(name="a"), config(name="a", server="https://late")], None, "a", id="the first entry wins"),
+        pytest.param(
+            [{**config(name="a"), "users": None, "kind": "Config", "x": 1}, config(name="a")], None, "a", id="null"
+        ),
     ],
 )
-def test_an_unusable_kubeconfig_is_one_error_with_a_remedy(tmp_path: Path, text: str | None, reported: str) -> None:
-    path = tmp_path / "kubeconfig"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(NoClusterError, match=reported) as raised:
-        loaded({"KUBECONFIG": str(path)}, tmp_path)
-    assert "Set KUBECONFIG to a kubeconfig file that works with kubectl" in str(raised.value)
+def test_a_list_of_files_is_merged_as_kubectl_does(
+    contents: list[dict[str, Any] | str], context: str | None, server: str, tmp_path: Path
+) -> None:
+    found = login(tmp_path, *contents, context=context)()
+    assert (found.server, found.namespace) == (f"https://{server}.example:6443", f"ns-{server}")
 
 
-def test_a_pod_without_a_token_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(NoClusterError, match="Service token file does not exist"):
-        load({**POD, "KUBECONFIG": str(tmp_path / "none")}, tmp_path, NOW)
+def test_files_of_the_list_that_do_not_exist_are_skipped(tmp_path: Path) -> None:
+    files = [tmp_path / "absent", write(tmp_path, config())]
+    assert Login(environ={"KUBECONFIG": f"{files[0]}::{files[1]}"})().server == "https://k.example:6443"
+
+
+def test_only_credentials_are_renewed(tmp_path: Path) -> None:
+    held = login(tmp_path, config({"token": "old"}, name="a"))
+    file = tmp_path / "kubeconfig-0"
+    assert held().headers == (("Authorization", "Bearer old"),)
+    # What kubectl config use-context and a rewritten cluster amount to.
+    edited = config({"token": "new"}, name="a", server="https://elsewhere", **{"proxy-url": "http://proxy"})
+    edited["users"].append({"name": "b", "user": {"token": "other"}})
+    edited["contexts"][0]["context"] = {"cluster": "a", "user": "b", "namespace": "elsewhere"}
+    edited["contexts"].append({"name": "b", "context": {"cluster": "a", "user": "b"}})
+    write(tmp_path, edited | {"current-context": "b"}, file.name)
+    renewed = held()
+    assert (renewed.server, renewed.namespace, renewed.proxy) == ("https://a.example:6443", "ns-a", None)
+    assert renewed.headers == (("Authorization", "Bearer new"),)
+
+
+# -- credentials ------------------------------------------------------------------------------------------------------
+
+
+def bearer(token: str) -> tuple[tuple[str, str], ...]:
+    return (("Authorization", f"Bearer {token}"),)
+
+
+IN_TEN_MINUTES = NOW + timedelta(minutes=10)
+PRINTED = (
+    '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":'
+    '{"token":"printed","expirationTimestamp":"2026-11-23T10:15:00Z"}}'
+)
+EXEC = {
+    "apiVersion": "client.authentication.k8s.io/v1",
+    "command": "echo",
+    "args": [PRINTED],
+    "interactiveMode": "Never",
+}
+
+
+@pytest.mark.parametrize(
+    ("user", "headers", "expires_at"),
+    [
+        ({}, (), None),
+        ({"token": SECRET}, bearer(SECRET), None),
+        ({"tokenFile": "token"}, bearer("of the file"), IN_TEN_MINUTES),
+        ({"token": SECRET, "tokenFile": "token"}, bearer("of the file"), IN_TEN_MINUTES),
+        ({"username": "me", "password": "pw"}, (("Authorization", f"Basic {data(b'me:pw')}"),), None),
+        ({"exec": EXEC}, bearer("printed"), NOW + timedelta(minutes=15)),
+        ({"exec": EXEC, "token": SECRET}, bearer(SECRET), None),
+        ({"client-certificate": "tls.crt", "client-key": "tls.key"}, (), IN_TEN_MINUTES),
+        ({"client-certificate-data": data(CLIENT.certificate), "client-key-data": data(CLIENT.key)}, (), None),
+        (
+            {"client-certificate-data": data(CLIENT.certificate), "client-certificate": "x", "client-key": "tls.key"},
+            (),
+            IN_TEN_MINUTES,
+        ),
+        (
+            {
+                "token": SECRET,
+                "as": "system:serviceaccount:ops:operator",
+                "as-uid": "u-1",
+                "as-groups": ["a", "b"],
+                "as-user-extra": {"example.com/Scope": ["one", "two"]},
+            },
+            (
+                *bearer(SECRET),
+                ("Impersonate-User", "system:serviceaccount:ops:operator"),
+                ("Impersonate-Uid", "u-1"),
+                ("Impersonate-Group", "a"),
+                ("Impersonate-Group", "b"),
+                ("Impersonate-Extra-example.com%2FScope", "one"),
+                ("Impersonate-Extra-example.com%2FScope", "two"),
+            ),
+            None,
+        ),
+    ],
+)
+def test_the_user_gives_credentials(
+    user: dict[str, Any], headers: tuple[tuple[str, str], ...], expires_at: datetime | None, tmp_path: Path
+) -> None:
+    # Relative paths start at the directory of the kubeconfig.
+    (tmp_path / "token").write_text("of the file\n")
+    (tmp_path / "tls.crt").write_bytes(CLIENT.certificate)
+    (tmp_path / "tls.key").write_bytes(CLIENT.key)
+    found = loaded(tmp_path, config(user))
+    assert (found.headers, found.expires_at) == (headers, expires_at)
+
+
+def test_no_secret_is_shown(tmp_path: Path) -> None:
+    cluster: dict[str, Any] = {"proxy-url": f"http://me:{SECRET}@p"}
+    found = loaded(tmp_path, config({"token": SECRET}, **cluster))
+    assert found.proxy == f"http://me:{SECRET}@p"
+    assert SECRET not in repr(found)
+
+
+def test_a_proxy_of_the_environment_is_used_unless_the_kubeconfig_names_one(tmp_path: Path) -> None:
+    proxy = {"HTTPS_PROXY": "proxy.internal:3128"}
+    assert loaded(tmp_path, config(), **proxy).proxy == "http://proxy.internal:3128"
+    assert loaded(tmp_path, config(), **proxy, NO_PROXY="*.example").proxy is None
+    own: dict[str, Any] = {"proxy-url": "https://own.example:1"}
+    assert loaded(tmp_path, config(**own), **proxy, NO_PROXY="*").proxy == "https://own.example:1"
+
+
+# -- faults -----------------------------------------------------------------------------------------------------------
+
+BAD_PEM = "-----BEGIN CERTIFICATE-----\nbm90aGluZw==\n-----END CERTIFICATE-----\n"
+CERTIFICATE = {"client-certificate-data": data(CLIENT.certificate)}
+
+
+def broken(pair: Pair = CLIENT, **fields: str) -> dict[str, str]:
+    return {
+        "client-certificate-data": data(pair.certificate),
+        **{name.replace("_", "-"): fields[name] for name in fields},
+    }
+
+
+@pytest.mark.parametrize(
+    ("user", "field", "problem"),
+    [
+        ({"client-key-data": data(CLIENT.key)}, "client-certificate", "is missing"),
+        (broken(), "client-key", "is missing"),
+        (
+            broken(client_key_data=data(encrypted(CLIENT))),
+            "client-key-data",
+            "is encrypted, and the operator asks for no password",
+        ),
+        (broken(client_key_data=data(OTHER.key)), "client-key-data", "is not the key of client-certificate"),
+        (broken(client_key_data="%"), "client-key-data", "is not base64"),
+        (broken(client_key_data=data(b"no key")), "client-key-data", "holds no usable private key"),
+        (broken(client_key="absent.key"), "client-key", "absent.key can't be read: No such file"),
+        (broken(client_key="junk"), "client-key", "holds no usable private key"),
+        ({"client-certificate": "junk", "client-key": "junk"}, "client-certificate", "holds no usable certificate"),
+        (
+            {"client-certificate-data": data(BAD_PEM.encode()), "client-key": "junk"},
+            "client-certificate-data",
+            "holds no usable",
+        ),
+        ({"tokenFile": "absent"}, "tokenFile", "absent can't be read: No such file"),
+        ({"tokenFile": "empty"}, "tokenFile", "is empty"),
+        ({"token": "a\nb"}, "token", "must be one line"),
+        ({"token": 12345}, "token", "Expected `str | null`, got `int`"),
+        ({"token": "t", "username": "me"}, "username", "excludes token"),
+        ({"auth-provider": {"name": "gcp"}}, "auth-provider", "is not supported: use an exec plugin"),
+        ({"as-groups": ["g"]}, "as-groups", "needs as"),
+        ({"as-uid": "u"}, "as-uid", "needs as"),
+        ({"as-user-extra": {"k": ["v"]}}, "as-user-extra", "needs as"),
+        ({"as": "me\r\nX: y"}, "as", "must be one line"),
+        ({"as": "me", "as-groups": "g"}, "as-groups", "Expected `array | null`"),
+        (
+            {"exec": {**EXEC, "apiVersion": "client.authentication.k8s.io/v1alpha1"}},
+            "exec.apiVersion",
+            "must be client.",
+        ),
+        ({"exec": {**EXEC, "interactiveMode": "Always"}}, "exec.interactiveMode", "the operator has no terminal"),
+        ({"exec": {"apiVersion": "client.authentication.k8s.io/v1"}}, "exec", "missing required field `command`"),
+    ],
+)
+def test_a_user_that_can_not_be_used_is_a_fault_of_its_field(
+    user: dict[str, Any], field: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "junk").write_text("junk")
+    (tmp_path / "empty").write_text("\n")
+    (fault,) = faults(lambda: login(tmp_path, config(user)))
+    assert fault.startswith(f"{tmp_path / 'kubeconfig-0'}: users[k].user.{field}: "), fault
+    assert problem in fault
+
+
+@pytest.mark.parametrize(
+    ("cluster", "field", "problem"),
+    [
+        ({"server": ""}, "server", "give the URL of the API server"),
+        ({"server": "k.example:6443"}, "server", "give the URL of the API server"),
+        ({"server": "https://k.example:port"}, "server", "give the URL of the API server"),
+        ({"certificate-authority-data": "%"}, "certificate-authority-data", "is not base64"),
+        ({"certificate-authority-data": data(b"junk")}, "certificate-authority-data", "holds no usable certificate"),
+        ({"certificate-authority": "junk"}, "certificate-authority", "holds no usable certificate"),
+        ({"certificate-authority": "absent"}, "certificate-authority", "absent can't be read: No such file"),
+        (
+            {"certificate-authority-data": data(CA.certificate), "insecure-skip-tls-verify": True},
+            "insecure-skip-tls-verify",
+            "excludes certificate-authority",
+        ),
+        ({"insecure-skip-tls-verify": "yes"}, "insecure-skip-tls-verify", "Expected `bool | null`, got `str`"),
+        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url", "socks5:// is not supported: give http://HOST:PORT"),
+        ({"proxy-url": "proxy:3128"}, "proxy-url", "is not the URL of a proxy"),
+    ],
+)
+def test_a_cluster_that_can_not_be_used_is_a_fault_of_its_field(
+    cluster: dict[str, Any], field: str, problem: str, tmp_path: Path
+) -> None:
+    (tmp_path / "junk").write_text("junk")
+    (fault,) = faults(lambda: login(tmp_path, config(**cluster)))
+    assert fault.startswith(f"{tmp_path / 'kubeconfig-0'}: clusters[k].cluster.{field}: "), fault
+    assert problem in fault
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        ("just text", "{file}: is no kubeconfig"),
+        ("a: [", "{file}: is not YAML: "),
+        ("", "{file}: current-context: is not set; give --context"),
+        ("{}", "{file}: current-context: is not set"),
+        ({"current-context": 1}, "{file}: current-context: must be a string"),
+        ({"current-context": "c"}, "current-context: contexts[c] does not exist in {file}"),
+        ({**config(), "clusters": []}, "{file}: contexts[k].context.cluster: clusters[k] does not exist in {file}"),
+        ({**config(), "users": []}, "{file}: contexts[k].context.user: users[k] does not exist in {file}"),
+        ({**config(), "users": {}}, "{file}: users: must be a list"),
+        ({**config(), "users": [{"user": {}}]}, "{file}: users[0].name: must be a string"),
+        ({**config(), "users": [{"name": "k"}, {"name": "k"}]}, "{file}: users[k]: the name occurs twice"),
+        ({**config(), "contexts": [{"name": "k", "context": {}}]}, "{file}: contexts[k].context.cluster: is missing"),
+        ({**config(), "contexts": [{"name": "k", "context": 1}]}, "{file}: contexts[k].context: Expected `object`"),
+    ],
+)
+def test_a_file_that_can_not_be_used_is_a_fault(content: dict[str, Any] | str, fault: str, tmp_path: Path) -> None:
+    (found,) = faults(lambda: login(tmp_path, content))
+    assert found.startswith(fault.format(file=tmp_path / "kubeconfig-0"))
+
+
+def test_a_proxy_of_the_environment_that_can_not_be_used_is_a_fault_of_its_variable(tmp_path: Path) -> None:
+    (fault,) = faults(lambda: login(tmp_path, config(), HTTPS_PROXY="socks5h://me:pw@proxy:1"))
+    assert fault == "HTTPS_PROXY: socks5h:// is not supported: give http://HOST:PORT or https://HOST:PORT"
+
+
+def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
+    user = {"tokenFile": "absent", "client-key": "absent", "as-uid": "u", "auth-provider": {}}
+    cluster = {"server": "x", "certificate-authority": "absent"}
+    found = faults(lambda: login(tmp_path, config(user, **cluster)))
+    fields = [fault.removeprefix(f"{tmp_path / 'kubeconfig-0'}: ").split(": ")[0] for fault in found]
+    assert fields == [
+        "clusters[k].cluster.certificate-authority",
+        "clusters[k].cluster.server",
+        "users[k].user.client-key",
+        "users[k].user.tokenFile",
+        "users[k].user.as-uid",
+        "users[k].user.auth-provider",
+    ]
+    both = faults(lambda: login(tmp_path, "text", "a: ["))
+    assert [fault.split(":")[0] for fault in both] == [str(tmp_path / f"kubeconfig-{n}") for n in (0, 1)]
+
+
+# -- renewal ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_login_that_fails_is_pending_until_one_succeeds(tmp_path: Path) -> None:
+    now = 100.0
+    file = write(tmp_path, config({"token": "t"}))
+    held = Login(str(file), environ={}, clock=lambda: now)
+    assert held.pending_for() == 0
+    file.write_text("")
+    for _ in range(2):
+        with pytest.raises(NoClusterError, match=r"users\[k\] does not exist"):
+            held()
+        now += 31
+    assert held.pending_for() == 62
+    write(tmp_path, config({"token": "new"}))
+    assert held().headers == bearer("new")
+    assert held.pending_for() == 0
+
+
+async def test_callers_share_a_login_and_give_up_one_that_hangs() -> None:
+    go, calls = threading.Event(), 0
+
+    def load() -> ClusterConfig:
+        nonlocal calls
+        calls += 1
+        go.wait(10)
+        return ClusterConfig("https://k")
+
+    renew = Renewal(load, seconds=0.05)
+    for _ in range(2):
+        given_up = await asyncio.gather(renew(), renew(), return_exceptions=True)
+        assert [str(error) for error in given_up] == ["the login to Kubernetes did not end within 0.05 s"] * 2
+    assert calls == 1
+    go.set()
+    renew = Renewal(load)
+    assert (await renew()).server == "https://k"
+    await renew()
+    assert calls == 3
