@@ -53,10 +53,12 @@ def test_wrong_flags_and_variables_are_reported_together_with_exit_2(world: Worl
     assert "Traceback" not in reported.stderr
 
 
-def test_a_missing_region_is_one_line_with_exit_1(world: World) -> None:
-    reported = run(world, AWS_REGION=None, AWS_DEFAULT_REGION=None)
-    assert reported.returncode == 1
-    assert "--region" in one_line(reported)
+def test_a_missing_region_and_kubeconfig_are_reported_together_with_exit_2(world: World, tmp_path: Path) -> None:
+    missing = str(tmp_path / "absent")
+    reported = run(world, AWS_REGION=None, AWS_DEFAULT_REGION=None, KUBECONFIG=missing)
+    assert reported.returncode == 2
+    for fault in ("--region / AWSBATCH_OPERATOR_REGION: no AWS region", f"KUBECONFIG = {missing}: no such file"):
+        assert fault in reported.stderr
 
 
 def test_an_unreachable_cluster_is_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
@@ -67,12 +69,6 @@ def test_an_unreachable_cluster_is_one_line_with_exit_1(world: World, tmp_path: 
     reported = run(world, KUBECONFIG=str(tmp_path / "kubeconfig"))
     assert reported.returncode == 1
     assert nobody.removeprefix("http://") in one_line(reported)
-
-
-def test_a_missing_kubeconfig_is_one_line_with_exit_1(world: World, tmp_path: Path) -> None:
-    reported = run(world, KUBECONFIG=str(tmp_path / "absent"), HOME=str(tmp_path))
-    assert reported.returncode == 1
-    assert "KUBECONFIG" in one_line(reported)
 
 
 def test_a_port_in_use_is_one_line_with_exit_1(world: World, operator: OperatorProcess) -> None:

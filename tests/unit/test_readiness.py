@@ -39,3 +39,11 @@ async def test_it_is_not_ready_while_a_list_shows_what_the_watch_does_not_delive
         assert (ready["watch"]() or "").startswith("the watch of BatchJobs lags behind for")
         world.controller.on_upsert(world.objects.snapshot(uid))
         assert ready["watch"]() is None
+
+
+async def test_it_is_not_ready_when_no_login_succeeds_for_a_minute() -> None:
+    seconds = 60.0
+    _, ready = checks(World().controller, lambda: seconds)
+    assert ready["login"]() is None
+    seconds = 61.0
+    assert ready["login"]() == "no login to Kubernetes for 61 s"

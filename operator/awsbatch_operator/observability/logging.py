@@ -25,7 +25,7 @@ _QUIET: Final = {
     "botocore": logging.WARNING,
     "kopf": logging.INFO,
     "kopf._core.reactor.running": logging.ERROR,  # warns that it handles no signals: the operator does
-    "kopf.activities": logging.CRITICAL,  # logs each failed login: the operator logs what changes
+    "kopf.activities.authentication": logging.CRITICAL,  # logs each failed login: the operator logs what changes
     "kopf.objects": logging.WARNING,
     "kubernetes": logging.WARNING,
     "urllib3": logging.WARNING,
