@@ -73,8 +73,8 @@ format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format $(CODE)
 	$(BIN)/ruff check --fix $(CODE)
 
-e2e: $(READY) ## tests/e2e on the embedded control plane; with KUBEBUILDER_ASSETS on that one, and tests/deploy too
-	@$(BIN)/python -m pytest tests/e2e $(if $(KUBEBUILDER_ASSETS),tests/deploy --control-plane=envtest,--control-plane=embedded)
+e2e: $(READY) ## tests/e2e and kubeconfigs on the embedded control plane; with KUBEBUILDER_ASSETS on that, and tests/deploy
+	@$(BIN)/python -m pytest tests/e2e tests/contract/test_kubeconfig.py $(if $(KUBEBUILDER_ASSETS),tests/deploy --control-plane=envtest,--control-plane=embedded)
 
 # ARGS="--seed 7 --minutes 30 --control-plane envtest"; ARGS overrides the options here.
 chaos: $(READY) ## half an hour of faults against two replicas; ARGS="--seed 7 --minutes 5" for another
