@@ -58,7 +58,7 @@ class Resync:
         self.watch_lags_since: float | None = None
         self.undelivered: dict[str, str] = {}
         self.restart_watch: Callable[[], None]
-        self._watch_heard_at = float("-inf")
+        self._watch_event_at = float("-inf")
         self._problem = LogOnce()
 
     async def run(self) -> None:
@@ -81,7 +81,7 @@ class Resync:
 
         The watch counts as restored once it has delivered everything that the resync had to read.
         """
-        self._watch_heard_at = asyncio.get_running_loop().time()
+        self._watch_event_at = asyncio.get_running_loop().time()
         read = self.undelivered.get(uid)
         if read is None or (version is not None and newer(read, version)):
             return
@@ -129,10 +129,10 @@ class Resync:
         """After an API server was restored, a watch from a version of before is open and delivers nothing."""
         if (
             self.watch_lags_since is not None
-            and now - max(self.watch_lags_since, self._watch_heard_at) >= RESTART_AFTER
+            and now - max(self.watch_lags_since, self._watch_event_at) >= RESTART_AFTER
         ):
             log.warning("watch delivers nothing; restarting it")
-            self._watch_heard_at = now
+            self._watch_event_at = now
             self.restart_watch()
 
     async def _differing_after_watch(self, listed: dict[str, tuple[ObjectRef, str]], began: float) -> list[ObjectRef]:
