@@ -7,6 +7,8 @@ SHELL := /bin/bash
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
 BIN := $(VENV)/bin
+UV_READY := $(VENV)/.uv-ready
+SANDBOX_READY := $(VENV)/.sandbox-ready
 READY := $(VENV)/.ready
 CODE := operator tests tools bench
 
@@ -15,32 +17,46 @@ help: ## list the targets
 
 setup: $(READY) ## install everything into .venv (the other targets do it by themselves)
 
-$(READY): locks/dev.txt locks/schemas.txt pyproject.toml
+# pip installs uv, and uv the rest; where it cannot, pip does. The indexes are those that pip's settings name. A pip of
+# .venv's own takes 4 s: it has one only if PYTHON has none.
+INSTALL := $(PYTHON) tools/install.py $(BIN)/python
+EDITABLE := --no-deps --no-build-isolation -e .
+
+$(UV_READY): locks/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..."; exit 1; }
-	@echo "Setting up .venv with $$($(PYTHON) --version), about half a minute, once:"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --require-hashes -r locks/dev.txt \
-	  | awk '/^Collecting/ {n++; if (n % 10 == 0) {printf "  %d packages fetched\n", n; fflush()}} \
-	         /^Installing/ {print "  installing"; fflush()} \
-	         /rror/ {print}'
-	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --require-hashes --upgrade --target $(VENV)/schemas -r locks/schemas.txt
-	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	@echo "Setting up .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $$($(PYTHON) -c 'import pip' 2>/dev/null && echo --without-pip) $(VENV)
+	@echo "Installing uv: about 5 s"
+	@$(INSTALL) -q --require-hashes --only-binary :all: -r locks/uv.txt \
+	  || echo "  There is no uv for this machine: pip installs the rest, which takes some minutes"
 	@touch $@
-	@echo "  ready"
 
-demo: $(READY) ## the main use, end to end, in the sandbox
+$(SANDBOX_READY): locks/sandbox.txt pyproject.toml $(UV_READY)
+	@echo "Installing the operator and its sandbox, 60 MB: about 10 s"
+	@$(INSTALL) --require-hashes -r locks/sandbox.txt
+	@$(INSTALL) $(EDITABLE)
+	@touch $@
+
+$(READY): locks/dev.txt locks/schemas.txt pyproject.toml $(UV_READY)
+	@echo "Installing the operator and all that tests and checks need, 220 MB: about 20 s"
+	@$(INSTALL) --require-hashes -r locks/dev.txt
+	@$(INSTALL) --no-deps --require-hashes --upgrade --target $(VENV)/schemas -r locks/schemas.txt
+	@$(INSTALL) $(EDITABLE)
+	@touch $@ $(SANDBOX_READY)
+
+demo: $(SANDBOX_READY) ## the main use, end to end, in the sandbox
 	@$(BIN)/awsbatch-operator demo
 
-demo-teams: $(READY) ## two teams, two accounts: one tries to terminate a job of the other; the operator denies it
+demo-teams: $(SANDBOX_READY) ## two teams, two accounts: one tries to terminate a job of the other; the operator denies it
 	@$(BIN)/awsbatch-operator demo-teams
 
-sandbox: $(READY) ## start a cluster, a simulated AWS Batch and the operator; ARGS="--roles"; runs until Ctrl-C
+sandbox: $(SANDBOX_READY) ## start a cluster, a simulated AWS Batch and the operator; ARGS="--roles"; runs until Ctrl-C
 	@$(BIN)/awsbatch-operator sandbox $(ARGS)
 
 # Most of the time of the integration tests is waiting for a job to end: four workers share two cores well. The longest
 # files come first, so that no worker runs one of them alone at the end.
-PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(addprefix tests/,chaos integration e2e deploy contract unit)
+PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 4 $(addprefix tests/,chaos integration e2e deploy contract unit)
 
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
 	@$(BIN)/python $(PYTEST)
@@ -105,8 +121,10 @@ UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --
 locks: $(READY) ## update the lock files
 	$(UV_COMPILE) pyproject.toml -o locks/operator.txt
 	$(UV_COMPILE) --extra sandbox --group dev pyproject.toml -o locks/dev.txt
+	$(UV_COMPILE) --constraint locks/dev.txt --extra sandbox --group build pyproject.toml -o locks/sandbox.txt
+	$(UV_COMPILE) --constraint locks/dev.txt --group build -o locks/build.txt
+	$(UV_COMPILE) --constraint locks/dev.txt --group uv -o locks/uv.txt
 	$(UV_COMPILE) --no-deps --group schemas -o locks/schemas.txt
-	$(UV_COMPILE) --group build --constraint locks/dev.txt -o locks/build.txt
 
 clean: ## remove .venv and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .sandbox .coverage*

@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from install import pip_settings, uv_environment
 
 from awsbatch_operator import __version__
 from awsbatch_sandbox.certificates import Authority
@@ -48,7 +49,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     locked = ["--require-hashes", "--only-binary=:all:", f"--requirement={ROOT / 'locks' / 'operator.txt'}"]
     cached = _uv(place, "install", "--offline", *locked)
     if cached.returncode != 0:
-        _well(_uv(place, "install", *_index_of_pip(), *locked))
+        _well(_uv(place, "install", *locked))
     _well(_uv(place, "install", "--offline", "--no-deps", str(wheel)))
     subprocess.run(["/bin/sh", "-ec", what_is_dropped()], cwd=_site_packages(place), check=True, timeout=60)
     return place
@@ -148,14 +149,8 @@ def _pip(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def _uv(environment: Path, verb: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     uv = Path(sys.executable).with_name("uv")
-    return _run([uv, "pip", verb, "--no-config", f"--python={environment / 'bin' / 'python'}", *arguments])
-
-
-def _index_of_pip() -> list[str]:
-    """Flags that lead uv to where pip gets its packages."""
-    flags = {"index-url": "--default-index", "cert": "--cert"}
-    settings = re.findall(r"^\S+\.(index-url|cert)='(.*)'$", _well(_pip("config", "list")).stdout, re.MULTILINE)
-    return [f"{flags[name]}={value}" for name, value in dict(settings).items()]
+    variables = uv_environment(pip_settings(Path(sys.executable)), os.environ)
+    return _run([uv, "pip", verb, f"--python={environment / 'bin' / 'python'}", *arguments], variables)
 
 
 def _well(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
@@ -167,8 +162,8 @@ def _operator(environment: Path, *arguments: str) -> subprocess.CompletedProcess
     return _run([environment / "bin" / "awsbatch-operator", *arguments])
 
 
-def _run(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
-    clean = _clean(os.environ)
+def _run(command: Sequence[str | Path], variables: Mapping[str, str] = os.environ) -> subprocess.CompletedProcess[str]:
+    clean = _clean(variables)
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=clean)
 
 
