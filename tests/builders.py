@@ -50,13 +50,13 @@ class JobBuilder:
         return self._with(is_cancelled=True)
 
     def array(self, **children: int) -> Self:
-        return self._with(array=Array(size=sum(children.values()), status_summary=tuple(children.items())))
+        return self._with(array=Array(size=sum(children.values()), status_summary=children))
 
     def ended(self, status: str, reason: str | None = None, at: Millis | None = NOW) -> Self:
         return self._with(status=status, status_reason=reason, stopped_at=at)
 
     def _with(self, **changes: Any) -> Self:
-        return replace(self, job=replace(self.job, **changes))
+        return replace(self, job=self.job.replace(**changes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class ObjectBuilder:
         return self.with_status(termination=Termination(reason, at, at, requests=requests))
 
     def with_status(self, **changes: Any) -> Self:
-        return self._with(status=replace(self.record.status, **changes))
+        return self._with(status=self.record.status.replace(**changes))
 
     def _with(self, **changes: Any) -> Self:
         return replace(self, record=replace(self.record, **changes))

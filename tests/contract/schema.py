@@ -10,8 +10,19 @@ import yaml
 
 from awsbatch_operator.api import names
 
-CRD: Final[dict[str, Any]] = yaml.safe_load((Path(__file__).parents[2] / names.CRD_FILE).read_text("utf-8"))
-SCHEMA: Final = CRD["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+def crd(file: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / file).read_text("utf-8"))
+    return found
+
+
+def schema_of(definition: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return found
+
+
+CRD: Final = crd(names.CRD_FILE)
+SCHEMA: Final = schema_of(CRD)
 SPEC: Final = {"jobId": "j:3", "region": "eu-west-1", "terminate": {"reason": "INC-4711"}}
 MOST_BYTES: Final = 64 * 1024
 """Of a status. An object may have 1.5 MB in etcd, and ten thousand of them stand in the operator's memory."""

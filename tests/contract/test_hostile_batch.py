@@ -13,9 +13,9 @@ from botocore.config import Config
 from structlog.testing import capture_logs
 
 from awsbatch_operator.api.batchjob import Status
+from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.interfaces import DescribedJob
-from awsbatch_operator.api.status_codec import render
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory
 from awsbatch_sandbox.batch.server import listen
@@ -105,7 +105,7 @@ async def test_a_hostile_detail_is_still_a_job(
         results = await describe(batch, OWN, JOB_ID)
     result = results[JOB_ID]
     assert isinstance(result, DescribedJob)
-    assert_valid(render(Status(job=result.job)))
+    assert_valid(encode(Status(job=result.job)))
     assert SECRET not in seen_by_people(results, lines, caplog)
 
 

@@ -9,10 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from awsbatch_operator.api.batchjob import Status
+from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.interfaces import DescribedJob
 from awsbatch_operator.api.job import Job, NotFound
-from awsbatch_operator.api.status_codec import diff, parse, render
+from awsbatch_operator.api.status_codec import diff, parse
 from awsbatch_operator.aws.answers import JobDetail
 from awsbatch_operator.aws.decoding import decode
 from awsbatch_operator.aws.job_detail import job_of, parse_describe_jobs
@@ -50,7 +51,7 @@ def over_the_wire(detail: Any) -> Job:
 
 def shown(status: Status) -> dict[str, Any]:
     """As an API server keeps it."""
-    body: dict[str, Any] = json.loads(json.dumps(render(status), ensure_ascii=False).encode())
+    body: dict[str, Any] = json.loads(json.dumps(encode(status), ensure_ascii=False).encode())
     return body
 
 

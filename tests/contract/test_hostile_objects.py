@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from awsbatch_operator.api.batchjob import Spec
+from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.decoding import Snapshot, parse_object
 from awsbatch_operator.api.job import Array, Node
-from awsbatch_operator.api.status_codec import diff, parse, render
+from awsbatch_operator.api.status_codec import diff, parse
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.outcome import Record
 from awsbatch_operator.reconcile.reconcile import reconcile
@@ -70,9 +70,9 @@ def places(schema: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, dict
 
 
 PLACES = dict(places(SCHEMA["properties"]["status"]))
-_FULL = replace(a_job().job, array=Array(3, 1, (("RUNNING", 2),)), node=Node(4, 1, main=True), attempts=2, exit_code=1)
+_FULL = a_job().job.replace(array=Array(3, 1, {"RUNNING": 2}), node=Node(4, 1, main=True), attempts=2, exit_code=1)
 TOLD = [
-    json.dumps(render(an_object().terminating(reason).settled(known).record.status))
+    json.dumps(encode(an_object().terminating(reason).settled(known).record.status))
     for reason in (None, "why")
     for known in (
         seen(JobBuilder(_FULL).running()),
@@ -156,7 +156,7 @@ def test_any_body_makes_a_snapshot_of_the_promised_types(body: dict[str, Any]) -
 def test_the_next_status_after_any_body_is_valid(body: dict[str, Any], known: JobState) -> None:
     snapshot = parse_object(json.loads(json.dumps(body)))
     status = reconcile(record_of(snapshot), known, NOW, INTERVALS).status
-    stored = json.loads(json.dumps(render(status), ensure_ascii=False).encode())
+    stored = json.loads(json.dumps(encode(status), ensure_ascii=False).encode())
     assert diff(status, stored) == {}
     assert_valid(stored, heavy=True)
 
@@ -169,5 +169,5 @@ def test_one_write_repairs_a_foreign_status(foreign: Any, known: JobState) -> No
     mended = merge(snapshot.shown, json.loads(json.dumps(patch)))
     assert isinstance(mended, dict)
     assert diff(status, mended) == {}
-    stored = json.loads(json.dumps(render(status)))
+    stored = json.loads(json.dumps(encode(status)))
     assert diff(parse(stored), stored) == {}

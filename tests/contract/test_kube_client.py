@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -29,8 +28,8 @@ RUNNING = Status(
     observed_generation=1,
     phase=Phase.RUNNING,
     region="eu-west-1",
-    job=Job("PENDING", name="train", created_at=AT, array=Array(3, None, (("RUNNABLE", 2), ("RUNNING", 1)))),
-    conditions=(Condition("Ready", "True", "Observed", "", AT, 1),),
+    job=Job("PENDING", name="train", created_at=AT, array=Array(3, None, {"RUNNABLE": 2, "RUNNING": 1})),
+    conditions=(Condition("Ready", "True", "Observed", AT, "", 1),),
 )
 _numbers = count()
 
@@ -95,7 +94,7 @@ async def test_a_status_is_written_whole_then_in_parts_and_reads_back_the_same(
     assert isinstance(first, Written)
     assert not jobs.change(RUNNING, first.shown)
     assert RUNNING.job is not None
-    later = replace(RUNNING, phase=None, job=replace(RUNNING.job, array=Array(3, None, (("SUCCEEDED", 3),))))
+    later = RUNNING.replace(phase=None, job=RUNNING.job.replace(array=Array(3, None, {"SUCCEEDED": 3})))
     second = await jobs.write_status(made.ref, jobs.change(later, first.shown), first.resource_version)
     assert isinstance(second, Written)
     assert not jobs.change(later, second.shown)

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from awsbatch_operator.api import names
 from awsbatch_operator.api.batchjob import AdmittedBy
+from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.job import NOT_FOUND
-from awsbatch_operator.api.status_codec import render
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.policy.resolution import Deny
 from awsbatch_operator.reconcile.not_allowed import unconfirmed
@@ -193,5 +193,5 @@ def _object(record: Record) -> Object:
         "metadata": {"name": "train-42", "generation": record.generation},
         "spec": {"jobId": record.spec.job_id, **stated},
         # The API server's default where the operator has written nothing yet.
-        "status": render(record.status) or SCHEMA["properties"]["status"].get("default", {}),
+        "status": encode(record.status) or SCHEMA["properties"]["status"].get("default", {}),
     }

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult, P, TerminatePermit
@@ -123,7 +122,7 @@ class FakeProvider:
             return self.id_errors[job_id]
         job = self.jobs.get(job_id)
         if job is not None and not job.finished and self.shows_flag:
-            self.jobs[job_id] = replace(job, is_terminated=True)
+            self.jobs[job_id] = job.replace(is_terminated=True)
         return Accepted("request-id")
 
     def account(self, target: Target) -> str | None:
@@ -143,7 +142,7 @@ class FakeProvider:
         self.forgotten.append(target)
 
     def end(self, job_id: str, status: str, reason: str | None = None, stopped_at: int | None = None) -> None:
-        self.jobs[job_id] = replace(self.jobs[job_id], status=status, status_reason=reason, stopped_at=stopped_at)
+        self.jobs[job_id] = self.jobs[job_id].replace(status=status, status_reason=reason, stopped_at=stopped_at)
 
 
 def _now() -> float:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from awsbatch_operator.api.batchjob import AccountId, Conditions
+from awsbatch_operator.api.codec import Count, Object
 from awsbatch_operator.api.label_selector import Selector, parse_selector
 from awsbatch_operator.api.untyped import Faults, entries, fields, items, text
 
@@ -72,6 +74,16 @@ class InvalidPolicy:
     name: str
     faults: tuple[str, ...]
     selector: Selector | None
+
+
+class BatchAccessPolicyStatus(Object, frozen=True):
+    """`.status`. `namespaces`, `jobs`: how many the policy selects."""
+
+    observed_generation: Count | None = None
+    namespaces: Count | None = None
+    jobs: Count | None = None
+    account_id: AccountId | None = None
+    conditions: Conditions = ()
 
 
 def parse_policy(name: str, spec: object) -> Policy | InvalidPolicy:

@@ -1,13 +1,15 @@
 """Types of one BatchJob object: its spec, its status and its versions."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
+from msgspec import Meta, field
+
+from awsbatch_operator.api.codec import INLINE, NOT_IN_JSON, SHARED, Count, DateTime, MetaTime, Object
 from awsbatch_operator.api.job import Job
-from awsbatch_operator.api.timestamps import Millis
 
 
 class Phase(StrEnum):
@@ -26,10 +28,10 @@ FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED
 LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING, Phase.DENIED}
 
 
-class AdmittedBy(NamedTuple):
+class AdmittedBy(Object, frozen=True):
     """What admitted the job that a status shows: the policy, and a digest of every rule that the admission used."""
 
-    policy: str
+    policy: Annotated[str, SHARED]
     rules: str
 
 
@@ -51,54 +53,59 @@ class Spec:
     terminate: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A Kubernetes condition. `status` is True, False or Unknown; `since` is lastTransitionTime."""
+Word = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,315}\Z")]
+"""A type or reason of the operator's conditions; the API server accepts a little more."""
 
-    type: str
-    status: str
-    reason: str
-    message: str
-    since: Millis
-    generation: int
+
+class Condition(Object, frozen=True):
+    """A Kubernetes condition. `since` is lastTransitionTime."""
+
+    type: Word
+    status: Literal["True", "False", "Unknown"]
+    reason: Word
+    since: MetaTime = field(name="lastTransitionTime")
+    message: str = ""
+    generation: Count = field(name="observedGeneration", default=0)
 
 
 condition = lru_cache(maxsize=4096)(Condition)
 """A cached Condition: most of ten thousand objects share the same text and second."""
 
+Conditions = tuple[Annotated[Condition, SHARED], ...]
+AccountId = Annotated[str, Meta(pattern=r"^[0-9]{12}\Z"), SHARED]
 
-@dataclass(frozen=True, slots=True)
-class Termination:
+
+class Termination(Object, frozen=True):
     """The termination that was sent to AWS.
 
     `requested_at`: the first call; `accepted_at`: the last acceptance; `completed_at`: the end of the job; `requests`:
-    how many TerminateJob calls AWS Batch accepted.
+    how many TerminateJob calls AWS Batch accepted. A lost reason does not undo the request: its times prevent that it
+    is sent again at once.
     """
 
-    reason: str
-    requested_at: Millis | None = None
-    accepted_at: Millis | None = None
-    completed_at: Millis | None = None
-    requests: int = 0
+    reason: str = ""
+    requested_at: DateTime | None = None
+    accepted_at: DateTime | None = None
+    completed_at: DateTime | None = None
+    requests: Count = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(Object, frozen=True):
     """`.status`. `job` holds the mirrored DescribeJobs fields; None: never observed, or hidden.
 
     `account_id`: the account in which the job was first observed. `access`: what admitted the shown job. `delayed`:
     the termination was requested more than 10 minutes ago and the job is alive; not part of `.status`.
     """
 
-    observed_generation: int | None = None
+    observed_generation: Count | None = None
     phase: Phase | None = None
     region: str | None = None
-    job: Job | None = None
+    job: Annotated[Job | None, INLINE] = None
     termination: Termination | None = None
-    conditions: tuple[Condition, ...] = ()
-    account_id: str | None = None
+    conditions: Conditions = ()
+    account_id: AccountId | None = None
     access: AdmittedBy | None = None
-    delayed: bool = field(default=False, compare=False)
+    delayed: Annotated[bool, NOT_IN_JSON] = False
 
     def condition(self, type_: str) -> Condition | None:
         return next((c for c in self.conditions if c.type == type_), None)
@@ -125,7 +132,7 @@ def with_conditions(previous: Iterable[Condition], wanted: Iterable[Condition]) 
     for one in wanted:
         known = before.get(one.type)
         since = known.since if known is not None and known.status == one.status else one.since
-        found.append(condition(one.type, one.status, one.reason, one.message, since, one.generation))
+        found.append(condition(one.type, one.status, one.reason, since, one.message, one.generation))
     return tuple(found)
 
 

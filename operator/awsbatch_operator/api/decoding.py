@@ -74,10 +74,7 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
     `spec` is None if it has a field or a type that this version does not know: acting on the known part could be
     acting in the wrong account, or too early.
     """
-    try:
-        metadata = msgspec.convert(body.get("metadata"), ObjectMetadata)
-    except msgspec.ValidationError:
-        metadata = _NO_METADATA
+    metadata = parse_metadata(body)
     try:
         stated = msgspec.convert(body.get("spec"), BatchJobSpec)
     except msgspec.ValidationError:
@@ -97,6 +94,14 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
         shown=shown,
         digest=digest_of(shown),
     )
+
+
+def parse_metadata(body: Mapping[str, Any]) -> ObjectMetadata:
+    """Return `.metadata`; empty if it can't be decoded."""
+    try:
+        return msgspec.convert(body.get("metadata"), ObjectMetadata)
+    except msgspec.ValidationError:
+        return _NO_METADATA
 
 
 def parse_ref(metadata: Mapping[str, Any]) -> ObjectRef:

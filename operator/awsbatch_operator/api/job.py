@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Final, NamedTuple
 
-from awsbatch_operator.api.timestamps import Millis
+from msgspec import field
+
+from awsbatch_operator.api.codec import Count, DateTime, Int64, Object
 
 FINISHED: Final = frozenset({"SUCCEEDED", "FAILED"})
 """`status` values from which a Batch job never returns. Every other value, known or not, counts as alive."""
@@ -45,46 +47,43 @@ def account_of(arn: str | None) -> str | None:
     return intern(found[1]) if found else None
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(Object, frozen=True):
     """`arrayProperties`: a parent has size and a summary (children by status), a child its index."""
 
-    size: int | None = None
-    index: int | None = None
-    status_summary: tuple[tuple[str, int], ...] = ()
+    size: Int64 | None = None
+    index: Int64 | None = None
+    status_summary: dict[str, Int64] = field(default_factory=dict)
 
     def count(self, status: str) -> int:
-        return dict(self.status_summary).get(status, 0)
+        return self.status_summary.get(status, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Object, frozen=True):
     """`nodeProperties` of a multi-node job (num_nodes) or `nodeDetails` of one of its nodes (index, main)."""
 
-    num_nodes: int | None = None
-    index: int | None = None
+    num_nodes: Int64 | None = None
+    index: Int64 | None = None
     main: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Object, frozen=True):
     """One JobDetail. Times in epoch milliseconds; exit code, container reason and log stream of the last attempt."""
 
-    status: str
+    status: str = field(name="jobStatus")
     status_reason: str | None = None
     is_terminated: bool = False
     is_cancelled: bool = False
-    name: str | None = None
-    arn: str | None = None
-    queue: str | None = None
-    definition: str | None = None
-    created_at: Millis | None = None
-    started_at: Millis | None = None
-    stopped_at: Millis | None = None
-    exit_code: int | None = None
+    name: str | None = field(name="jobName", default=None)
+    arn: str | None = field(name="jobArn", default=None)
+    queue: str | None = field(name="jobQueue", default=None)
+    definition: str | None = field(name="jobDefinition", default=None)
+    created_at: DateTime | None = None
+    started_at: DateTime | None = None
+    stopped_at: DateTime | None = None
+    exit_code: Int64 | None = None
     container_reason: str | None = None
     log_stream_name: str | None = None
-    attempts: int | None = None
+    attempts: Count | None = None
     array: Array | None = None
     node: Node | None = None
 

@@ -244,13 +244,13 @@ def _array(properties: ArrayProperties | None) -> Array | None:
     return array if array != Array() else None
 
 
-def _summary(raw: Mapping[str, int | None]) -> tuple[tuple[str, int], ...]:
-    """Returns the children by status, sorted. Of too many statuses, the known ones stay."""
+def _summary(raw: Mapping[str, int | None]) -> dict[str, int]:
+    """Returns the children by status. Of too many statuses, the known ones stay."""
     named = ((_shared(status), _count(number)) for status, number in raw.items() if len(status) <= _MAX_STATUS)
     counts = {status: number for status, number in named if status and number is not None}
     if len(counts) > MAX_STATUSES:
         counts = {status: counts[status] for status in sorted(counts, key=_last_if_unknown)[:MAX_STATUSES]}
-    return tuple(sorted(counts.items()))
+    return counts
 
 
 def _last_if_unknown(status: str) -> tuple[bool, str]:

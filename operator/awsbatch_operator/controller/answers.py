@@ -150,7 +150,7 @@ class AnswerHandler:
         if status.termination is None or status.termination.accepted_at is None:
             # Recorded for the requesting object, even if its spec or access changed meanwhile.
             sent = Termination(permit.reason, requested_at, now, requests=1)
-            tracked.record = replace(tracked.record, status=replace(status, termination=sent))
+            tracked.record = replace(tracked.record, status=status.replace(termination=sent))
             self._writer.add(tracked)
         self._add(tracked)
         if job is not None:

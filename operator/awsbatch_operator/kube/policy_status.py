@@ -4,19 +4,19 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from awsbatch_operator.api import names
+from awsbatch_operator.api.access_policy import BatchAccessPolicyStatus
 from awsbatch_operator.api.batchjob import Condition, condition, with_conditions
+from awsbatch_operator.api.codec import decode, encode, field_names
 from awsbatch_operator.api.conditions import FALSE, READY, STALLED, TRUE
-from awsbatch_operator.api.decoding import raw_status_of, resource_version_of
+from awsbatch_operator.api.decoding import parse_metadata, raw_status_of, resource_version_of
 from awsbatch_operator.api.interfaces import PolicyStatus
-from awsbatch_operator.api.status_codec import count_of, parse_conditions, render_condition
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.kube.client import ApiError, KubeClient
-from awsbatch_operator.kube.paging import metadata_of
 from awsbatch_operator.kube.reflector import Body
 from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.log_once import LogOnce
@@ -27,8 +27,6 @@ JOBS_INTERVAL: Final = 10.0
 """Seconds between two writes of one policy that change only its number of jobs: it changes all the time."""
 
 _LONGEST_PAUSE: Final = 60.0
-_FIELDS: Final = ("observedGeneration", "namespaces", "jobs", "accountId", "conditions")
-"""The fields of `.status` that this version writes. Others belong to a newer version."""
 
 log = structlog.get_logger(__name__)
 
@@ -75,8 +73,9 @@ class PolicyStatusWriter:
 
     def on_upsert(self, name: str, body: Body) -> None:
         policy = self._policies.setdefault(name, _Policy(0, "", {}))
-        policy.generation = count_of(metadata_of(body).get("generation")) or 0
-        policy.resource_version, policy.shown = resource_version_of(body), raw_status_of(body)
+        metadata = parse_metadata(body)
+        policy.generation, policy.resource_version = metadata.generation, metadata.resource_version
+        policy.shown = raw_status_of(body)
 
     def on_delete(self, name: str) -> None:
         self._policies.pop(name, None)
@@ -136,20 +135,23 @@ _REMEDY: Final = (
 
 def difference(wanted: PolicyStatus, generation: int, shown: Mapping[str, object], now: Millis) -> dict[str, object]:
     """Return the JSON merge patch from the shown `.status` to the wanted one; {} if there is nothing to write."""
-    rendered: dict[str, Any] = {
-        "observedGeneration": generation,
-        "namespaces": wanted.namespaces,
+    before = decode(shown, BatchAccessPolicyStatus) or BatchAccessPolicyStatus()
+    status = BatchAccessPolicyStatus(
+        observed_generation=generation,
+        namespaces=wanted.namespaces,
         # Several operators may watch some namespaces each: none of them can count the jobs of the policy.
-        **({} if wanted.jobs is None else {"jobs": wanted.jobs}),
-        "accountId": wanted.account_id,
-    }
-    conditions = with_conditions(parse_conditions(shown.get("conditions")), _conditions(wanted, generation, now))
-    rendered["conditions"] = [render_condition(one) for one in conditions]
-    return {name: rendered[name] for name in _FIELDS if name in rendered and rendered[name] != shown.get(name)}
+        jobs=before.jobs if wanted.jobs is None else wanted.jobs,
+        account_id=wanted.account_id,
+        conditions=with_conditions(before.conditions, _conditions(wanted, generation, now)),
+    )
+    rendered = encode(status)
+    # Other fields belong to a newer version.
+    declared = field_names(BatchAccessPolicyStatus)
+    return {name: rendered.get(name) for name in declared if rendered.get(name) != shown.get(name)}
 
 
 def _conditions(wanted: PolicyStatus, generation: int, now: Millis) -> Iterator[Condition]:
     ready = wanted.ready
-    yield condition(READY, ready.status, ready.reason, ready.message, now, generation)
+    yield condition(READY, ready.status, ready.reason, now, ready.message, generation)
     if ready.status == FALSE:
-        yield condition(STALLED, TRUE, ready.reason, ready.message, now, generation)
+        yield condition(STALLED, TRUE, ready.reason, now, ready.message, generation)

@@ -1,7 +1,5 @@
 """Rows of the decision table: the job has ended."""
 
-from dataclasses import replace
-
 from awsbatch_operator.api import conditions
 from awsbatch_operator.api.batchjob import Phase, Termination
 from awsbatch_operator.api.conditions import ConditionValue, Reason
@@ -14,7 +12,7 @@ from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termi
 def finished(record: Record, state: JobState, job: Job, now: Millis) -> Outcome:
     termination = effective_termination(record, state) or _inferred(record, job)
     if termination is not None and termination.completed_at is None:
-        termination = replace(termination, completed_at=job.stopped_at or now)
+        termination = termination.replace(completed_at=job.stopped_at or now)
     ours = termination is not None and job.status_reason == termination.reason
     by_request = job.status == "FAILED" and (job.flagged or ours)
     failed = Phase.TERMINATED if by_request else Phase.FAILED

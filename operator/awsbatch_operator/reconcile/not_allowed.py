@@ -66,7 +66,7 @@ def unconfirmed(record: Record, now: Millis) -> Status:
     if record.termination_wanted or termination is not None:
         pending = conditions.PENDING if termination is None else conditions.RESULT_UNCONFIRMED
         values.append((conditions.TERMINATED, pending))
-    wanted = (condition(type_, one.status, one.reason, one.message, since, record.generation) for type_, one in values)
+    wanted = (condition(type_, one.status, one.reason, since, one.message, record.generation) for type_, one in values)
     return Status(
         observed_generation=record.status.observed_generation,
         phase=Phase.UNKNOWN,
@@ -80,7 +80,7 @@ def unconfirmed(record: Record, now: Millis) -> Status:
 def accepted_of(status: Status) -> Termination | None:
     """The request that the status records, if AWS Batch accepted it, without the time at which the job ended."""
     own = status.termination
-    return None if own is None or own.accepted_at is None else replace(own, completed_at=None)
+    return None if own is None or own.accepted_at is None else own.replace(completed_at=None)
 
 
 def _frozen(record: Record, deny: Deny, next_poll_at: Millis | None) -> Outcome:

@@ -1,6 +1,6 @@
 """Shared by the rows of the decision table: their input, their outcome, and the request that was sent."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from awsbatch_operator.api.batchjob import AdmittedBy, Phase, Spec, Status, Termination
@@ -113,8 +113,7 @@ def effective_termination(record: Record, state: JobState) -> Termination | None
         return sent
     # An earlier process sent the same before: its calls count, too.
     later = request.accepted_at > (own.accepted_at or 0)
-    return replace(
-        sent,
+    return sent.replace(
         requested_at=min(own.requested_at or request.requested_at, request.requested_at),
         requests=max(request.requests, own.requests + later),
     )

@@ -82,7 +82,7 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
     status = _status(record, outcome, job, now)
     if unanswered_edit:
         # Not answered yet: the next reconcile, in this process or a later one, must still poll.
-        status = replace(status, observed_generation=record.status.observed_generation)
+        status = status.replace(observed_generation=record.status.observed_generation)
     steady_interval = outcome.steady_interval if job.last_error is None else None
     return ReconcileResult(status, outcome.terminate, _bounded(outcome, latest), steady_interval)
 
@@ -176,7 +176,7 @@ def _status(record: Record, outcome: Outcome, job: JobState, now: Millis) -> Sta
     # Kubernetes keeps lastTransitionTime in whole seconds; anything finer would differ from what is read back.
     since = now - now % SECOND
     wanted = (
-        condition(type_, value.status, value.reason, value.message, since, record.generation)
+        condition(type_, value.status, value.reason, since, value.message, record.generation)
         for type_, value in values
         if value is not None
     )

@@ -3,7 +3,6 @@
 import gc
 import json
 import math
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,7 +166,7 @@ def test_an_eks_job_falls_back_to_its_last_attempt() -> None:
 def test_an_array_parent_shows_its_size_and_its_children_by_status() -> None:
     summary = {"SUCCEEDED": 1, "RUNNING": 2, "PENDING": 0}
     shown = job(status="PENDING", arrayProperties={"size": 3, "statusSummary": summary})
-    assert shown.array == Array(size=3, status_summary=(("PENDING", 0), ("RUNNING", 2), ("SUCCEEDED", 1)))
+    assert shown.array == Array(size=3, status_summary={"PENDING": 0, "RUNNING": 2, "SUCCEEDED": 1})
     assert shown.running
 
 
@@ -307,7 +306,7 @@ def test_answers_are_matched_by_id_whatever_their_order() -> None:
     ids = [f"{ID}:{index}" for index in range(5)]
     bodies = [detail(jobId=job_id, jobName=job_id) for job_id in reversed(ids)]
     found = results({"jobs": bodies}, ids, HERE)
-    assert found == {job_id: DescribedJob(replace(job(), name=job_id), {}) for job_id in ids}
+    assert found == {job_id: DescribedJob(job().replace(name=job_id), {}) for job_id in ids}
 
 
 def test_only_a_full_answer_that_lacks_the_job_means_absent() -> None:

@@ -189,7 +189,7 @@ class Storm(RuleBasedStateMachine):
     def job_is_replaced(self, job_id: str) -> None:
         """Another job takes the place of the terminated one, so that there is something to terminate again."""
         job = self.world.batch.jobs[job_id]
-        self.world.batch.jobs[job_id] = replace(job, is_terminated=False)
+        self.world.batch.jobs[job_id] = job.replace(is_terminated=False)
 
     @precondition(lambda self: self.errors < 6)
     @rule(times=st.integers(1, 3))

@@ -37,11 +37,11 @@ def arn(account: str) -> str:
 
 
 def of_ours(**more: Any) -> Job:
-    return replace(a_job().running().job, queue=QUEUE, **more)
+    return a_job().running().job.replace(queue=QUEUE, **more)
 
 
 def of_others() -> Job:
-    return replace(of_ours(), queue=QUEUE.replace("team-a", "team-b"))
+    return of_ours().replace(queue=QUEUE.replace("team-a", "team-b"))
 
 
 @dataclass
@@ -152,7 +152,7 @@ def test_a_job_that_was_shown_and_is_not_admitted_any_more_is_denied_at_once() -
 @pytest.mark.parametrize("mode", Mode)
 def test_details_that_equal_rules_admitted_stay_until_the_next_poll(mode: Mode) -> None:
     world = World(mode)
-    tracked = world.an_object(TAGGED, status=replace(SHOWN, access=admitted_by(TAGGED, "j")))
+    tracked = world.an_object(TAGGED, status=SHOWN.replace(access=admitted_by(TAGGED, "j")))
     state = world.shows(tracked)
     assert (state.access, state.withhold, state.authorization) == (Visible(admitted_by(TAGGED, "j")), False, None)
 
@@ -161,7 +161,7 @@ def test_details_that_equal_rules_admitted_stay_until_the_next_poll(mode: Mode) 
 @pytest.mark.parametrize("access", [None, AdmittedBy("team-a", "0123456789abcdef"), admitted_by(TAGGED, "another")])
 def test_details_that_no_rules_in_force_admitted_are_withheld(mode: Mode, access: AdmittedBy | None) -> None:
     world = World(mode)
-    state = world.shows(world.an_object(TAGGED, status=replace(SHOWN, access=access)))
+    state = world.shows(world.an_object(TAGGED, status=SHOWN.replace(access=access)))
     assert (state.withhold, state.hidden) == (True, mode is Mode.REQUIRED)
     assert state.job.job is None
 
@@ -283,7 +283,7 @@ def _history(shown: Job | None, noise: Sequence[tuple[Millis, object]]) -> list[
 @pytest.mark.parametrize("observed", [ACCOUNT, OTHER_ACCOUNT])
 def test_an_observed_job_of_another_account_is_left_alone(observed: str) -> None:
     world = World()
-    tracked = world.an_object(QUEUED, status=replace(SHOWN, account_id=ACCOUNT, access=admitted_by(QUEUED, "j")))
+    tracked = world.an_object(QUEUED, status=SHOWN.replace(account_id=ACCOUNT, access=admitted_by(QUEUED, "j")))
     described(world.job(tracked), of_ours(arn=arn(observed)))
     state = world.shows(tracked)
     if observed == ACCOUNT:
@@ -295,7 +295,7 @@ def test_an_observed_job_of_another_account_is_left_alone(observed: str) -> None
 
 def test_under_another_policy_the_details_of_another_account_are_hidden() -> None:
     world = World(accounts={QUEUED.target: OTHER_ACCOUNT})
-    tracked = world.an_object(QUEUED, status=replace(SHOWN, account_id=ACCOUNT, access=AdmittedBy("b", "0")))
+    tracked = world.an_object(QUEUED, status=SHOWN.replace(account_id=ACCOUNT, access=AdmittedBy("b", "0")))
     state = world.shows(tracked)
     assert isinstance(state.access, Deny)
     assert (state.access.reason, state.access.hidden) == ("AccountChanged", True)
@@ -305,7 +305,7 @@ def test_an_account_that_somebody_wrote_into_a_status_does_not_reveal_a_job() ->
     world = World()
     status = Status(account_id=OTHER_ACCOUNT)
     foreign, missing = world.an_object(QUEUED, "a", status), world.an_object(QUEUED, "b", status)
-    described(world.job(foreign), replace(of_others(), arn=arn(ACCOUNT)))
+    described(world.job(foreign), of_others().replace(arn=arn(ACCOUNT)))
     assert world.shows(foreign) == world.shows(missing)
 
 

@@ -23,9 +23,9 @@ ARRAYS = st.builds(
     Array,
     maybe(INTS),
     maybe(INTS),
-    st.dictionaries(TEXTS, INTS, max_size=4).map(lambda summary: tuple(sorted(summary.items()))),
-)
-NODES = st.builds(Node, maybe(INTS), maybe(INTS), maybe(st.booleans()))
+    st.dictionaries(TEXTS, INTS, max_size=4),
+).filter(lambda array: array != Array())
+NODES = st.builds(Node, maybe(INTS), maybe(INTS), maybe(st.booleans())).filter(lambda node: node != Node())
 JOBS = st.builds(
     Job,
     status=TEXTS,

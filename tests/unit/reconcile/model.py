@@ -165,7 +165,7 @@ class Model:
     def forge(self, at: Millis, requests: int) -> None:
         """Somebody writes a request into the first object's status, which the next process reads."""
         self.forged = True
-        self.written[0] = replace(self.written[0], termination=Termination(FORGED, at, at, requests=requests))
+        self.written[0] = self.written[0].replace(termination=Termination(FORGED, at, at, requests=requests))
 
     def crash(self, *, call_arrives: bool) -> None:
         """What was not written is lost; a call in flight may arrive all the same."""

@@ -1,7 +1,5 @@
 """One Event for each transition of a status, none when nothing has changed; Events of changed intents."""
 
-from dataclasses import replace
-
 import pytest
 
 from awsbatch_operator.api.batchjob import Condition, Spec, Status
@@ -169,20 +167,20 @@ def test_events_name_the_job_and_the_reasons_sent_and_given() -> None:
 
 def test_a_phase_without_its_condition_is_an_event_without_details() -> None:
     ended = status((PLAIN, seen().with_job(SUCCEEDED, NOW), NOW))
-    events = between(Status(), replace(ended, conditions=()), JOB_ID)
+    events = between(Status(), ended.replace(conditions=()), JOB_ID)
     assert [event.reason for event in events] == ["JobSucceeded"]
 
 
 def test_a_foreign_reason_of_stalled_is_no_event() -> None:
     stalled = status((PLAIN, ALIVE.with_error(DENIED, NOW), NOW))
-    conditions = tuple(replace(c, reason="Sunspots") if c.type == "Stalled" else c for c in stalled.conditions)
-    assert between(status((PLAIN, ALIVE, NOW)), replace(stalled, conditions=conditions), JOB_ID) == ()
+    conditions = tuple(c.replace(reason="Sunspots") if c.type == "Stalled" else c for c in stalled.conditions)
+    assert between(status((PLAIN, ALIVE, NOW)), stalled.replace(conditions=conditions), JOB_ID) == ()
 
 
 def test_a_delay_is_one_event_across_restarts_and_throttling() -> None:
     at = NOW + 10 * MINUTE
     delayed = status((ASKED, FLAGGED, at))
-    read_back = replace(delayed, delayed=False)
+    read_back = delayed.replace(delayed=False)
     assert between(read_back, delayed, JOB_ID) == ()
     throttled = status((ASKED, FLAGGED.with_error(THROTTLED, at).with_error(THROTTLED, at), at))
     assert between(delayed, throttled, JOB_ID) == between(throttled, delayed, JOB_ID) == ()
@@ -191,7 +189,7 @@ def test_a_delay_is_one_event_across_restarts_and_throttling() -> None:
 def test_every_reason_of_stalled_is_an_event_of_the_same_name() -> None:
     before = status((PLAIN, ALIVE, NOW))
     for reason in STALLED_REASONS:
-        after = replace(before, conditions=(Condition("Stalled", "True", reason, "why", NOW, 1),))
+        after = before.replace(conditions=(Condition("Stalled", "True", reason, NOW, "why", 1),))
         assert between(before, after, JOB_ID) == (Event(reason, "why", warning=True),)
 
 

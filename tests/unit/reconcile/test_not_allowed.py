@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from awsbatch_operator.api.batchjob import AdmittedBy, Phase, Status
-from awsbatch_operator.api.status_codec import render
+from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.policy.authorizer import job_not_allowed
 from awsbatch_operator.policy.resolution import Deny, account_changed, invalid_region
@@ -49,7 +49,7 @@ def test_nothing_of_a_denied_job_is_shown_whatever_it_is_like(known: JobState, r
         result = under(refusal, given.settled(before), known)
         assert result.status.phase is Phase.DENIED
         assert conditions_of(result.status) == f"Ready=False/{refusal.reason} Stalled=True/{refusal.reason}{fate}"
-        assert set(render(result.status)) <= SHOWN_OF_A_DENIED
+        assert set(encode(result.status)) <= SHOWN_OF_A_DENIED
         assert "secret" not in repr(result.status)
         assert result.terminate is None
         assert result.next_poll_at is not None
@@ -60,7 +60,7 @@ def test_a_request_that_batch_accepted_stays_without_its_end() -> None:
     for given_now in (given, given.terminating(None)):
         status = under(NOT_ADMITTED, given_now, KNOWN["ended"]).status
         assert conditions_of(status).endswith("Terminated=Unknown/JobNotAllowed")
-        assert set(render(status)) == (SHOWN_OF_A_DENIED | {"termination"}) - {"accountId"}
+        assert set(encode(status)) == (SHOWN_OF_A_DENIED | {"termination"}) - {"accountId"}
         assert status.termination is not None
         assert (status.termination.reason, status.termination.completed_at) == (WHY, None)
 
@@ -136,10 +136,10 @@ def test_a_finished_object_stays_as_it_is_although_its_region_became_invalid_unt
 
 
 def test_the_account_is_pinned_by_the_first_sight_and_the_mark_goes_with_the_details() -> None:
-    job = replace(a_job().running().job, arn="arn:aws:batch:eu-west-1:111122223333:job/j")
+    job = a_job().running().job.replace(arn="arn:aws:batch:eu-west-1:111122223333:job/j")
     status = under(Visible(MARK), an_object(), JobState().with_job(job, NOW)).status
     assert (status.account_id, status.access) == ("111122223333", MARK)
-    moved = replace(job, arn="arn:aws:batch:eu-west-1:444455556666:job/j")
+    moved = job.replace(arn="arn:aws:batch:eu-west-1:444455556666:job/j")
     given = an_object().with_status(**_fields(status))
     assert under(Visible(MARK), given, JobState().with_job(moved, NOW)).status.account_id == "111122223333"
     denied = under(NOT_ADMITTED, given, JobState().with_job(job, NOW)).status
@@ -162,7 +162,7 @@ def test_an_absence_is_told_in_the_policy_s_words_after_the_same_grace() -> None
 def test_what_is_withheld_keeps_the_request_and_the_account_alone() -> None:
     given = an_object().terminating().sent(at=NOW).settled(KNOWN["ended"]).with_status(account_id="111122223333")
     status = unconfirmed(given.record, NOW)
-    assert set(render(status)) == SHOWN_OF_A_DENIED | {"termination"}
+    assert set(encode(status)) == SHOWN_OF_A_DENIED | {"termination"}
     assert conditions_of(status) == (
         "Ready=Unknown/NotObservedYet Reconciling=True/AwaitingFirstObservation "
         "Terminated=Unknown/TerminationInProgress"
@@ -174,4 +174,4 @@ def test_what_is_withheld_keeps_the_request_and_the_account_alone() -> None:
 
 
 def _fields(status: Status) -> dict[str, Any]:
-    return {name: getattr(status, name) for name in Status.__dataclass_fields__}
+    return {name: getattr(status, name) for name in Status.__struct_fields__}

@@ -1,7 +1,5 @@
 """Conditions keep their times, which statuses count as finished, and what the condition of a finished job says."""
 
-from dataclasses import replace
-
 import pytest
 
 from awsbatch_operator.api.batchjob import Condition, Phase, Status, with_conditions
@@ -12,11 +10,11 @@ from builders import NOW, JobBuilder, a_job, an_object, seen
 
 
 def test_a_condition_keeps_its_time_for_as_long_as_its_status_stays() -> None:
-    before = (Condition("Ready", "True", "Observed", "old text", NOW, 1),)
-    same = Condition("Ready", "True", "Terminated", "new text", NOW + MINUTE, 2)
-    assert with_conditions(before, (same,)) == (replace(same, since=NOW),)
-    turned = replace(same, status="False")
-    added = replace(same, type="Stalled")
+    before = (Condition("Ready", "True", "Observed", NOW, "old text", 1),)
+    same = Condition("Ready", "True", "Terminated", NOW + MINUTE, "new text", 2)
+    assert with_conditions(before, (same,)) == (same.replace(since=NOW),)
+    turned = same.replace(status="False")
+    added = same.replace(type="Stalled")
     assert with_conditions(before, (turned, added)) == (turned, added)
     assert with_conditions(before, ()) == ()
 
@@ -26,7 +24,7 @@ FAILED = an_object().settled(seen(a_job().ended("FAILED")))
 
 
 def without(status: Status, type_: str) -> Status:
-    return replace(status, conditions=tuple(c for c in status.conditions if c.type != type_))
+    return status.replace(conditions=tuple(c for c in status.conditions if c.type != type_))
 
 
 def test_a_status_is_finished_when_every_part_of_it_says_so() -> None:
@@ -72,7 +70,7 @@ def test_a_pending_job_waits_on_dependencies_unless_its_children_are_at_work(job
 
 
 def test_children_that_an_array_does_not_report_count_as_none() -> None:
-    assert Array(status_summary=(("RUNNING", 2),)).count("RUNNING") == 2
+    assert Array(status_summary={"RUNNING": 2}).count("RUNNING") == 2
     assert Array().count("RUNNING") == 0
 
 
