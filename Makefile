@@ -39,7 +39,7 @@ $(SANDBOX_READY): locks/sandbox.txt pyproject.toml $(UV_READY)
 	@touch $@
 
 $(READY): locks/dev.txt locks/schemas.txt pyproject.toml $(UV_READY)
-	@echo "Installing the operator and all that tests and checks need, 220 MB: about 20 s"
+	@echo "Installing the operator and all that tests and checks need, 220 MB: about 30 s"
 	@$(INSTALL) --require-hashes -r locks/dev.txt
 	@$(INSTALL) --no-deps --require-hashes --upgrade --target $(VENV)/schemas -r locks/schemas.txt
 	@$(INSTALL) $(EDITABLE)

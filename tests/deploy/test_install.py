@@ -84,7 +84,7 @@ def run(python: Path, lock: Path, settings: Mapping[str, str]) -> subprocess.Com
     """With these variables and no others that lead to an index."""
     home = python.parents[2]
     clean = {"PATH": os.environ["PATH"], "HOME": str(home), "PIP_CONFIG_FILE": os.devnull, "UV_NO_CONFIG": "1"}
-    command = [sys.executable, "tools/install.py", python, "--require-hashes", "-r", lock]
+    command: list[str | Path] = [sys.executable, "tools/install.py", python, "--require-hashes", "-r", lock]
     return subprocess.run(
         command, cwd=ROOT, env=clean | dict(settings), capture_output=True, text=True, check=False, timeout=60
     )
