@@ -1,4 +1,4 @@
-"""Clients that other people wrote do the same on every control plane, over TLS; kubectl is in tests/contract."""
+"""Clients that other people wrote do the same on every control plane, over TLS."""
 
 import asyncio
 import base64
@@ -7,6 +7,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from asyncio.subprocess import PIPE
@@ -26,7 +27,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources import core_v1
 from lightkube.types import PatchType
 
-from awsbatch_sandbox.cluster import MERGE_PATCH, Cluster, batch_job
+from awsbatch_sandbox.cluster import MERGE_PATCH, Cluster, KubectlError, batch_job
 from awsbatch_sandbox.kubeconfig import server_of
 from awsbatch_sandbox.world import World
 
@@ -37,6 +38,33 @@ RESOURCE = ("awsbatch.dev", "v1alpha1")
 PLURAL = "batchjobs"
 Outcome = dict[str, Any]
 Act = Callable[[Path, str], Awaitable[Outcome]]
+
+
+async def kubectl(kubeconfig: Path, namespace: str) -> Outcome:
+    with tempfile.TemporaryDirectory() as cache, closing(Cluster(kubeconfig, Path(cache), namespace)) as cluster:
+        patch = ("patch", "bj", NAME, "--type=merge")
+        cluster.kubectl("create", "-f", "-", stdin=json.dumps(batch_job(NAME, JOB_ID)))
+        listed = cluster.kubectl("get", "bj", "-o=jsonpath={.items[*].metadata.name}").split()
+        cluster.kubectl(*patch, f"--patch={json.dumps(STATED)}")
+        patched = json.loads(cluster.kubectl("get", "bj", NAME, "-o=jsonpath={.spec}"))
+        with pytest.raises(KubectlError) as refused:
+            cluster.kubectl(*patch, f"--patch={json.dumps(OTHER)}")
+        cluster.kubectl("create", "configmap", NAME, "--from-literal=a=b")
+        data = json.loads(cluster.kubectl("get", "cm", NAME, "-o=jsonpath={.data}"))
+        form = '-o=jsonpath={.type} {.object.metadata.name}{"\\n"}'
+        with cluster.kubectl_process("get", "bj", "--watch", "--output-watch-events", form) as process:
+            assert process.stdout is not None
+            watched = process.stdout.readline().split()
+            process.terminate()
+        cluster.kubectl("delete", "bj", NAME)
+    code = 422 if f'The BatchJob "{NAME}" is invalid' in str(refused.value) else 0
+    return {
+        "listed": listed,
+        "patched": patched,
+        "refused": [code, str(refused.value)],
+        "data": data,
+        "watched": watched,
+    }
 
 
 async def official(kubeconfig: Path, namespace: str) -> Outcome:
@@ -179,7 +207,7 @@ def _differ(source: Path, installed: Path) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:Kubernetes version .* is not supported")
-@pytest.mark.parametrize("act", [official, official_async, with_kr8s, with_lightkube, javascript])
+@pytest.mark.parametrize("act", [kubectl, official, official_async, with_kr8s, with_lightkube, javascript])
 async def test_it_creates_lists_patches_watches_deletes_and_reads_refusals(
     act: Act, world: World, cluster: Cluster
 ) -> None:
