@@ -60,7 +60,10 @@ def main() -> None:
 @click.option("--cluster-name", metavar="N", help="Part of ExternalIds and session tags. [default: kubernetes]")
 @click.option("--http-address", metavar="HOST:PORT", help="Probes and metrics. [default: 0.0.0.0:8080]")
 @click.option(
-    "--leader-elect/--no-leader-elect", default=None, help="Act only while holding a Lease. [default: inside a cluster]"
+    "--leader-elect/--no-leader-elect",
+    default=None,
+    help="Act only while holding a Lease. Outside a cluster, without either: do not start beside an operator that "
+    "holds one. [default: inside a cluster]",
 )
 @click.option("--lease-name", metavar="N", help="Name of that Lease. [default: awsbatch-operator]")
 @click.option("--lease-namespace", metavar="NS", help="Namespace of that Lease. [default: that of the pod]")
@@ -159,4 +162,4 @@ def _run(settings: "Settings") -> int:
         return manager.run(settings)
     except manager.StartError as error:
         click.echo(f"awsbatch-operator: {error}", err=True)
-        return 1
+        return error.exit_code

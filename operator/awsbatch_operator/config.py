@@ -145,6 +145,10 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
+    def leader_elect_given(self) -> bool:
+        """Return whether a flag or a variable says if there is a leader election; else its default does."""
+        return "leader_elect" in self.model_fields_set
+
     def poll_intervals(self) -> PollIntervals:
         return PollIntervals(self.poll_running, self.poll_pending, self.missing_grace, self.resend_after)
 

@@ -24,8 +24,9 @@ from awsbatch_operator.controller.controller import Controller
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.handlers.watch import EventBuffer, Watch, make_registry
+from awsbatch_operator.kube import second_operator
 from awsbatch_operator.kube.batchjobs import KubeBatchJobClient
-from awsbatch_operator.kube.client import KubeClient
+from awsbatch_operator.kube.client import ApiError, KubeClient
 from awsbatch_operator.kube.credentials import Login, NoClusterError
 from awsbatch_operator.kube.events import EventPoster
 from awsbatch_operator.kube.exec_plugin import kill_plugins
@@ -54,6 +55,14 @@ log = structlog.get_logger(__name__)
 class StartError(Exception):
     """The operator can't start; the message is the one line that its user needs."""
 
+    exit_code = 1
+
+
+class SecondOperatorError(StartError):
+    """Another operator acts on the cluster, and no flag says that this one may start."""
+
+    exit_code = 2
+
 
 async def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT (0), or until a part of it ends by itself (1). Raises StartError."""
@@ -78,6 +87,8 @@ async def serve(settings: Settings) -> int:
             await asyncio.gather(client.preflight(), informer.preflight())
         except PreflightError as error:
             raise StartError(str(error)) from error
+        if leadership is None and not settings.leader_elect_given():
+            await _check_alone(kube)
         elector = await _elector(kube, login, settings) if leadership is not None else None
         if leadership is not None:
             leadership.elector = elector
@@ -103,6 +114,23 @@ async def _serve_http(parts: AsyncExitStack, metrics: Metrics, probes: "Probes",
         await parts.enter_async_context(http.serve(app, *settings.http_address))
     except http.ListenError as error:
         raise StartError(str(error)) from error
+
+
+async def _check_alone(client: KubeClient) -> None:
+    """Raise SecondOperatorError if an operator holds a Lease in this cluster; warn if the Leases can't be listed."""
+    try:
+        held = await second_operator.held_leases(client)
+    except ApiError as error:
+        if error.status != 403:
+            raise StartError(f"whether another operator acts on this cluster is unknown: {error.message}") from error
+        log.warning(
+            "cannot list leases (RBAC): another operator that acts on this cluster goes unnoticed; grant list on "
+            "leases (apiGroups: [coordination.k8s.io]) by a ClusterRole, or give --leader-elect or --no-leader-elect",
+            error=error.message,
+        )
+        return
+    if held:
+        raise SecondOperatorError(second_operator.explain(held))
 
 
 async def _elector(client: KubeClient, login: Login, settings: Settings) -> LeaderElector:

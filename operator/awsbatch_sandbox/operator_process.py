@@ -34,7 +34,8 @@ class OperatorProcess:
         program: Sequence[str | Path] = (sys.executable, "-m", "awsbatch_operator"),
     ) -> None:
         self.address = f"127.0.0.1:{free_port()}"
-        argv = [*program, "run", f"--http-address={self.address}", *flags]
+        # Its world is its own: the Lease of an operator that a test killed must not keep the next one from starting.
+        argv = [*program, "run", f"--http-address={self.address}", "--no-leader-elect", *flags]
         self._child = Child("operator", argv, log=directory / "operator.log", environment=environment)
 
     def start(self) -> None:

@@ -1,7 +1,11 @@
 """What the operator says and does when Kubernetes forbids something, on a real control plane."""
 
+import json
 import re
 import secrets
+import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +17,7 @@ import pytest
 import yaml
 
 from awsbatch_sandbox.cluster import Cluster, KubectlError
-from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import establish
 from deploy.charts import NAME, objects, of_kind
@@ -288,6 +292,23 @@ def test_without_permission_to_renew_the_lease_a_replica_stops_acting(real: Real
     assert 'cannot update resource "leases"' in told["error"]
     assert f"by a Role in namespace {NAME}" in told["error"]
     assert refusals(account)["update leases"] < 15
+
+
+def test_outside_a_cluster_without_permission_to_list_leases_it_warns_and_starts(
+    real: RealStage, cluster: Cluster
+) -> None:
+    account = Account(real, cluster)
+    environment = operator_environment(account.kubeconfig, real.world.cache, real.world.batch.url)
+    argv = [sys.executable, "-m", "awsbatch_operator", "run", f"--namespace={cluster.namespace}"]
+    with socket.create_server(("127.0.0.1", 0)) as occupied:
+        # The HTTP port comes after the check: that it is in use ends the process.
+        argv.append(f"--http-address=127.0.0.1:{occupied.getsockname()[1]}")
+        ended = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, "--http-address" in ended.stderr) == (1, True)
+    [told] = [json.loads(line) for line in ended.stderr.splitlines() if "cannot list leases" in line]
+    assert told["level"] == "warning"
+    assert 'cannot list resource "leases"' in told["error"]
+    assert "--no-leader-elect" in told["message"]
 
 
 def _leads(operator: OperatorProcess) -> bool:

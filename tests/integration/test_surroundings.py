@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from awsbatch_sandbox.cluster import Cluster
@@ -75,6 +77,36 @@ def test_a_port_in_use_is_one_line_with_exit_1(world: World, operator: OperatorP
     reported = run(world, f"--http-address={operator.address}")
     assert reported.returncode == 1
     assert "--http-address" in one_line(reported)
+
+
+@pytest.fixture
+def held_lease(cluster: Cluster) -> Iterator[str]:
+    """An operator elsewhere holds a Lease in the test's namespace; yields that."""
+    metadata = {"name": "release-a", "labels": {"app.kubernetes.io/name": "awsbatch-operator"}}
+    spec = {"holderIdentity": "pod-7_ab12", "leaseDurationSeconds": 15, "renewTime": "2199-01-01T00:00:00.000000Z"}
+    lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+    cluster.kubectl("create", "--filename=-", stdin=json.dumps(lease))
+    yield cluster.namespace
+    cluster.kubectl("delete", "lease", "release-a")
+
+
+def test_beside_an_operator_that_holds_a_lease_it_exits_2_and_names_the_holder(world: World, held_lease: str) -> None:
+    reported = run(world)
+    assert reported.returncode == 2
+    said = one_line(reported)
+    assert f"pod-7_ab12 holds the Lease {held_lease}/release-a" in said
+    assert f"--leader-elect --lease-namespace={held_lease} --lease-name=release-a" in said
+    assert "--no-leader-elect" in said
+
+
+@pytest.mark.parametrize("given", [("--no-leader-elect",), ("--leader-elect", "--lease-namespace=default"), ()])
+def test_it_starts_beside_another_operator_if_told_about_leader_election(
+    world: World, operator: OperatorProcess, held_lease: str, given: tuple[str, ...]
+) -> None:
+    variables = {} if given else {"AWSBATCH_OPERATOR_LEADER_ELECT": "false"}
+    # The HTTP port comes after the check: that it is in use ends the process.
+    reported = run(world, f"--http-address={operator.address}", *given, **variables)
+    assert (reported.returncode, "--http-address" in one_line(reported)) == (1, True)
 
 
 def test_probes_and_metrics_answer(world: World, cluster: Cluster, operator: OperatorProcess) -> None:

@@ -17,13 +17,17 @@ from typing import Any, Final
 import structlog
 
 from awsbatch_operator.api import timestamps
+from awsbatch_operator.api.names import FIELD_MANAGER
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.kube.access_review import ResourceAttributes, missing_permissions
 from awsbatch_operator.kube.client import ApiError, KubeClient, Response
+from awsbatch_operator.kube.paging import metadata_of
 from awsbatch_operator.workqueue.log_once import Change, LogOnce
 
 _GROUP: Final = "coordination.k8s.io"
 _API_VERSION: Final = f"{_GROUP}/v1"
+LABELS: Final = {"app.kubernetes.io/name": FIELD_MANAGER}
+"""Labels of every Lease that an operator holds: `second_operator` finds it by them, whatever its name."""
 _JITTER: Final = (0.8, 1.0)
 """Never longer than `retry`: it decides how soon another replica takes over."""
 
@@ -162,7 +166,7 @@ class LeaderElector:
         # The deadline counts from here; the other replicas count from the API server's write, which is later.
         started = self._loop.time()
         if self._lease is None:
-            metadata = {"name": self._name, "namespace": self._namespace}
+            metadata = {"name": self._name, "namespace": self._namespace, "labels": LABELS}
             body = {"apiVersion": _API_VERSION, "kind": "Lease", "metadata": metadata, "spec": self._held_record({})}
             written = await self._send_write(self._client.post(self._collection, body), (409,))
         else:
@@ -246,7 +250,11 @@ class LeaderElector:
         return self._lease is not None
 
     async def _put(self, record: Mapping[str, Any]) -> bool:
-        return await self._send_write(self._client.put(self._path, {**(self._lease or {}), "spec": record}), (404, 409))
+        metadata = metadata_of(self._lease)
+        # A Lease that somebody else created has them from now on.
+        labels = {**(metadata.get("labels") or {}), **LABELS}
+        body = {**(self._lease or {}), "metadata": {**metadata, "labels": labels}, "spec": record}
+        return await self._send_write(self._client.put(self._path, body), (404, 409))
 
     async def _send_write(self, call: Awaitable[Response], outdated: tuple[int, ...]) -> bool:
         """Return False if the Lease is not the one that was read; nothing was written then."""

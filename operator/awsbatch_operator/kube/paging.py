@@ -15,16 +15,18 @@ class Page(NamedTuple):
     resource_version: str
 
 
-async def list_pages(client: KubeClient, path: str, accept: str = JSON) -> AsyncIterator[Page]:
+async def list_pages(
+    client: KubeClient, path: str, accept: str = JSON, *, label_selector: str = ""
+) -> AsyncIterator[Page]:
     """List the collection at `path` page by page.
 
     Raises ApiError; its status is 410 if a page has expired, and 0 if the answer is not a list: do not conclude
     from such an answer that objects are gone.
     """
+    params = {"limit": str(PAGE_SIZE)} | ({"labelSelector": label_selector} if label_selector else {})
     token = ""
     while True:
-        params = {"limit": str(PAGE_SIZE)} | ({"continue": token} if token else {})
-        _, body = await client.get(path, params, accept)
+        _, body = await client.get(path, params | ({"continue": token} if token else {}), accept)
         metadata = metadata_of(body)
         version, items = metadata.get("resourceVersion"), body.get("items", ())
         # Go encodes some empty lists as null.
