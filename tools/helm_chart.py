@@ -19,6 +19,8 @@ CHART: Final = ROOT / "deploy/helm/awsbatch-operator"
 _BEGIN: Final = "<!-- made from values.schema.json and values.yaml by tools/helm_chart.py -->\n"
 _END: Final = "<!-- end of it -->"
 _WARNING: Final = 2
+_NO_VALUES: Final = ("global", "replicaCount")
+"""Names that the schema accepts although they set nothing: Helm adds the first, the templates refuse the second."""
 
 
 @contextmanager
@@ -31,6 +33,8 @@ def unlinked() -> Iterator[Path]:
 def leaves(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
     """Each value that has its own description, with its dotted path."""
     for name, node in schema["properties"].items():
+        if name in _NO_VALUES:
+            continue
         if "description" in node:
             yield f"{path}{name}", node
         else:
@@ -49,8 +53,7 @@ def table() -> str:
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     rows = ["| Value | Default | Meaning |", "|---|---|---|"]
     for path, node in leaves(schema):
-        if path != "global":
-            rows.append(f"| `{path}` | {_default(at(values, path))} | {node['description']} |")
+        rows.append(f"| `{path}` | {_default(at(values, path))} | {node['description']} |")
     return "\n".join(rows) + "\n"
 
 

@@ -55,7 +55,8 @@ def main() -> None:
 @click.option(
     "--access-policy",
     metavar="MODE",
-    help="optional, or required: no job without a BatchAccessPolicy. [default: optional]",
+    help="optional; required: no job without a BatchAccessPolicy; disabled: BatchAccessPolicies are not read, which "
+    "needs no permission in the whole cluster. [default: optional]",
 )
 @click.option("--cluster-name", metavar="N", help="Part of ExternalIds and session tags. [default: kubernetes]")
 @click.option("--http-address", metavar="HOST:PORT", help="Probes and metrics. [default: 0.0.0.0:8080]")

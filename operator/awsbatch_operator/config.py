@@ -119,8 +119,8 @@ class Settings(BaseSettings):
 
     Durations are in milliseconds, rates in calls per second for each account and region. Without `namespace`: the
     whole cluster. Without `region`: the region of the AWS variables and profile. Without `kubeconfig`: KUBECONFIG, the
-    pod's service account, or ~/.kube/config. `allow_region`: regions that are
-    accepted although botocore does not list them. Without `lease_namespace`: the namespace of the pod.
+    pod's service account, or ~/.kube/config. `allow_region`: regions that are accepted although botocore does not list
+    them. `access_policy` disabled: policies are not even read. Without `lease_namespace`: the namespace of the pod.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
@@ -130,7 +130,7 @@ class Settings(BaseSettings):
     kubeconfig: str | None = None
     context: str | None = None
     allow_region: _Regions = ()
-    access_policy: Mode = Mode.OPTIONAL
+    access_policy: Literal["disabled", "optional", "required"] = "optional"
     cluster_name: _ClusterName = "kubernetes"
     http_address: Annotated[Address, NoDecode, BeforeValidator(_address)] = Address("0.0.0.0", 8080)  # noqa: S104 (probes and scrapes come from other hosts)
     leader_elect: bool = Field(default_factory=inside_cluster)
@@ -144,6 +144,10 @@ class Settings(BaseSettings):
     terminate_rate: _Rate = 40.0
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    def policy_mode(self) -> Mode:
+        """Return what applies where no policy selects a namespace; if policies are disabled, that is everywhere."""
+        return Mode.REQUIRED if self.access_policy == "required" else Mode.OPTIONAL
 
     def leader_elect_given(self) -> bool:
         """Return whether a flag or a variable says if there is a leader election; else its default does."""

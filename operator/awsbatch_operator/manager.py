@@ -69,7 +69,7 @@ async def serve(settings: Settings) -> int:
     region, login = settings.region, await _login(settings)
     async with AsyncExitStack() as parts:
         metrics, leadership = Metrics(), _Leadership() if settings.leader_elect else None
-        policies = PolicyCache(settings.access_policy, region, asyncio.get_running_loop().time, wall_clock)
+        policies = PolicyCache(settings.policy_mode(), region, asyncio.get_running_loop().time, wall_clock)
         regions = KnownRegions((region, *settings.allow_region), policies.regions)
         provider = await parts.enter_async_context(_provider(settings, regions, metrics, leadership))
         # A tenth of a second that passes while the Kubernetes API answers; beside a first list it would be three.
@@ -82,9 +82,10 @@ async def serve(settings: Settings) -> int:
         controller = Controller(dependencies, region=region, intervals=settings.poll_intervals(), policies=policies)
         policy_statuses = partial(controller.policy_statuses, all_jobs=not settings.namespace)
         statuses = PolicyStatusWriter(kube, policy_statuses, controller.may_act)
-        informer = PolicyInformer(kube, policies, statuses, settings.access_policy)
+        informer = PolicyInformer(kube, policies, statuses, settings.policy_mode())
+        read_policies = settings.access_policy != "disabled"
         try:
-            await asyncio.gather(client.preflight(), informer.preflight())
+            await asyncio.gather(client.preflight(), *([informer.preflight()] if read_policies else []))
         except PreflightError as error:
             raise StartError(str(error)) from error
         if leadership is None and not settings.leader_elect_given():
@@ -96,7 +97,7 @@ async def serve(settings: Settings) -> int:
         await _serve_http(parts, metrics, checks(controller, login.pending_for), settings)
         await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)
         log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
-        watch_policies = partial(_watch_policies, informer, statuses)
+        watch_policies = partial(_watch_policies, informer, statuses) if read_policies else partial(_ignore, policies)
         watch = Watch(make_registry(login, EventBuffer(asyncio.get_running_loop(), controller)), settings.namespace)
         return await _work(controller, elector, metrics, watch, watch_policies)
 
@@ -210,6 +211,14 @@ async def _watch_policies(informer: PolicyInformer, statuses: PolicyStatusWriter
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(informer.run())
         tasks.create_task(statuses.run())
+
+
+async def _ignore(policies: PolicyCache) -> None:
+    """Act as if there were no policy, until cancelled."""
+    log.warning("access policies are not read: every BatchJob uses the operator's own credentials")
+    policies.on_policies({})
+    policies.on_namespaces({})
+    await asyncio.Event().wait()
 
 
 async def _elect(elector: LeaderElector | None, controller: Controller) -> None:

@@ -47,6 +47,7 @@ _SETTINGS: Final = {
     "aws": {"region": "us-gov-west-1"},
 }
 _EXTRA: Final = {
+    "extraArgs": ["--poll-pending=7m"],
     "extraEnv": [{"name": "AWS_ENDPOINT_URL_BATCH", "value": "https://batch.example"}],
     "extraEnvFrom": [{"secretRef": {"name": "aws"}}],
     "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
@@ -58,6 +59,10 @@ _PEERS: Final = {
     "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
     "apiServerPorts": [8443],
     "extraEgress": [{"to": [{"ipBlock": {"cidr": "169.254.169.254/32"}}], "ports": [{"protocol": "TCP", "port": 80}]}],
+}
+COMMON: Final = {
+    "commonLabels": {"cost-center": "4711", "app.kubernetes.io/instance": "x"},
+    "commonAnnotations": {"example.com/owner": "platform", "note": "of all"},
 }
 FACTORS: Final[Mapping[str, Sequence[Values]]] = {
     "scope": ({}, {"watchNamespaces": ["team-a", NAME]}),
@@ -78,6 +83,7 @@ FACTORS: Final[Mapping[str, Sequence[Values]]] = {
     "names": ({}, {"fullnameOverride": "batch"}, {"nameOverride": "n" * 60}),
     "placement": ({}, _PLACEMENT),
     "settings": ({}, _SETTINGS),
+    "common": ({}, COMMON),
 }
 
 
@@ -130,7 +136,7 @@ def loaded() -> helm.Chart:
 
 
 def render(values: Mapping[str, Any] | None = None, name: str = NAME, namespace: str = NAME) -> dict[str, str]:
-    """Text by name of the template, without folders. Raises helm.HelmValuesError."""
+    """Text by name of the template, without folders. Raises helm.HelmValuesError and HelmRenderError."""
     rendered = loaded().render(dict(values or {}), name=name, namespace=namespace)
     return {path.rpartition("/")[2]: text for path, text in rendered.items()}
 

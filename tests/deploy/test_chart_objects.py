@@ -71,6 +71,18 @@ def test_every_object_has_valid_labels_and_names() -> None:
             assert all(re.fullmatch(r"([A-Za-z0-9][-\w.]{0,61})?[A-Za-z0-9]", label) for label in labels.values())
 
 
+def test_common_labels_and_annotations_are_on_every_object_and_on_the_pods() -> None:
+    for values, all_objects in matrix():
+        if "commonLabels" not in values:
+            continue
+        for body in [*all_objects, pod_of(all_objects)]:
+            labels, annotations = body["metadata"]["labels"], body["metadata"]["annotations"]
+            assert (labels["cost-center"], labels["app.kubernetes.io/instance"]) == ("4711", NAME)
+            assert annotations["example.com/owner"] == "platform"
+        pods = values.get("podAnnotations", {}).get("note", "of all")
+        assert pod_of(all_objects)["metadata"]["annotations"]["note"] == pods
+
+
 def test_selectors_match_the_pods_of_the_deployment_and_never_change() -> None:
     for values, all_objects in matrix():
         pod, deployment = pod_of(all_objects), only(all_objects, "Deployment")

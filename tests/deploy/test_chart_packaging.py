@@ -16,7 +16,7 @@ from helm_chart import CHART
 from awsbatch_sandbox.cluster import kubectl_program
 from contract.schema import assert_valid_object
 from deploy import kubernetes_schemas
-from deploy.charts import NAME, Object, loaded, objects, only
+from deploy.charts import NAME, Object, container_of, loaded, objects, only
 from deploy.places import CRDS, DEPLOY, ROOT
 
 LINKS: Final = {
@@ -49,6 +49,13 @@ def test_the_package_contains_the_linked_files(tmp_path: Path) -> None:
 def test_the_example_that_a_catalogue_shows_is_a_batch_job() -> None:
     (example,) = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/crdsExamples"])
     assert_valid_object(example)
+
+
+def test_a_catalogue_scans_the_image_that_the_chart_runs_and_shows_an_icon_of_this_repository() -> None:
+    [image] = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/images"])
+    assert image["image"] == container_of(objects())["image"]
+    _, _, path = loaded().metadata["icon"].partition("/main/")
+    assert (ROOT / path).is_file()
 
 
 def _install_yaml(*arguments: str) -> subprocess.CompletedProcess[str]:

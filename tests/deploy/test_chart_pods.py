@@ -128,6 +128,13 @@ def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> No
     assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
 
 
+def test_additional_flags_take_precedence_over_those_of_the_chart() -> None:
+    given = settings_of(
+        objects({"pollInterval": {"running": "45s"}, "extraArgs": ["--poll-running=10s", "--namespace=team-a"]})
+    )
+    assert (given.poll_running, given.namespace) == (10_000, ("team-a",))
+
+
 def test_pods_are_spread_by_zone_and_host_and_never_kept_waiting_for_it() -> None:
     spread = pod_of(objects())["spec"]["topologySpreadConstraints"]
     keys = {(one["topologyKey"], one["whenUnsatisfiable"], one["maxSkew"]) for one in spread}

@@ -50,6 +50,16 @@ def test_some_namespaces_need_a_role_each_and_a_clusterrole_for_policies_and_lab
     }
 
 
+def test_without_access_policies_some_namespaces_need_roles_alone() -> None:
+    disabled = {"accessPolicy": {"mode": "disabled"}}
+    (role,) = _own(objects(disabled), "ClusterRole").values()
+    assert role["rules"] == WORK
+    all_objects = objects({**disabled, "watchNamespaces": ["team-a"], "userRoles": {"create": False}})
+    assert not of_kind(all_objects, *CLUSTER_SCOPED)
+    roles = {name: body["rules"] for name, body in _own(all_objects, "Role").items()}
+    assert roles == {("team-a", NAME): WORK, (NAME, f"{NAME}-lease"): _lease(NAME)}
+
+
 def test_two_namespaced_releases_of_one_name_share_no_clusterrole() -> None:
     """Helm would refuse the second one."""
 

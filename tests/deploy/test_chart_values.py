@@ -21,13 +21,15 @@ from deploy.places import ROOT
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 TEXT: Final = (CHART / "values.yaml").read_text("utf-8")
 VALUES: Final[Values] = yaml.safe_load(TEXT)
-NAMES: Final = [path for path, _ in leaves(SCHEMA) if path != "global"]
+NAMES: Final = [path for path, _ in leaves(SCHEMA)]
 ON: Final[Values] = {"networkPolicy": {"enabled": True}, **MONITORING}
 _LABELS: Final = {"team": "batch"}
 
 OTHER: Final[dict[str, Any]] = {
     "nameOverride": "other",
     "fullnameOverride": "other",
+    "commonLabels": _LABELS,
+    "commonAnnotations": _LABELS,
     "image.repository": "mirror.example:5000/batch",
     "image.tag": "1.2.3-rc.1",
     "image.digest": DIGEST,
@@ -67,6 +69,7 @@ OTHER: Final[dict[str, Any]] = {
     "podAnnotations": _LABELS,
     "podSecurityContext": {"fsGroup": 1},
     "securityContext": {"runAsUser": 1},
+    "extraArgs": ["--poll-running=45s"],
     "extraEnv": [{"name": "A", "value": "b"}],
     "extraEnvFrom": [{"configMapRef": {"name": "env"}, "prefix": "AWS_"}],
     "extraVolumes": [{"name": "ca", "emptyDir": {}}],
@@ -115,7 +118,7 @@ def test_the_readme_s_table_contains_every_value() -> None:
 
 def test_the_comment_of_a_value_is_its_description() -> None:
     comments = re.findall(r"^ *# (.*)\n *\w+:", TEXT, re.MULTILINE)
-    assert comments == [node["description"] for path, node in leaves(SCHEMA) if path != "global"]
+    assert comments == [node["description"] for path, node in leaves(SCHEMA)]
 
 
 @pytest.mark.parametrize("path", NAMES)
@@ -153,8 +156,7 @@ def test_no_object_accepts_unknown_names() -> None:
         ("watchNamespaces", "team-a", "at '/watchNamespaces': got string, want array"),
         ("watchNamespaces", ["Team_A"], "at '/watchNamespaces/0'"),
         ("watchNamespaces", ["a", "a"], "at '/watchNamespaces'"),
-        ("accessPolicy.mode", "Required", "one of 'optional', 'required'"),
-        ("accessPolicy.mode", "required", "at '/clusterName': minLength: got 0, want 1"),
+        ("accessPolicy.mode", "Required", "one of 'disabled', 'optional', 'required'"),
         ("accessPolicy.modus", "required", "additional properties 'modus' not allowed"),
         ("clusterName", "a/b", "at '/clusterName'"),
         ("clusterName", "n" * 64, "at '/clusterName'"),
@@ -171,6 +173,8 @@ def test_no_object_accepts_unknown_names() -> None:
         ("resources.request", {}, "additional properties 'request' not allowed"),
         ("terminationGracePeriodSeconds", 5, "at '/terminationGracePeriodSeconds'"),
         ("podLabels", {"build": 7}, "at '/podLabels/build': got number, want string"),
+        ("commonLabels", {"team": None}, "at '/commonLabels/team': got null, want string"),
+        ("extraArgs", ["poll-running=45s"], "at '/extraArgs/0'"),
         ("extraEnv", [{"value": "x"}], "missing property 'name'"),
         ("networkPolicy.apiServerPorts", [70_000], "at '/networkPolicy/apiServerPorts/0'"),
         ("networkPolicy.from", [{"ports": []}], "additional properties 'ports' not allowed"),
@@ -180,6 +184,20 @@ def test_no_object_accepts_unknown_names() -> None:
 def test_an_invalid_value_is_rejected_with_its_path(path: str, value: Any, message: str) -> None:
     with pytest.raises(helm.HelmValuesError, match=re.escape(message)):
         render(nested(path, value))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"accessPolicy": {"mode": "required"}}, r"needs clusterName: set a name .*, such as --set clusterName=\S+\."),
+        ({"replicaCount": 3}, "replicaCount is not a value of this chart: set replicas"),
+    ],
+)
+def test_a_missing_or_foreign_value_is_reported_in_a_sentence_that_names_what_to_set(
+    values: Values, message: str
+) -> None:
+    with pytest.raises(helm.HelmRenderError, match=message):
+        render(values)
 
 
 @pytest.mark.parametrize("time", ["100ms", "9999999ms", "1s", "9999s", "1m", "999m", "1h", "24h"])
@@ -198,7 +216,8 @@ def test_the_schema_rejects_each_time_that_the_operator_rejects(time: str) -> No
 
 def test_modes_and_the_default_one_are_those_of_the_operator() -> None:
     mode = SCHEMA["properties"]["accessPolicy"]["properties"]["mode"]
-    assert mode["enum"] == [one.value for one in Mode]
+    assert mode["enum"] == ["disabled", *Mode]
+    assert [config.load({"access_policy": one}).access_policy for one in mode["enum"]] == mode["enum"]
     assert VALUES["accessPolicy"]["mode"] == config.load({}).access_policy
 
 

@@ -30,14 +30,16 @@ class WatchEvent:
     elsewhere: Cluster
 
 
-@pytest.fixture(scope="module", params=["cluster-wide", "namespaced"])
+@pytest.fixture(scope="module", params=["cluster-wide", "namespaced", "without-policies"])
 def told(request: pytest.FixtureRequest, stage: Stage) -> Iterator[WatchEvent]:
     with namespaces(stage.world.cluster, "team-a", "team-b", "elsewhere") as (*watched, elsewhere):
         names = [cluster.namespace for cluster in watched]
-        values = {**QUICK} | ({"watchNamespaces": names} if request.param == "namespaced" else {})
+        values = {**QUICK} | ({"watchNamespaces": names} if request.param != "cluster-wide" else {})
+        with_policies = request.param != "without-policies"
+        values |= {} if with_policies else {"accessPolicy": {"mode": "disabled"}}
         with stage.operator(values) as operator:
             elsewhere.create("job", stage.world.batch.seed(), terminate={"reason": scenario.REASON})
-            scenario.run(stage.world, operator, watched)
+            scenario.run(stage.world, operator, watched, with_policies=with_policies)
             rights = rights_of(NAME, NAME, objects(values))
             yield WatchEvent(request.param, rights, stage.record.calls(), operator.output(), stage.world, elsewhere)
 
@@ -60,4 +62,4 @@ def test_the_operator_ignores_namespaces_that_it_may_not_see(told: WatchEvent) -
     body = told.elsewhere.get("job")
     sent = reasons_sent(told.world, body["spec"]["jobId"])
     seen = "phase" in body.get("status", {})
-    assert (sent, seen) == (([], False) if told.mode == "namespaced" else ([scenario.REASON], True))
+    assert (sent, seen) == (([scenario.REASON], True) if told.mode == "cluster-wide" else ([], False))

@@ -53,11 +53,12 @@ class Installed:
     rights: set[ResourceAttributes]
 
 
-@pytest.fixture(scope="module", params=["cluster-wide", "namespaced"])
+@pytest.fixture(scope="module", params=["cluster-wide", "namespaced", "without-policies"])
 def installed(request: pytest.FixtureRequest, real: RealStage) -> Iterator[Installed]:
     with namespaces(real.world.cluster, "team", "elsewhere") as (team, elsewhere):
-        namespaced = request.param == "namespaced"
+        namespaced = request.param != "cluster-wide"
         values = {**QUICK} | ({"watchNamespaces": [team.namespace]} if namespaced else {})
+        values |= {"accessPolicy": {"mode": "disabled"}} if request.param == "without-policies" else {}
         with real.operator(values):
             watched = (team.namespace,) if namespaced else ("", team.namespace, elsewhere.namespace)
             yield Installed(real, team, elsewhere, watched, rights_of(NAME, NAME, objects(values)))

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 
 from awsbatch_operator import __version__, cli
 from awsbatch_operator.config import PREFIX, Address, Settings, SettingsError, flag, load
-from awsbatch_operator.policy.resolution import Mode
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 
 
@@ -89,7 +88,7 @@ GOOD = {
     "kubeconfig": ("kubeconfig", "kubeconfig"),
     "context": ("other", "other"),
     "allow_region": ("eu-west-9", ("eu-west-9",)),
-    "access_policy": ("required", Mode.REQUIRED),
+    "access_policy": ("disabled", "disabled"),
     "cluster_name": ("Prod-1.eu_west", "Prod-1.eu_west"),
     "http_address": ("[::1]:9", Address("::1", 9)),
     "leader_elect": ("true", True),
@@ -140,7 +139,7 @@ BAD = {
     "namespace": (("Team-A",), "'Team-A': not the name of a namespace"),
     "region": ("eu-west-1a", "give the name of an AWS region"),
     "allow_region": (("eu-west-1", "eu_west_1"), "'eu_west_1': not the name of an AWS region"),
-    "access_policy": ("off", "'optional' or 'required'"),
+    "access_policy": ("off", "'disabled', 'optional' or 'required'"),
     "cluster_name": ("prod/eu", "give 1 to 63 letters"),
     "http_address": ("80", "give HOST:PORT"),
     "leader_elect": ("maybe", "valid boolean"),

@@ -33,4 +33,8 @@
 - --{{ $flag }}={{ . }}
 {{- end }}
 {{- end }}
+# The last one wins where a flag comes twice.
+{{- range .Values.extraArgs }}
+- {{ . | quote }}
+{{- end }}
 {{- end -}}

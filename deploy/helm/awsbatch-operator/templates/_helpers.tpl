@@ -26,6 +26,28 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
+{{- /* Labels and annotations of an object. Arguments: the root, its additional labels, its annotations. */ -}}
+{{- define "awsbatch-operator.metadata" -}}
+{{- $root := index . 0 -}}
+labels:
+  {{- $own := include "awsbatch-operator.labels" $root | fromYaml }}
+  {{- toYaml (merge $own (index . 1) $root.Values.commonLabels) | nindent 2 }}
+{{- with merge dict (index . 2) $root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* What the schema cannot say in a sentence. */ -}}
+{{- define "awsbatch-operator.validate" -}}
+{{- if hasKey .Values "replicaCount" -}}
+{{- fail "replicaCount is not a value of this chart: set replicas, such as --set replicas=2" -}}
+{{- end -}}
+{{- if and (eq .Values.accessPolicy.mode "required") (not .Values.clusterName) -}}
+{{- fail "accessPolicy.mode=required needs clusterName: set a name that no other of your clusters has, such as --set clusterName=prod-eu-1. It is part of the ExternalId in the trust policies of the roles that BatchAccessPolicies name, so keep it" -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "awsbatch-operator.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "awsbatch-operator.fullname" .) .Values.serviceAccount.name -}}
@@ -61,7 +83,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [create, get, patch]
 {{- end -}}
 
-{{- /* Rules for cluster-scoped objects: always for a ClusterRole. */ -}}
+{{- /* Rules for cluster-scoped objects: always for a ClusterRole. Without access policies there are none. */ -}}
 {{- define "awsbatch-operator.clusterRules" -}}
 # Policies, and the labels of the namespaces that they select.
 - apiGroups: [awsbatch.dev]
