@@ -82,6 +82,12 @@ def main() -> None:
     metavar="RATE",
     help="Highest rate of terminations per second, account and region. [default: 40]",
 )
+@click.option(
+    "--metrics-role-label/--no-metrics-role-label",
+    default=None,
+    help="Label metrics with the role of a policy; without it the roles of an account share series. "
+    "[default: with the label]",
+)
 @click.option("--log-format", metavar="FORMAT", help="json or console. [default: json]")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [default: info]")
 @click.pass_context

@@ -142,6 +142,7 @@ class Settings(BaseSettings):
     resend_after: _Duration = _DEFAULTS.resend_after
     describe_rate: _Rate = 5.0
     terminate_rate: _Rate = 40.0
+    metrics_role_label: bool = True
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -68,7 +68,8 @@ async def serve(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT (0), or until a part of it ends by itself (1). Raises StartError."""
     region, login = settings.region, await _login(settings)
     async with AsyncExitStack() as parts:
-        metrics, leadership = Metrics(), _Leadership() if settings.leader_elect else None
+        metrics = Metrics(role_label=settings.metrics_role_label)
+        leadership = _Leadership() if settings.leader_elect else None
         policies = PolicyCache(settings.policy_mode(), region, asyncio.get_running_loop().time, wall_clock)
         regions = KnownRegions((region, *settings.allow_region), policies.regions)
         provider = await parts.enter_async_context(_provider(settings, regions, metrics, leadership))

@@ -39,6 +39,7 @@ _SETTINGS: Final = {
     "resendAfter": "1500ms",
     "describeRate": 7.5,
     "terminateRate": 1,
+    "metricsRoleLabel": False,
     "logFormat": "console",
     "logLevel": "debug",
     "accessPolicy": {"mode": "required"},

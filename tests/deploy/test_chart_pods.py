@@ -125,6 +125,7 @@ def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> No
     assert (given.region, given.lease_name) == ("us-gov-west-1", "other")
     assert given.allow_region == ("eu-west-9", "xx-test-1")
     assert (given.access_policy, given.cluster_name) == ("required", "prod")
+    assert settings_of(objects({"metricsRoleLabel": False})).metrics_role_label is False
     assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
 
 

@@ -16,7 +16,7 @@ ACCESS: Final = [
     {"apiGroups": ["awsbatch.dev"], "resources": ["batchaccesspolicies/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
 ]
-USERS: Final = (f"{NAME}-view", f"{NAME}-edit", "batchaccesspolicies-viewer", "batchaccesspolicies-editor")
+USERS: Final = (f"{NAME}-view", f"{NAME}-edit", "awsbatch-operator-policies-view", "awsbatch-operator-policies-edit")
 AGGREGATE: Final = "rbac.authorization.k8s.io/aggregate-to-"
 
 

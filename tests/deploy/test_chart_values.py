@@ -48,6 +48,7 @@ OTHER: Final[dict[str, Any]] = {
     "resendAfter": "100ms",
     "describeRate": 0.1,
     "terminateRate": 1000,
+    "metricsRoleLabel": False,
     "logFormat": "console",
     "logLevel": "error",
     "lease.name": "other.lease",

@@ -167,8 +167,8 @@ def test_readers_and_writers_of_batch_jobs_cannot_read_policies(installed: Insta
 
 def test_a_writer_of_policies_writes_them_and_no_status(installed: Installed) -> None:
     kubectl, name = installed.namespace.kubectl, f"policy-{secrets.token_hex(2)}"
-    kubectl("create", "clusterrolebinding", "pia", "--clusterrole=batchaccesspolicies-editor", "--user=pia")
-    kubectl("create", "clusterrolebinding", "pit", "--clusterrole=batchaccesspolicies-viewer", "--user=pit")
+    kubectl("create", "clusterrolebinding", "pia", "--clusterrole=awsbatch-operator-policies-edit", "--user=pia")
+    kubectl("create", "clusterrolebinding", "pit", "--clusterrole=awsbatch-operator-policies-view", "--user=pit")
     policy = {
         "apiVersion": API_VERSION,
         "kind": POLICY_KIND,

@@ -71,6 +71,7 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "resend_after": 60_000,
         "describe_rate": 5,
         "terminate_rate": 40,
+        "metrics_role_label": True,
         "log_format": "json",
         "log_level": "info",
     }
@@ -100,6 +101,7 @@ GOOD = {
     "resend_after": ("1h", 3_600_000),
     "describe_rate": ("0.5", 0.5),
     "terminate_rate": ("100", 100.0),
+    "metrics_role_label": ("false", False),
     "log_format": ("console", "console"),
     "log_level": ("debug", "debug"),
 }
@@ -151,6 +153,7 @@ BAD = {
     "resend_after": ("-1s", "give a duration from 100ms to 24h"),
     "describe_rate": ("0", "greater than 0"),
     "terminate_rate": ("nan", "finite number"),
+    "metrics_role_label": ("some", "valid boolean"),
     "log_format": ("xml", "'json' or 'console'"),
     "log_level": ("loud", "'debug'"),
 }
@@ -322,6 +325,7 @@ def test_the_help_names_every_flag_with_its_default() -> None:
         "resend_after": "60s",
         "describe_rate": "5",
         "terminate_rate": "40",
+        "metrics_role_label": "with the label",
         "log_format": "json",
         "log_level": "info",
     }

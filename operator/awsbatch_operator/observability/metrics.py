@@ -38,10 +38,37 @@ _MOST_CODES: Final = 100
 _OTHER_CODE: Final = "Other"
 
 
-class Metrics:
-    """Implements the interface `Telemetry`. /metrics shows `registry`."""
+class _Targets:
+    """Values of the labels of a family's series, one series a target; without the label `role` targets share series."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, role: bool) -> None:
+        self.names = CallLabels._fields if role else CallLabels._fields[:-1]
+        self._users: dict[tuple[str, ...], set[CallLabels]] = {}
+
+    def use(self, labels: CallLabels) -> tuple[str, ...]:
+        values = labels[: len(self.names)]
+        self._users.setdefault(values, set()).add(labels)
+        return values
+
+    def release(self, labels: CallLabels) -> dict[str, str] | None:
+        """Return the labels of the series that no target uses any more; None if there is none, or another uses it."""
+        values = labels[: len(self.names)]
+        users = self._users.get(values, set())
+        users.discard(labels)
+        if users:
+            return None
+        self._users.pop(values, None)
+        return dict(zip(self.names, values, strict=True))
+
+
+class Metrics:
+    """Implements the interface `Telemetry`. /metrics shows `registry`.
+
+    Args:
+        role_label: Whether series have the label `role`: with hundreds of roles, most of all series are theirs.
+    """
+
+    def __init__(self, *, role_label: bool = True) -> None:
         # The creation time of each series would double the page without use.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -50,10 +77,12 @@ class Metrics:
         build = Info("build", "Versions of the operator and of Python.", namespace=_PREFIX, registry=self.registry)
         build.info({"version": __version__, "python": platform.python_version()})
         self._codes: set[str] = set()
-        self._requests = self._counter("aws_requests", "Requests to AWS.", "operation", "code", *CallLabels._fields)
+        self._role_label = role_label
+        self._called, self._polled_targets = _Targets(role=role_label), _Targets(role=role_label)
+        names = self._called.names
+        self._requests = self._counter("aws_requests", "Requests to AWS.", "operation", "code", *names)
         self._request_duration = self._histogram(
-            "aws_request_duration_seconds", "Duration of a request to AWS.", _CALL_SECONDS, "operation",
-            *CallLabels._fields,
+            "aws_request_duration_seconds", "Duration of a request to AWS.", _CALL_SECONDS, "operation", *names
         )  # fmt: skip
         self._describe_batch = self._histogram("describe_batch_size", "Jobs in a DescribeJobs request.", _sizes(100))
         self._terminate_batch = self._histogram("terminate_batch_size", "Jobs in a TerminateJobs request.", _sizes(50))
@@ -74,7 +103,7 @@ class Metrics:
         self._polled = self._gauge(
             "last_successful_poll_timestamp_seconds",
             "Time of the last complete answer to DescribeJobs, Unix time.",
-            *CallLabels._fields,
+            *names,
         )
         self._leader = self._gauge("leader", "1 while this replica leads, else 0.")
         self._queue_depth = self._gauge("queue_depth", "Entries that wait in a queue.", "queue")
@@ -93,13 +122,14 @@ class Metrics:
 
     def observe(self, count_by_key: CountByKey, depths: Mapping[str, Callable[[], int]]) -> None:
         """Call these functions at each scrape. `depths`: number of waiting entries, by a name of QUEUES."""
-        self.registry.register(_ObjectCollector(count_by_key))
+        self.registry.register(_ObjectCollector(count_by_key, role_label=self._role_label))
         for queue, depth in depths.items():
             self._queue_depth.labels(_known_queue(queue)).set_function(depth)
 
     def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
-        self._requests.labels(operation, self._bounded(code), *labels).inc()
-        self._request_duration.labels(operation, *labels).observe(seconds)
+        values = self._called.use(labels)
+        self._requests.labels(operation, self._bounded(code), *values).inc()
+        self._request_duration.labels(operation, *values).observe(seconds)
 
     def _bounded(self, code: str) -> str:
         # AWS names its errors, but a proxy in between can answer anything: the number of codes must be bounded.
@@ -116,19 +146,23 @@ class Metrics:
 
     def polled(self, at: float, labels: CallLabels) -> None:
         """Record a complete answer to DescribeJobs at this Unix time."""
-        self._polled.labels(*labels).set(at)
+        self._polled.labels(*self._polled_targets.use(labels)).set(at)
 
     def forget(self, labels: CallLabels) -> None:
         """Drop all series of a target that no object names any more."""
         self.forget_polls(labels)
         # Users can write any region into a spec: the number of series would be unbounded.
-        for family in (self._requests, self._request_duration):
-            family.remove_by_labels(labels._asdict())
+        unused = self._called.release(labels)
+        if unused is not None:
+            for family in (self._requests, self._request_duration):
+                family.remove_by_labels(unused)
 
     def forget_polls(self, labels: CallLabels) -> None:
         """Drop the time of the last poll of a target that is not polled any more; its counters stay."""
-        with suppress(KeyError):
-            self._polled.remove(*labels)
+        unused = self._polled_targets.release(labels)
+        if unused is not None:
+            with suppress(KeyError):
+                self._polled.remove(*unused.values())
 
     def termination_accepted(self, seconds: float) -> None:
         self._acceptance_duration.observe(seconds)
@@ -168,21 +202,22 @@ def _sizes(most: int) -> tuple[float, ...]:
 class _ObjectCollector(Collector):
     """Computes four metrics in one pass over all objects."""
 
-    def __init__(self, count_by_key: CountByKey) -> None:
+    def __init__(self, count_by_key: CountByKey, *, role_label: bool) -> None:
         self._count_by_key = count_by_key
+        self._role = ("role",) if role_label else ()
 
     def collect(self) -> Iterable[Metric]:
         tallies = jobs, live, stalled, terminating = tuple(Tally[tuple[str, ...]]() for _ in self.describe())
         terminating[()] = 0
         for key, count in self._count_by_key().items():
-            account, role = _account_and_role(key.role)
+            account, role = account_of(key.role) or "", self._role_of(key)
             jobs[key.namespace, key.phase] += count
             # A region in which all jobs have ended shows 0: it is known, and needs no poll.
             # An unknown region is never polled, so it has no series: it would look like a target that does not answer.
             if key.stalled != Reason.INVALID_REGION:
-                live[account, key.region, role] += count if key.phase in LIVE_PHASES else 0
+                live[account, key.region, *role] += count if key.phase in LIVE_PHASES else 0
             if key.stalled:
-                stalled[key.namespace, key.stalled, account, role] += count
+                stalled[key.namespace, key.stalled, account, *role] += count
             if key.phase is Phase.TERMINATING:
                 terminating[()] += count
         families = self.describe()
@@ -195,17 +230,21 @@ class _ObjectCollector(Collector):
         # Prometheus calls it at the registration, before there are objects to count.
         return (
             _family("jobs", "BatchJob objects.", "namespace", "phase"),
-            _family("live_jobs", "BatchJob objects whose job has not ended.", "account", "region", "role"),
+            _family("live_jobs", "BatchJob objects whose job has not ended.", "account", "region", *self._role),
             _family(
-                "stalled", "BatchJob objects that need a user, by reason.", "namespace", "reason", "account", "role"
+                "stalled",
+                "BatchJob objects that need a user, by reason.",
+                "namespace",
+                "reason",
+                "account",
+                *self._role,
             ),
             _family("terminations_in_progress", "Accepted terminations of jobs that are still alive."),
         )
 
-
-def _account_and_role(role: str | None) -> tuple[str, str]:
-    """Return account and name of a role's ARN; both empty for the operator's own credentials."""
-    return account_of(role) or "", (role or "").rpartition("/")[2]
+    def _role_of(self, key: ObjectMetricKey) -> tuple[str, ...]:
+        """Return the value of the label `role`, the name in the ARN; empty for the operator's own credentials."""
+        return ((key.role or "").rpartition("/")[2],) if self._role else ()
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -222,3 +222,29 @@ def test_a_forgotten_target_leaves_no_series(metrics: Metrics) -> None:
         if "region" in sample.labels
     ]
     assert set(regions) == {"eu-west-1"}
+
+
+def test_without_the_label_role_the_roles_of_an_account_share_series_until_the_last_one_is_forgotten() -> None:
+    metrics = Metrics(role_label=False)
+    account, teams = "222233334444", ("batch-team-a", "batch-team-b")
+    whose = [CallLabels(account, "eu-west-1", name) for name in teams]
+    keys = [
+        ObjectMetricKey("team", "eu-west-1", Phase.RUNNING, role=f"arn:aws:iam::{account}:role/{name}")
+        for name in teams
+    ]
+    metrics.observe(lambda: dict.fromkeys(keys, 2), {})
+    for at, one in enumerate(whose):
+        metrics.aws_request("DescribeJobs", "OK", 0.1, one)
+        metrics.polled(float(at), one)
+    place = {"account": account, "region": "eu-west-1"}
+    called = {"operation": "DescribeJobs", "code": "OK", **place}
+    assert value(metrics, "live_jobs", **place) == 4
+    assert value(metrics, "aws_requests_total", **called) == 2
+    assert value(metrics, "last_successful_poll_timestamp_seconds", **place) == 1
+    assert b"role=" not in generate_latest(metrics.registry)
+    metrics.forget(whose[0])
+    assert value(metrics, "aws_requests_total", **called) == 2
+    assert value(metrics, "last_successful_poll_timestamp_seconds", **place) == 1
+    metrics.forget(whose[1])
+    assert value(metrics, "aws_requests_total", **called) is None
+    assert value(metrics, "last_successful_poll_timestamp_seconds", **place) is None

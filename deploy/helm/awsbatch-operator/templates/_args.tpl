@@ -33,6 +33,9 @@
 - --{{ $flag }}={{ . }}
 {{- end }}
 {{- end }}
+{{- if not .Values.metricsRoleLabel }}
+- --no-metrics-role-label
+{{- end }}
 # The last one wins where a flag comes twice.
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
