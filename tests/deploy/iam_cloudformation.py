@@ -23,7 +23,7 @@ def _function(loader: yaml.Loader, name: str, node: yaml.Node) -> dict[str, Any]
         value = loader.construct_sequence(node, deep=True)
     else:
         value = loader.construct_scalar(node)  # type: ignore[arg-type]
-    return {"Ref": value} if name == "Ref" else {f"Fn::{name}": value}
+    return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
 
 
 _Loader.add_multi_constructor("!", _function)
@@ -55,6 +55,8 @@ class Stack:
             "Fn::If": lambda parts: self.resolve(parts[1 if self.holds(parts[0]) else 2]),
             "Fn::Equals": lambda two: self.resolve(two[0]) == self.resolve(two[1]),
             "Fn::Not": lambda one: not self.resolve(one[0]),
+            "Condition": self.holds,
+            "Fn::Or": lambda several: any(self.resolve(one) for one in several),
             "Fn::And": lambda several: all(self.resolve(one) for one in several),
             "Fn::GetAtt": lambda path: f"<{path}>",
         }
@@ -87,7 +89,7 @@ class Stack:
             return node
         if len(node) == 1:
             name, argument = next(iter(node.items()))
-            if name == "Ref" or name.startswith("Fn::"):
+            if name in ("Ref", "Condition") or name.startswith("Fn::"):
                 return self._functions[name](argument)
         resolved = {key: self.resolve(value) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not NO_VALUE}

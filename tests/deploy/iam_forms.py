@@ -15,7 +15,7 @@ TEMPLATE = cloudformation.load(IAM / "template.yaml")
 
 POLICIES = ("policy.json", "policy-tag-scoped.json")
 TRUSTS = ("trust-irsa.json", "trust-pod-identity.json", "trust-pod-identity-hub.json")
-HUB_POLICY = "policy-hub.json"
+HUB_POLICY, HUB_PATTERN = "policy-hub.json", "policy-hub-pattern.json"
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Wish:
     service_account: str = "awsbatch-operator"
     own_jobs: bool = True
     spokes: tuple[str, ...] = ()
+    pattern: str = ""
 
     @property
     def cluster_arn(self) -> str:
@@ -42,6 +43,7 @@ class Wish:
 
 AS_IT_STANDS = Wish()
 SPOKES = ("arn:aws:iam::222233334444:role/batch-team-a", "arn:aws:iam::333344445555:role/batch-team-b")
+PATTERN = "awsbatch/my-cluster/*"
 TAG = ("managed-by", "awsbatch-operator")
 WISHES = {
     "as the files stand": Wish(),
@@ -62,6 +64,9 @@ WISHES = {
     "another ServiceAccount, IRSA": Wish(trust="IRSA", namespace="batch", service_account="ender"),
     "hub": Wish(own_jobs=False, spokes=SPOKES),
     "hub, IRSA": Wish(trust="IRSA", own_jobs=False, spokes=SPOKES),
+    "hub of hundreds": Wish(trust="IRSA", own_jobs=False, pattern=PATTERN),
+    "hub of a pattern, China": Wish(partition="aws-cn", own_jobs=False, spokes=(), pattern="batch-team-*"),
+    "hub of both": Wish(own_jobs=False, spokes=SPOKES, pattern="awsbatch-*"),
     "hub with jobs of its own": Wish(tag=TAG, spokes=("arn:aws:iam::222233334444:role/teams/a",)),
 }
 
@@ -86,9 +91,9 @@ def of_json(wish: Wish) -> Documents:
             text = text.replace(placeholder, instead)
         return json.loads(text)
 
-    trust = TRUSTS[0] if wish.trust == "IRSA" else TRUSTS[2 if wish.spokes else 1]
+    trust = TRUSTS[0] if wish.trust == "IRSA" else TRUSTS[2 if wish.spokes or wish.pattern else 1]
     own = [read(POLICIES[wish.tag is not None])] if wish.own_jobs else []
-    hub = [read(HUB_POLICY)] if wish.spokes else []
+    hub = [read(name) for name, wanted in ((HUB_POLICY, wish.spokes), (HUB_PATTERN, wish.pattern)) if wanted]
     return Documents(read(trust), joined(*own, *hub))
 
 
@@ -101,6 +106,7 @@ def _replacements(wish: Wish) -> list[tuple[str, str]]:
         ("arn:aws:", f"arn:{wish.partition}:"),
         (json.dumps(list(old.regions)), json.dumps(list(wish.regions))),
         (_lines(SPOKES), _lines(wish.spokes)),
+        (PATTERN, wish.pattern),
         (
             f'"aws:ResourceTag/{TAG[0]}": "{TAG[1]}"',
             f'"aws:ResourceTag/{(wish.tag or TAG)[0]}": "{(wish.tag or TAG)[1]}"',
@@ -128,6 +134,7 @@ def stack(wish: Wish) -> cloudformation.Stack:
         "Regions": "" if wish.regions == (wish.region,) else ",".join(wish.regions),
         "OwnJobs": str(wish.own_jobs).lower(),
         "SpokeRoleArns": ",".join(wish.spokes),
+        "SpokeRolePattern": wish.pattern,
     }
     if wish.tag is not None:
         parameters |= {"JobTagKey": wish.tag[0], "JobTagValue": wish.tag[1]}
@@ -149,6 +156,7 @@ def module(wish: Wish, **more: Any) -> terraform.Module:
         "regions": list(wish.regions),
         "own_jobs": wish.own_jobs,
         "spoke_role_arns": list(wish.spokes),
+        "spoke_role_pattern": wish.pattern,
         "job_tag": None if wish.tag is None else dict(zip(("key", "value"), wish.tag, strict=True)),
     }
     proof = {"cluster_arn": wish.cluster_arn} if wish.trust == "PodIdentity" else {"oidc_provider": wish.oidc_provider}

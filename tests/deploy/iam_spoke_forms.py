@@ -23,6 +23,9 @@ class SpokeWish:
     hub: str = "arn:aws:iam::111122223333:role/awsbatch-operator"
     cluster: str = "my-cluster"
     policy: str = "team-a"
+    of_account: bool = False
+    """Whether the name of the policy is left to the form: one StackSet serves all accounts."""
+    path: str = "/"
 
 
 AS_IT_STANDS = SpokeWish()
@@ -31,6 +34,7 @@ WISHES = {
     "another policy": SpokeWish(policy="team-b.prod", account="333344445555", regions=("eu-west-1", "us-east-1")),
     "another cluster": SpokeWish(cluster="Prod_2.eu"),
     "another hub": SpokeWish(hub="arn:aws:iam::111122223333:role/teams/Operator-Role-1A2B"),
+    "one StackSet": SpokeWish(policy="account-222233334444", of_account=True, path="/awsbatch/my-cluster/"),
     "China": SpokeWish(
         partition="aws-cn",
         region="cn-north-1",
@@ -65,8 +69,9 @@ def stack(wish: SpokeWish) -> cloudformation.Stack:
     parameters = {
         "HubRoleArn": wish.hub,
         "ClusterName": wish.cluster,
-        "PolicyName": wish.policy,
+        "PolicyName": "" if wish.of_account else wish.policy,
         "RoleName": "batch-team-a",
+        "RolePath": wish.path,
         "Regions": "" if wish.regions == (wish.region,) else ",".join(wish.regions),
     }
     pseudo = {"AWS::Partition": wish.partition, "AWS::AccountId": wish.account, "AWS::Region": wish.region}
@@ -83,8 +88,9 @@ def module(wish: SpokeWish) -> terraform.Module:
     variables = {
         "hub_role_arn": wish.hub,
         "cluster_name": wish.cluster,
-        "policy_name": wish.policy,
+        "policy_name": "" if wish.of_account else wish.policy,
         "role_name": "batch-team-a",
+        "role_path": wish.path,
         "regions": list(wish.regions),
     }
     data = {"aws_caller_identity": {"account_id": wish.account}, "aws_partition": {"partition": wish.partition}}

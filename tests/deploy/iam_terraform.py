@@ -16,6 +16,7 @@ from lark import Token, Tree
 Node = Tree[Token] | Token
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "concat": lambda *lists: [value for one in lists for value in one],
     "jsonencode": json.dumps,
     "length": len,
     "merge": lambda *maps: {key: value for one in maps for key, value in one.items()},

@@ -56,7 +56,7 @@ def test_the_inputs_that_the_trust_needs_are_required(wish: Wish) -> None:
     ("lacking", "printed"),
     [
         ({"regions": []}, "own_jobs = true needs regions."),
-        ({"own_jobs": False}, "own_jobs = false needs spoke_role_arns."),
+        ({"own_jobs": False}, "own_jobs = false needs spoke_role_arns or spoke_role_pattern."),
     ],
 )
 def test_a_role_without_permissions_is_not_created(lacking: dict[str, Any], printed: str) -> None:
@@ -73,9 +73,10 @@ CHECKED = {
     "Regions": ("regions", 0, "{}", ["eu-west-1", "us-gov-west-1", "ap-southeast-2"]),
     "JobTagKey": ("job_tag", 0, "{}", ["managed-by", "team/owner", "https://a"]),
     "JobTagValue": ("job_tag", 1, "{}", ["awsbatch-operator", "a b=c", "https://a"]),
+    "SpokeRolePattern": ("spoke_role_pattern", 0, "{}", ["awsbatch/my-cluster/*", "batch-team-*"]),
     "SpokeRoleArns": ("spoke_role_arns", 0, "{}", [*SPOKES, "arn:aws-cn:iam::222233334444:role/teams/a"]),
 }
-WRONG = ("*", "a*", "a?", 'a"b', "a\\", "${x}", "a,b", "a\nb", "https://a")
+WRONG = ("*", "a*", "/*", "**", "a/*/b", "a?", 'a"b', "a\\", "${x}", "a,b", "a\nb", "https://a")
 
 
 @pytest.mark.parametrize("parameter", CHECKED)

@@ -39,6 +39,29 @@ def test_the_hub_may_assume_its_spokes_and_nothing_else(form: str, requested: st
     assert allows(FORMS[form](HUB).policy, request) is answer
 
 
+OF_A_PATH = "arn:aws:iam::222233334444:role/awsbatch/my-cluster/batch-team"
+MATCHED = {
+    "take a role of the path": (Request("sts:AssumeRole", OF_A_PATH), True),
+    "pass tags to a role of the path in another account": (
+        Request("sts:TagSession", OF_A_PATH.replace("2222", "9999")),
+        True,
+    ),
+    "take a role of another cluster's path": (Request("sts:AssumeRole", OF_A_PATH.replace("my-", "your-")), False),
+    "take a role without a path": (Request("sts:AssumeRole", "arn:aws:iam::222233334444:role/batch-team"), False),
+    "take a role whose path contains it": (Request("sts:AssumeRole", OF_A_PATH.replace("role/", "role/x/")), False),
+    "take it by a token": (Request("sts:AssumeRoleWithWebIdentity", OF_A_PATH), False),
+    "use what is no role": (Request("sts:AssumeRole", OF_A_PATH.replace(":role/", ":user/")), False),
+    "look at jobs of its own account": (Request("batch:DescribeJobs", "*", HERE), False),
+}
+
+
+@IN_EACH_FORM
+@pytest.mark.parametrize("requested", MATCHED)
+def test_a_hub_of_hundreds_may_assume_the_roles_of_its_path_and_nothing_else(form: str, requested: str) -> None:
+    request, answer = MATCHED[requested]
+    assert allows(FORMS[form](WISHES["hub of hundreds"]).policy, request) is answer
+
+
 MUTANTS = dict(mutants(FORMS["JSON"](HUB).policy))
 
 

@@ -13,7 +13,7 @@ from awsbatch_operator.policy.role_session import Session, for_describe, for_ter
 from deploy.iam_decision import Document, Request, allows
 from deploy.iam_forms import joined, normal
 from deploy.iam_mutants import mutants
-from deploy.iam_spoke_forms import FORMS, SPOKE, TEMPLATE, WISHES, SpokeWish, module
+from deploy.iam_spoke_forms import FORMS, SPOKE, TEMPLATE, WISHES, SpokeWish, module, stack
 from deploy.iam_terraform import read
 
 IN_EACH_FORM = pytest.mark.parametrize("form", FORMS)
@@ -32,6 +32,13 @@ def test_cloudformation_and_terraform_have_the_same_documents(form: str, wish: S
     found, expected = FORMS[form](wish), FORMS["JSON"](wish)
     assert normal(found.trust) == normal(expected.trust)
     assert normal(found.policy) == normal(expected.policy)
+
+
+def test_a_role_is_under_the_path_that_the_hub_names() -> None:
+    wish = WISHES["one StackSet"]
+    one = module(wish)
+    assert stack(wish).properties("Role")["Path"] == "/awsbatch/my-cluster/"
+    assert one.value(one.resource("aws_iam_role", "spoke"), "path") == "/awsbatch/my-cluster/"
 
 
 def taken(trust: Document, session: Session, principal: Who = HUB, *, external_id: bool = True) -> bool:
@@ -245,6 +252,7 @@ CHECKED: Final = {
     "HubRoleArn": ("hub_role_arn", [AS_IT_STANDS.hub, "arn:aws-us-gov:iam::111122223333:role/teams/a=b,c"]),
     "ClusterName": ("cluster_name", ["my-cluster", "Prod_2.eu", "x" * 63]),
     "PolicyName": ("policy_name", ["team-a", "a.b", "x"]),
+    "RolePath": ("role_path", ["/", "/awsbatch/my-cluster/"]),
     "RoleName": ("role_name", ["batch-team-a", "a,b=c"]),
     "Regions": ("regions", ["eu-west-1", "us-gov-west-1"]),
 }
@@ -273,7 +281,9 @@ def test_the_module_makes_a_role_and_nothing_else() -> None:
 
 def test_both_forms_output_the_external_id() -> None:
     # What the operator sends, to compare with where AWS says no.
-    assert TEMPLATE["Outputs"]["ExternalId"]["Value"] == {"Fn::Sub": "awsbatch-operator/${ClusterName}/${PolicyName}"}
-    one = module(AS_IT_STANDS)
-    (output,) = [block for block in one.of("output") if block.labels == ["external_id"]]
-    assert one.value(output, "value") == LOOKING.external_id
+    for wish in (AS_IT_STANDS, WISHES["one StackSet"]):
+        sent = for_describe(ROLE, wish.cluster, wish.policy).external_id
+        assert stack(wish).resolve(TEMPLATE["Outputs"]["ExternalId"]["Value"]) == sent
+        one = module(wish)
+        (output,) = [block for block in one.of("output") if block.labels == ["external_id"]]
+        assert one.value(output, "value") == sent

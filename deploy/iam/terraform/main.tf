@@ -41,7 +41,7 @@ locals {
     }]
   }
 
-  takes_roles = length(var.spoke_role_arns) > 0
+  takes_roles = length(var.spoke_role_arns) > 0 || var.spoke_role_pattern != ""
 
   # Without session tags there is nothing to compare.
   trust_pod_identity_hub = {
@@ -85,14 +85,26 @@ locals {
     ]
   }
 
+  by_arn = {
+    Sid      = "AssumeSpokeRoles"
+    Effect   = "Allow"
+    Action   = ["sts:AssumeRole", "sts:TagSession"]
+    Resource = var.spoke_role_arns
+  }
+
+  by_name = {
+    Sid      = "AssumeSpokeRolesByName"
+    Effect   = "Allow"
+    Action   = ["sts:AssumeRole", "sts:TagSession"]
+    Resource = ["arn:${local.partition}:iam::*:role/${var.spoke_role_pattern}"]
+  }
+
   policy_hub = {
     Version = "2012-10-17"
-    Statement = [{
-      Sid      = "AssumeSpokeRoles"
-      Effect   = "Allow"
-      Action   = ["sts:AssumeRole", "sts:TagSession"]
-      Resource = var.spoke_role_arns
-    }]
+    Statement = concat(
+      length(var.spoke_role_arns) > 0 ? [local.by_arn] : [],
+      var.spoke_role_pattern != "" ? [local.by_name] : [],
+    )
   }
 }
 
@@ -118,7 +130,7 @@ resource "aws_iam_role" "operator" {
     }
     precondition {
       condition     = var.own_jobs || local.takes_roles
-      error_message = "own_jobs = false needs spoke_role_arns."
+      error_message = "own_jobs = false needs spoke_role_arns or spoke_role_pattern."
     }
   }
 }

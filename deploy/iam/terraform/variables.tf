@@ -66,7 +66,7 @@ variable "service_account" {
 }
 
 variable "own_jobs" {
-  description = "Whether the role itself can see and terminate the jobs of this account. false: it can only assume spoke_role_arns, because every BatchAccessPolicy names a role."
+  description = "Whether the role itself can see and terminate the jobs of this account. false: it can only assume spoke_role_arns and spoke_role_pattern, because every BatchAccessPolicy names a role."
   type        = bool
   default     = true
   nullable    = false
@@ -81,6 +81,18 @@ variable "spoke_role_arns" {
   validation {
     condition     = alltrue([for arn in var.spoke_role_arns : can(regex("^arn:aws[a-z-]*:iam::[0-9]{12}:role/[0-9A-Za-z_+=.@/-]{1,512}$", arn))])
     error_message = "Give ARNs of roles, without wildcards."
+  }
+}
+
+variable "spoke_role_pattern" {
+  description = "For more than 150 roles: the path or name with which all of them begin, in any account, such as awsbatch/my-cluster/*."
+  type        = string
+  default     = ""
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^([0-9A-Za-z_+=.@-][0-9A-Za-z_+=.@/-]{2,500}[*])?$", var.spoke_role_pattern))
+    error_message = "Give the beginning of a path or name, at least 3 characters, and one * at its end."
   }
 }
 

@@ -3,7 +3,8 @@ data "aws_caller_identity" "current" {}
 data "aws_partition" "current" {}
 
 locals {
-  external_id = "awsbatch-operator/${var.cluster_name}/${var.policy_name}"
+  policy_name = var.policy_name != "" ? var.policy_name : "account-${data.aws_caller_identity.current.account_id}"
+  external_id = "awsbatch-operator/${var.cluster_name}/${local.policy_name}"
 
   trust = {
     Version = "2012-10-17"
@@ -62,6 +63,7 @@ locals {
 
 resource "aws_iam_role" "spoke" {
   name                 = var.role_name
+  path                 = var.role_path
   description          = "awsbatch-operator sees the jobs of AWS Batch and terminates those of one namespace at a time."
   assume_role_policy   = jsonencode(local.trust)
   permissions_boundary = var.permissions_boundary

@@ -21,12 +21,13 @@ variable "cluster_name" {
 }
 
 variable "policy_name" {
-  description = "metadata.name of the BatchAccessPolicy that names this role."
+  description = "metadata.name of the BatchAccessPolicy that names this role. Empty: account- and the id of this account, so that one configuration serves all accounts."
   type        = string
+  default     = ""
   nullable    = false
 
   validation {
-    condition     = can(regex("^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$", var.policy_name))
+    condition     = can(regex("^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$", var.policy_name))
     error_message = "Give the name of a BatchAccessPolicy."
   }
 }
@@ -39,6 +40,18 @@ variable "role_name" {
   validation {
     condition     = can(regex("^[0-9A-Za-z+=,.@_-]{1,64}$", var.role_name))
     error_message = "Give 1 to 64 letters, digits or any of +=,.@_- as the name."
+  }
+}
+
+variable "role_path" {
+  description = "Path of the role, such as /awsbatch/my-cluster/, if the operator's own role names its spokes by a path."
+  type        = string
+  default     = "/"
+  nullable    = false
+
+  validation {
+    condition     = can(regex("^/([0-9A-Za-z_+=,.@-]+/)*$", var.role_path))
+    error_message = "Give a path that begins and ends with a slash."
   }
 }
 
