@@ -1,6 +1,8 @@
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
 from awsbatch_sandbox.world import World
 from deploy.stage import EmbeddedStage, RealStage, Stage, real_stage
@@ -22,6 +24,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     first.add_marker(pytest.mark.skip(reason=f"{len(real)} tests {_NEEDED}"))
     config.hook.pytest_deselected(items=others)
     items[:] = [item for item in items if item not in others]
+
+
+@pytest.fixture
+def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A region and a cluster: what settings need beside the flags of the chart."""
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    kubeconfig = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "https://k.example"}}],
+    }
+    (tmp_path / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,8 @@ from awsbatch_operator import cli, config
 from awsbatch_operator.config import Settings
 from deploy.charts import NAME, Object, Values, container_of, matrix, objects, of_kind, only, pod_of
 
+pytestmark = pytest.mark.usefixtures("surroundings")
+
 _VOLUMES: Final = frozenset(
     ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret")
 )

@@ -18,6 +18,8 @@ from awsbatch_operator.policy.resolution import Mode
 from deploy.charts import DIGEST, MONITORING, ROLE, Values, loaded, merged, render
 from deploy.places import ROOT
 
+pytestmark = pytest.mark.usefixtures("surroundings")
+
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 TEXT: Final = (CHART / "values.yaml").read_text("utf-8")
 VALUES: Final[Values] = yaml.safe_load(TEXT)
