@@ -8,6 +8,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from awsbatch_operator.api import names
 from awsbatch_operator.api.decoding import Snapshot
@@ -134,3 +136,33 @@ async def test_a_watch_that_says_nothing_is_replaced_by_a_restart(
     watch.restart()
     watch.stop()
     await asyncio.wait_for(ended, 10)
+
+
+async def test_a_server_that_rejects_all_credentials_is_not_asked_in_a_tight_loop(heard: asyncio.Queue[str]) -> None:
+    logins, rejected = 0, asyncio.Queue[None]()
+
+    async def reject(_request: web.Request) -> web.Response:
+        rejected.put_nowait(None)
+        return web.json_response({"kind": "Status", "code": 401}, status=401)
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", reject)
+    async with TestServer(app) as server:
+
+        def login() -> ClusterConfig:
+            nonlocal logins
+            logins += 1
+            return ClusterConfig(str(server.make_url("")).rstrip("/"))
+
+        buffer = EventBuffer(asyncio.get_running_loop(), Listener(heard))
+        watch = Watch(make_registry(login, buffer), ("default",))
+        ended = watch.start()
+        try:
+            await asyncio.wait_for(rejected.get(), 10)
+            await asyncio.sleep(1)
+            assert logins == 1
+            # The credentials may be accepted again: Kopf must not end.
+            assert not ended.done()
+        finally:
+            watch.stop()
+            await asyncio.wait([ended], timeout=10)
