@@ -170,7 +170,9 @@ def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Setting
     """
     faults = [_unknown(name, [flag(field) for field in Settings.model_fields]) for name in unknown_flags]
     faults += _unknown_variables(os.environ) + _invalid_proxies(os.environ)
-    faults += _cluster_faults(flags)
+    # A proxy by which neither AWS nor Kubernetes can be reached is one fault.
+    named = {fault.partition(":")[0] for fault in faults}
+    faults += [fault for fault in _cluster_faults(flags) if fault.partition(":")[0] not in named]
     settings = None
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value not in (None, ())})

@@ -234,7 +234,9 @@ def test_a_proxy_that_the_sdk_could_never_reach_is_a_fault_that_keeps_its_passwo
     name: str, proxy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, proxy)
-    assert faults_of({"region": "nowhere"})[0] == f"{name}: not the URL of a proxy; give http://HOST:PORT"
+    proxy_fault, region_fault = faults_of({"region": "nowhere"})
+    assert proxy_fault == f"{name}: not the URL of a proxy; give http://HOST:PORT"
+    assert region_fault.startswith("--region")
 
 
 @pytest.mark.parametrize(

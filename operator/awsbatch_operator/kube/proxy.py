@@ -41,7 +41,7 @@ def from_environment(server: str, environ: Mapping[str, str]) -> str | None:
     if source is None or _bypasses(target.hostname or "", port, no_proxy):
         return None
     url = environ[source]
-    return checked(url if "://" in url else f"http://{url}", source)
+    return checked(url if "://" in url else f"http://{url.removeprefix('//')}", source)
 
 
 def _bypasses(host: str, port: int, no_proxy: str) -> bool:
