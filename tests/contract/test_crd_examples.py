@@ -228,6 +228,24 @@ def test_every_field_is_described(crd: Path) -> None:
     assert list(undescribed(version(crd)["schema"]["openAPIV3Schema"], "")) == []
 
 
+def shared_maps(schema: Body, path: str) -> Iterator[str]:
+    """Paths of objects of which two managers could each own a part."""
+    if schema["type"] == "object" and schema.get("x-kubernetes-map-type") != "atomic":
+        yield path
+        for name, child in schema.get("properties", {}).items():
+            yield from shared_maps(child, f"{path}.{name}")
+
+
+@pytest.mark.parametrize("crd", [JOBS, POLICIES], ids=["jobs", "policies"])
+def test_no_two_managers_can_leave_an_empty_map_in_a_spec(crd: Path) -> None:
+    assert list(shared_maps(version(crd)["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec")) == ["spec"]
+
+
+def test_one_manager_owns_a_whole_termination(verdicts: Verdicts) -> None:
+    (manager,) = verdicts.stored["BatchJob", "train-42"]["metadata"]["managedFields"]
+    assert manager["fieldsV1"]["f:spec"]["f:terminate"] == {}
+
+
 def test_the_columns_of_a_batchjob() -> None:
     always, wide = columns(JOBS)
     assert always == {

@@ -6,11 +6,14 @@ replace, and Flux's habit of taking over what `kubectl` wrote before it applies.
 
 import json
 from collections.abc import Iterator
+from itertools import product
 from typing import Any, Final
 
 import pytest
+from kubernetes import client
 
-from awsbatch_sandbox.cluster import Cluster, KubectlError
+from awsbatch_operator.api.names import API_VERSION, GROUP, PLURAL, POLICY_KIND, POLICY_PLURAL, VERSION
+from awsbatch_sandbox.cluster import MERGE_PATCH, Cluster, KubectlError, api_client, batch_job
 from awsbatch_sandbox.world import World
 from deploy.stage import namespaces
 
@@ -138,3 +141,93 @@ def test_flux_leaves_a_patch_by_another_manager_and_with_merge_one_by_kubectl(co
     merged.patch_by_hand()
     merged.sync()
     assert merged.reason() == "by hand"
+
+
+class Steps:
+    """What a person and Git do to one BatchJob, as requests: hundreds of orders would take kubectl minutes."""
+
+    def __init__(self, cluster: Cluster, objects: client.CustomObjectsApi, name: str, manager: str) -> None:
+        self._cluster, self._objects, self._name, self._manager = cluster, objects, name, manager
+        self._where = (GROUP, VERSION, cluster.namespace, PLURAL, name)
+        self._stated = 0
+        self.drop()
+
+    def patch(self) -> None:
+        self._patch({"reason": "by hand"})
+
+    def withdraw(self) -> None:
+        self._patch(None)
+
+    def _patch(self, terminate: dict[str, str] | None) -> None:
+        change = {"spec": {"terminate": terminate}}
+        options: dict[str, Any] = {"field_manager": "kubectl-patch", "_content_type": MERGE_PATCH}
+        self._objects.patch_namespaced_custom_object(*self._where, change, **options)
+
+    def state(self) -> None:
+        """Git states a reason, another one each time."""
+        self._stated += 1
+        self._sync(terminate={"reason": f"from Git {self._stated}"})
+
+    def drop(self) -> None:
+        """Git states none."""
+        self._sync()
+
+    def _sync(self, **spec: Any) -> None:
+        options = apply_options(self._manager)
+        self._objects.patch_namespaced_custom_object(*self._where, batch_job(self._name, "job-1", **spec), **options)
+
+    def reason(self) -> str | None:
+        found: dict[str, str] = self._cluster.get(self._name)["spec"].get("terminate", {})
+        return found.get("reason")
+
+
+def apply_options(manager: str) -> dict[str, Any]:
+    """Server-side apply that takes over what others own, as Argo CD and Flux do."""
+    return {"field_manager": manager, "force": True, "_content_type": "application/apply-patch+yaml"}
+
+
+@pytest.fixture(scope="module")
+def objects(world: World) -> Iterator[client.CustomObjectsApi]:
+    api = api_client(world.control_plane.kubeconfig)
+    yield client.CustomObjectsApi(api)
+    api.close()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize("manager", ["argocd-controller", "kustomize-controller"])
+def test_every_sync_succeeds_in_whatever_order_a_person_and_git_act(
+    control_plane: Cluster, objects: client.CustomObjectsApi, manager: str
+) -> None:
+    orders = product((Steps.patch, Steps.withdraw, Steps.state, Steps.drop), repeat=3)
+    for number, order in enumerate(orders):
+        steps = Steps(control_plane, objects, f"{manager[:4]}-{number}", manager)
+        before, in_git = None, False
+        for step in order:
+            step(steps)
+            reason, names = steps.reason(), [one.__name__ for one in order]
+            if step is Steps.state:
+                assert (reason or "").startswith("from Git"), names
+            if step is Steps.drop:
+                assert reason == (None if in_git else before), f"{names}: Git removes what it wrote, and nothing else"
+            before, in_git = reason, step is Steps.state
+
+
+def test_git_can_drop_what_a_patch_added_to_a_policy_first(objects: client.CustomObjectsApi) -> None:
+    name = "policy-two-managers"
+    where, tags, queues = (GROUP, VERSION, POLICY_PLURAL, name), {"tags": {"team": "a"}}, {"queues": ["a-*"]}
+    one, other = ({"arn": f"arn:aws:iam::111122223333:role/{role}"} for role in ("one", "other"))
+
+    def sync(**rules: Any) -> None:
+        spec = {"namespaceSelector": {"matchLabels": {"nobody": "here"}}, **rules}
+        body = {"apiVersion": API_VERSION, "kind": POLICY_KIND, "metadata": {"name": name}, "spec": spec}
+        objects.patch_cluster_custom_object(*where, body, **apply_options("argocd-controller"))
+
+    sync(jobs=queues)
+    try:
+        options: dict[str, Any] = {"field_manager": "kubectl-patch", "_content_type": MERGE_PATCH}
+        objects.patch_cluster_custom_object(*where, {"spec": {"jobs": tags, "role": one}}, **options)
+        sync(jobs={"tags": {"team": "b"}}, role=other)
+        sync(jobs=queues)
+        found: Any = objects.get_cluster_custom_object(*where)
+        assert (found["spec"]["jobs"], "role" in found["spec"]) == (queues, False)
+    finally:
+        objects.delete_cluster_custom_object(*where)

@@ -87,7 +87,7 @@ def _is_map(path: tuple[str, ...]) -> bool:
 def _leaves(
     value: Any, schema: dict[str, Any], path: tuple[str, ...], name: str
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict) and value and schema.get("x-kubernetes-map-type") != "atomic":
         yield (*path, "."), True
         properties, additional = schema.get("properties", {}), schema.get("additionalProperties")
         for key, item in value.items():
