@@ -49,6 +49,9 @@ class JobBuilder:
     def cancelled(self) -> Self:
         return self._with(is_cancelled=True)
 
+    def because(self, reason: str) -> Self:
+        return self._with(status_reason=reason)
+
     def array(self, **children: int) -> Self:
         return self._with(array=Array(size=sum(children.values()), status_summary=children))
 

@@ -58,10 +58,14 @@ To terminate a mirrored job, set the reason:
 
 ```console
 $ kubectl patch bj train-42 --type=merge -p '{"spec": {"terminate": {"reason": "INC-4711: runaway cost"}}}'
-$ kubectl wait bj train-42 --for=condition=Terminated --timeout=5m
+$ kubectl wait bj train-42 --for=condition=Finished --timeout=5m
 ```
 
-All objects for one job, in all namespaces: `kubectl get bj -A --field-selector spec.jobId=<id>`.
+`Finished` is True when the job has ended, however it ended; its reason and the phase say how. A wait for
+`condition=Terminated` never returns if the job succeeds first, and one for `condition=Succeeded` if it fails.
+
+Field selectors: `spec.jobId`, `status.region`, `status.phase`, `status.jobQueue`. All objects for one job, in all
+namespaces: `kubectl get bj -A --field-selector spec.jobId=<id>`.
 """
 
 

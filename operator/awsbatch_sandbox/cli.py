@@ -167,7 +167,7 @@ In another terminal:
   source {directory}/env
   kubectl get batchjobs
   kubectl patch batchjob {name} --type=merge -p {patch}
-  kubectl wait batchjob/{name} --for=condition=Terminated --timeout=60s
+  kubectl wait batchjob/{name} --for=condition=Finished --timeout=60s
   kubectl describe batchjob {name}
   aws batch describe-jobs --jobs {job_id}
   {python} -c "{boto3}"

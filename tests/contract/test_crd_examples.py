@@ -250,12 +250,14 @@ def test_the_columns_of_a_batchjob() -> None:
     always, wide = columns(JOBS)
     assert always == {
         "PHASE": ".status.phase",
+        "READY": '.status.conditions[?(@.type=="Ready")].status',
         "STATUS": ".status.jobStatus",
         "JOB": ".status.jobName",
-        "TERMINATE": ".spec.terminate.reason",
+        "TERMINATION": '.status.conditions[?(@.type=="Terminated")].reason',
         "AGE": ".metadata.creationTimestamp",
     }
-    assert wide == ["JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
+    assert list(always) == ["PHASE", "READY", "STATUS", "JOB", "TERMINATION", "AGE"]
+    assert wide == ["REASON", "JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
 
 
 def test_the_columns_of_a_policy() -> None:

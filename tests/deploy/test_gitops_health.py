@@ -54,7 +54,8 @@ def test_the_walk_reaches_every_phase_and_reason() -> None:
     printed = {(c["type"], c["status"], c["reason"]) for body in current() for c in body["status"]["conditions"]}
     all_words = {(*what, reason) for what, reasons in ALLOWED.items() for reason in reasons}
     all_words |= {(*what, reason) for what in DENIED for reason in DENIALS}
-    all_words |= {("Terminated", "Unknown", reason) for reason in HIDING}
+    all_words |= {(type_, "Unknown", reason) for type_ in ("Terminated", "Finished") for reason in HIDING}
+    all_words |= {("Finished", "Unknown", reason) for reason in ("AccountChanged", "InvalidRegion")}
     assert printed <= all_words
     # One word stands for two where the decision does not tell them apart, and a cancelled job for a terminated one.
     assert {reason for _, _, reason in all_words - printed} == {"CredentialsUnavailable", "JobCancelled"}

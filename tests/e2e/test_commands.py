@@ -131,11 +131,18 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
         describe = "import boto3; print(len(boto3.client('batch').list_jobs(jobQueue='batch')['jobSummaryList']))"
         assert int(shell(directory, f'{sys.executable} -c "{describe}"')) >= 1
         shell(directory, """kubectl patch bj train --type=merge -p '{"spec":{"terminate":{"reason":"enough"}}}'""")
-        shell(directory, "kubectl wait bj/train --for=condition=Terminated --timeout=30s")
+        shell(directory, "kubectl wait bj/train --for=condition=Finished --timeout=30s")
         process.send_signal(signal.SIGINT)
         reported, _ = process.communicate(timeout=30)
     assert process.returncode == 0
-    for words in (f"source {directory}/env", "kubectl patch batchjob train", "AWS_ENDPOINT_URL_BATCH", "Ctrl-C"):
+    recipe = "kubectl wait batchjob/train --for=condition=Finished"
+    for words in (
+        f"source {directory}/env",
+        "kubectl patch batchjob train",
+        recipe,
+        "AWS_ENDPOINT_URL_BATCH",
+        "Ctrl-C",
+    ):
         assert words in reported
     if control_plane == "embedded":
         assert "it is not Kubernetes" in reported

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from awsbatch_sandbox.cluster import Cluster, KubectlError, batch_job
+from awsbatch_sandbox.cluster import Cluster, KubectlError, batch_job, condition
 from awsbatch_sandbox.world import World
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -19,8 +19,8 @@ def create(cluster: Cluster, name: str, job_id: str, **spec: Any) -> str:
     return cluster.kubectl("create", "--filename=-", stdin=json.dumps(batch_job(name, job_id, **spec)))
 
 
-def wait(cluster: Cluster, name: str, condition: str) -> str:
-    return cluster.kubectl("wait", f"batchjob/{name}", f"--for={condition}", "--timeout=20s")
+def wait(cluster: Cluster, name: str, what: str) -> str:
+    return cluster.kubectl("wait", f"batchjob/{name}", f"--for={what}", "--timeout=20s")
 
 
 def refused(cluster: Cluster, *arguments: str, stdin: str | None = None) -> str:
@@ -68,21 +68,52 @@ def test_the_columns_show_the_most_needed_fields(world: World, cluster: Cluster)
     create(cluster, "job", job_id, terminate={"reason": "enough"})
     wait(cluster, "job", "jsonpath={.status.phase}=Failed")
     [row] = cells(cluster.kubectl("get", "bj"))
-    assert list(row) == ["NAME", "PHASE", "STATUS", "JOB", "TERMINATE", "AGE"]
-    assert (row["PHASE"], row["STATUS"], row["JOB"], row["TERMINATE"]) == ("Failed", "FAILED", "nightly", "enough")
+    assert list(row) == ["NAME", "PHASE", "READY", "STATUS", "JOB", "TERMINATION", "AGE"]
+    assert (row["PHASE"], row["READY"], row["STATUS"], row["JOB"]) == ("Failed", "True", "FAILED", "nightly")
+    assert row["TERMINATION"] == "AlreadyFinished"
     [wide] = cells(cluster.kubectl("get", "batchjobs", "-o", "wide"))
-    assert list(wide)[-6:] == ["JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
+    assert list(wide)[-7:] == ["REASON", "JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
+    assert wide["REASON"] == "AlreadyFinished"
     assert (wide["JOB-ID"], wide["EXIT"], wide["REGION"]) == (job_id, "3", "eu-west-1")
     assert wide["QUEUE"].endswith("job-queue/night")
     assert "batchjob.awsbatch.dev/job" in cluster.kubectl("get", "aws", "-o", "name")
 
 
-def test_an_object_is_found_by_the_id_of_its_job(world: World, cluster: Cluster) -> None:
-    job_id = world.batch.seed()
+def test_objects_are_found_by_job_region_phase_and_queue(world: World, cluster: Cluster) -> None:
+    job_id = world.batch.seed(queue="gpu")
     create(cluster, "this", job_id)
-    create(cluster, "that", world.batch.seed())
-    found = cluster.kubectl("get", "bj", "--field-selector", f"spec.jobId={job_id}", "-o", "name")
-    assert found.split() == ["batchjob.awsbatch.dev/this"]
+    create(cluster, "that", world.batch.seed(status="SUCCEEDED", queue="night"))
+    create(cluster, "elsewhere", "nobody-knows-it", region="us-east-1")
+    wait(cluster, "this", "jsonpath={.status.phase}=Running")
+    wait(cluster, "that", "condition=Finished")
+    wait(cluster, "elsewhere", "condition=Stalled")
+    queue = cluster.get("this")["status"]["jobQueue"]
+    for selector in (
+        f"spec.jobId={job_id}",
+        "status.phase=Running",
+        f"status.jobQueue={queue}",
+        "status.region=eu-west-1,status.phase!=Succeeded",
+    ):
+        found = cluster.kubectl("get", "bj", "--field-selector", selector, "-o", "name")
+        assert found.split() == ["batchjob.awsbatch.dev/this"], selector
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        ({"status": "SUCCEEDED"}, "JobSucceeded"),
+        ({"status": "FAILED", "exit_code": 3}, "JobFailed"),
+        ({"status": "FAILED", "is_terminated": True, "status_reason": "by another"}, "JobTerminated"),
+        ({"status": "RUNNING"}, "JobTerminated"),
+    ],
+    ids=["succeeded", "failed", "terminated by another", "terminated by request"],
+)
+def test_a_script_that_waits_returns_however_the_job_ends(
+    world: World, cluster: Cluster, end: dict[str, Any], reason: str
+) -> None:
+    create(cluster, "job", world.batch.seed(**end), terminate={"reason": REASON})
+    assert "condition met" in wait(cluster, "job", "condition=Finished")
+    assert condition(cluster.get("job")["status"], "Finished")["reason"] == reason
 
 
 def test_conditions_follow_what_kubectl_wait_understands(world: World, cluster: Cluster) -> None:

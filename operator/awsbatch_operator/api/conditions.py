@@ -1,18 +1,19 @@
-"""The five conditions, their reasons and their messages.
+"""The six conditions, their reasons and their messages.
 
 Messages contain nothing that changes from poll to poll (ages, counts, request ids): a status is written when it
 differs, so such a message would turn every poll into a write. Messages that thousands of healthy objects share are
 constants; those that ask the user to act name the job, its region and its account.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.job import Job
 
-READY, RECONCILING, STALLED, TERMINATED, SUCCEEDED = "Ready", "Reconciling", "Stalled", "Terminated", "Succeeded"
+READY, RECONCILING, STALLED = "Ready", "Reconciling", "Stalled"
+TERMINATED, SUCCEEDED, FINISHED = "Terminated", "Succeeded", "Finished"
 
 TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
@@ -68,6 +69,11 @@ STALLED_REASONS: Final = frozenset(
 )
 """Every reason for which a user must act, for alerts and Events. It does not contain reasons of other writers."""
 
+ENDS: Final = frozenset(
+    {Reason.JOB_SUCCEEDED, Reason.JOB_FAILED, Reason.JOB_TERMINATED, Reason.JOB_CANCELLED, Reason.JOB_VANISHED}
+)
+"""Reasons of Finished=True."""
+
 REASON_OF_ERROR: Final = {
     ErrorClass.THROTTLED: Reason.THROTTLED,
     ErrorClass.UNAVAILABLE: Reason.AWS_UNAVAILABLE,
@@ -104,6 +110,11 @@ class JobName:
 
     def __str__(self) -> str:
         return f"job {self.job_id} in {self.where}"
+
+    @property
+    def as_subject(self) -> str:
+        """The name at the beginning of a sentence."""
+        return f"Job {self.job_id} in {self.where}"
 
 
 NOT_OBSERVED: Final = ConditionValue(UNKNOWN, Reason.NOT_OBSERVED_YET, "AWS Batch has not described this job yet")
@@ -170,6 +181,25 @@ DELAYED: Final = ConditionValue(
     "The job is still alive more than 10 minutes after its termination was requested; the operator keeps polling it",
 )
 ACTIVE: Final = ConditionValue(UNKNOWN, Reason.JOB_ACTIVE, "The job has not ended")
+NOT_FINISHED: Final = replace(ACTIVE, status=FALSE)
+VANISHED: Final = ConditionValue(
+    TRUE, Reason.JOB_VANISHED, "AWS Batch described the job as alive and no longer knows it; its result is unknown"
+)
+HAD_ENDED: Final = "The job had ended when its details were last shown here"
+
+
+_REMEDY_OF_BLOCKED: Final = {
+    "MISCONFIGURATION": "change the requirements of the job, or the compute environments of its queue",
+    "CAPACITY": "AWS Batch keeps trying; more instance types or zones in the compute environment help",
+}
+
+
+def observed(job: Job) -> ConditionValue:
+    """Ready, for a living job that no termination concerns."""
+    if job.blocked is None:
+        return OBSERVED
+    remedy = _REMEDY_OF_BLOCKED[job.blocked.partition(":")[0]]
+    return replace(OBSERVED, message=f"AWS Batch cannot start the job: {job.status_reason} ({remedy})")
 
 
 def held(cause: str, status: str) -> ConditionValue:
@@ -196,14 +226,21 @@ def not_found(job: JobName, *, seen: bool) -> ConditionValue:
             "Check the logs of the job, then delete this BatchJob",
         )
     return ConditionValue(
-        TRUE, Reason.JOB_NOT_FOUND, f"AWS Batch does not know the {job}: check spec.jobId and spec.region"
+        TRUE,
+        Reason.JOB_NOT_FOUND,
+        f"AWS Batch does not know the {job}. Is spec.jobId the id that SubmitJob returned, and not the name of the "
+        "job? Is it the id of a service job, which this operator does not follow? Is spec.region right? AWS Batch "
+        "forgets a job some days after its end",
     )
 
 
 def malformed(job: JobName, error: CallError) -> ConditionValue:
     """Stalled, for an id that AWS Batch refuses and has never described."""
     return ConditionValue(
-        TRUE, Reason.JOB_NOT_FOUND, f"AWS Batch refuses to describe the {job}: {error.message}. Check spec.jobId"
+        TRUE,
+        Reason.JOB_NOT_FOUND,
+        f"AWS Batch refuses to describe the {job}: {error.message}. "
+        "Check spec.jobId: it must be the id that SubmitJob returned, not the name of the job",
     )
 
 

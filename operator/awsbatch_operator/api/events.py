@@ -7,7 +7,10 @@ from awsbatch_operator.api.conditions import Reason
 
 
 class EventReason(StrEnum):
-    """Reasons of Events. For every reason of Stalled there is an Event of the same name, too."""
+    """Reasons of Events. For every reason of Stalled there is an Event of the same name, too.
+
+    An Event and a condition, or its reason, with the same name mean the same: `Terminated` is the end by the request.
+    """
 
     TERMINATION_ACCEPTED = "TerminationAccepted"
     TERMINATED = "Terminated"
@@ -16,8 +19,11 @@ class EventReason(StrEnum):
     TERMINATION_WITHDRAWN = "TerminationWithdrawn"
     TERMINATION_CHANGE_IGNORED = "TerminationChangeIgnored"
     TERMINATION_HELD = "TerminationHeld"
+    JOB_BLOCKED = "JobBlocked"
     JOB_SUCCEEDED = "JobSucceeded"
     JOB_FAILED = "JobFailed"
+    JOB_TERMINATED = "JobTerminated"
+    JOB_CANCELLED = "JobCancelled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ class JobKey(NamedTuple):
     job_id: str
 
 
+_BLOCKED: Final = re.compile(r"(?:MISCONFIGURATION|CAPACITY):\w*")
+
 _ARN: Final = re.compile(r"arn:[a-z-]+:[a-z0-9-]+:[a-z0-9-]*:([0-9]{12}):")
 
 
@@ -100,6 +102,12 @@ class Job(Object, frozen=True):
     def running(self) -> bool:
         """RUNNING, or an array parent with a running child: Batch keeps the parent itself PENDING."""
         return self.status == "RUNNING" or (self.array is not None and self.array.count("RUNNING") > 0)
+
+    @property
+    def blocked(self) -> str | None:
+        """Why AWS Batch cannot start a RUNNABLE job: its code, such as CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY."""
+        found = _BLOCKED.match(self.status_reason or "") if self.status == "RUNNABLE" else None
+        return found[0] if found else None
 
     @property
     def waits_on_dependencies(self) -> bool:

@@ -127,7 +127,8 @@ def job_not_allowed(policy: str | None) -> Deny:
     return Deny(
         "JobNotAllowed",
         f"The BatchAccessPolicy {policy} admits no job of this id: either there is none in this region, or it "
-        "breaks a rule of the policy. Check spec.jobId and spec.region, or ask the platform team",
+        "breaks a rule of the policy. Check spec.jobId (the id that SubmitJob returned: not the name of a job, not the "
+        "id of a service job) and spec.region, or ask the platform team",
     )
 
 

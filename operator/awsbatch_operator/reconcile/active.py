@@ -31,7 +31,7 @@ def active(record: Record, state: JobState, job: Job, now: Millis, intervals: Po
     if termination is None and (denied is not None or not wanted):
         wait = min(TERMINATING_LONGEST, intervals.running) if flagged else regular
         next_poll_at = (state.polled_at or now) + wait
-        outcome = Outcome(phase, job, conditions.OBSERVED, next_poll_at, wait, succeeded=conditions.ACTIVE)
+        outcome = Outcome(phase, job, conditions.observed(job), next_poll_at, wait, succeeded=conditions.ACTIVE)
         return observed_only(outcome, denied) if denied is not None and wanted else outcome
     row = _Terminating(
         record,

@@ -78,10 +78,14 @@ def _of_job(before: Status, after: Status, job: JobName) -> Iterator[Event]:
     elif after.phase is Phase.FAILED:
         yield Event(EventReason.JOB_FAILED, note, warning=True)
     elif after.phase is Phase.TERMINATED and (terminated is None or terminated.reason != Reason.TERMINATED_BY_REQUEST):
-        yield Event(EventReason.TERMINATED, note)
+        cancelled = succeeded is not None and succeeded.reason == Reason.JOB_CANCELLED
+        yield Event(EventReason.JOB_CANCELLED if cancelled else EventReason.JOB_TERMINATED, note)
 
 
 def _of_problems(before: Status, after: Status, job: JobName) -> Iterator[Event]:
+    blocked = after.job.blocked if after.job is not None else None
+    if after.job is not None and blocked is not None and (before.job is None or before.job.blocked != blocked):
+        yield Event(EventReason.JOB_BLOCKED, _sentence(job, conditions.observed(after.job).message), warning=True)
     stalled = _entered(conditions.STALLED, before, after)
     if stalled is not None and stalled.reason in conditions.STALLED_REASONS:
         yield Event(Reason(stalled.reason), stalled.message, warning=True)
@@ -105,4 +109,4 @@ def _note(job: JobName, condition: Condition | None) -> str:
 
 
 def _sentence(job: JobName, text: str) -> str:
-    return f"Job{str(job).removeprefix('job')}: {text}"
+    return f"{job.as_subject}: {text}"

@@ -88,7 +88,7 @@ def _unchanged(record: Record, state: JobState, job: Job, next_poll_at: Millis) 
     accepted = effective_termination(record, state)
     # Nothing was accepted for this job yet, from anybody.
     pending = accepted is None and not job.flagged
-    ready = conditions.OBSERVED
+    ready = conditions.observed(job)
     if job.finished:
         ready = _shown(record, conditions.READY) or conditions.OBSERVED
     elif wanted:

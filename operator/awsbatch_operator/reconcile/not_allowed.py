@@ -8,7 +8,7 @@ from awsbatch_operator.api.conditions import ConditionValue, Reason
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.policy.resolution import Deny
 from awsbatch_operator.reconcile.job_state import JobState
-from awsbatch_operator.reconcile.outcome import Outcome, Record
+from awsbatch_operator.reconcile.outcome import Outcome, Record, finished_value
 from awsbatch_operator.reconcile.poll_intervals import MISSING_INTERVAL, poll_backoff
 
 
@@ -29,7 +29,7 @@ def denied(record: Record, deny: Deny, state: JobState, now: Millis) -> Outcome:
 
 def not_allowed(record: Record, deny: Deny, next_poll_at: Millis) -> Outcome:
     """Show nothing of the job, and of its termination only that it was accepted."""
-    value = _value(deny)
+    value = _value(record, deny)
     termination = accepted_of(record.status)
     terminated = conditions.RESULT_HIDDEN if termination is not None else value
     return Outcome(
@@ -47,7 +47,7 @@ def not_allowed(record: Record, deny: Deny, next_poll_at: Millis) -> Outcome:
 
 def observed_only(outcome: Outcome, deny: Deny) -> Outcome:
     """An active job that may be shown, but its stated termination may not be sent."""
-    value = _value(deny)
+    value = ConditionValue(conditions.FALSE, deny.reason, deny.message)
     return replace(
         outcome,
         ready=value,
@@ -66,6 +66,7 @@ def unconfirmed(record: Record, now: Millis) -> Status:
     if record.termination_wanted or termination is not None:
         pending = conditions.PENDING if termination is None else conditions.RESULT_UNCONFIRMED
         values.append((conditions.TERMINATED, pending))
+    values.append((conditions.FINISHED, finished_value(record, Phase.UNKNOWN, None, None)))
     wanted = (condition(type_, one.status, one.reason, since, one.message, record.generation) for type_, one in values)
     return Status(
         observed_generation=record.status.observed_generation,
@@ -85,7 +86,7 @@ def accepted_of(status: Status) -> Termination | None:
 
 def _frozen(record: Record, deny: Deny, next_poll_at: Millis | None) -> Outcome:
     """Keep the shown details without updating them."""
-    value, before = _value(deny), record.status
+    value, before = _value(record, deny), record.status
     shown = {type_: before.condition(type_) for type_ in (conditions.TERMINATED, conditions.SUCCEEDED)}
     kept = {
         type_: ConditionValue(one.status, one.reason, one.message) for type_, one in shown.items() if one is not None
@@ -109,5 +110,9 @@ def _frozen(record: Record, deny: Deny, next_poll_at: Millis | None) -> Outcome:
     )
 
 
-def _value(deny: Deny) -> ConditionValue:
-    return ConditionValue(conditions.FALSE, deny.reason, deny.message)
+def _value(record: Record, deny: Deny) -> ConditionValue:
+    message = deny.message
+    if deny.reason == Reason.JOB_NOT_ALLOWED:
+        # What was asked for, in the same words whether such a job exists or not.
+        message = f"{record.job_name.as_subject}: {message}"
+    return ConditionValue(conditions.FALSE, deny.reason, message)

@@ -1,8 +1,9 @@
 """Shared by the rows of the decision table: their input, their outcome, and the request that was sent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from awsbatch_operator.api import conditions
 from awsbatch_operator.api.batchjob import AdmittedBy, Phase, Spec, Status, Termination
 from awsbatch_operator.api.conditions import ConditionValue, JobName
 from awsbatch_operator.api.job import Job
@@ -90,6 +91,24 @@ class Outcome:
     succeeded: ConditionValue | None = None
     terminate: str | None = None
     delayed: bool = False
+
+
+def finished_value(record: Record, phase: Phase, job: Job | None, stalled: ConditionValue | None) -> ConditionValue:
+    """Return the condition Finished: True stays True until AWS Batch shows the job alive again.
+
+    Args:
+        phase: the phase to show.
+        job: the job to show; None: it is hidden, or was never observed.
+        stalled: the condition Stalled to show.
+    """
+    if job is not None and job.finished:
+        return replace(conditions.success(job, by_request=phase is Phase.TERMINATED), status=conditions.TRUE)
+    if job is not None:
+        return conditions.VANISHED if phase is Phase.MISSING else conditions.NOT_FINISHED
+    before = record.status.condition(conditions.FINISHED)
+    if before is not None and before.status == conditions.TRUE and before.reason in conditions.ENDS:
+        return ConditionValue(conditions.TRUE, before.reason, conditions.HAD_ENDED)
+    return conditions.NOT_OBSERVED if stalled is None else replace(stalled, status=conditions.UNKNOWN)
 
 
 def effective_termination(record: Record, state: JobState) -> Termination | None:

@@ -18,7 +18,7 @@ from awsbatch_operator.reconcile.finished import finished
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.missing import first_poll_failed, missing
 from awsbatch_operator.reconcile.not_allowed import denied
-from awsbatch_operator.reconcile.outcome import Outcome, Record, retry_at
+from awsbatch_operator.reconcile.outcome import Outcome, Record, finished_value, retry_at
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals, poll_backoff
 
 __all__ = ["ReconcileResult", "Record", "reconcile"]
@@ -172,6 +172,7 @@ def _status(record: Record, outcome: Outcome, job: JobState, now: Millis) -> Sta
         (conditions.STALLED, outcome.stalled),
         (conditions.TERMINATED, outcome.terminated),
         (conditions.SUCCEEDED, outcome.succeeded),
+        (conditions.FINISHED, finished_value(record, outcome.phase, outcome.job, outcome.stalled)),
     )
     # Kubernetes keeps lastTransitionTime in whole seconds; anything finer would differ from what is read back.
     since = now - now % SECOND

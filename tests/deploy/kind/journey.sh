@@ -14,6 +14,7 @@ EOF
 wait=(kubectl wait batchjob/runaway --namespace default --timeout=60s)
 "${wait[@]}" --for=jsonpath='{.status.phase}'=Running
 kubectl patch batchjob runaway --namespace default --type=merge --patch "{\"spec\":{\"terminate\":{\"reason\":\"$reason\"}}}"
+"${wait[@]}" --for=condition=Finished
 "${wait[@]}" --for=jsonpath='{.status.phase}'=Terminated
 "${wait[@]}" --for=jsonpath='{.status.statusReason}'="$reason"
 "${wait[@]}" --for=condition=Ready

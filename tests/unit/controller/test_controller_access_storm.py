@@ -119,7 +119,10 @@ class Storm(RuleBasedStateMachine):
             for namespace in NAMESPACES:
                 one, other = (self.world.objects.bodies.get(f"uid-{namespace}-{j}") for j in (FOREIGN, NOTHING))
                 told = [
-                    self.world.controller.cache.objects[body["metadata"]["uid"]].record.status
+                    # Messages name the job that was asked for; nothing else may differ.
+                    repr(self.world.controller.cache.objects[body["metadata"]["uid"]].record.status).replace(
+                        body["spec"]["jobId"], "JOB"
+                    )
                     for body in (one, other)
                     if body
                 ]

@@ -17,6 +17,7 @@ STALLED = {
     "TerminationRejected",
     "TerminationStuck",
 }
+ENDS = {"JobSucceeded", "JobFailed", "JobTerminated", "JobCancelled"}
 """Reasons of Stalled of an object that no policy restricts."""
 TRANSIENT = {"Throttled", "AWSUnavailable"}
 AT_WORK = {"TerminationPending", "TerminationInProgress", "TerminationHeld"}
@@ -38,6 +39,9 @@ ALLOWED = {
     ("Succeeded", "True"): {"JobSucceeded"},
     ("Succeeded", "False"): {"JobFailed", "JobTerminated", "JobCancelled"},
     ("Succeeded", "Unknown"): {"JobActive"},
+    ("Finished", "True"): ENDS | {"JobVanished"},
+    ("Finished", "False"): {"JobActive"},
+    ("Finished", "Unknown"): {"NotObservedYet", "JobNotFound", "AccessDenied", "CredentialsUnavailable"},
 }
 
 
@@ -61,6 +65,23 @@ def conditions_are_well_formed(record: Record, status: Status, now: Millis) -> N
     assert (terminated is not None) == wanted, "Terminated is there exactly when somebody asked"
     if wanted and (status.job is None or not status.job.finished):
         assert ready.status != "True", "a termination is not done while the job is not known to have ended"
+
+
+def finished_tells_the_truth(record: Record, status: Status) -> None:
+    """It is there at all times, agrees with Succeeded, and goes back only for a job that Batch shows alive again."""
+    finished, succeeded = status.condition("Finished"), status.condition("Succeeded")
+    assert finished is not None
+    if succeeded is not None and status.phase is not Phase.MISSING:
+        assert (finished.status == "True") == (succeeded.status != "Unknown")
+        assert finished.reason == succeeded.reason
+    before = record.status.condition("Finished")
+    if before is not None and before.status == "True" and finished.status != "True":
+        assert status.job is not None
+        assert not status.job.finished
+        assert status.phase is not Phase.MISSING
+    if finished.status == "Unknown":
+        reason = (status.condition("Stalled") or status.condition("Ready") or finished).reason
+        assert finished.reason == reason
 
 
 def accepted_requests_are_shown_as_such(status: Status) -> None:
@@ -147,6 +168,7 @@ def result_is_valid(record: Record, known: JobState, result: ReconcileResult, no
     a_steady_result_stays_as_it_is(record, known, result, now)
     if result.status is not record.status:
         conditions_are_well_formed(record, result.status, now)
+        finished_tells_the_truth(record, result.status)
         accepted_requests_are_shown_as_such(result.status)
         the_parts_of_a_status_agree(result.status)
         errors_are_shown_when_they_matter(record, known, result)

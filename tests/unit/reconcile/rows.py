@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from awsbatch_operator.api.batchjob import Phase, Status
+from awsbatch_operator.api.conditions import FINISHED
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.reconcile.job_state import JobState
 from builders import NOW, ObjectBuilder
@@ -42,5 +43,11 @@ class Row:
 
 
 def conditions_of(status: Status) -> str:
-    """The conditions in the notation of the rows."""
-    return " ".join(f"{c.type}={c.status}/{c.reason}" for c in status.conditions)
+    """The conditions in the notation of the rows, except Finished, which has rows of its own."""
+    return " ".join(f"{c.type}={c.status}/{c.reason}" for c in status.conditions if c.type != FINISHED)
+
+
+def finished_of(status: Status) -> str:
+    """The condition Finished, such as `False/JobActive`."""
+    finished = status.condition(FINISHED)
+    return f"{finished.status}/{finished.reason}" if finished is not None else ""

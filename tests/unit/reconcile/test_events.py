@@ -2,6 +2,7 @@
 
 import pytest
 
+from awsbatch_operator.api import conditions
 from awsbatch_operator.api.batchjob import Condition, Spec, Status
 from awsbatch_operator.api.conditions import STALLED_REASONS, Reason
 from awsbatch_operator.api.events import Event, EventReason
@@ -34,6 +35,10 @@ SENT = ALIVE.accepted(WHY, NOW, NOW)
 FLAGGED = SENT.with_job(LIVING.flagged().job, NOW)
 GONE = absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW)
 KILLED = a_job().flagged().ended("FAILED", WHY).job
+KILLED_BY_ANOTHER = a_job().flagged().ended("FAILED", "cleaning up").job
+CANCELLED = a_job().cancelled().ended("FAILED", "queue drained").job
+WAITS = a_job().in_status("RUNNABLE")
+BLOCKED = WAITS.because("MISCONFIGURATION:X - a")
 FAILED = a_job().ended("FAILED", "exit 1").job
 SUCCEEDED = a_job().ended("SUCCEEDED").job
 
@@ -68,7 +73,25 @@ TRANSITIONS: dict[str, tuple[Step | None, Step, list[str]]] = {
     ),
     "a job succeeds": ((PLAIN, ALIVE, NOW), (PLAIN, seen().with_job(SUCCEEDED, NOW), NOW), ["JobSucceeded"]),
     "a job fails": ((PLAIN, ALIVE, NOW), (PLAIN, seen().with_job(FAILED, NOW), NOW), ["JobFailed"]),
-    "someone else terminates it": ((PLAIN, ALIVE, NOW), (PLAIN, seen().with_job(KILLED, NOW), NOW), ["Terminated"]),
+    "someone else terminates it": ((PLAIN, ALIVE, NOW), (PLAIN, seen().with_job(KILLED, NOW), NOW), ["JobTerminated"]),
+    "someone else cancels it": ((PLAIN, ALIVE, NOW), (PLAIN, seen().with_job(CANCELLED, NOW), NOW), ["JobCancelled"]),
+    "someone else terminates it first": (
+        (ASKED, ALIVE, NOW),
+        (ASKED, seen().with_job(KILLED_BY_ANOTHER, NOW), NOW),
+        ["TerminationSkipped", "JobTerminated"],
+    ),
+    "Batch cannot start it": ((PLAIN, seen(WAITS), NOW), (PLAIN, seen(BLOCKED), NOW), ["JobBlocked"]),
+    "it waits for capacity, then for a person": (
+        (PLAIN, seen(WAITS.because("CAPACITY:X - a")), NOW),
+        (PLAIN, seen(BLOCKED), NOW),
+        ["JobBlocked"],
+    ),
+    "Batch describes the same obstacle in other words": (
+        (PLAIN, seen(BLOCKED), NOW),
+        (PLAIN, seen(WAITS.because("MISCONFIGURATION:X - b")), NOW),
+        [],
+    ),
+    "it starts after all": ((PLAIN, seen(BLOCKED), NOW), (PLAIN, ALIVE, NOW), []),
     "stated for a finished job": (
         (PLAIN, seen().with_job(SUCCEEDED, NOW), NOW),
         (ASKED, seen().with_job(SUCCEEDED, NOW), NOW),
@@ -146,11 +169,13 @@ def test_events_that_ask_a_person_to_act_are_warnings() -> None:
     ]
     warnings = {event.reason for event in events if event.warning}
     assert warnings == {
-        *("AccessDenied", "CredentialsUnavailable", "JobFailed", "JobNotFound", "JobVanished"),
+        *("AccessDenied", "CredentialsUnavailable", "JobBlocked", "JobFailed", "JobNotFound", "JobVanished"),
         *("TerminationDelayed", "TerminationHeld", "TerminationRejected", "TerminationStuck"),
     }
     assert {event.reason for event in events if not event.warning} == {
+        "JobCancelled",
         "JobSucceeded",
+        "JobTerminated",
         "Terminated",
         "TerminationAccepted",
         "TerminationSkipped",
@@ -193,8 +218,19 @@ def test_every_reason_of_stalled_is_an_event_of_the_same_name() -> None:
         assert between(before, after, JOB_ID) == (Event(reason, "why", warning=True),)
 
 
-def test_a_reason_of_events_and_conditions_means_one_thing() -> None:
-    assert {"TerminationHeld", "Terminated", "JobSucceeded", "JobFailed"} == set(EventReason) & set(Reason)
+def test_an_event_says_what_the_condition_or_reason_of_its_name_says() -> None:
+    both = {*EventReason} & {*Reason, conditions.TERMINATED, conditions.FINISHED}
+    assert both == {
+        *("TerminationHeld", "Terminated"),
+        *("JobSucceeded", "JobFailed", "JobTerminated", "JobCancelled"),
+    }
+    for before, after, _ in TRANSITIONS.values():
+        shown = status(after)
+        for event in between(status(before), shown, JOB_ID):
+            named = shown.condition(event.reason)
+            if event.reason in {*both, *STALLED_REASONS}:
+                assert event.reason in {condition.reason for condition in shown.conditions}
+                assert named is None or named.status == "True"
 
 
 STATED, REWORDED, WITHDRAWN = Spec(JOB_ID, None, WHY), Spec(JOB_ID, None, "other words"), Spec(JOB_ID)

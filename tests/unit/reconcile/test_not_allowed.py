@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from awsbatch_operator.api.batchjob import AdmittedBy, Phase, Status
+from awsbatch_operator.api.batchjob import AdmittedBy, Condition, Phase, Status
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.policy.authorizer import job_not_allowed
@@ -14,8 +14,8 @@ from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import unconfirmed
 from awsbatch_operator.reconcile.outcome import Visible
 from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
-from builders import DENIED, INTERVALS, NOW, THROTTLED, WHY, ObjectBuilder, a_job, absent, an_object, seen
-from unit.reconcile.rows import conditions_of
+from builders import DENIED, INTERVALS, JOB_ID, NOW, THROTTLED, WHY, ObjectBuilder, a_job, absent, an_object, seen
+from unit.reconcile.rows import conditions_of, finished_of
 
 NOT_ADMITTED = job_not_allowed("team-a")
 NONE = Deny("NoAccessPolicy", "none")
@@ -50,6 +50,9 @@ def test_nothing_of_a_denied_job_is_shown_whatever_it_is_like(known: JobState, r
         assert result.status.phase is Phase.DENIED
         assert conditions_of(result.status) == f"Ready=False/{refusal.reason} Stalled=True/{refusal.reason}{fate}"
         assert set(encode(result.status)) <= SHOWN_OF_A_DENIED
+        ended = before is KNOWN["ended"]
+        assert finished_of(result.status) == ("True/JobFailed" if ended else f"Unknown/{refusal.reason}")
+        assert "exit 1" not in repr(result.status), "of an end that was shown only the fact stays"
         assert "secret" not in repr(result.status)
         assert result.terminate is None
         assert result.next_poll_at is not None
@@ -63,6 +66,26 @@ def test_a_request_that_batch_accepted_stays_without_its_end() -> None:
         assert set(encode(status)) == (SHOWN_OF_A_DENIED | {"termination"}) - {"accountId"}
         assert status.termination is not None
         assert (status.termination.reason, status.termination.completed_at) == (WHY, None)
+
+
+def test_an_end_that_was_shown_stays_until_batch_shows_the_job_alive_again() -> None:
+    ended = an_object().settled(KNOWN["ended"])
+    hidden = ended.with_status(**_fields(unconfirmed(ended.record, NOW)))
+    denied = hidden.with_status(**_fields(under(NOT_ADMITTED, hidden, KNOWN["ended"]).status))
+    assert [finished_of(one.record.status) for one in (hidden, denied)] == ["True/JobFailed"] * 2
+    assert finished_of(under(Visible(MARK), denied, ALIVE).status) == "False/JobActive"
+    forged = an_object().with_status(conditions=(Condition("Finished", "True", "Whatever", "", NOW, 1),))
+    assert finished_of(under(NOT_ADMITTED, forged, ALIVE).status) == "Unknown/JobNotAllowed"
+
+
+@pytest.mark.parametrize("known", [ALIVE, absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW)], ids=["exists", "does not"])
+def test_a_denial_names_the_job_that_was_asked_for(known: JobState) -> None:
+    given = replace(an_object().record, account="111122223333", access=NOT_ADMITTED)
+    stalled = reconcile(given, known, NOW, INTERVALS).status.condition("Stalled")
+    assert stalled is not None
+    assert stalled.message == f"Job {JOB_ID} in eu-west-1 (account 111122223333): {NOT_ADMITTED.message}"
+    assert "the name of a job" in stalled.message
+    assert "a service job" in stalled.message
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Termination
-from awsbatch_operator.api.conditions import RECONCILING, STALLED
+from awsbatch_operator.api.batchjob import Condition, Termination
+from awsbatch_operator.api.conditions import READY, RECONCILING, STALLED
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.reconcile.job_state import JobState, Request
 from awsbatch_operator.reconcile.reconcile import reconcile
-from builders import DENIED, INTERVALS, JOB_ID, NOW, REJECTED, WHY, a_job, absent, an_object, seen
-from unit.reconcile.rows import Row, conditions_of
+from builders import DENIED, INTERVALS, JOB_ID, NOW, REJECTED, WHY, JobBuilder, a_job, absent, an_object, seen
+from unit.reconcile.rows import Row, conditions_of, finished_of
 from unit.reconcile.rows_accepted import ACCEPTED_ROWS
 from unit.reconcile.rows_active import ACTIVE_ROWS
 from unit.reconcile.rows_errors import ERROR_ROWS
@@ -42,6 +42,72 @@ def test_a_row_asked_twice_says_the_same_and_writes_nothing(row: Row) -> None:
     first = reconcile(row.given.record, row.known, row.at, INTERVALS)
     again = reconcile(replace(row.given.record, status=first.status), row.known, row.at, INTERVALS)
     assert again == first
+
+
+FINISHED_OF = {
+    "active: a submitted job is pending and polled every minute": "False/JobActive",
+    "active: a status that Batch may invent later counts as alive": "False/JobActive",
+    "active: nothing sent: TerminateJob now": "False/JobActive",
+    "active: flagged by our request: never again, however long it takes": "False/JobActive",
+    "active: half an hour and still alive: a person must act": "False/JobActive",
+    "finished: succeeded": "True/JobSucceeded",
+    "finished: failed": "True/JobFailed",
+    "finished: someone else terminated it": "True/JobTerminated",
+    "finished: someone else cancelled it": "True/JobCancelled",
+    "finished: accepted, failed with exactly our reason though not flagged: terminated by request": (
+        "True/JobTerminated"
+    ),
+    "finished: accepted, but it succeeded first": "True/JobSucceeded",
+    "finished: finished before the termination was stated: nothing is sent": "True/JobSucceeded",
+    "finished: forgotten by Batch after its end: frozen": "True/JobSucceeded",
+    "finished: stated late, the poll throttled: again in a second": "True/JobSucceeded",
+    "finished: stated late, the poll throttled after another was denied: Ready shows neither": "True/JobSucceeded",
+    "missing: absent once: it may be too new": "Unknown/NotObservedYet",
+    "missing: the first poll throttled: again in a second": "Unknown/NotObservedYet",
+    "missing: the first poll denied: a person must act": "Unknown/AccessDenied",
+    "missing: absent in three polls over two minutes: missing": "Unknown/JobNotFound",
+    "missing: missing by an earlier process, the first poll throttled": "Unknown/JobNotFound",
+    "missing: an id that Batch refuses: no such job": "Unknown/JobNotFound",
+    "missing: missing, then found after all": "False/JobActive",
+    "missing: seen alive, absent once: nothing changes": "False/JobActive",
+    "missing: seen alive, absent in three polls over two minutes: vanished": "True/JobVanished",
+    "missing: known to an earlier process, absent in three polls over two minutes: vanished": "True/JobVanished",
+    "missing: vanished, then seen again": "False/JobActive",
+    "error: a poll denied: every five minutes": "False/JobActive",
+}
+
+
+@pytest.mark.parametrize(("row", "finished"), [(ROWS[name], says) for name, says in FINISHED_OF.items()])
+def test_finished_says_whether_the_job_has_ended(row: Row, finished: str) -> None:
+    assert finished_of(reconcile(row.given.record, row.known, row.at, INTERVALS).status) == finished
+
+
+def test_an_error_does_not_take_back_the_end_of_a_job_that_vanished() -> None:
+    alive = seen(a_job().running(), NOW - 3 * MINUTE)
+    vanished = an_object().settled(alive).settled(absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW, last=alive))
+    status = vanished.settled(seen().with_error(DENIED, NOW)).record.status
+    assert status.condition(STALLED) is not None
+    assert finished_of(status) == "True/JobVanished"
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"), [("CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY", "keeps trying"), ("MISCONFIGURATION:X", "change")]
+)
+def test_a_job_that_batch_cannot_start_says_why(code: str, remedy: str) -> None:
+    blocked = a_job().in_status("RUNNABLE").because(f"{code} - no such instance")
+    for known in (seen(blocked), absent(NOW, last=seen(blocked))):
+        ready = reconcile(an_object().settled(seen(blocked)).record, known, NOW, INTERVALS).status.condition(READY)
+        assert ready is not None
+        assert (ready.status, ready.reason) == ("True", "Observed")
+        assert f"{code} - no such instance" in ready.message
+        assert remedy in ready.message
+
+
+@pytest.mark.parametrize("job", [a_job().running().because("CAPACITY:OLD"), a_job().in_status("RUNNABLE").because("X")])
+def test_other_jobs_are_not_called_blocked(job: JobBuilder) -> None:
+    assert reconcile(an_object().record, seen(job), NOW, INTERVALS).status.condition(READY) == Condition(
+        READY, "True", "Observed", conditions.OBSERVED.message, NOW, 1
+    )
 
 
 def test_a_request_is_delayed_after_ten_minutes_and_says_so() -> None:
@@ -106,7 +172,7 @@ def test_conditions_change_in_whole_seconds() -> None:
         (seen(a_job()).with_error(DENIED, NOW), "grant the operator's role this action"),
         (seen(a_job()).terminate_refused(REJECTED, NOW), "tried again every 5 minutes"),
         (seen().with_error(REJECTED, NOW), "Check spec.jobId"),
-        (absent(NOW - 2 * MINUTE, NOW, NOW), "check spec.jobId and spec.region"),
+        (absent(NOW - 2 * MINUTE, NOW, NOW), "Is it the id of a service job"),
     ],
 )
 def test_errors_show_the_message_of_aws_and_the_remedy(known: JobState, remedy: str) -> None:
