@@ -106,10 +106,14 @@ class _Play:
         narrator.gap()
         narrator.run(self._world.cluster, "describe", "batchjob", "theirs", "-n", "team-b")
         narrator.gap()
-        shown = [_told(theirs.get(name)["status"]) for name in ("payroll", "mistyped")]
-        self._hold(shown[0] == shown[1], f"a job of another queue and none have equal statuses; they are {shown}")
+        shown = [_told(theirs.get(name)) for name in ("payroll", "mistyped")]
+        self._hold(
+            shown[0] == shown[1],
+            f"a job of another queue and none have equal statuses, except for their ids; they are {shown}",
+        )
         narrator.progress(
-            "payroll exists and mistyped does not: their statuses are equal, so neither shows whether a job exists"
+            "payroll exists and mistyped does not: their statuses are equal, except for the id that each object names, "
+            "so neither shows whether a job exists"
         )
         self._hold(not self._terminations(), "Batch has received no TerminateJob")
         self._hold(self._job("train")["status"] == "RUNNING", "the job of team a runs on")
@@ -169,9 +173,10 @@ class _Play:
             raise DemoError(f"expected: {what}")
 
 
-def _told(status: Body) -> Body:
-    """The conditions of a status without their transition times."""
+def _told(body: Body) -> str:
+    """The status without transition times and without the id of the job, which the object itself names."""
     conditions = [
-        {key: value for key, value in one.items() if key != "lastTransitionTime"} for one in status["conditions"]
+        {key: value for key, value in one.items() if key != "lastTransitionTime"}
+        for one in body["status"]["conditions"]
     ]
-    return {**status, "conditions": conditions}
+    return str({**body["status"], "conditions": conditions}).replace(body["spec"]["jobId"], "ID")

@@ -77,7 +77,7 @@ def _traces(stage: Stage, team: Team, name: str, job_id: str) -> dict[str, Any]:
         return str(value).replace(body["metadata"]["uid"], "UID").replace(job_id, "ID").replace(name, "NAME")
 
     status = body["status"]
-    conditions = [{**one, "lastTransitionTime": "-"} for one in status["conditions"]]
+    conditions = [{**one, "lastTransitionTime": "-", "message": plain(one["message"])} for one in status["conditions"]]
     events = [(one["type"], one["reason"], plain(one["note"])) for one in team.cluster.events(name)]
     volatile = ("timestamp", "resourceVersion", "seconds")
     lines = [line for line in stage.operator.logs() if job_id in str(line) or body["metadata"]["uid"] in str(line)]

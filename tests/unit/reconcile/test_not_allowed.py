@@ -74,7 +74,9 @@ def test_an_end_that_was_shown_stays_until_batch_shows_the_job_alive_again() -> 
     denied = hidden.with_status(**_fields(under(NOT_ADMITTED, hidden, KNOWN["ended"]).status))
     assert [finished_of(one.record.status) for one in (hidden, denied)] == ["True/JobFailed"] * 2
     assert finished_of(under(Visible(MARK), denied, ALIVE).status) == "False/JobActive"
-    forged = an_object().with_status(conditions=(Condition("Finished", "True", "Whatever", "", NOW, 1),))
+    forged = an_object().with_status(
+        conditions=(Condition("Finished", "True", "Whatever", message="", since=NOW, generation=1),)
+    )
     assert finished_of(under(NOT_ADMITTED, forged, ALIVE).status) == "Unknown/JobNotAllowed"
 
 

@@ -106,7 +106,7 @@ def test_a_job_that_batch_cannot_start_says_why(code: str, remedy: str) -> None:
 @pytest.mark.parametrize("job", [a_job().running().because("CAPACITY:OLD"), a_job().in_status("RUNNABLE").because("X")])
 def test_other_jobs_are_not_called_blocked(job: JobBuilder) -> None:
     assert reconcile(an_object().record, seen(job), NOW, INTERVALS).status.condition(READY) == Condition(
-        READY, "True", "Observed", conditions.OBSERVED.message, NOW, 1
+        READY, "True", "Observed", message=conditions.OBSERVED.message, since=NOW, generation=1
     )
 
 
