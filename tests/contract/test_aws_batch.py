@@ -312,6 +312,8 @@ def member(shape: Shape, path: tuple[str, ...]) -> Shape | None:
     for name in path:
         while isinstance(shape, ListShape):
             shape = shape.member
+        if isinstance(shape, MapShape):
+            return shape.value
         if not isinstance(shape, StructureShape) or name not in shape.members:
             return None
         shape = shape.members[name]
@@ -323,8 +325,13 @@ FORBIDDEN = {"environment", "env", "command", "args", "parameters", "secrets", "
 
 def test_every_declared_field_is_in_the_service_model_and_none_is_forbidden() -> None:
     model = botocore.session.get_session().get_service_model("batch").shape_for("JobDetail")
-    # Containers are declared alike wherever they stand; those of EKS have no log stream.
-    paths = [path for path in declared(JobDetail) if not (path[0].startswith("eks") and path[-1] == "logStreamName")]
+    # Containers are declared alike wherever they stand; those of EKS have no log, those of attempts none configured.
+    lacking = {"eksProperties": "log", "eksAttempts": "log", "attempts": "logConfiguration"}
+    paths = [
+        path
+        for path in declared(JobDetail)
+        if path[0] not in lacking or not any(name.startswith(lacking[path[0]]) for name in path[1:])
+    ]
     for path in paths:
         assert member(model, path) is not None, f"botocore's JobDetail has no {'.'.join(path)}"
         assert not FORBIDDEN.intersection(path)

@@ -9,7 +9,7 @@ import pytest
 
 from awsbatch_operator.api import names
 from awsbatch_operator.api.access_policy import BatchAccessPolicyStatus
-from awsbatch_operator.api.batchjob import AdmittedBy, Condition, Phase, Status, Termination
+from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Condition, Phase, Status, Termination
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.decoding import BatchJobSpec, parse_object
 from awsbatch_operator.api.job import Array, Job, Node
@@ -38,11 +38,14 @@ FULL = Status(
         exit_code=137,
         container_reason="OutOfMemoryError",
         log_stream_name="d/default/x",
+        log_group_name="/aws/batch/job",
         attempts=3,
         array=Array(10, 2, {"RUNNING": 4}),
         node=Node(4, 1, main=True),
     ),
-    termination=Termination("INC-4711", AT + 3, AT + 4, AT + 5, 2),
+    termination=Termination(
+        "INC-4711", AT + 3, AT + 4, AT + 5, 2, Cause.TERMINATE, request_id="an-id", status_reason_before="CAPACITY:X"
+    ),
     conditions=(Condition("Ready", "True", "Terminated", AT // 1000 * 1000, "Ended.", 2),),
     account_id="123456789012",
     access=AdmittedBy("team-a", "d02cb8035764dea6"),

@@ -57,6 +57,8 @@ def test_kubectl_patch_terminates_a_running_job(world: World, cluster: Cluster) 
     assert "condition met" in wait(cluster, "train", "condition=Terminated")
     [request] = [one for one in world.batch.terminate_requests() if one["job_id"] == job_id]
     assert request["reason"] == REASON
+    termination = cluster.get("train")["status"]["termination"]
+    assert (termination["cause"], len(termination["requestId"])) == ("Terminate", 36)
     described = cluster.kubectl("describe", "batchjob", "train")
     for words in (job_id, "TerminatedByRequest", "TerminationAccepted", REASON, "Exit Code:"):
         assert words in described

@@ -24,6 +24,12 @@ class Phase(StrEnum):
     DENIED = "Denied"
 
 
+class Cause(StrEnum):
+    """The field of an object that asked for a termination."""
+
+    TERMINATE = "Terminate"
+
+
 FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED})
 LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING, Phase.DENIED}
 
@@ -79,7 +85,8 @@ class Termination(Object, frozen=True):
     """The termination that was sent to AWS.
 
     `requested_at`: the first call; `accepted_at`: the last acceptance; `completed_at`: the end of the job; `requests`:
-    how many TerminateJob calls AWS Batch accepted. A lost reason does not undo the request: its times prevent that it
+    how many TerminateJob calls AWS Batch accepted; `request_id`: AWS's id of the last of them; `status_reason_before`:
+    the statusReason that the termination overwrote. A lost reason does not undo the request: its times prevent that it
     is sent again at once.
     """
 
@@ -88,6 +95,9 @@ class Termination(Object, frozen=True):
     accepted_at: DateTime | None = None
     completed_at: DateTime | None = None
     requests: Count = 0
+    cause: Cause | None = None
+    request_id: str | None = None
+    status_reason_before: str | None = None
 
 
 class Status(Object, frozen=True):

@@ -69,7 +69,7 @@ class Node(Object, frozen=True):
 
 
 class Job(Object, frozen=True):
-    """One JobDetail. Times in epoch milliseconds; exit code, container reason and log stream of the last attempt."""
+    """One JobDetail. Times in epoch milliseconds; exit code, container reason and log of the last attempt."""
 
     status: str = field(name="jobStatus")
     status_reason: str | None = None
@@ -85,6 +85,7 @@ class Job(Object, frozen=True):
     exit_code: Int64 | None = None
     container_reason: str | None = None
     log_stream_name: str | None = None
+    log_group_name: str | None = None
     attempts: Count | None = None
     array: Array | None = None
     node: Node | None = None

@@ -7,10 +7,22 @@ class Object(Struct, rename="camel", gc=False):
     """A JSON object of AWS Batch. Each field may be missing or null."""
 
 
+class LogOptions(Struct, gc=False):
+    """The one option of a log configuration that is decoded: others can contain secrets."""
+
+    group: str | None = field(name="awslogs-group", default=None)
+
+
+class LogConfiguration(Object):
+    log_driver: str | None = None
+    options: LogOptions | None = None
+
+
 class ContainerDetail(Object):
     exit_code: int | None = None
     reason: str | None = None
     log_stream_name: str | None = None
+    log_configuration: LogConfiguration | None = None
 
 
 class Task(Object):

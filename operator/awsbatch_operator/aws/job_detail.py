@@ -38,6 +38,9 @@ MAX_TAGS: Final = 200
 _MAX_STATUS: Final = 64
 _KNOWN: Final = frozenset({"SUBMITTED", "PENDING", *ACTIVE_CHILDREN, *FINISHED})
 
+_DEFAULT_LOG_GROUP: Final = "/aws/batch/job"
+"""Of jobs whose log configuration names none."""
+
 UNKNOWN: Final = "UNKNOWN"
 """The status of a job in an answer without one."""
 
@@ -159,6 +162,7 @@ def job_of(detail: JobDetail) -> Job:
         exit_code=last.exit_code,
         container_reason=last.reason,
         log_stream_name=last.log_stream_name,
+        log_group_name=_log_group(last),
         attempts=max((len(kind) for kind in (detail.attempts, detail.eks_attempts) if kind is not None), default=None),
         array=_array(detail.array_properties),
         node=_node(detail.node_properties, detail.node_details),
@@ -166,17 +170,19 @@ def job_of(detail: JobDetail) -> Job:
 
 
 class _Container(NamedTuple):
-    """How one container ended and where its log is."""
+    """How one container ended and where its log is. `log_group_name`: empty if its logs do not go to CloudWatch."""
 
     exit_code: int | None = None
     reason: str | None = None
     log_stream_name: str | None = None
+    log_group_name: str | None = None
 
     def or_else(self, other: "_Container") -> "_Container":
         return _Container(
             other.exit_code if self.exit_code is None else self.exit_code,
             self.reason or other.reason,
             self.log_stream_name or other.log_stream_name,
+            other.log_group_name if self.log_group_name is None else self.log_group_name,
         )
 
 
@@ -234,7 +240,20 @@ def _most_telling(containers: Sequence[_Container], *, succeeded: bool) -> _Cont
 def _container(detail: ContainerDetail | None) -> _Container:
     if detail is None:
         return _NO_CONTAINER
-    return _Container(_int64(detail.exit_code), _shared(detail.reason), _text(detail.log_stream_name))
+    log = detail.log_configuration
+    group = None
+    if log is not None and log.log_driver not in (None, "awslogs"):
+        group = ""
+    elif log is not None and log.options is not None:
+        group = _shared(log.options.group)
+    return _Container(_int64(detail.exit_code), _shared(detail.reason), _text(detail.log_stream_name), group)
+
+
+def _log_group(last: _Container) -> str | None:
+    """Returns the log group of a job that has a log stream."""
+    if last.log_stream_name is None:
+        return None
+    return _DEFAULT_LOG_GROUP if last.log_group_name is None else last.log_group_name or None
 
 
 def _array(properties: ArrayProperties | None) -> Array | None:

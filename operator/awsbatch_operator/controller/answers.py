@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import structlog
 
-from awsbatch_operator.api.batchjob import Termination
+from awsbatch_operator.api.batchjob import Cause, Termination
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult
 from awsbatch_operator.api.job import JobKey, NotFound, Target
@@ -16,7 +16,7 @@ from awsbatch_operator.controller.dependencies import Dependencies
 from awsbatch_operator.controller.job_visibility import JobVisibility
 from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.controller.recovery import Recovery
-from awsbatch_operator.controller.status_writer import StatusWriter
+from awsbatch_operator.controller.status_writer import StatusWriter, log_accepted
 from awsbatch_operator.controller.terminator import TerminatePermit
 from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.fair_queue import FairQueue
@@ -128,30 +128,24 @@ class AnswerHandler:
         self, permit: TerminatePermit, job: TrackedJob | None, answer: Accepted, requested_at: Millis
     ) -> None:
         now, tracked = self._dependencies.now(), permit.tracked
-        log.info(
-            "termination accepted",
-            object=tracked.ref,
-            generation=tracked.record.generation,
-            cause="Terminate",
-            jobId=permit.job_id,
-            region=permit.target.region,
-            reason=permit.reason,
-            requestId=answer.request_id,
+        sent = Termination(
+            permit.reason, requested_at, now, requests=1, cause=Cause.TERMINATE, request_id=answer.request_id
         )
+        log_accepted(tracked, sent)
         if job is not None:
-            job.state = job.state.accepted(permit.reason, requested_at, now)
+            job.state = job.state.accepted(permit.reason, requested_at, now, answer.request_id, permit.status_reason)
             job.expired = 0
             for other in job.objects.values():
                 if other.record.termination_wanted:
                     self._dependencies.telemetry.termination_accepted(max(now - other.record.changed_at, 0) / SECOND)
         if not self._is_leading():
             return
-        status = tracked.record.status
-        if status.termination is None or status.termination.accepted_at is None:
-            # Recorded for the requesting object, even if its spec or access changed meanwhile.
-            sent = Termination(permit.reason, requested_at, now, requests=1)
-            tracked.record = replace(tracked.record, status=status.replace(termination=sent))
-            self._writer.add(tracked)
+        # Recorded for the requesting object, even if its spec or access changed meanwhile.
+        status, before = tracked.record.status, tracked.record.recorded
+        if before is not None and before.reason == sent.reason:
+            sent = before.replace(accepted_at=now, requests=before.requests + 1, request_id=answer.request_id)
+        tracked.record = replace(tracked.record, status=status.replace(termination=sent))
+        self._writer.add(tracked)
         self._add(tracked)
         if job is not None:
             self._add_all(job)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from awsbatch_operator.api.batchjob import Phase, Status
+from awsbatch_operator.api.batchjob import Phase, Status, Termination
 from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
@@ -13,7 +13,7 @@ from awsbatch_operator.controller.dependencies import Dependencies
 from awsbatch_operator.controller.job_visibility import JobVisibility, VisibleState
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.controller.poller import Poller
-from awsbatch_operator.controller.status_writer import HOLD, StatusWriter
+from awsbatch_operator.controller.status_writer import HOLD, StatusWriter, log_accepted
 from awsbatch_operator.controller.terminator import TerminatePermit, Terminator
 from awsbatch_operator.policy.authorizer import MAX_TAG_AGE, Allow, NeedsDescribe, deciding_parent
 from awsbatch_operator.policy.resolution import Deny, Scope, invalid_region
@@ -81,6 +81,10 @@ class Reconciler:
             state = state.in_flight()
         result = reconcile(record, state, now, self._intervals)
         tracked.record = replace(record, status=result.status)
+        sent = result.status.termination
+        if sent is not None and state.request is not None and _newly_accepted(sent, before.termination):
+            # Another object's request counts for this one, too. That object's own line was written with the answer.
+            log_accepted(tracked, sent)
         tracked.steady_interval = result.steady_interval
         sending = False
         if job is not None:
@@ -136,6 +140,7 @@ class Reconciler:
                             self._policies,
                             self._dependencies.now,
                             job.state.request,
+                            job.state.job.status_reason if job.state.job is not None else None,
                         )
                     )
                     return True
@@ -206,6 +211,10 @@ class Reconciler:
         if before.termination is None or before.termination.completed_at is None:
             seconds = max(ended.completed_at - ended.accepted_at, 0) / SECOND
             self._dependencies.telemetry.termination_completed(seconds)
+
+
+def _newly_accepted(sent: Termination, before: Termination | None) -> bool:
+    return sent.accepted_at is not None and (before is None or before.accepted_at != sent.accepted_at)
 
 
 def _describe_helps(job: TrackedJob, now: Millis) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from awsbatch_operator.api.batchjob import Status
+from awsbatch_operator.api.batchjob import Status, Termination
 from awsbatch_operator.api.decoding import Snapshot, digest_of
 from awsbatch_operator.api.events import Event
 from awsbatch_operator.api.interfaces import BatchJobClient, Conflict, Gone, NotWritten, Telemetry, Written
@@ -268,6 +268,21 @@ def report_event(client: BatchJobClient, tracked: TrackedObject, event: Event) -
     record = tracked.record
     write(event.note, reason=event.reason, object=tracked.ref, jobId=record.spec.job_id, region=record.region)
     client.post_event(tracked.ref, event)
+
+
+def log_accepted(tracked: TrackedObject, sent: Termination) -> None:
+    """Write the log line of a termination that the object records, with the id under which CloudTrail has the call."""
+    record = tracked.record
+    log.info(
+        "termination accepted",
+        object=tracked.ref,
+        generation=record.generation,
+        cause=sent.cause,
+        jobId=record.spec.job_id,
+        region=record.region,
+        reason=sent.reason,
+        requestId=sent.request_id,
+    )
 
 
 _RESULTS: Final = {Written: "written", Conflict: "conflict", Gone: "gone", NotWritten: "failed"}

@@ -32,8 +32,8 @@ and a uid only where a shared call was rejected as a whole."""
 class TerminatePermit:
     """Leave to terminate the job of one object with one reason. Asked with the last byte, from any thread.
 
-    `request` is what AWS Batch had accepted for the job when the termination was decided. `sharing` is the
-    terminator's: with which others this one waits.
+    `request` is what AWS Batch had accepted for the job when the termination was decided, `status_reason` the job's
+    statusReason then. `sharing` is the terminator's: with which others this one waits.
     """
 
     allow: Allow
@@ -43,6 +43,7 @@ class TerminatePermit:
     policies: PolicyCache
     now: Callable[[], Millis]
     request: Request | None = None
+    status_reason: str | None = None
     target: Target = field(init=False)
     namespace: str = field(init=False)
     job_id: str = field(init=False)

@@ -1,7 +1,7 @@
 """Rows of the decision table: the job has ended."""
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Phase, Termination
+from awsbatch_operator.api.batchjob import Cause, Phase, Termination
 from awsbatch_operator.api.conditions import ConditionValue, Reason
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import Millis
@@ -37,7 +37,7 @@ def _inferred(record: Record, job: Job) -> Termination | None:
     reason = record.spec.terminate
     if reason is None or job.status != "FAILED" or not job.flagged or job.status_reason != reason:
         return None
-    return None if ended_before(record, job) else Termination(reason, requests=1)
+    return None if ended_before(record, job) else Termination(reason, requests=1, cause=Cause.TERMINATE)
 
 
 def _terminated(job: Job, *, by_request: bool) -> ConditionValue:

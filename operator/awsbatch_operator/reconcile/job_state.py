@@ -17,13 +17,16 @@ class Request:
     """The TerminateJob calls that AWS Batch accepted from this process.
 
     `reason`: as sent with the last accepted call; `requested_at`: start of the first; `accepted_at`: the last
-    acceptance; `requests`: how many.
+    acceptance; `requests`: how many; `request_id`: AWS's id of the last; `status_reason_before`: the statusReason of
+    the job before them.
     """
 
     reason: str
     requested_at: Millis
     accepted_at: Millis
     requests: int
+    request_id: str | None = None
+    status_reason_before: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,23 @@ class JobState:
         """A TerminateJob is about to be sent."""
         return replace(self, call_in_flight=True)
 
-    def accepted(self, reason: str, requested_at: Millis, now: Millis) -> Self:
+    def accepted(
+        self,
+        reason: str,
+        requested_at: Millis,
+        now: Millis,
+        request_id: str | None = None,
+        status_reason_before: str | None = None,
+    ) -> Self:
         """AWS Batch accepted a TerminateJob with this reason, which was sent at `requested_at`."""
         first = self.request
         request = Request(
-            reason, first.requested_at if first else requested_at, now, first.requests + 1 if first else 1
+            reason,
+            first.requested_at if first else requested_at,
+            now,
+            first.requests + 1 if first else 1,
+            request_id,
+            first.status_reason_before if first else status_reason_before,
         )
         return replace(self, request=request, terminate_error=None, terminate_failures=0, call_in_flight=False)
 

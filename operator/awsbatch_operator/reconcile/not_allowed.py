@@ -79,9 +79,9 @@ def unconfirmed(record: Record, now: Millis) -> Status:
 
 
 def accepted_of(status: Status) -> Termination | None:
-    """The request that the status records, if AWS Batch accepted it, without the time at which the job ended."""
+    """The request that the status records, if AWS Batch accepted it, without what it shows of the job."""
     own = status.termination
-    return None if own is None or own.accepted_at is None else own.replace(completed_at=None)
+    return None if own is None or own.accepted_at is None else own.replace(completed_at=None, status_reason_before=None)
 
 
 def _frozen(record: Record, deny: Deny, next_poll_at: Millis | None) -> Outcome:

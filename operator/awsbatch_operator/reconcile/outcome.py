@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import AdmittedBy, Phase, Spec, Status, Termination
+from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Phase, Spec, Status, Termination
 from awsbatch_operator.api.conditions import ConditionValue, JobName
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import Millis
@@ -127,6 +127,9 @@ def effective_termination(record: Record, state: JobState) -> Termination | None
         request.accepted_at,
         own.completed_at if own else None,
         request.requests,
+        cause=Cause.TERMINATE,
+        request_id=request.request_id,
+        status_reason_before=request.status_reason_before,
     )
     if own is None or own.reason != sent.reason:
         return sent
@@ -135,6 +138,7 @@ def effective_termination(record: Record, state: JobState) -> Termination | None
     return sent.replace(
         requested_at=min(own.requested_at or request.requested_at, request.requested_at),
         requests=max(request.requests, own.requests + later),
+        status_reason_before=own.status_reason_before or request.status_reason_before,
     )
 
 

@@ -67,6 +67,32 @@ def ended(code: int | None, reason: str | None = None, log: str | None = None) -
     return {"exitCode": code, "reason": reason, "logStreamName": log}
 
 
+def awslogs(driver: str | None = "awslogs", **options: str) -> dict[str, Any]:
+    return {"logConfiguration": {"logDriver": driver, "options": options, "secretOptions": [{"name": SECRET}]}}
+
+
+@pytest.mark.parametrize(
+    ("configuration", "group"),
+    [
+        ({}, "/aws/batch/job"),
+        ({"logConfiguration": None}, "/aws/batch/job"),
+        (awslogs(**{"splunk-token": SECRET}), "/aws/batch/job"),
+        (awslogs(**{"awslogs-group": "team-a", "awslogs-region": SECRET}), "team-a"),
+        (awslogs(None, **{"awslogs-group": "team-a"}), "team-a"),
+        (awslogs("splunk", **{"splunk-token": SECRET}), None),
+    ],
+)
+def test_the_log_group_is_that_of_the_stream(configuration: dict[str, Any], group: str | None) -> None:
+    running = job(container={"logStreamName": "s", **configuration})
+    assert (running.log_stream_name, running.log_group_name) == ("s", group)
+    assert job(container=configuration).log_group_name is None, "without a stream there is no log to find"
+    several = job(container={}, ecsProperties=multi({**ended(0, log="s"), **configuration}))
+    assert several.log_group_name == group
+    later = job(status="FAILED", container=configuration, attempts=[{"container": ended(1, log="s")}])
+    assert later.log_group_name == group, "attempts have no log configuration; that of the job holds for them"
+    assert SECRET not in repr((running, decoded(detail(container=configuration))))
+
+
 def test_a_running_job_is_mirrored_field_by_field() -> None:
     assert job() == Job(
         status="RUNNING",
@@ -77,6 +103,7 @@ def test_a_running_job_is_mirrored_field_by_field() -> None:
         created_at=1_700_000_000_123,
         started_at=1_700_000_005_456,
         log_stream_name="train/default/1",
+        log_group_name="/aws/batch/job",
         attempts=0,
     )
 

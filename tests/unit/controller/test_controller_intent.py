@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from awsbatch_operator.api.access_policy import parse_policy
 from awsbatch_operator.api.errors import CallError, ErrorClass
@@ -33,6 +34,32 @@ async def test_what_is_withdrawn_reworded_or_deleted_while_it_waits_is_not_sent_
         assert world.objects.reasons(uids["deleted"]) == ["TerminationWithdrawn"]
         status = world.objects.status(uids["withdrawn"])
         assert (status.phase, status.termination, status.condition("Terminated")) == ("Running", None, None)
+
+
+async def test_each_object_that_records_a_termination_has_its_log_line_and_aws_s_request_id() -> None:
+    async with World().running() as world:
+        world.batch.shows_flag = False
+        job_id = world.a_job("j", "RUNNABLE", status_reason="CAPACITY:X - no instance")
+        first, second, onlooker = (world.an_object(job_id, name=name) for name in ("first", "second", "onlooker"))
+        await asyncio.sleep(2)
+        with capture_logs() as logs:
+            for uid in (first, second):
+                world.objects.edit(uid, {"terminate": {"reason": "why"}})
+            # Nothing shows an effect of the first call, so a second follows.
+            await asyncio.sleep(70)
+        lines = [line for line in logs if line["event"] == "termination accepted"]
+        for uid in (first, second):
+            named = [line for line in lines if line["object"].uid == uid]
+            assert [(one["generation"], one["cause"], one["jobId"], one["requestId"]) for one in named] == [
+                (2, "Terminate", "j", "request-id")
+            ] * len(world.batch.terminate_calls)
+            termination = world.objects.status(uid).termination
+            assert termination is not None
+            assert (termination.cause, termination.request_id, termination.requests) == ("Terminate", "request-id", 2)
+            assert termination.status_reason_before == "CAPACITY:X - no instance"
+        assert len(world.batch.terminate_calls) == 2
+        assert len(lines) == 4
+        assert world.objects.status(onlooker).termination is None
 
 
 async def test_words_that_change_with_the_last_byte_are_not_sent() -> None:

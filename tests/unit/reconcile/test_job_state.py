@@ -41,9 +41,10 @@ def test_an_acceptance_ends_the_call_and_its_errors() -> None:
     assert known.request == Request(WHY, NOW + 3, NOW + 4, 1)
 
 
-def test_a_second_acceptance_keeps_the_time_of_the_first_call() -> None:
-    known = seen(a_job()).accepted(WHY, NOW, NOW + 1).accepted("other words", NOW + MINUTE, NOW + MINUTE + 1)
-    assert known.request == Request("other words", NOW, NOW + MINUTE + 1, 2)
+def test_a_second_acceptance_keeps_the_time_of_the_first_call_and_what_it_overwrote() -> None:
+    known = seen(a_job()).accepted(WHY, NOW, NOW + 1, "first id", "CAPACITY:X")
+    known = known.accepted("other words", NOW + MINUTE, NOW + MINUTE + 1, "second id", WHY)
+    assert known.request == Request("other words", NOW, NOW + MINUTE + 1, 2, "second id", "CAPACITY:X")
 
 
 def test_a_call_that_was_not_sent_leaves_no_trace() -> None:

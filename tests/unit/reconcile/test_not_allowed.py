@@ -60,12 +60,16 @@ def test_nothing_of_a_denied_job_is_shown_whatever_it_is_like(known: JobState, r
 
 def test_a_request_that_batch_accepted_stays_without_its_end() -> None:
     given = an_object().terminating().sent(at=NOW - MINUTE)
+    sent = given.record.status.termination
+    assert sent is not None
+    given = given.with_status(termination=sent.replace(request_id="an id", status_reason_before="CAPACITY:X"))
     for given_now in (given, given.terminating(None)):
         status = under(NOT_ADMITTED, given_now, KNOWN["ended"]).status
         assert conditions_of(status).endswith("Terminated=Unknown/JobNotAllowed")
         assert set(encode(status)) == (SHOWN_OF_A_DENIED | {"termination"}) - {"accountId"}
         assert status.termination is not None
-        assert (status.termination.reason, status.termination.completed_at) == (WHY, None)
+        assert (status.termination.reason, status.termination.request_id) == (WHY, "an id")
+        assert (status.termination.completed_at, status.termination.status_reason_before) == (None, None)
 
 
 def test_an_end_that_was_shown_stays_until_batch_shows_the_job_alive_again() -> None:

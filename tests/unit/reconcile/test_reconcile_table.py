@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Condition, Termination
+from awsbatch_operator.api.batchjob import Cause, Condition, Termination
 from awsbatch_operator.api.conditions import READY, RECONCILING, STALLED
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.reconcile.job_state import JobState, Request
@@ -188,7 +188,9 @@ def test_requests_of_an_earlier_process_with_the_same_reason_count() -> None:
     known = seen(a_job().running()).accepted(WHY, NOW, NOW + 10)
     for at, requests in ((NOW + 10, 4), (NOW + 20, 4)):
         given = given.settled(known, at)
-        assert given.record.status.termination == Termination(WHY, NOW - 10 * MINUTE, NOW + 10, requests=requests)
+        assert given.record.status.termination == Termination(
+            WHY, NOW - 10 * MINUTE, NOW + 10, requests=requests, cause=Cause.TERMINATE
+        )
     known = known.accepted(WHY, NOW + MINUTE, NOW + MINUTE)
     termination = given.settled(known, NOW + MINUTE).record.status.termination
     assert termination is not None
@@ -198,7 +200,9 @@ def test_requests_of_an_earlier_process_with_the_same_reason_count() -> None:
 def test_requests_of_an_earlier_process_with_another_reason_do_not_count() -> None:
     given = an_object().terminating().sent("forged", at=NOW + 10 * MINUTE, requests=10**9)
     known = seen(a_job().running()).accepted(WHY, NOW, NOW + 10)
-    assert given.settled(known, NOW + 10).record.status.termination == Termination(WHY, NOW, NOW + 10, requests=1)
+    assert given.settled(known, NOW + 10).record.status.termination == Termination(
+        WHY, NOW, NOW + 10, requests=1, cause=Cause.TERMINATE
+    )
 
 
 @pytest.mark.parametrize(
