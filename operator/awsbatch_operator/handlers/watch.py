@@ -248,3 +248,5 @@ class Watch:
             # Kopf by itself (on a 410 to its watch request, for example) would stay unnoticed.
             self._stop.set()
             settings.execution.executor.shutdown(wait=False)
+            # Kopf closed its session: the end of a TLS connection takes some turns of the loop.
+            await asyncio.sleep(0.05)
