@@ -82,8 +82,8 @@ def test_get_prints_the_columns_and_wide_prints_more(kubectl: Kubectl) -> None:
     kubectl.create("shown", "job-shown")
     kubectl("patch", "bj", "shown", "--subresource=status", "--type=merge", "-p", READY)
     header, row = kubectl("get", "bj", "shown").splitlines()
-    assert header.split() == ["NAME", "PHASE", "STATUS", "JOB", "TERMINATE", "AGE"]
-    assert row.split()[:3] == ["shown", "Running", "RUNNING"]
+    assert header.split() == ["NAME", "PHASE", "READY", "STATUS", "JOB", "TERMINATION", "AGE"]
+    assert row.split()[:4] == ["shown", "Running", "True", "RUNNING"]
     assert "job-shown" in kubectl("get", "batchjob", "shown", "-o", "wide")
 
 

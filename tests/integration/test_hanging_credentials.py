@@ -111,6 +111,7 @@ def test_sigterm_ends_an_operator_whose_plugin_hangs(
     started.wait_ready()
     cluster.wait_for("job", phase("Running"), timeout=SOON)
     surroundings.hang()
+    time.sleep(2.0)  # until the last credentials have expired, so that the next request asks for others
     # Its status can't be written: the shutdown waits for that write.
     cluster.terminate("job", "the operator ends")
     surroundings.wait_until_it_hangs()
