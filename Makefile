@@ -71,7 +71,7 @@ coverage: $(READY) ## all tests with branch coverage of the operator, its own pr
 	@rm -f .coverage .coverage.*
 	@$(BIN)/coverage run $(PYTEST) -q
 	@$(BIN)/coverage combine -q
-	@$(BIN)/coverage report --fail-under=90
+	@$(BIN)/coverage report --fail-under=97
 
 lint: $(READY) ## all static checks
 	$(BIN)/ruff format --check $(CODE)
