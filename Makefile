@@ -11,6 +11,8 @@ UV_READY := $(VENV)/.uv-ready
 SANDBOX_READY := $(VENV)/.sandbox-ready
 READY := $(VENV)/.ready
 CODE := operator tests tools bench
+# The tests start hundreds of Python processes: without bytecode on disk each would compile everything again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
