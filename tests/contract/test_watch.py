@@ -125,7 +125,7 @@ async def test_a_watch_that_says_nothing_is_replaced_by_a_restart(
         async with asyncio.timeout(1):
             await heard.get()
     threads = 0
-    for number in range(5):
+    for number in range(3):
         watch.restart()
         await until_heard(heard, "unseen")
         await create(url, f"watched-{number}")
