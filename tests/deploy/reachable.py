@@ -54,7 +54,7 @@ STUCK_AFTER: Final = 30 * MINUTE
 def reachable() -> tuple[Object, ...]:
     """One object, as the API server shows it, for every distinguishable status."""
     shown: dict[Hashable, Record] = {}
-    seen, ahead = set[Hashable](), deque([Model()])
+    seen, ahead = set[Hashable](), deque([Model(checked=False)])
     while ahead:
         world = ahead.popleft()
         for move in chain(_of_people(world), _of_aws(world), _of_the_process(world)):

@@ -56,6 +56,8 @@ class Model:
     now: Millis = NOW
     real: Millis = NOW
     forged: bool = False
+    checked: bool = True
+    """Whether each result is checked; a walk that only collects statuses takes half of the time without."""
 
     # -- time ---------------------------------------------------------------------------------------------------------
 
@@ -183,10 +185,8 @@ class Model:
         results = []
         for index, record in enumerate(self.records):
             result = reconcile(record, self.known, self.now, INTERVALS)
-            result_is_valid(record, self.known, result, self.now)
-            again = reconcile(replace(record, status=result.status), self.known, self.now, INTERVALS)
-            assert again == result, "the same input, another result"
-            self._status_is_true(result.status)
+            if self.checked:
+                self._check(record, result)
             self.records[index] = replace(record, status=result.status)
             if result.terminate is not None:
                 self._call_is_valid(record, result.terminate)
@@ -194,6 +194,12 @@ class Model:
                 self.call = Call(result.terminate, self.now)
             results.append(result)
         self.next_poll_at = _soonest(results)
+
+    def _check(self, record: Record, result: ReconcileResult) -> None:
+        result_is_valid(record, self.known, result, self.now)
+        again = reconcile(replace(record, status=result.status), self.known, self.now, INTERVALS)
+        assert again == result, "the same input, another result"
+        self._status_is_true(result.status)
 
     def _call_is_valid(self, record: Record, reason: str) -> None:
         assert reason == record.spec.terminate, "only what is stated now is sent"
