@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from awsbatch_operator.api import names
-from awsbatch_operator.api.access_policy import BatchAccessPolicyStatus
+from awsbatch_operator.api.access_policy import BatchAccessPolicySpec, BatchAccessPolicyStatus
 from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Condition, Phase, Status, Termination
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.decoding import BatchJobSpec, parse_object
@@ -112,17 +112,21 @@ def test_the_spec_schema_has_no_field_that_the_code_does_not_know() -> None:
 KEYWORDS = ("type", "format", "enum", "minimum", "properties")
 
 
-def declared(kind: type[msgspec.Struct]) -> dict[str, Any]:
+# Without lower bounds: the CRD states those as rules, whose messages say more. test_policy_verdicts.py compares those.
+BOUNDS = ("maxLength", "maxItems", "maxProperties")
+
+
+def declared(kind: type[msgspec.Struct], *more: str) -> dict[str, Any]:
     schema = msgspec.json.schema(kind)
-    return compared(schema, schema["$defs"])
+    return compared(schema, schema["$defs"], *more)
 
 
-def compared(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
+def compared(schema: dict[str, Any], defs: dict[str, Any], *more: str) -> dict[str, Any]:
     """What a declaration's JSON schema and a CRD must have in common, in the words of a CRD."""
     schema = next((one for one in schema.get("anyOf", ()) if one != {"type": "null"}), schema)
     if "$ref" in schema:
-        return compared(defs[schema["$ref"].rpartition("/")[2]], defs)
-    found = {name: schema[name] for name in KEYWORDS if name in schema}
+        return compared(defs[schema["$ref"].rpartition("/")[2]], defs, *more)
+    found = {name: schema[name] for name in (*KEYWORDS, *more) if name in schema}
     if "enum" in found:
         found |= {"type": "string", "enum": sorted(found["enum"])}
     elif found.get("format") == "date-time":
@@ -132,10 +136,10 @@ def compared(schema: dict[str, Any], defs: dict[str, Any]) -> dict[str, Any]:
         if found["minimum"] == -(2**63):
             del found["minimum"]
     if "properties" in found:
-        found["properties"] = {name: compared(inner, defs) for name, inner in found["properties"].items()}
+        found["properties"] = {name: compared(inner, defs, *more) for name, inner in found["properties"].items()}
     for name in ("items", "additionalProperties"):
         if schema.get(name):
-            found[name] = compared(schema[name], defs)
+            found[name] = compared(schema[name], defs, *more)
     return found
 
 
@@ -146,12 +150,13 @@ def declared_status() -> dict[str, Any]:
     return {"type": "object", "properties": status["properties"] | job["properties"]}
 
 
-POLICY_STATUS = schema_of(crd(names.crd_file(names.POLICY_PLURAL)))["properties"]["status"]
+POLICY = schema_of(crd(names.crd_file(names.POLICY_PLURAL)))["properties"]
 
 
 def test_the_declared_types_are_those_of_the_crds() -> None:
     assert declared_status() == compared(STATUS_SCHEMA, {})
-    assert declared(BatchAccessPolicyStatus) == compared(POLICY_STATUS, {})
+    assert declared(BatchAccessPolicyStatus) == compared(POLICY["status"], {})
+    assert declared(BatchAccessPolicySpec, *BOUNDS) == compared(POLICY["spec"], {}, *BOUNDS)
     assert declared(BatchJobSpec) == compared(SPEC_SCHEMA, {})
 
 

@@ -5,15 +5,18 @@ written for another version, and acting on the part that is understood could ter
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Final
 
+import msgspec
+from msgspec import Meta, field
+
+from awsbatch_operator.api import label_selector
 from awsbatch_operator.api.batchjob import AccountId, Conditions
-from awsbatch_operator.api.codec import Count, Object
-from awsbatch_operator.api.label_selector import Selector, parse_selector
-from awsbatch_operator.api.untyped import Faults, entries, fields, items, text
+from awsbatch_operator.api.codec import Count, Object, StrictObject
+from awsbatch_operator.api.label_selector import Selector
 
 NAMESPACE: Final = "${namespace}"
 """The only variable in the value of a tag."""
@@ -25,8 +28,10 @@ _QUEUE: Final = re.compile(
     r"[A-Za-z0-9_*-]{1,128}"
     r"|arn:[a-z*-]{1,32}:batch:[a-z0-9*-]{1,32}:[0-9*]{1,12}:job-queue/[A-Za-z0-9_*-]{1,128}"
 )
-_MOST_TAGS, _LONGEST_TAG_KEY, _LONGEST_TAG_VALUE = 50, 128, 256
-_LONGEST_REGION, _LONGEST_ROLE = 32, 2048
+_LONGEST_TAG_KEY, _LONGEST_TAG_VALUE = 128, 256
+
+_LONGEST_FAULT: Final = 300
+"""Characters of a fault: msgspec's messages quote the names of unknown fields and the words of enums."""
 
 
 class Verb(StrEnum):
@@ -76,6 +81,31 @@ class InvalidPolicy:
     selector: Selector | None
 
 
+class RoleSpec(StrictObject, frozen=True):
+    """The schema of `spec.role`."""
+
+    arn: Annotated[str, Meta(max_length=2048)]
+
+
+class JobsSpec(StrictObject, frozen=True):
+    """The schema of `spec.jobs`."""
+
+    queues: Annotated[tuple[Annotated[str, Meta(max_length=512)], ...], Meta(min_length=1, max_length=64)] = ()
+    tags: Annotated[dict[str, Annotated[str, Meta(max_length=1024)]], Meta(min_length=1, max_length=50)] = field(
+        default_factory=dict
+    )
+
+
+class BatchAccessPolicySpec(StrictObject, frozen=True):
+    """The schema of `.spec`, without the rules that a schema can't state: `parse_policy` checks those."""
+
+    namespace_selector: Selector | None = None
+    role: RoleSpec | None = None
+    regions: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(min_length=1, max_length=64)] = ()
+    jobs: JobsSpec | None = None
+    allow: Annotated[tuple[Verb, ...], Meta(max_length=8)] = tuple(Verb)
+
+
 class BatchAccessPolicyStatus(Object, frozen=True):
     """`.status`. `namespaces`, `jobs`: how many the policy selects."""
 
@@ -88,89 +118,76 @@ class BatchAccessPolicyStatus(Object, frozen=True):
 
 def parse_policy(name: str, spec: object) -> Policy | InvalidPolicy:
     """Decode the policy of that name from its raw `.spec`; never raises."""
-    faults: Faults = []
-    found = fields(spec, "spec", {"namespaceSelector", "role", "regions", "jobs", "allow"}, faults)
-    selecting: Faults = []
-    selector = parse_selector(found.get("namespaceSelector"), "spec.namespaceSelector", selecting)
-    role = _role(found.get("role"), faults)
-    regions = _regions(found, role, faults)
-    queues, tags = _jobs(found.get("jobs"), faults)
-    allow = _allow(found.get("allow"), faults)
-    if faults or selecting:
-        return InvalidPolicy(name, (*selecting, *faults), None if selecting else selector)
-    return Policy(name, selector, Rules(queues, tags), role, regions, allow)
+    stated, faults = _decode(spec)
+    selector, jobs, role = stated.namespace_selector, stated.jobs, stated.role
+    if selector is not None and (selecting := [*label_selector.faults(selector, "spec.namespaceSelector")]):
+        selector, faults = None, selecting + faults
+    faults += _faults(stated)
+    if faults or selector is None or jobs is None:
+        return InvalidPolicy(name, tuple(faults), selector)
+    rules = Rules(jobs.queues, tuple(sorted(jobs.tags.items())))
+    return Policy(name, selector, rules, None if role is None else role.arn, stated.regions, frozenset(stated.allow))
 
 
-def _role(raw: object, faults: Faults) -> str | None:
-    if raw is None:
-        return None
-    arn = text(fields(raw, "spec.role", {"arn"}, faults).get("arn"), "spec.role.arn", faults)
-    if not _ROLE.fullmatch(arn) or len(arn) > _LONGEST_ROLE:
-        faults.append("spec.role.arn is not the ARN of an IAM role")
-    return arn
+def _decode(spec: object) -> tuple[BatchAccessPolicySpec, list[str]]:
+    """Return the fields that can be decoded, and a fault for each that can't or is missing."""
+    if not isinstance(spec, dict):
+        return BatchAccessPolicySpec(), ["spec is missing or not an object"]
+    decoded, faults = {}, []
+    for name, value in sorted(spec.items()):
+        try:
+            msgspec.convert({name: value}, BatchAccessPolicySpec)
+        except (msgspec.ValidationError, UnicodeEncodeError) as error:
+            # The latter: half a surrogate pair, which JSON may have and UTF-8 can't.
+            faults.append(_decode_fault(name, error))
+        else:
+            decoded[name] = value
+    faults += [f"spec.{name} is missing" for name in ("namespaceSelector", "jobs") if spec.get(name) is None]
+    return msgspec.convert(decoded, BatchAccessPolicySpec), faults
 
 
-def _regions(found: Mapping[str, Any], role: str | None, faults: Faults) -> tuple[str, ...]:
-    regions = _distinct(found, "regions", "spec.regions", faults)
-    if not all(_REGION.fullmatch(region) and len(region) <= _LONGEST_REGION for region in regions):
-        faults.append("spec.regions has an entry that is not the name of a region")
-    if role is not None:
-        reached = (
-            region.startswith(prefix) == role.startswith(arn)
-            for region in regions
-            for prefix, arn in _PARTITIONS.items()
-        )
-        if not all(reached):
-            faults.append("spec.regions has a region of another partition than the role's")
-    return regions
+def _decode_fault(name: str, error: Exception) -> str:
+    problem, _, place = str(error).partition(" - at `$")
+    return f"spec{place.rstrip('`') or f'.{name}'}: {problem}"[:_LONGEST_FAULT]
 
 
-def _jobs(raw: object, faults: Faults) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    found = fields(raw, "spec.jobs", {"queues", "tags"}, faults)
-    queues = _distinct(found, "queues", "spec.jobs.queues", faults)
-    if not all(map(_QUEUE.fullmatch, queues)):
-        faults.append("spec.jobs.queues has an entry that is neither the name nor the ARN of a queue")
-    tags = entries(found.get("tags"), "spec.jobs.tags", faults)
-    if found.get("tags") == {}:
-        faults.append("spec.jobs.tags is empty")
-    if len(tags) > _MOST_TAGS:
-        faults.append("spec.jobs.tags has more tags than a job can have")
-    for key, value in tags.items():
-        _check_tag(key, value, faults)
-    if not queues and not tags:
-        faults.append("spec.jobs states no rule")
-    return queues, tuple(sorted(tags.items()))
+def _faults(spec: BatchAccessPolicySpec) -> Iterator[str]:
+    """Yield each rule that a decoded spec breaks, without those of the selector."""
+    jobs = spec.jobs or JobsSpec()
+    lists = {"spec.regions": spec.regions, "spec.jobs.queues": jobs.queues, "spec.allow": spec.allow}
+    yield from (f"{path} has a duplicate entry" for path, listed in lists.items() if len(set(listed)) < len(listed))
+    if not all(map(_REGION.fullmatch, spec.regions)):
+        yield "spec.regions has an entry that is not the name of a region"
+    if spec.role is not None:
+        yield from _role_faults(spec.role.arn, spec.regions)
+    if not all(map(_QUEUE.fullmatch, jobs.queues)):
+        yield "spec.jobs.queues has an entry that is neither the name nor the ARN of a queue"
+    for key, value in jobs.tags.items():
+        yield from _tag_faults(key, value)
+    if spec.jobs == JobsSpec():
+        yield "spec.jobs states no rule"
+    if Verb.OBSERVE not in spec.allow:
+        # A job that may not be observed is not terminated.
+        yield f"spec.allow must contain {Verb.OBSERVE}"
 
 
-def _check_tag(key: str, value: str, faults: Faults) -> None:
+def _role_faults(arn: str, regions: tuple[str, ...]) -> Iterator[str]:
+    if not _ROLE.fullmatch(arn):
+        yield "spec.role.arn is not the ARN of an IAM role"
+    reached = (
+        region.startswith(prefix) == arn.startswith(partition)
+        for region in regions
+        for prefix, partition in _PARTITIONS.items()
+    )
+    if not all(reached):
+        yield "spec.regions has a region of another partition than the role's"
+
+
+def _tag_faults(key: str, value: str) -> Iterator[str]:
     if not 1 <= len(key) <= _LONGEST_TAG_KEY or key.lower().startswith("aws:"):
-        faults.append("spec.jobs.tags has a key that no job can have")
+        yield "spec.jobs.tags has a key that no job can have"
     # With the shortest name that a namespace can have.
     if len(value.replace(NAMESPACE, "n")) > _LONGEST_TAG_VALUE:
-        faults.append("spec.jobs.tags has a value that is too long for a tag")
+        yield "spec.jobs.tags has a value that is too long for a tag"
     if "${" in value.replace(NAMESPACE, ""):
-        faults.append(f"spec.jobs.tags has a variable other than {NAMESPACE}")
-
-
-def _allow(raw: object, faults: Faults) -> frozenset[Verb]:
-    if raw is None:
-        return ALL_VERBS
-    words = _distinct({"allow": raw}, "allow", "spec.allow", faults)
-    if not ALL_VERBS.issuperset(words):
-        faults.append(f"spec.allow has an entry that is none of {', '.join(Verb)}")
-    if Verb.OBSERVE not in words:
-        # A job that may not be observed is not terminated.
-        faults.append(f"spec.allow must contain {Verb.OBSERVE}")
-    return frozenset(verb for verb in Verb if verb in words)
-
-
-def _distinct(found: Mapping[str, Any], field: str, path: str, faults: Faults) -> tuple[str, ...]:
-    """Return a list of different strings that is not empty; `()` if it is missing."""
-    raw = found.get(field)
-    listed: Sequence[object] = items(raw, path, faults)
-    words = tuple(text(one, path, faults) for one in listed)
-    if raw == []:
-        faults.append(f"{path} is empty")
-    if len(set(words)) < len(words):
-        faults.append(f"{path} has a duplicate entry")
-    return words
+        yield f"spec.jobs.tags has a variable other than {NAMESPACE}"

@@ -26,6 +26,10 @@ class Object(Struct, frozen=True, gc=False, rename="camel"):
         return msgspec.structs.replace(self, **changes)
 
 
+class StrictObject(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """A JSON object of a spec, decoded by msgspec itself: what it does not declare makes the whole invalid."""
+
+
 T = TypeVar("T", bound=Object)
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from awsbatch_operator.api import status_codec, timestamps
 from awsbatch_operator.api.batchjob import ObjectRef, Spec, Status
+from awsbatch_operator.api.codec import StrictObject
 from awsbatch_operator.api.timestamps import Millis
 
 _NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
@@ -25,13 +26,13 @@ class ObjectMetadata(msgspec.Struct, frozen=True, rename="camel"):
     creation_timestamp: str | None = None
 
 
-class TerminateSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class TerminateSpec(StrictObject, frozen=True):
     """The schema of `spec.terminate`."""
 
     reason: str | None = None
 
 
-class BatchJobSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+class BatchJobSpec(StrictObject, frozen=True):
     """The schema of `spec`. A field or type that it does not declare belongs to another version of the operator."""
 
     job_id: _NonEmpty

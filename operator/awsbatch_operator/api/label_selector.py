@@ -1,20 +1,21 @@
 """A LabelSelector and the labels that it selects, by Kubernetes' own rules."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from awsbatch_operator.api.untyped import Faults, entries, fields, items, text
+from msgspec import Meta, field
+
+from awsbatch_operator.api.codec import StrictObject
 
 Labels = Mapping[str, str]
 
 _KEY: Final = re.compile(
-    r"([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    # A prefix has at most 253 characters.
+    r"(?![^/]{254})([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
     r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 )
-_LONGEST_PREFIX: Final = 253
 _VALUE: Final = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
@@ -27,14 +28,15 @@ class Operator(StrEnum):
 
 _WITH_VALUES: Final = frozenset({Operator.IN, Operator.NOT_IN})
 
+_Value = Annotated[str, Meta(max_length=256)]
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+
+class Requirement(StrictObject, frozen=True):
     """`values` are those of In and NotIn."""
 
-    key: str
+    key: Annotated[str, Meta(max_length=512)]
     operator: Operator
-    values: frozenset[str] = frozenset()
+    values: Annotated[frozenset[_Value], Meta(max_length=64)] = frozenset()
 
     def met(self, labels: Labels) -> bool:
         match self.operator:
@@ -49,56 +51,29 @@ class Requirement:
                 return self.key not in labels
 
 
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """All requirements must be met; without any, everything is selected."""
+class Selector(StrictObject, frozen=True):
+    """All labels and requirements must be met; without any, everything is selected."""
 
-    requirements: tuple[Requirement, ...]
+    match_labels: Annotated[dict[str, _Value], Meta(max_length=32)] = field(default_factory=dict)
+    match_expressions: Annotated[tuple[Requirement, ...], Meta(max_length=32)] = ()
 
     def selects(self, labels: Labels) -> bool:
-        return all(requirement.met(labels) for requirement in self.requirements)
+        return self.match_labels.items() <= labels.items() and all(one.met(labels) for one in self.match_expressions)
 
 
-def parse_selector(raw: object, path: str, faults: Faults) -> Selector:
-    """Decode a selector. The result is valid only if no fault was added."""
-    found = fields(raw, path, {"matchLabels", "matchExpressions"}, faults)
-    labels = entries(found.get("matchLabels"), f"{path}.matchLabels", faults)
-    for key, value in labels.items():
-        _check_key(key, f"{path}.matchLabels", faults)
-        _check_value(value, f"{path}.matchLabels", faults)
-    expressions = items(found.get("matchExpressions"), f"{path}.matchExpressions", faults)
-    return Selector(
-        (
-            *(Requirement(key, Operator.IN, frozenset({value})) for key, value in labels.items()),
-            *(_requirement(one, f"{path}.matchExpressions[{index}]", faults) for index, one in enumerate(expressions)),
-        )
-    )
+def faults(selector: Selector, path: str) -> Iterator[str]:
+    """Yield each rule of Kubernetes that a decoded selector breaks. `path` is its place in the object."""
+    yield from _label_faults(f"{path}.matchLabels", selector.match_labels, selector.match_labels.values())
+    for index, one in enumerate(selector.match_expressions):
+        place = f"{path}.matchExpressions[{index}]"
+        yield from _label_faults(place, [one.key], one.values)
+        needs_values = one.operator in _WITH_VALUES
+        if needs_values != bool(one.values):
+            yield f"{place}.values must be {'given' if needs_values else 'left out'} for {one.operator}"
 
 
-def _requirement(raw: object, path: str, faults: Faults) -> Requirement:
-    found = fields(raw, path, {"key", "operator", "values"}, faults)
-    key, word = text(found.get("key"), f"{path}.key", faults), text(found.get("operator"), f"{path}.operator", faults)
-    listed = items(found.get("values"), f"{path}.values", faults)
-    values = [text(one, f"{path}.values", faults) for one in listed]
-    _check_key(key, path, faults)
-    for value in values:
-        _check_value(value, f"{path}.values", faults)
-    try:
-        operator = Operator(word)
-    except ValueError:
-        faults.append(f"{path}.operator is none of {', '.join(Operator)}")
-        # Never used, as there is a fault; and if it were, it would select nothing.
-        return Requirement(key, Operator.IN)
-    if (operator in _WITH_VALUES) != bool(values):
-        faults.append(f"{path}.values must be {'given' if operator in _WITH_VALUES else 'left out'} for {operator}")
-    return Requirement(key, operator, frozenset(values))
-
-
-def _check_key(key: str, path: str, faults: Faults) -> None:
-    if not _KEY.fullmatch(key) or len(key.rpartition("/")[0]) > _LONGEST_PREFIX:
-        faults.append(f"{path} has a key that no label can have")
-
-
-def _check_value(value: str, path: str, faults: Faults) -> None:
-    if not _VALUE.fullmatch(value):
-        faults.append(f"{path} has a value that no label can have")
+def _label_faults(path: str, keys: Iterable[str], values: Iterable[str]) -> Iterator[str]:
+    if not all(map(_KEY.fullmatch, keys)):
+        yield f"{path} has a key that no label can have"
+    if not all(map(_VALUE.fullmatch, values)):
+        yield f"{path} has a value that no label can have"

@@ -69,7 +69,7 @@ def test_an_unreadable_policy_says_what_is_wrong_with_it() -> None:
     odd = {f"field-{number}": 1 for number in range(MAX_FAULTS + 2)}
     found = statuses(an_invalid_policy("later", jobs={"queues": ["*"]}, **odd), ns=A)["later"]
     assert ready(found) == ("False", "PolicyUnreadable")
-    assert "spec.field-4 is not known to this version; and 2 more" in found.ready.message
+    assert "spec.field-4: Object contains unknown field `field-4`; and 2 more" in found.ready.message
     assert (found.namespaces, found.account_id) == (1, None)
 
 

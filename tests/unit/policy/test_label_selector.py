@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsbatch_operator.api.label_selector import Selector, parse_selector
+from awsbatch_operator.api.label_selector import Selector, faults
 
 TEAM_A = {"team": "a", "stage": "prod", "owner": ""}
 SELECTED: list[tuple[Any, bool]] = [
@@ -37,9 +38,8 @@ SELECTED: list[tuple[Any, bool]] = [
 
 
 def parsed(raw: object) -> Selector:
-    faults: list[str] = []
-    selector = parse_selector(raw, "selector", faults)
-    assert faults == []
+    selector = msgspec.convert(raw, Selector)
+    assert [*faults(selector, "selector")] == []
     return selector
 
 
