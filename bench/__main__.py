@@ -19,7 +19,7 @@ from bench.with_policies import UnderPolicies
 @click.option("--objects", "sizes", default="1000,10000", show_default=True, callback=sizes_of, help="Numbers of jobs.")
 @control_plane_option
 @click.option("--json", "file", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write figures.")
-@click.option("--usual-up-to", default=1000, show_default=True, help="Largest number for the naive operator; 0: never.")
+@click.option("--naive-up-to", default=1000, show_default=True, help="Largest number for the naive operator; 0: never.")
 @click.option(
     "--policies", default=20, show_default=True, type=click.IntRange(min=0), help="BatchAccessPolicies; 0: no."
 )
@@ -29,7 +29,7 @@ def main(
     sizes: list[int],
     control_plane: str,
     file: Path | None,
-    usual_up_to: int,
+    naive_up_to: int,
     *,
     policies: int,
     namespaces: int,
@@ -40,7 +40,7 @@ def main(
         raise click.BadParameter(f"give {FEWEST_POLICIES} policies at least, and a namespace for each")
     scenarios = [_scenario(size, control_plane, quick=quick) for size in sizes]
     tenants = Tenants(policies, namespaces) if policies else None
-    results = measured(_measure(scenarios, usual_up_to, tenants, file))
+    results = measured(_measure(scenarios, naive_up_to, tenants, file))
     click.echo(f"{', '.join(f'{what} {value}' for what, value in machine().items())}\n\n{table(results)}")
 
 
@@ -50,12 +50,12 @@ def _scenario(size: int, control_plane: str, *, quick: bool) -> Scenario:
 
 
 async def _measure(
-    scenarios: list[Scenario], usual_up_to: int, tenants: Tenants | None, file: Path | None
+    scenarios: list[Scenario], naive_up_to: int, tenants: Tenants | None, file: Path | None
 ) -> list[tuple[Result, UnderPolicies | None]]:
     results: list[tuple[Result, UnderPolicies | None]] = []
     for scenario in scenarios:
         progress = progress_writer(scenario.objects)
-        found = await run(scenario, usual=scenario.objects <= usual_up_to, progress=progress)
+        found = await run(scenario, naive=scenario.objects <= naive_up_to, progress=progress)
         results.append((found, None if tenants is None else await with_policies.run(scenario, tenants, progress)))
         if file is not None:
             _save(results, file)

@@ -44,7 +44,7 @@ _SINGLES: Final = 100
 """Terminations of healthy jobs, one by one, a span."""
 _BROKEN_SPACING: Final = 0.5
 """Seconds between two terminations that are stated for jobs of the three, with and without their policies."""
-_TOLD_IN: Final = 5.0
+_REPORTED_WITHIN: Final = 5.0
 """Seconds for the statuses of all their objects after policies are added or removed: independent of roles."""
 _HANGS_FOR: Final = 30.0
 """Seconds; the operator waits for STS no longer than three."""
@@ -81,8 +81,8 @@ class Line:
 
     def cells(self) -> tuple[str, ...]:
         values = (f"{value:.1f}{self.unit}" for value in (self.without, self.beside))
-        verdict = ("yes" if self.met else "NO") if self.judged else ""
-        return (self.figure, *values, f"{self.ratio:.2f}x", f"<= {MOST:g}x" if self.judged else "", verdict)
+        outcome = ("yes" if self.met else "NO") if self.judged else ""
+        return (self.figure, *values, f"{self.ratio:.2f}x", f"<= {MOST:g}x" if self.judged else "", outcome)
 
 
 @click.command()
@@ -172,7 +172,7 @@ async def _governed(harness: Harness) -> AsyncIterator[None]:
     """The three policies exist inside the block; at its end they are verified to be broken."""
     for team, where in _BROKEN.items():
         await harness.kube.create_policy(policy(team, where.role))
-    await asyncio.sleep(_TOLD_IN)
+    await asyncio.sleep(_REPORTED_WITHIN)
     yield
     for team, reason in (("refused", "AccessDenied"), ("hanging", "AWSUnavailable")):
         found = (await harness.kube.policy(team)).get("status", {}).get("conditions", [])
@@ -181,7 +181,7 @@ async def _governed(harness: Harness) -> AsyncIterator[None]:
     await until(lambda: bool(_throttled(harness)), 30.0, lambda: "no call was throttled")
     for team in _BROKEN:
         await harness.kube.delete_policy(team)
-    await asyncio.sleep(_TOLD_IN)
+    await asyncio.sleep(_REPORTED_WITHIN)
 
 
 def _throttled(harness: Harness) -> list[str]:

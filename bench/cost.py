@@ -28,7 +28,7 @@ _HERE: Final = Path(__file__).parent
 @click.command()
 @click.option("--objects", "sizes", default="100,1000,3000,10000,30000", show_default=True, callback=sizes_of)
 @control_plane_option
-@click.option("--usual-up-to", default=3000, show_default=True, help="Largest number for the naive operator; 0: never.")
+@click.option("--naive-up-to", default=3000, show_default=True, help="Largest number for the naive operator; 0: never.")
 @click.option("--quick", is_flag=True, help="Short windows: a smoke test, not a figure.")
 @click.option("--redraw", is_flag=True, help="Measure nothing: draw the figures of the last run.")
 @click.option(
@@ -37,21 +37,21 @@ _HERE: Final = Path(__file__).parent
     type=click.Path(file_okay=False, exists=True, path_type=Path),
     help="Folder for cost.json and cost.svg. [default: bench]",
 )
-def main(sizes: list[int], control_plane: str, usual_up_to: int, *, quick: bool, redraw: bool, into: Path) -> None:
+def main(sizes: list[int], control_plane: str, naive_up_to: int, *, quick: bool, redraw: bool, into: Path) -> None:
     """Measure CPU, memory, AWS calls and the first sync for each number of jobs; draw them."""
     if not redraw:
-        measured(_measure(sorted(sizes), control_plane, usual_up_to, into / "cost.json", quick=quick))
+        measured(_measure(sorted(sizes), control_plane, naive_up_to, into / "cost.json", quick=quick))
     found = json.loads((into / "cost.json").read_text("utf-8"))
     points = [Point.read(one) for one in found["points"]]
     (into / "cost.svg").write_text(draw(sheet(points, found["machine"], found["day"])), encoding="utf-8")
     click.echo(table(points))
 
 
-async def _measure(sizes: list[int], control_plane: str, usual_up_to: int, file: Path, *, quick: bool) -> None:
+async def _measure(sizes: list[int], control_plane: str, naive_up_to: int, file: Path, *, quick: bool) -> None:
     points: list[dict[str, Any]] = []
     for size in sizes:
         scenario = Scenario(size, control_plane)
-        point = await _point(scenario, usual=size <= usual_up_to, progress=progress_writer(size), quick=quick)
+        point = await _point(scenario, naive=size <= naive_up_to, progress=progress_writer(size), quick=quick)
         points.append(asdict(point))
         _save(points, file)
 
@@ -61,7 +61,7 @@ def _save(points: list[dict[str, Any]], file: Path) -> None:
     file.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
-async def _point(scenario: Scenario, *, usual: bool, progress: Progress, quick: bool) -> Point:
+async def _point(scenario: Scenario, *, naive: bool, progress: Progress, quick: bool) -> Point:
     before, began = load(), time.monotonic()
     compared: Cost | None = None
     async with asyncio.timeout(600 + scenario.objects / 10):
@@ -70,7 +70,7 @@ async def _point(scenario: Scenario, *, usual: bool, progress: Progress, quick: 
             progress(f"ours: {_words(found)}")
             bare = await measures.bare_sync(harness)
             progress(f"bare client: first sync {bare.last:.2f} s")
-        if usual:
+        if naive:
             async with harness_of(scenario, progress) as (harness, _):
                 compared = await _cost(
                     harness, NaiveOperator(harness.world, poll_every=POLL_EVERY), each=True, quick=quick

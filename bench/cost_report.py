@@ -22,7 +22,7 @@ _HEAD: Final = (
 )
 _LEGEND: Final = (
     ("ours", "awsbatch-operator"),
-    ("usual", "a naive operator: a Kopf timer for each object"),
+    ("naive", "a naive operator: a Kopf timer for each object"),
     ("bare", "a bare client"),
     ("target", "target"),
 )
@@ -49,13 +49,13 @@ class Point:
     took: float
     bare: Sync
     ours: Cost
-    usual: Cost | None
+    naive: Cost | None
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> Self:
         """The inverse of `asdict`."""
-        usual = found["usual"]
-        sides = {"bare": Sync(**found["bare"]), "ours": _cost(found["ours"]), "usual": usual and _cost(usual)}
+        naive = found["naive"]
+        sides = {"bare": Sync(**found["bare"]), "ours": _cost(found["ours"]), "naive": naive and _cost(naive)}
         return cls(**{**found, **sides})
 
 
@@ -65,8 +65,8 @@ def _cost(found: Mapping[str, Any]) -> Cost:
 
 def sheet(points: Sequence[Point], machine: Mapping[str, str], day: str) -> Sheet:
     def panel(title: str, value: Callable[[Cost], float], targets: Iterable[tuple[float, float]] = ()) -> Panel:
-        usual = [(point.objects, value(point.usual)) for point in points if point.usual is not None]
-        lines = (Line("usual", usual), Line("ours", [(point.objects, value(point.ours)) for point in points]))
+        naive = [(point.objects, value(point.naive)) for point in points if point.naive is not None]
+        lines = (Line("naive", naive), Line("ours", [(point.objects, value(point.ours)) for point in points]))
         sizes = {point.objects for point in points}
         return Panel(title, "live jobs", lines, [target for target in targets if target[0] in sizes])
 
@@ -102,14 +102,14 @@ def _row(point: Point, least: Point) -> tuple[str, ...]:
     kilobytes = 1024 * (ours.memory.resident - least.ours.memory.resident) / more if more else math.nan
     return (
         f"{point.objects:,}",
-        _told(1e6 * ours.rounds.cpu_a_poll, "µs"),
-        _told(kilobytes, "KiB", 1),
-        _told(100 * ours.rounds.calls_a_poll, "", 2),
-        _told(ours.rounds.round_seconds, "s"),
-        _told(1000 * (ours.sync.last - ours.sync.first) / point.objects, "ms", 2),
+        _text(1e6 * ours.rounds.cpu_a_poll, "µs"),
+        _text(kilobytes, "KiB", 1),
+        _text(100 * ours.rounds.calls_a_poll, "", 2),
+        _text(ours.rounds.round_seconds, "s"),
+        _text(1000 * (ours.sync.last - ours.sync.first) / point.objects, "ms", 2),
         f"{ours.sync.last / point.bare.last:.2f}x",
     )
 
 
-def _told(value: float, unit: str, digits: int = 0) -> str:
+def _text(value: float, unit: str, digits: int = 0) -> str:
     return "-" if math.isnan(value) else f"{value:,.{digits}f} {unit}".rstrip()

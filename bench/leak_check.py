@@ -57,7 +57,7 @@ _FIGURES: Final[Sequence[tuple[str, str, Callable[[Sample], float]]]] = (
 )
 
 
-def verdicts(samples: Sequence[Sample]) -> list[Outcome]:
+def outcomes(samples: Sequence[Sample]) -> list[Outcome]:
     """One for each figure."""
     end = max((sample.at for sample in samples), default=0.0)
     later = [sample for sample in samples if sample.at >= _FIRST_QUARTER * end]

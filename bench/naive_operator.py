@@ -34,7 +34,7 @@ batch = boto3.client("batch")
 def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
     # One log line for each tick of each timer is too much.
     logging.getLogger("kopf.objects").setLevel(logging.WARNING)
-    settings.persistence.finalizer = "awsbatch.dev/usual-way"
+    settings.persistence.finalizer = "awsbatch.dev/naive"
 
 
 @kopf.timer(*RESOURCE, interval=POLL_EVERY)

@@ -18,12 +18,12 @@ _STYLE: Final = """
   .small { font-size: 11px; fill: #59636e } .grid { stroke: #d1d9e0; stroke-width: 1 }
   .line { fill: none; stroke-width: 2; stroke-linejoin: round } .target { stroke: #1a7f37; stroke-width: 3 }
   .line.ours { stroke: #0969da } .dot.ours { fill: #0969da }
-  .line.usual { stroke: #bc4c00 } .dot.usual { fill: #bc4c00 }
+  .line.naive { stroke: #bc4c00 } .dot.naive { fill: #bc4c00 }
   .line.bare { stroke: #59636e; stroke-dasharray: 5 4 } .dot.bare { fill: #59636e }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc } .paper { fill: #0d1117 } .small { fill: #9198a1 } .grid { stroke: #3d444d }
     .line.ours { stroke: #58a6ff } .dot.ours { fill: #58a6ff } .target { stroke: #3fb950 }
-    .line.usual { stroke: #f0883e } .dot.usual { fill: #f0883e }
+    .line.naive { stroke: #f0883e } .dot.naive { fill: #f0883e }
     .line.bare { stroke: #9198a1 } .dot.bare { fill: #9198a1 }
   }
 """
@@ -33,7 +33,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`kind` is a class of the style: ours, usual or bare. Values of 0 or less are not on a logarithmic axis."""
+    """`kind` is a class of the style: ours, naive or bare. Values of 0 or less are not on a logarithmic axis."""
 
     kind: str
     points: Sequence[Point]
@@ -126,10 +126,10 @@ def _panel(panel: Panel) -> list[str]:
     return drawn
 
 
-def _line(kind: str, places: Sequence[Point]) -> list[str]:
-    path = " ".join(f"{x} {y}" for x, y in places)
-    dots = [f'<circle class="dot {kind}" cx="{x}" cy="{y}" r="3.5"/>' for x, y in places]
-    return [f'<path class="line {kind}" d="M{path}"/>', *dots] if places else []
+def _line(kind: str, points: Sequence[Point]) -> list[str]:
+    path = " ".join(f"{x} {y}" for x, y in points)
+    dots = [f'<circle class="dot {kind}" cx="{x}" cy="{y}" r="3.5"/>' for x, y in points]
+    return [f'<path class="line {kind}" d="M{path}"/>', *dots] if points else []
 
 
 def _table(caption: str, rows: Sequence[Sequence[str]], top: int) -> list[str]:

@@ -14,7 +14,7 @@ from bench.with_policies import UnderPolicies
 _HEAD: Final = ("figure", "naive", "ours", "under policies", "target", "met?")
 _SHORT: Final = f"polls every {SHORT_ROUND:.0f} s"
 _DEFAULT: Final = "default polls"
-_TOLD_WITHIN: Final = 2.0
+_REPORTED_WITHIN: Final = 2.0
 """Seconds from an edit of a policy, or of a namespace's labels, until its objects are reconciled."""
 
 
@@ -26,7 +26,7 @@ class Row:
     """
 
     figure: str
-    usual: float | None
+    naive: float | None
     ours: float | None
     with_policies: float | None
     unit: str
@@ -36,22 +36,22 @@ class Row:
 
     def cells(self) -> tuple[str, ...]:
         limits = [f"<= {limit:g}{self.unit}" for limit in self._limits() if limit is not None]
-        values = (self.usual, self.ours, self.with_policies)
-        return (self.figure, *map(self._text, values), ", ".join(dict.fromkeys(limits)), self._verdict())
+        values = (self.naive, self.ours, self.with_policies)
+        return (self.figure, *map(self._text, values), ", ".join(dict.fromkeys(limits)), self._outcome())
 
     def _limits(self) -> tuple[float | None, float | None]:
         """Without policies, and under some."""
         return self.limit, self.limit if self.with_policies_limit is None else self.with_policies_limit
 
-    def _verdict(self) -> str:
+    def _outcome(self) -> str:
         """Of both, where they differ."""
         judged = zip((self.ours, self.with_policies), self._limits(), strict=True)
-        verdicts = [
+        outcomes = [
             "yes" if round(value, self.digits) <= limit else "NO"
             for value, limit in judged
             if value is not None and limit is not None
         ]
-        return ", ".join(dict.fromkeys(verdicts))
+        return ", ".join(dict.fromkeys(outcomes))
 
     def _text(self, value: float | None) -> str:
         return "-" if value is None else f"{value:,.{self.digits}f}{self.unit}"
@@ -61,7 +61,7 @@ class _Rows:
     """Collects the rows of one result: each a value from the findings of all subjects."""
 
     def __init__(self, result: Result, with_policies: UnderPolicies | None) -> None:
-        self._usual, self.ours = result.usual, result.ours
+        self._naive, self.ours = result.naive, result.ours
         self.with_policies = None if with_policies is None else with_policies.ours
         self.rows: list[Row] = []
 
@@ -75,10 +75,10 @@ class _Rows:
         *,
         with_policies_limit: float | None = None,
     ) -> None:
-        usual, ours, with_policies = (
-            None if one is None else value(one) for one in (self._usual, self.ours, self.with_policies)
+        naive, ours, with_policies = (
+            None if one is None else value(one) for one in (self._naive, self.ours, self.with_policies)
         )
-        self.rows.append(Row(figure, usual, ours, with_policies, unit, limit, digits, with_policies_limit))
+        self.rows.append(Row(figure, naive, ours, with_policies, unit, limit, digits, with_policies_limit))
 
     def add_with_policies(
         self, figure: str, value: float, unit: str = "", limit: float | None = None, digits: int = 2
@@ -130,7 +130,7 @@ def _add_syncs(found: _Rows, result: Result, with_policies: UnderPolicies | None
     title = "... the same statuses by a bare client, from the first status on"
     found.rows.append(Row(title, None, bare, with_policies_bare, " s", None, 2))
     ratios = (
-        None if result.usual is None else _written_in(result.usual.syncs) / bare,
+        None if result.naive is None else _written_in(result.naive.syncs) / bare,
         _written_in(result.ours.syncs) / bare,
         None if with_policies is None else _written_in(with_policies.ours.syncs) / _written_in(with_policies.bare),
     )
@@ -236,7 +236,7 @@ def _add_policies(found: _Rows, with_policies: UnderPolicies) -> None:
         ("namespace relabelled", edits.relabelled, "Denied"),
     ):
         found.add_with_policies(f"{what}: until the first object is {shown}", edit.first, " s")
-        found.add_with_policies(f"... the last of {edit.objects:,}", edit.last, " s", _TOLD_WITHIN)
+        found.add_with_policies(f"... the last of {edit.objects:,}", edit.last, " s", _REPORTED_WITHIN)
 
 
 def markdown(lines: Sequence[Sequence[str]], *, numbers: Container[int]) -> str:

@@ -89,18 +89,18 @@ class Result:
     describe_rate: float
     bare: list[Sync]
     ours: Findings
-    usual: Findings | None
+    naive: Findings | None
 
 
-async def run(scenario: Scenario, *, usual: bool, progress: Progress) -> Result:
+async def run(scenario: Scenario, *, naive: bool, progress: Progress) -> Result:
     before, began = load(), time.monotonic()
     compared: Findings | None = None
     async with asyncio.timeout(900 + scenario.objects / 10):
         async with harness_of(scenario, progress) as (harness, version):
-            bare, found = await _our_way(harness, scenario, progress)
-        if usual:
+            bare, found = await _measure_ours(harness, scenario, progress)
+        if naive:
             async with harness_of(scenario, progress) as (harness, _):
-                compared = await _usual_way(harness, scenario, progress)
+                compared = await _measure_naive(harness, scenario, progress)
     took = time.monotonic() - began
     return Result(scenario.objects, version, before, took, scenario.describe_rate, bare, found, compared)
 
@@ -121,7 +121,7 @@ async def harness_of(
             yield Harness(world, kube, fleet, tenants), await kube.version()
 
 
-async def _our_way(harness: Harness, scenario: Scenario, progress: Progress) -> tuple[list[Sync], Findings]:
+async def _measure_ours(harness: Harness, scenario: Scenario, progress: Progress) -> tuple[list[Sync], Findings]:
     syncs, bare = await syncs_of(harness, scenario, progress, "ours")
     short = await short_rounds(harness, scenario, progress, "ours")
     operator = harness.operator()
@@ -198,7 +198,7 @@ async def mass_of(
     return found
 
 
-async def _usual_way(harness: Harness, scenario: Scenario, progress: Progress) -> Findings:
+async def _measure_naive(harness: Harness, scenario: Scenario, progress: Progress) -> Findings:
     operator = NaiveOperator(harness.world)
     syncs = [await measures.first_sync(harness, operator)]
     progress(f"naive operator: first sync {syncs[-1].last:.2f} s")

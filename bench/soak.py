@@ -15,7 +15,7 @@ from awsbatch_sandbox.processes import ProcessError
 from bench import process
 from bench.command import control_plane_option, measured, progress_writer
 from bench.harness import Harness
-from bench.leak_check import Sample, kept_up, verdicts
+from bench.leak_check import Sample, kept_up, outcomes
 from bench.measures import mass, stated
 from bench.rounds import settle
 from bench.scenarios import Progress, Scenario, harness_of
@@ -41,10 +41,10 @@ def main(minutes: float, objects: int, rate: int, control_plane: str, file: Path
     if rate * LINGER > 0.9 * objects:
         raise click.BadParameter(f"{rate} a second linger for {LINGER:.0f} s: too many for {objects} objects")
     samples = measured(_soak(Scenario(objects, control_plane), minutes, rate, progress_writer(objects)))
-    found = verdicts(samples)
+    found = outcomes(samples)
     if file is not None:
         saved = {"machine": process.machine(), "minutes": minutes, "objects": objects, "rate": rate}
-        saved |= {"verdicts": [asdict(one) for one in found], "samples": [asdict(one) for one in samples]}
+        saved |= {"outcomes": [asdict(one) for one in found], "samples": [asdict(one) for one in samples]}
         file.write_text(json.dumps(saved, indent=2) + "\n", encoding="utf-8")
     click.echo("\n".join(map(str, found)))
     last = samples[-1]

@@ -10,7 +10,7 @@ from awsbatch_sandbox.operator_process import OperatorProcess, operator_environm
 from awsbatch_sandbox.processes import Child
 from awsbatch_sandbox.world import World
 
-_USUAL_WAY: Final = Path(__file__).with_name("naive_operator.py")
+_NAIVE_OPERATOR: Final = Path(__file__).with_name("naive_operator.py")
 
 
 class Subject(Protocol):
@@ -28,7 +28,7 @@ class NaiveOperator:
     """bench/naive_operator.py under `kopf run`. `poll_every`: seconds from one poll of an object to the next."""
 
     def __init__(self, world: World, *, poll_every: float = 10.0) -> None:
-        argv = [sys.executable, "-m", "kopf", "run", "--all-namespaces", "--quiet", str(_USUAL_WAY)]
+        argv = [sys.executable, "-m", "kopf", "run", "--all-namespaces", "--quiet", str(_NAIVE_OPERATOR)]
         environment = operator_environment(world.control_plane.kubeconfig, world.cache, world.batch.url)
         environment["POLL_EVERY"] = str(poll_every)
         self._child = Child("naive operator", argv, log=world.directory / "naive_operator.log", environment=environment)

@@ -39,7 +39,9 @@ def test_one_disturbed_span_does_not_change_the_result() -> None:
 
 def test_rounds_may_be_at_most_a_tenth_slower() -> None:
     assert not line("length of a round of polls", replace(HEALTHY, rounds=[11.2, 11.2, 10.0])).met
-    assert line("length of a round of polls", replace(HEALTHY, rounds=[14.0, 10.1, 10.0])).met, "one turn is no verdict"
+    assert line("length of a round of polls", replace(HEALTHY, rounds=[14.0, 10.1, 10.0])).met, (
+        "one slow round decides nothing"
+    )
 
 
 def test_the_time_of_the_api_server_is_shown_without_a_target() -> None:

@@ -22,14 +22,14 @@ OURS = Findings(
     different_reasons=Mass(500, patches=2.0, arrival=49.0, calls=500),
     half_different=Mass(500, patches=2.5, arrival=3.0, calls=500),
 )
-USUAL = replace(OURS, default_rounds=None, different_reasons=None, half_different=None, syncs=[Sync(1.0, 20.0)])
-RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.1)], OURS, USUAL)
+NAIVE = replace(OURS, default_rounds=None, different_reasons=None, half_different=None, syncs=[Sync(1.0, 20.0)])
+RESULT = Result(1000, "v1.36.2", 0.1, 240.0, 5.0, [Sync(0.1, 4.1)], OURS, NAIVE)
 
 
 SHARES = [Share(Where("1" * 12, "a-role"), jobs=150, calls=6, polls=450), Share(Where("2" * 12), 850, 27, 2550)]
 UNDER = replace(POLLS, cpu_percent=0.8, calls=33, shares=SHARES)
 EDIT = Edit(50, first=0.1, last=0.4)
-RULED = UnderPolicies(
+WITH_POLICIES = UnderPolicies(
     policies=20,
     namespaces=200,
     load=0.1,
@@ -54,7 +54,7 @@ def test_the_first_sync_is_a_multiple_of_the_bare_client() -> None:
 
 
 def test_the_first_sync_under_policies_is_a_multiple_of_the_bare_client_there() -> None:
-    assert row(SYNC_RATIO, with_policies=RULED).cells()[1:4] == ("4.75x", "1.25x", "1.00x")
+    assert row(SYNC_RATIO, with_policies=WITH_POLICIES).cells()[1:4] == ("4.75x", "1.25x", "1.00x")
 
 
 def test_a_call_that_is_not_full_misses_the_target_of_a_round() -> None:
@@ -64,10 +64,10 @@ def test_a_call_that_is_not_full_misses_the_target_of_a_round() -> None:
 
 
 def test_a_round_under_policies_needs_only_full_calls_of_each_role() -> None:
-    found = row("AWS calls a round, default polls", with_policies=RULED)
+    found = row("AWS calls a round, default polls", with_policies=WITH_POLICIES)
     assert found.cells()[2:] == ("10.0", "11.0", "<= 10, <= 11", "yes")
     one_more = replace(UNDER, shares=[replace(SHARES[0], calls=7), SHARES[1]])
-    wasteful = replace(RULED, ours=replace(RULED.ours, default_rounds=one_more))
+    wasteful = replace(WITH_POLICIES, ours=replace(WITH_POLICIES.ours, default_rounds=one_more))
     assert row("AWS calls a round, default polls", with_policies=wasteful).cells()[3:] == (
         "11.3",
         "<= 10, <= 11",
@@ -78,14 +78,15 @@ def test_a_round_under_policies_needs_only_full_calls_of_each_role() -> None:
 def test_a_role_without_polls_meets_no_target() -> None:
     blind = replace(UNDER, shares=[replace(SHARES[0], calls=0, polls=0), SHARES[1]])
     found = row(
-        "AWS calls a round, default polls", with_policies=replace(RULED, ours=replace(RULED.ours, default_rounds=blind))
+        "AWS calls a round, default polls",
+        with_policies=replace(WITH_POLICIES, ours=replace(WITH_POLICIES.ours, default_rounds=blind)),
     )
     assert found.cells()[3:] == ("nan", "<= 10, <= 11", "yes, NO")
 
 
 def test_a_target_missed_under_policies_only_is_shown() -> None:
-    slow = replace(RULED, ours=replace(RULED.ours, default_rounds=replace(UNDER, cpu_percent=1.2)))
-    assert row("CPU, steady, default polls, of a core", with_policies=RULED).cells()[5] == "yes"
+    slow = replace(WITH_POLICIES, ours=replace(WITH_POLICIES.ours, default_rounds=replace(UNDER, cpu_percent=1.2)))
+    assert row("CPU, steady, default polls, of a core", with_policies=WITH_POLICIES).cells()[5] == "yes"
     assert row("CPU, steady, default polls, of a core", with_policies=slow).cells()[2:] == (
         "0.50 %",
         "1.20 %",
@@ -95,7 +96,7 @@ def test_a_target_missed_under_policies_only_is_shown() -> None:
 
 
 def test_terminations_over_many_namespaces_have_no_target() -> None:
-    figures = [one for one in rows_of(RESULT, RULED) if one.ours is None and one.with_policies is not None]
+    figures = [one for one in rows_of(RESULT, WITH_POLICIES) if one.ours is None and one.with_policies is not None]
     spread = {one.figure: one.cells()[3:] for one in figures}
     assert spread["... calls"] == ("140", "", "")
     assert spread["... times that a role is assumed for it"] == ("90", "", "")
@@ -103,8 +104,8 @@ def test_terminations_over_many_namespaces_have_no_target() -> None:
 
 
 def test_an_edit_must_be_shown_within_two_seconds() -> None:
-    assert row("... the last of 50", with_policies=RULED).cells()[3:] == ("0.40 s", "<= 2 s", "yes")
-    assert row("... the last of 5", with_policies=RULED).cells()[3:] == ("2.10 s", "<= 2 s", "NO")
+    assert row("... the last of 50", with_policies=WITH_POLICIES).cells()[3:] == ("0.40 s", "<= 2 s", "yes")
+    assert row("... the last of 5", with_policies=WITH_POLICIES).cells()[3:] == ("2.10 s", "<= 2 s", "NO")
 
 
 def test_a_window_without_polls_meets_no_target() -> None:
@@ -112,7 +113,7 @@ def test_a_window_without_polls_meets_no_target() -> None:
     assert row("AWS calls a round, default polls", blind).cells()[2:] == ("nan", "-", "<= 10", "NO")
 
 
-def test_what_was_not_measured_the_usual_way_is_a_dash() -> None:
+def test_what_was_not_measured_with_the_naive_operator_is_a_dash() -> None:
     assert row("CPU, steady, default polls, of a core").cells()[1] == "-"
 
 

@@ -15,8 +15,8 @@ def cost(objects: int, *, cpu: float, resident: float, last: float, seconds: flo
     return Cost(Sync(1.0, last), rounds, Memory(resident, resident, resident))
 
 
-def point(objects: int, ours: Cost, usual: Cost | None = None) -> Point:
-    return Point(objects, "v1.36.2", 0.1, 100.0, Sync(0.1, 0.002 * objects), ours, usual)
+def point(objects: int, ours: Cost, naive: Cost | None = None) -> Point:
+    return Point(objects, "v1.36.2", 0.1, 100.0, Sync(0.1, 0.002 * objects), ours, naive)
 
 
 POINTS = [
@@ -50,9 +50,9 @@ def test_a_window_without_polls_has_no_cost_of_a_poll() -> None:
     assert rows([point(100, blind)])[0][1:5] == ("-", "-", "-", "-")
 
 
-def test_the_usual_way_ends_where_it_was_not_measured() -> None:
+def test_the_naive_operator_has_no_points_where_it_was_not_measured() -> None:
     lines = {line.kind: list(line.points) for line in panel("CPU").lines}
-    assert lines["usual"] == [(100, 2.0)]
+    assert lines["naive"] == [(100, 2.0)]
     assert lines["ours"] == [(100, 0.1), (1000, 0.5), (30_000, 10.0)]
 
 
@@ -62,8 +62,8 @@ def test_targets_are_shown_only_for_numbers_that_were_measured() -> None:
 
 
 def test_the_bare_client_is_shown_for_the_first_sync_only() -> None:
-    assert [line.kind for line in panel("First sync").lines] == ["bare", "usual", "ours"]
-    assert [line.kind for line in panel("Memory").lines] == ["usual", "ours"]
+    assert [line.kind for line in panel("First sync").lines] == ["bare", "naive", "ours"]
+    assert [line.kind for line in panel("Memory").lines] == ["naive", "ours"]
 
 
 def test_what_was_saved_is_read_as_it_was() -> None:

@@ -71,7 +71,7 @@ def test_zero_is_not_on_a_logarithmic_axis() -> None:
 
 
 def test_all_that_is_drawn_lies_within_the_picture() -> None:
-    root = ET.fromstring(draw(with_lines(OURS, Line("usual", [(100.0, 900.0), (1000.0, 9000.0)]))))
+    root = ET.fromstring(draw(with_lines(OURS, Line("naive", [(100.0, 900.0), (1000.0, 9000.0)]))))
     width, height = (float(root.attrib[side]) for side in ("width", "height"))
     for dot in root.iter(f"{SVG}circle"):
         assert 0 < float(dot.attrib["cx"]) < width
@@ -80,6 +80,6 @@ def test_all_that_is_drawn_lies_within_the_picture() -> None:
 
 def test_each_class_that_is_used_has_a_style_for_light_and_for_dark() -> None:
     light, dark = draw(SHEET).split("@media (prefers-color-scheme: dark)")
-    for kind in (".line.ours", ".dot.ours", ".line.usual", ".line.bare", ".paper", ".target", ".grid", "text"):
+    for kind in (".line.ours", ".dot.ours", ".line.naive", ".line.bare", ".paper", ".target", ".grid", "text"):
         assert f"{kind} {{" in light
         assert f"{kind} {{" in dark
