@@ -115,10 +115,10 @@ def _title(result: Result, with_policies: UnderPolicies | None) -> str:
     )
     if with_policies is None:
         return title
-    places = len(with_policies.ours.short_rounds.shares)
+    poll_targets = len(with_policies.ours.short_rounds.shares)
     return (
-        f"{title}; {with_policies.policies} policies, {with_policies.namespaces} namespaces and {places} poll targets "
-        f"in {with_policies.took:.0f} s more, after a load of {with_policies.load:.2f}"
+        f"{title}; {with_policies.policies} policies, {with_policies.namespaces} namespaces and {poll_targets} "
+        f"poll targets in {with_policies.took:.0f} s more, after a load of {with_policies.load:.2f}"
     )
 
 

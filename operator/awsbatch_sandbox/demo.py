@@ -31,14 +31,14 @@ def play(control_plane: str, *, flags: Sequence[str] = FLAGS, timeout: float = 1
     with World(control_plane, grace=GRACE, flags=flags) as world:
         narrator.progress(f"up: {world.control_plane.description}")
         try:
-            _Play(narrator, world, timeout).act()
+            _Demo(narrator, world, timeout).act()
         except TimeoutError as late:
             raise DemoError(f"{late}\nThe last lines of the operator's log:\n{world.operator.last_words()}") from late
     narrator.gap()
     narrator.title(f"All stopped after {narrator.elapsed:.1f} s. To try it yourself: awsbatch-operator sandbox")
 
 
-class _Play:
+class _Demo:
     def __init__(self, narrator: Narrator, world: World, timeout: float) -> None:
         self._narrator, self._world, self._timeout = narrator, world, timeout
 
@@ -48,7 +48,7 @@ class _Play:
         narrator.progress(f"{len(names)} BatchJob objects name jobs in AWS Batch; one of them has a mistyped job id")
         world.operator.start()
         narrator.progress(f"the operator is ready (process {world.operator.pid})")
-        wait_for(self._all_told, timeout=self._timeout, what="every BatchJob has a phase", every=0.05)
+        wait_for(self._all_have_a_phase, timeout=self._timeout, what="every BatchJob has a phase", every=0.05)
         together = max(len(call["job_ids"]) for call in world.batch.calls("DescribeJobs"))
         narrator.progress(f"each status shows the state of its job; one DescribeJobs call covers {together} jobs\n")
         narrator.run(world.cluster, "get", "batchjobs")
@@ -59,7 +59,7 @@ class _Play:
         narrator.gap()
         narrator.run(world.cluster, "describe", "batchjob", names[0])
 
-    def _all_told(self) -> bool:
+    def _all_have_a_phase(self) -> bool:
         statuses = [one.get("status", {}) for one in self._world.cluster.objects()]
         return all(status.get("phase", "Unknown") != "Unknown" for status in statuses)
 

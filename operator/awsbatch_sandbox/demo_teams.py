@@ -33,14 +33,14 @@ def play(control_plane: str, *, flags: Sequence[str] = FLAGS, timeout: float = 1
     with World(control_plane, grace=GRACE, flags=flags, roles=True) as world:
         narrator.progress(f"up: {world.control_plane.description}")
         try:
-            _Play(narrator, world, timeout).act()
+            _Demo(narrator, world, timeout).act()
         except TimeoutError as late:
             raise DemoError(f"{late}\nThe last lines of the operator's log:\n{world.operator.last_words()}") from late
     narrator.gap()
     narrator.title(f"All stopped after {narrator.elapsed:.1f} s")
 
 
-class _Play:
+class _Demo:
     def __init__(self, narrator: Narrator, world: World, timeout: float) -> None:
         self._narrator, self._world, self._timeout = narrator, world, timeout
         self._teams = create_teams(world, CLUSTER)
@@ -106,7 +106,7 @@ class _Play:
         narrator.gap()
         narrator.run(self._world.cluster, "describe", "batchjob", "theirs", "-n", "team-b")
         narrator.gap()
-        shown = [_told(theirs.get(name)) for name in ("payroll", "mistyped")]
+        shown = [_comparable(theirs.get(name)) for name in ("payroll", "mistyped")]
         self._hold(
             shown[0] == shown[1],
             f"a job of another queue and none have equal statuses, except for their ids; they are {shown}",
@@ -173,7 +173,7 @@ class _Play:
             raise DemoError(f"expected: {what}")
 
 
-def _told(body: Body) -> str:
+def _comparable(body: Body) -> str:
     """The status without transition times and without the id of the job, which the object itself names."""
     conditions = [
         {key: value for key, value in one.items() if key != "lastTransitionTime"}

@@ -97,7 +97,7 @@ def test_an_unknown_job_is_missing_after_its_grace(cluster: Cluster) -> None:
 
 def test_a_new_job_that_batch_does_not_show_yet_is_not_missing(world: World, cluster: Cluster) -> None:
     job_id = world.batch.seed()
-    world.batch.hide(job_id, looks=2)
+    world.batch.hide(job_id, polls=2)
     cluster.create("fresh", job_id)
     cluster.wait_for("fresh", phase("Running"), timeout=SOON)
     assert cluster.events("fresh") == []

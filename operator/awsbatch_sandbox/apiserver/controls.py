@@ -68,7 +68,7 @@ class Controls:
         if len(self._log) > _LOG_LIMIT:
             del self._log[next(iter(self._log))]
 
-    async def gate(self) -> None:
+    async def wait_while_hung(self) -> None:
         """Wait while the server hangs."""
         await self._open.wait()
 
@@ -79,14 +79,14 @@ class Controls:
         """
         fault = next((one for one in self._faults if one.hits(request)), None)
         if fault is None:
-            return self.gate
+            return self.wait_while_hung
         fault.times -= 1
         if fault.seconds:
             with suppress(TimeoutError):
                 await asyncio.wait_for(fault.over.wait(), fault.seconds)
         if fault.status is not None:
             raise scripted(fault.status, fault.message)
-        return fault.over.wait if fault.silent else self.gate
+        return fault.over.wait if fault.silent else self.wait_while_hung
 
     def close(self) -> None:
         if self._reopen:

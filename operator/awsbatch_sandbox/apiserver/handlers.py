@@ -16,7 +16,7 @@ from awsbatch_sandbox.apiserver.resources import Catalog, Resource
 from awsbatch_sandbox.apiserver.responses import json_response
 from awsbatch_sandbox.apiserver.routes import YAML, Target, check_form, decode, flag, media_type, negotiate, read_object
 from awsbatch_sandbox.apiserver.storage import Body, Entry, dumps
-from awsbatch_sandbox.apiserver.watching import Gate, Watch
+from awsbatch_sandbox.apiserver.watching import BeforeWrite, Watch
 
 _APPLY: Final = (
     "the embedded API server has no server-side apply: run kubectl apply without --server-side, "
@@ -47,7 +47,7 @@ class Handlers:
         self._now = now
         self._bookmark_every = bookmark_every
 
-    async def handle(self, request: web.Request, target: Target, gate: Gate) -> web.StreamResponse:
+    async def handle(self, request: web.Request, target: Target, before_write: BeforeWrite) -> web.StreamResponse:
         """Answer a request about `target`; raises ApiError for every answer but success."""
         resource = self._catalog.find(target.group, target.version, target.plural)
         if resource is None or (target.namespace and not resource.namespaced):
@@ -59,10 +59,10 @@ class Handlers:
         if target.subresource and not (resource.has_status and target.subresource == "status"):
             raise self._nothing_at(target)
         if not target.name:
-            return await self._on_collection(request, resource, target, gate)
+            return await self._on_collection(request, resource, target, before_write)
         if resource.namespaced and not target.namespace:
             raise self._nothing_at(target)
-        return await self._on_object(request, resource, target, gate)
+        return await self._on_object(request, resource, target, before_write)
 
     def _nothing_at(self, target: Target) -> Exception:
         """Built-in groups answer with a Status, custom and unknown ones with plain text."""
@@ -70,10 +70,10 @@ class Handlers:
         return errors.NotServedError() if not known or known[0].custom else errors.no_such_path()
 
     async def _on_collection(
-        self, request: web.Request, resource: Resource, target: Target, gate: Gate
+        self, request: web.Request, resource: Resource, target: Target, before_write: BeforeWrite
     ) -> web.StreamResponse:
         if request.method == "GET" and flag(request.query, "watch"):
-            return await self._watch(request, resource, target, gate)
+            return await self._watch(request, resource, target, before_write)
         if request.method == "GET":
             matches = selection(resource, target.namespace, "", request.query)
             form = negotiate(request)
@@ -90,13 +90,13 @@ class Handlers:
         raise errors.method_not_allowed()
 
     async def _on_object(
-        self, request: web.Request, resource: Resource, target: Target, gate: Gate
+        self, request: web.Request, resource: Resource, target: Target, before_write: BeforeWrite
     ) -> web.StreamResponse:
         key = (target.namespace, target.name)
         write = _write(request, target)
         match request.method:
             case "GET" if flag(request.query, "watch"):
-                return await self._watch(request, resource, target, gate)
+                return await self._watch(request, resource, target, before_write)
             case "GET":
                 check_form(negotiate(request), resource.kind, listed=False)
                 return self._object(request, resource, self._objects.find(resource, key), write)
@@ -116,7 +116,9 @@ class Handlers:
                 return self._deleted(request, resource, entry, gone=gone)
         raise errors.method_not_allowed()
 
-    async def _watch(self, request: web.Request, resource: Resource, target: Target, gate: Gate) -> web.StreamResponse:
+    async def _watch(
+        self, request: web.Request, resource: Resource, target: Target, before_write: BeforeWrite
+    ) -> web.StreamResponse:
         matches = selection(resource, target.namespace, target.name, request.query)
         form = negotiate(request)
         # Kubernetes answers 200 without a body.
@@ -131,7 +133,7 @@ class Handlers:
         await response.prepare(request)
         self._controls.record(request, 200)
         try:
-            await watch.run(response, self._bookmark_every, gate)
+            await watch.run(response, self._bookmark_every, before_write)
             await response.write_eof()
         except ConnectionError:  # the client went away in the middle of a write
             response.force_close()

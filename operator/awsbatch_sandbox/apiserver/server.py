@@ -24,7 +24,7 @@ from awsbatch_sandbox.apiserver.resources import Catalog, Resource
 from awsbatch_sandbox.apiserver.responses import json_response, to_yaml
 from awsbatch_sandbox.apiserver.routes import discovery_version, parse_path, wants_yaml
 from awsbatch_sandbox.apiserver.storage import Body, Store
-from awsbatch_sandbox.apiserver.watching import Gate
+from awsbatch_sandbox.apiserver.watching import BeforeWrite
 
 _HEALTH: Final = frozenset({"/healthz", "/livez", "/readyz"})
 _INITIAL_NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -107,10 +107,10 @@ class ApiServer:
                 return await self.controls.handle(request)
             except errors.ApiError as error:
                 return json_response(error.body(), error.code)
-        await self.controls.gate()
+        await self.controls.wait_while_hung()
         try:
-            gate = await self.controls.fault(request)
-            response = await self._route(request, gate)
+            before_write = await self.controls.fault(request)
+            response = await self._route(request, before_write)
         except errors.ApiError as error:
             response = json_response(error.body(), error.code)
         except errors.NotServedError:
@@ -124,7 +124,7 @@ class ApiServer:
             self.controls.record(request, response.status)
         return response
 
-    async def _route(self, request: web.Request, gate: Gate) -> web.StreamResponse:
+    async def _route(self, request: web.Request, before_write: BeforeWrite) -> web.StreamResponse:
         path = request.path.rstrip("/") or "/"
         if path in _HEALTH:
             return web.Response(text="ok")
@@ -135,7 +135,7 @@ class ApiServer:
         if target is None:
             raise errors.NotServedError
         if target.plural:
-            return await self._handlers.handle(request, target, gate)
+            return await self._handlers.handle(request, target, before_write)
         if target.version in self.catalog.groups().get(target.group, []):
             return json_response(discovery.resource_list(self.catalog, target.group, target.version))
         raise errors.NotServedError

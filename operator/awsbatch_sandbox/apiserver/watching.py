@@ -15,7 +15,7 @@ from awsbatch_sandbox.apiserver.routes import Form, flag, number
 from awsbatch_sandbox.apiserver.storage import Body, Change, Entry, Store, Watcher, dumps
 from awsbatch_sandbox.apiserver.table import row
 
-Gate = Callable[[], Awaitable[object]]
+BeforeWrite = Callable[[], Awaitable[object]]
 """Awaited before each write of a watch."""
 _DEFAULT_TIMEOUT: Final = (1800.0, 3600.0)
 """Seconds that a watch without timeoutSeconds lasts (kube-apiserver's --min-request-timeout and twice that)."""
@@ -49,7 +49,7 @@ class Watch:
         self._marks_end = self._initial and self._bookmarks
         self._since = None if wants_initial is not None or version == 0 else version
 
-    async def run(self, response: web.StreamResponse, bookmark_every: float, gate: Gate) -> None:
+    async def run(self, response: web.StreamResponse, bookmark_every: float, before_write: BeforeWrite) -> None:
         """Send until the time is over or the watch is cut."""
         collection = self._store.collection(self._resource.storage)
         try:
@@ -60,13 +60,15 @@ class Watch:
         try:
             first = self._initial_lines() if self._initial else b""
             if first:
-                await gate()
+                await before_write()
                 await response.write(first)
-            await self._follow(response, watcher, bookmark_every, gate)
+            await self._follow(response, watcher, bookmark_every, before_write)
         finally:
             collection.unwatch(watcher)
 
-    async def _follow(self, response: web.StreamResponse, watcher: Watcher, bookmark_every: float, gate: Gate) -> None:
+    async def _follow(
+        self, response: web.StreamResponse, watcher: Watcher, bookmark_every: float, before_write: BeforeWrite
+    ) -> None:
         clock = asyncio.get_running_loop().time
         end = clock() + self._timeout
         while not watcher.closed and clock() < end:
@@ -79,7 +81,7 @@ class Watch:
                 lines = b"".join(map(self._change, changes))
             if watcher.error is not None:
                 lines += _line(b"ERROR", dumps(watcher.error.body()))
-            await gate()
+            await before_write()
             if lines:
                 await response.write(lines)
 

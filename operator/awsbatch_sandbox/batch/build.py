@@ -37,7 +37,7 @@ def _one(seed: JobSpec, job_id: str, status: str, now_ms: int) -> Job:
     job.is_cancelled = seed.is_cancelled
     job.end_reason = seed.status_reason if job.flagged else None
     job.ignore_terminates = seed.ignore_terminates
-    job.hidden_looks = seed.hidden_looks
+    job.hidden_polls = seed.hidden_polls
     job.container_reason = seed.container_reason
     job.attempts = [_past_attempt(job, now_ms) for _ in range(seed.past_attempts)]
     if status in ON_COMPUTE or status in FINISHED:

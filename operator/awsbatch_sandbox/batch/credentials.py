@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from awsbatch_sandbox.batch.job_spec import Place
+from awsbatch_sandbox.batch.job_spec import AccountRegion
 from awsbatch_sandbox.batch.settings import Settings
 
 USER: Final = "sandbox"
@@ -50,8 +50,8 @@ class Caller:
         return cls(credential.account, region, *shared)
 
     @property
-    def place(self) -> Place:
-        return Place(self.account, self.region)
+    def account_region(self) -> AccountRegion:
+        return AccountRegion(self.account, self.region)
 
     @property
     def arn(self) -> str:

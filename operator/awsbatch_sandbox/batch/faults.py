@@ -104,11 +104,11 @@ class Faults:
 
     def pop(self, operation: str, job_ids: Sequence[str], caller: Caller) -> Fault | None:
         """Return the fault for this call and count it down."""
-        for place, fault in enumerate(self._faults):
+        for index, fault in enumerate(self._faults):
             if fault.matches(operation, job_ids, caller):
                 if fault.times == 1:
-                    del self._faults[place]
+                    del self._faults[index]
                 elif fault.times is not None:
-                    self._faults[place] = replace(fault, times=fault.times - 1)
+                    self._faults[index] = replace(fault, times=fault.times - 1)
                 return fault
         return None

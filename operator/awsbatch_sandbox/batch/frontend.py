@@ -84,7 +84,7 @@ class Frontend:
         job_ids = _job_ids(body)
         record = self._recorder.arrived(operation, caller, job_ids, body.get("reason"), self._clock.wall())
         fault = None
-        if not self._limits.admits(caller.place, self._clock.now_ms()):
+        if not self._limits.admits(caller.account_region, self._clock.now_ms()):
             refused = THROTTLED
         elif refused is None:
             fault = self._faults.pop(operation, job_ids, caller)

@@ -20,7 +20,7 @@ KINDS: Final = ("single", "array", "multinode", "eks", "ecs-multi")
 ARRAY_SIZES: Final = range(2, 10_001)
 
 
-class Place(NamedTuple):
+class AccountRegion(NamedTuple):
     """An account and one of its regions."""
 
     account: str
@@ -59,7 +59,7 @@ class JobSpec:
     run_for: float | None = None
     exit_code: int | None = None
     natural: bool = False
-    hidden_looks: int = 0
+    hidden_polls: int = 0
     past_attempts: int = 0
     retry_attempts: int = 1
     timeout: int | None = None

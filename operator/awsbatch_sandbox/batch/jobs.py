@@ -11,8 +11,8 @@ from awsbatch_sandbox.batch.job_spec import (
     RUNNING,
     SUBMITTED,
     SUCCEEDED,
+    AccountRegion,
     JobSpec,
-    Place,
 )
 
 ENDED_BY_ITSELF = "Essential container in task exited"
@@ -57,7 +57,7 @@ class Job:
     end_reason: str | None = None
     kill_at: int | None = None
     ignore_terminates: int = 0
-    hidden_looks: int = 0
+    hidden_polls: int = 0
     epoch: int = 0
     rendered: bytes | None = None
 
@@ -79,8 +79,8 @@ class Job:
         return self.seed.kind == "multinode" and self.parent is None
 
     @property
-    def place(self) -> Place:
-        return Place(self.seed.account, self.seed.region)
+    def account_region(self) -> AccountRegion:
+        return AccountRegion(self.seed.account, self.seed.region)
 
     @property
     def arn(self) -> str:

@@ -15,7 +15,7 @@ from awsbatch_sandbox.batch.job_spec import (
     STARTING,
     SUBMITTED,
     SUCCEEDED,
-    Place,
+    AccountRegion,
 )
 from awsbatch_sandbox.batch.job_store import JobStore
 from awsbatch_sandbox.batch.jobs import (
@@ -58,15 +58,15 @@ class Lifecycle:
         self.settings = settings
         self.jobs = JobStore()
         self.timers = Timers()
-        self._dependents: dict[tuple[Place, str], list[Job]] = {}
+        self._dependents: dict[tuple[AccountRegion, str], list[Job]] = {}
 
     def add(self, job: Job, now: int) -> None:
-        if self.jobs.find(job.place, job.job_id) is not None:
+        if self.jobs.find(job.account_region, job.job_id) is not None:
             raise ValueError(f"job_id {job.job_id} exists already: forget it first or choose another")
         for one in (job, *job.children):
             self.jobs.add(one)
             for dependency in job.seed.depends_on:
-                self._dependents.setdefault((one.place, dependency), []).append(one)
+                self._dependents.setdefault((one.account_region, dependency), []).append(one)
             self._arm(one, now)
 
     def forget(self, job: Job) -> None:
@@ -79,7 +79,7 @@ class Lifecycle:
 
     def _dependencies(self, job: Job) -> Iterator[Job | None]:
         """Jobs of the same account and region: ids do not reach further."""
-        return (self.jobs.find(job.place, dependency) for dependency in job.seed.depends_on)
+        return (self.jobs.find(job.account_region, dependency) for dependency in job.seed.depends_on)
 
     def terminate(self, job: Job, reason: str, now: int) -> bool:
         """TerminateJob; True if it changed anything. A repeated call keeps the first reason and its grace."""
@@ -174,7 +174,7 @@ class Lifecycle:
             self.enter(parent, now_is, at, Outcome(reason=reason))
 
     def _release(self, ended: Job, at: int) -> None:
-        for job in self._dependents.pop((ended.place, ended.job_id), ()):
+        for job in self._dependents.pop((ended.account_region, ended.job_id), ()):
             if job.status == PENDING and not job.is_array and not self.held(job):
                 self._dependencies_ended(job, at)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from awsbatch_sandbox.batch.job_spec import Place
+from awsbatch_sandbox.batch.job_spec import AccountRegion
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Limits:
 
     def __init__(self) -> None:
         self._limits: dict[tuple[str | None, str | None], _Limit] = {}
-        self._buckets: dict[Place, tuple[float, int]] = {}
+        self._buckets: dict[AccountRegion, tuple[float, int]] = {}
 
     def set(self, rate: float | None, burst: float | None, account: str | None, region: str | None) -> None:
         """`rate` calls/s with bursts of `burst` (default: one second's worth); None lifts the limit.
@@ -35,16 +35,16 @@ class Limits:
             self._limits[account, region] = _Limit(rate, max(1.0, rate if burst is None else burst))
         self._buckets.clear()
 
-    def admits(self, place: Place, now_ms: int) -> bool:
-        limit = self._of(place)
+    def admits(self, account_region: AccountRegion, now_ms: int) -> bool:
+        limit = self._of(account_region)
         if limit is None:
             return True
-        tokens, since = self._buckets.get(place, (limit.burst, now_ms))
+        tokens, since = self._buckets.get(account_region, (limit.burst, now_ms))
         tokens = min(limit.burst, tokens + (now_ms - since) * limit.rate / 1000)
         admitted = tokens >= 1
-        self._buckets[place] = (tokens - admitted, now_ms)
+        self._buckets[account_region] = (tokens - admitted, now_ms)
         return admitted
 
-    def _of(self, place: Place) -> _Limit | None:
-        from_exact_to_any = (place, (place.account, None), (None, place.region), (None, None))
+    def _of(self, key: AccountRegion) -> _Limit | None:
+        from_exact_to_any = (key, (key.account, None), (None, key.region), (None, None))
         return next((self._limits[one] for one in from_exact_to_any if one in self._limits), None)

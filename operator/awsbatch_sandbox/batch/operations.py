@@ -77,7 +77,7 @@ class Operations:
         return {} if job is None else job.tags
 
     def find(self, caller: Caller, job_id: str) -> Job | None:
-        return self._lifecycle.jobs.find(caller.place, job_id)
+        return self._lifecycle.jobs.find(caller.account_region, job_id)
 
     def _describe_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
         details = [rendered(job) for job_id in self._ids(body) if (job := self._shown(caller, job_id)) is not None]
@@ -100,9 +100,9 @@ class Operations:
 
     def _shown(self, caller: Caller, job_id: str) -> Job | None:
         job = self.find(caller, job_id)
-        if job is None or not job.hidden_looks:
+        if job is None or not job.hidden_polls:
             return job
-        job.hidden_looks -= 1
+        job.hidden_polls -= 1
         return None
 
     def _terminate_job(self, caller: Caller, body: Body, now: int) -> Reply:
@@ -156,7 +156,7 @@ class Operations:
         check_listing(body)
         if body.get("jobQueue"):
             self._check_queue(caller, body["jobQueue"])
-        return ok(listing.list_jobs(self._lifecycle.jobs.at(caller.place), body))
+        return ok(listing.list_jobs(self._lifecycle.jobs.at(caller.account_region), body))
 
     def _check_queue(self, caller: Caller, queue: str) -> None:
         """`queue`: a name or an ARN."""

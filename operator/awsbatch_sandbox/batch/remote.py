@@ -71,7 +71,7 @@ class Remote:
 class RemoteBatch(Remote):
     """The verbs are those of BatchSimulator, with the same errors.
 
-    `place`: `account` and `region`, both or one of them, to select a job or a call.
+    `scope`: `account` and `region`, both or one of them, to select a job or a call.
     """
 
     def seed(self, **job: Any) -> str:
@@ -80,11 +80,11 @@ class RemoteBatch(Remote):
     def seed_many(self, n: int, **job: Any) -> list[str]:
         return cast("list[str]", self._do("seed_many", {"n": n, **job}))
 
-    def job(self, job_id: str, **place: str | None) -> JSON:
-        return cast("JSON", self._do("job", {"job_id": job_id, **place}))
+    def job(self, job_id: str, **scope: str | None) -> JSON:
+        return cast("JSON", self._do("job", {"job_id": job_id, **scope}))
 
-    def jobs(self, **place: str | None) -> list[JSON]:
-        return cast("list[JSON]", self._do("jobs", place))
+    def jobs(self, **scope: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("jobs", scope))
 
     def accounts(self) -> list[str]:
         return cast("list[str]", self._do("accounts", {}))
@@ -92,11 +92,11 @@ class RemoteBatch(Remote):
     def move(self, job_id: str, status: str, **fields: Any) -> None:
         self._do("move", {"job_id": job_id, "status": status, **fields})
 
-    def forget(self, job_id: str, **place: str | None) -> None:
-        self._do("forget", {"job_id": job_id, **place})
+    def forget(self, job_id: str, **scope: str | None) -> None:
+        self._do("forget", {"job_id": job_id, **scope})
 
-    def hide(self, job_id: str, looks: int = 1, **place: str | None) -> None:
-        self._do("hide", {"job_id": job_id, "looks": looks, **place})
+    def hide(self, job_id: str, polls: int = 1, **scope: str | None) -> None:
+        self._do("hide", {"job_id": job_id, "polls": polls, **scope})
 
     def advance(self, seconds: float) -> None:
         self._do("advance", {"seconds": seconds})
@@ -107,8 +107,8 @@ class RemoteBatch(Remote):
     def clear_faults(self) -> None:
         self._do("clear_faults", {})
 
-    def limit(self, rate: float | None, burst: float | None = None, **place: str | None) -> None:
-        self._do("limit", {"rate": rate, "burst": burst, **place})
+    def limit(self, rate: float | None, burst: float | None = None, **scope: str | None) -> None:
+        self._do("limit", {"rate": rate, "burst": burst, **scope})
 
     def deny(self, operation: str = "*", **denial: str | None) -> None:
         self._do("deny", {"operation": operation, **denial})
@@ -116,8 +116,8 @@ class RemoteBatch(Remote):
     def clear_denials(self, *, but_by_tag: bool = False) -> None:
         self._do("clear_denials", {"but_by_tag": but_by_tag})
 
-    def calls(self, operation: str | None = None, since: int = 0, **place: str | None) -> list[JSON]:
-        return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since, **place}))
+    def calls(self, operation: str | None = None, since: int = 0, **scope: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("calls", {"operation": operation, "since": since, **scope}))
 
     def counts(self) -> dict[str, int]:
         return cast("dict[str, int]", self._do("counts", {}))
@@ -125,8 +125,8 @@ class RemoteBatch(Remote):
     def clear_calls(self) -> None:
         self._do("clear_calls", {})
 
-    def terminate_requests(self, **place: str | None) -> list[JSON]:
-        return cast("list[JSON]", self._do("terminate_requests", place))
+    def terminate_requests(self, **scope: str | None) -> list[JSON]:
+        return cast("list[JSON]", self._do("terminate_requests", scope))
 
     def settings(self, **changes: Any) -> JSON:
         return cast("JSON", self._do("settings", changes))

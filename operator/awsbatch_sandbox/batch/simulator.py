@@ -132,10 +132,10 @@ class BatchSimulator:
         self._settle()
         self._lifecycle.forget(self._lifecycle.jobs.named(job_id, account, region))
 
-    def hide(self, job_id: str, looks: int = 1, *, account: str | None = None, region: str | None = None) -> None:
-        """Omit the job from the next `looks` DescribeJobs for it."""
+    def hide(self, job_id: str, polls: int = 1, *, account: str | None = None, region: str | None = None) -> None:
+        """Omit the job from the next `polls` DescribeJobs for it."""
         self._settle()
-        self._lifecycle.jobs.named(job_id, account, region).hidden_looks = looks
+        self._lifecycle.jobs.named(job_id, account, region).hidden_polls = polls
 
     def advance(self, seconds: float) -> None:
         self._clock.advance(seconds)

@@ -24,7 +24,7 @@ def _shape(body: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "status": SUBMITTED,
         "natural": True,
-        "hidden_looks": settings.hide_after_submit,
+        "hidden_polls": settings.hide_after_submit,
         "name": body["jobName"],
         "queue": body["jobQueue"],
         "definition": body["jobDefinition"],

@@ -150,10 +150,10 @@ def _run(job: Job) -> JSON:
 def _placement(job: Job, task_id: str) -> JSON:
     if not task_id or not (job.status in ON_COMPUTE or job.started_at is not None):
         return {}
-    place = f"arn:aws:ecs:{job.seed.region}:{job.seed.account}"
-    placement = {"taskArn": f"{place}:task/{CLUSTER}/{task_id}"}
+    prefix = f"arn:aws:ecs:{job.seed.region}:{job.seed.account}"
+    placement = {"taskArn": f"{prefix}:task/{CLUSTER}/{task_id}"}
     if job.seed.platform == "EC2":
-        placement["containerInstanceArn"] = f"{place}:container-instance/{CLUSTER}/{INSTANCE_ID}"
+        placement["containerInstanceArn"] = f"{prefix}:container-instance/{CLUSTER}/{INSTANCE_ID}"
     return placement
 
 

@@ -46,7 +46,7 @@ class Wire:
         reply = frontend.perform(frontend.admit(operation, self.caller, json.dumps(body).encode()))
         return reply.status, json.loads(reply.body or b"{}")
 
-    def look(self, job_id: str) -> dict[str, Any]:
+    def describe(self, job_id: str) -> dict[str, Any]:
         """The JobDetail of a job that must be there."""
         (detail,) = self.shown(job_id)
         return detail

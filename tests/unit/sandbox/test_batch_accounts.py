@@ -11,7 +11,7 @@ from unit.sandbox.batch_wire_calls import HERE, START, Wire, frozen
 OTHER = "222222222222"
 ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
 ROLE = f"arn:aws:iam::{OTHER}:role/batch-team-a"
-PLACES = [Caller(OTHER, HERE.region), Caller(HERE.account, "us-east-1"), Caller(OTHER, "us-east-1")]
+OTHERS = [Caller(OTHER, HERE.region), Caller(HERE.account, "us-east-1"), Caller(OTHER, "us-east-1")]
 TEAM_A = Caller(OTHER, "eu-west-1", "ASIATEAMA", ROLE, "operator", {"kubernetes-namespace": "team-a"})
 
 
@@ -20,7 +20,7 @@ def batch() -> BatchSimulator:
     return frozen()
 
 
-@pytest.fixture(params=PLACES, ids=lambda there: f"{there.account}-{there.region}")
+@pytest.fixture(params=OTHERS, ids=lambda there: f"{there.account}-{there.region}")
 def there(request: pytest.FixtureRequest, batch: BatchSimulator) -> Wire:
     """Another account, another region, or both."""
     return Wire(batch, request.param)
@@ -38,12 +38,12 @@ def seed(wire: Wire, **job: Any) -> str:
 def test_one_id_in_two_places_is_two_jobs(here: Wire, there: Wire) -> None:
     seed(here, job_id=ID, name="ours")
     seed(there, job_id=ID, name="theirs", status="RUNNABLE")
-    assert (here.look(ID)["jobName"], there.look(ID)["jobName"]) == ("ours", "theirs")
-    place = f"{there.caller.region}:{there.caller.account}"
-    assert there.look(ID)["jobArn"] == f"arn:aws:batch:{place}:job/{ID}"
-    assert there.look(ID)["jobQueue"] == f"arn:aws:batch:{place}:job-queue/default"
+    assert (here.describe(ID)["jobName"], there.describe(ID)["jobName"]) == ("ours", "theirs")
+    prefix = f"{there.caller.region}:{there.caller.account}"
+    assert there.describe(ID)["jobArn"] == f"arn:aws:batch:{prefix}:job/{ID}"
+    assert there.describe(ID)["jobQueue"] == f"arn:aws:batch:{prefix}:job-queue/default"
     there.terminate(ID, "theirs")
-    assert ("isTerminated" in here.look(ID), there.look(ID)["statusReason"]) == (False, "theirs")
+    assert ("isTerminated" in here.describe(ID), there.describe(ID)["statusReason"]) == (False, "theirs")
 
 
 def test_calls_in_one_region_do_not_affect_another(here: Wire, there: Wire) -> None:
@@ -72,7 +72,7 @@ def test_the_arn_of_a_job_elsewhere_does_not_name_the_job_of_that_id_here(here: 
     theirs = f"arn:aws:batch:{there.caller.region}:{there.caller.account}:job/{ID}"
     assert here.call("TagResource", resourceArn=theirs, tags={"team": "b"})[0] == 400
     assert there.call("TagResource", resourceArn=theirs, tags={"team": "b"})[0] == 200
-    assert ("team" in here.look(ID)["tags"], there.look(ID)["tags"]) == (False, {"team": "b"})
+    assert ("team" in here.describe(ID)["tags"], there.describe(ID)["tags"]) == (False, {"team": "b"})
 
 
 def test_each_place_lists_its_own_jobs(here: Wire, there: Wire) -> None:
@@ -92,16 +92,16 @@ def test_a_dependency_is_a_job_of_the_same_place(here: Wire, there: Wire) -> Non
     seed(there, job_id=ID)
     waiting = seed(here, status="PENDING", depends_on=[ID], natural=True)
     here.batch.advance(1)
-    assert here.look(waiting)["status"] != "PENDING"
+    assert here.describe(waiting)["status"] != "PENDING"
     held = seed(there, status="PENDING", depends_on=[ID], natural=True)
     here.batch.advance(1)
-    assert there.look(held)["status"] == "PENDING"
+    assert there.describe(held)["status"] == "PENDING"
     # The end of a job of that id elsewhere frees nobody.
     seed(here, job_id=ID)
     here.batch.move(ID, "SUCCEEDED", account=HERE.account, region=HERE.region)
-    assert there.look(held)["status"] == "PENDING"
+    assert there.describe(held)["status"] == "PENDING"
     here.batch.move(ID, "SUCCEEDED", account=there.caller.account, region=there.caller.region)
-    assert there.look(held)["status"] == "RUNNABLE"
+    assert there.describe(held)["status"] == "RUNNABLE"
 
 
 def test_retention_and_forgetting_end_one_of_two(here: Wire, there: Wire) -> None:
@@ -123,22 +123,22 @@ def test_an_id_is_used_once_in_a_place(here: Wire) -> None:
 def test_a_verb_for_an_id_in_two_regions_needs_a_region(here: Wire, there: Wire) -> None:
     for wire in (here, there):
         seed(wire, job_id=ID)
-    place: dict[str, Any] = {"account": there.caller.account, "region": there.caller.region}
-    with pytest.raises(LookupError, match="known in 2 places: name its account and region"):
+    scope: dict[str, Any] = {"account": there.caller.account, "region": there.caller.region}
+    with pytest.raises(LookupError, match="there are 2 jobs with job_id"):
         here.batch.job(ID)
-    assert here.batch.job(ID, **place)["account"] == there.caller.account
-    here.batch.hide(ID, **place)
+    assert here.batch.job(ID, **scope)["account"] == there.caller.account
+    here.batch.hide(ID, **scope)
     assert (len(here.shown(ID)), there.shown(ID)) == (1, [])
-    here.batch.move(ID, "SUCCEEDED", **place)
-    assert (here.look(ID)["status"], there.look(ID)["status"]) == ("RUNNING", "SUCCEEDED")
-    here.batch.forget(ID, **place)
+    here.batch.move(ID, "SUCCEEDED", **scope)
+    assert (here.describe(ID)["status"], there.describe(ID)["status"]) == ("RUNNING", "SUCCEEDED")
+    here.batch.forget(ID, **scope)
     assert here.batch.job(ID)["account"] == here.caller.account
     with pytest.raises(LookupError, match="seed it first"):
-        here.batch.job(ID, **place)
+        here.batch.job(ID, **scope)
 
 
 def test_the_record_can_be_read_place_by_place(batch: BatchSimulator) -> None:
-    wires = [Wire(batch, HERE), *(Wire(batch, place) for place in PLACES)]
+    wires = [Wire(batch, HERE), *(Wire(batch, caller) for caller in OTHERS)]
     for wire in wires:
         wire.terminate(seed(wire, job_id=ID))
     for record in (batch.calls, batch.terminate_requests, batch.jobs):
@@ -184,11 +184,11 @@ def test_one_account_or_region_can_be_throttled_alone(batch: BatchSimulator) -> 
     batch.limit(rate=1, burst=4, region="us-east-1")
     batch.limit(rate=1, burst=3, account=OTHER)
     batch.limit(rate=1, burst=2, account=OTHER, region="us-east-1")
-    assert [grants(Wire(batch, place)) for place in (HERE, *PLACES)] == [5, 3, 4, 2]
+    assert [grants(Wire(batch, caller)) for caller in (HERE, *OTHERS)] == [5, 3, 4, 2]
     batch.limit(None, account=OTHER, region="us-east-1")
-    assert grants(Wire(batch, PLACES[2])) == 3
+    assert grants(Wire(batch, OTHERS[2])) == 3
     batch.limit(None)
-    assert [grants(Wire(batch, place)) for place in (HERE, *PLACES)] == [6, 6, 6, 6]
+    assert [grants(Wire(batch, caller)) for caller in (HERE, *OTHERS)] == [6, 6, 6, 6]
 
 
 # -- faults and permissions ------------------------------------------------------------------------------------------
@@ -276,15 +276,15 @@ def test_iam_may_see_the_children_of_an_array_with_or_without_their_parents_tags
     batch.settings(children_carry_tags=carry)
     batch.deny(**BY_TAG)
     assert wire.call("TerminateJob", jobId=f"{job_id}:0", reason="r")[0] == (200 if carry else 403)
-    assert wire.look(f"{job_id}:0")["tags"] == {}
+    assert wire.describe(f"{job_id}:0")["tags"] == {}
 
 
 def test_tags_that_change_between_poll_and_call_are_those_of_the_call(batch: BatchSimulator) -> None:
     wire = Wire(batch, TEAM_A)
     job_id = seed(wire, tags={"k8s-namespace": "team-a"})
     batch.deny(**BY_TAG)
-    assert wire.look(job_id)["tags"] == {"k8s-namespace": "team-a"}
-    wire.call("UntagResource", resourceArn=wire.look(job_id)["jobArn"], tagKeys=["k8s-namespace"])
+    assert wire.describe(job_id)["tags"] == {"k8s-namespace": "team-a"}
+    wire.call("UntagResource", resourceArn=wire.describe(job_id)["jobArn"], tagKeys=["k8s-namespace"])
     assert wire.call("TerminateJob", jobId=job_id, reason="r")[0] == 403
 
 

@@ -37,8 +37,8 @@ def test_jobs_are_seen_only_from_their_account_and_region(wire: Wire) -> None:
     assert wire.shown(job_id) == []
     wire.terminate(job_id)
     there = Wire(wire.batch, Caller(account="222222222222", region="us-east-1"))
-    assert there.look(job_id)["jobArn"] == f"arn:aws:batch:us-east-1:222222222222:job/{job_id}"
-    assert "isTerminated" not in there.look(job_id)
+    assert there.describe(job_id)["jobArn"] == f"arn:aws:batch:us-east-1:222222222222:job/{job_id}"
+    assert "isTerminated" not in there.describe(job_id)
 
 
 @pytest.mark.parametrize("where", [{"region": "us-east-1"}, {"account": "222222222222"}])
@@ -77,7 +77,7 @@ def test_a_call_that_batch_refuses_gets_a_client_exception(
 def test_a_reason_of_1024_characters_arrives_unchanged(wire: Wire) -> None:
     job_id, reason = wire.batch.seed(status="RUNNABLE"), '"é🎉\n' * 256
     wire.terminate(job_id, reason)
-    assert wire.look(job_id)["statusReason"] == reason
+    assert wire.describe(job_id)["statusReason"] == reason
 
 
 def test_strict_ids_are_lower_case_uuids(wire: Wire) -> None:
@@ -91,7 +91,7 @@ def test_the_bulk_call_accepts_unknown_ids_and_names_malformed_ones(wire: Wire) 
     status, answer = wire.call("TerminateJobs", jobs=[job_id, "unknown", "a b"], reason="all of them")
     assert (status, answer["successful"]) == (200, [job_id, "unknown"])
     assert [(one["job"], one["code"]) for one in answer["errors"]] == [("a b", "ValidationException")]
-    assert wire.look(job_id)["statusReason"] == "all of them"
+    assert wire.describe(job_id)["statusReason"] == "all of them"
     assert wire.batch.calls("TerminateJobs")[0]["effective"] == [job_id]
 
 
@@ -105,12 +105,12 @@ def test_bulk_calls_are_unknown_to_an_old_endpoint(wire: Wire) -> None:
 def test_the_bulk_cancel_ends_what_has_not_started(wire: Wire) -> None:
     early, running = wire.batch.seed(status="RUNNABLE"), wire.batch.seed()
     wire.call("CancelJobs", jobs=[early, running], reason="r")
-    assert (wire.look(early)["status"], wire.look(running)["status"]) == ("FAILED", "RUNNING")
+    assert (wire.describe(early)["status"], wire.describe(running)["status"]) == ("FAILED", "RUNNING")
 
 
 def test_a_hidden_job_is_omitted_from_the_next_answers(wire: Wire) -> None:
     job_id = wire.batch.seed()
-    wire.batch.hide(job_id, looks=2)
+    wire.batch.hide(job_id, polls=2)
     assert [len(wire.shown(job_id)) for _ in range(3)] == [0, 0, 1]
 
 
@@ -141,10 +141,10 @@ def test_a_faulty_termination_has_no_effect_unless_its_answer_is_what_gets_lost(
     wire.batch.fault("TerminateJob", kind="empty_503")
     wire.batch.fault("TerminateJob", kind="empty_503", act_then=True)
     assert wire.call("TerminateJob", jobId=job_id, reason="r")[0] == 503
-    assert "isTerminated" not in wire.look(job_id)
+    assert "isTerminated" not in wire.describe(job_id)
     assert wire.batch.terminate_requests() == []
     assert wire.call("TerminateJob", jobId=job_id, reason="r")[0] == 503
-    assert wire.look(job_id)["isTerminated"] is True
+    assert wire.describe(job_id)["isTerminated"] is True
     assert [one["job_id"] for one in wire.batch.terminate_requests()] == [job_id]
     assert [call["effective"] for call in wire.batch.calls("TerminateJob")] == [[], [job_id]]
 
@@ -155,7 +155,7 @@ def test_the_bulk_call_can_refuse_one_id_or_all(wire: Wire) -> None:
     assert wire.call("DescribeJobs", jobs=[first])[0] == 200
     _, answer = wire.call("TerminateJobs", jobs=[first, second], reason="r")
     assert (answer["successful"], answer["errors"][0]["code"]) == ([second], "ThrottlingException")
-    assert wire.look(first)["status"] == "RUNNABLE"
+    assert wire.describe(first)["status"] == "RUNNABLE"
     wire.batch.fault(kind="refused_in_bulk")
     _, answer = wire.call("TerminateJobs", jobs=[first, second], reason="r")
     assert (answer["successful"], [one["job"] for one in answer["errors"]]) == ([], [first, second])
@@ -167,7 +167,7 @@ def test_a_refusal_in_bulk_after_the_effect_is_a_lost_answer(wire: Wire) -> None
     wire.batch.fault(kind="refused_in_bulk", act_then=True)
     _, answer = wire.call("TerminateJobs", jobs=[job_id], reason="r")
     assert answer["successful"] == []
-    assert wire.look(job_id)["status"] == "FAILED"
+    assert wire.describe(job_id)["status"] == "FAILED"
 
 
 def test_a_refusal_in_bulk_leaves_a_wrong_call_wrong(wire: Wire) -> None:

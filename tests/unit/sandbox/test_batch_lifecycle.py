@@ -16,7 +16,7 @@ def wire() -> Wire:
 def test_terminating_a_job_that_is_not_on_compute_fails_it_at_once(wire: Wire, status: str) -> None:
     job_id = wire.batch.seed(status=status)
     wire.terminate(job_id, "INC-4711")
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert detail["status"] == "FAILED"
     assert detail["statusReason"] == "INC-4711"
     assert detail["attempts"] == []
@@ -29,12 +29,12 @@ def test_terminating_a_job_that_is_not_on_compute_fails_it_at_once(wire: Wire, s
 def test_terminating_a_running_job_flags_it_and_fails_it_after_the_grace(wire: Wire) -> None:
     job_id = wire.batch.seed(grace=30)
     wire.terminate(job_id, "INC-4711")
-    assert (wire.look(job_id)["status"], wire.look(job_id)["isTerminated"]) == ("RUNNING", True)
-    assert "statusReason" not in wire.look(job_id)
+    assert (wire.describe(job_id)["status"], wire.describe(job_id)["isTerminated"]) == ("RUNNING", True)
+    assert "statusReason" not in wire.describe(job_id)
     wire.batch.advance(29.999)
-    assert wire.look(job_id)["status"] == "RUNNING"
+    assert wire.describe(job_id)["status"] == "RUNNING"
     wire.batch.advance(0.001)
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert (detail["status"], detail["statusReason"]) == ("FAILED", "INC-4711")
     assert detail["container"]["exitCode"] == 137
     assert detail["attempts"][-1]["container"]["exitCode"] == 137
@@ -45,7 +45,7 @@ def test_the_end_has_its_own_time_even_if_it_is_read_late(wire: Wire) -> None:
     job_id = wire.batch.seed(grace=2)
     wire.terminate(job_id)
     wire.batch.advance(3600)
-    assert wire.look(job_id)["stoppedAt"] == NOW + 2000
+    assert wire.describe(job_id)["stoppedAt"] == NOW + 2000
 
 
 @pytest.mark.parametrize("code", [143, 0])
@@ -53,14 +53,14 @@ def test_the_exit_code_of_a_termination_can_be_chosen(wire: Wire, code: int) -> 
     job_id = wire.batch.seed(grace=1, exit_code_on_term=code)
     wire.terminate(job_id)
     wire.batch.advance(1)
-    assert (wire.look(job_id)["status"], wire.look(job_id)["container"]["exitCode"]) == ("FAILED", code)
+    assert (wire.describe(job_id)["status"], wire.describe(job_id)["container"]["exitCode"]) == ("FAILED", code)
 
 
 def test_a_job_killed_while_starting_ran_no_container(wire: Wire) -> None:
     job_id = wire.batch.seed(status="STARTING", grace=1)
     wire.terminate(job_id)
     wire.batch.advance(1)
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert (detail["status"], detail["attempts"], "exitCode" in detail["container"]) == ("FAILED", [], False)
 
 
@@ -70,38 +70,38 @@ def test_a_second_request_keeps_the_first_reason_and_grace(wire: Wire) -> None:
     wire.batch.advance(5)
     wire.terminate(job_id, "second")
     wire.batch.advance(5)
-    assert (wire.look(job_id)["status"], wire.look(job_id)["statusReason"]) == ("FAILED", "first")
+    assert (wire.describe(job_id)["status"], wire.describe(job_id)["statusReason"]) == ("FAILED", "first")
 
 
 def test_a_stuck_job_is_flagged_and_never_ends(wire: Wire) -> None:
     job_id = wire.batch.seed(stuck=True)
     wire.terminate(job_id)
     wire.batch.advance(86_400)
-    assert (wire.look(job_id)["status"], wire.look(job_id)["isTerminated"]) == ("RUNNING", True)
+    assert (wire.describe(job_id)["status"], wire.describe(job_id)["isTerminated"]) == ("RUNNING", True)
 
 
 def test_a_job_that_ignores_termination_accepts_it_and_shows_nothing(wire: Wire) -> None:
     job_id = wire.batch.seed(ignores_terminate=True)
     wire.terminate(job_id)
     wire.terminate(job_id)
-    assert "isTerminated" not in wire.look(job_id)
+    assert "isTerminated" not in wire.describe(job_id)
     assert len(wire.batch.terminate_requests()) == 2
 
 
 def test_only_the_first_requests_are_lost_if_configured(wire: Wire) -> None:
     job_id = wire.batch.seed(ignore_terminates=1)
     wire.terminate(job_id)
-    assert "isTerminated" not in wire.look(job_id)
+    assert "isTerminated" not in wire.describe(job_id)
     wire.terminate(job_id)
-    assert wire.look(job_id)["isTerminated"] is True
+    assert wire.describe(job_id)["isTerminated"] is True
 
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED"])
 def test_terminating_a_finished_job_changes_nothing(wire: Wire, status: str) -> None:
     job_id = wire.batch.seed(status=status)
-    before = wire.look(job_id)
+    before = wire.describe(job_id)
     wire.terminate(job_id)
-    assert wire.look(job_id) == before
+    assert wire.describe(job_id) == before
     assert wire.batch.calls("TerminateJob")[0]["effective"] == []
 
 
@@ -116,9 +116,9 @@ def test_a_pending_job_is_flagged_and_held_until_all_its_dependencies_end(wire: 
     job_id = wire.batch.seed(status="PENDING", depends_on=[first, second])
     wire.terminate(job_id, "INC-4711")
     wire.batch.move(first, "SUCCEEDED")
-    assert (wire.look(job_id)["status"], wire.look(job_id)["isTerminated"]) == ("PENDING", True)
+    assert (wire.describe(job_id)["status"], wire.describe(job_id)["isTerminated"]) == ("PENDING", True)
     wire.batch.move(second, "SUCCEEDED")
-    assert (wire.look(job_id)["status"], wire.look(job_id)["statusReason"]) == ("FAILED", "INC-4711")
+    assert (wire.describe(job_id)["status"], wire.describe(job_id)["statusReason"]) == ("FAILED", "INC-4711")
 
 
 def test_a_pending_job_goes_on_when_its_dependencies_succeed_and_fails_when_one_failed(wire: Wire) -> None:
@@ -127,8 +127,8 @@ def test_a_pending_job_goes_on_when_its_dependencies_succeed_and_fails_when_one_
     fails = wire.batch.seed(status="PENDING", depends_on=[good, bad])
     wire.batch.move(good, "SUCCEEDED")
     wire.batch.move(bad, "FAILED")
-    assert wire.look(goes_on)["status"] == "RUNNABLE"
-    assert (wire.look(fails)["status"], wire.look(fails)["statusReason"]) == ("FAILED", "Dependent Job failed")
+    assert wire.describe(goes_on)["status"] == "RUNNABLE"
+    assert (wire.describe(fails)["status"], wire.describe(fails)["statusReason"]) == ("FAILED", "Dependent Job failed")
 
 
 def test_the_flag_of_a_job_that_has_not_started_can_be_chosen() -> None:
@@ -136,22 +136,22 @@ def test_the_flag_of_a_job_that_has_not_started_can_be_chosen() -> None:
     early, running = wire.batch.seed(status="RUNNABLE"), wire.batch.seed()
     wire.terminate(early)
     wire.terminate(running)
-    assert (wire.look(early).get("isCancelled"), wire.look(early).get("isTerminated")) == (True, None)
-    assert (wire.look(running).get("isCancelled"), wire.look(running).get("isTerminated")) == (None, True)
+    assert (wire.describe(early).get("isCancelled"), wire.describe(early).get("isTerminated")) == (True, None)
+    assert (wire.describe(running).get("isCancelled"), wire.describe(running).get("isTerminated")) == (None, True)
 
 
 @pytest.mark.parametrize("status", ["STARTING", "RUNNING"])
 def test_cancelling_a_job_on_compute_has_no_effect(wire: Wire, status: str) -> None:
     job_id = wire.batch.seed(status=status)
-    before = wire.look(job_id)
+    before = wire.describe(job_id)
     wire.cancel(job_id)
-    assert wire.look(job_id) == before
+    assert wire.describe(job_id) == before
 
 
 def test_cancelling_a_runnable_job_fails_it_with_the_reason(wire: Wire) -> None:
     job_id = wire.batch.seed(status="RUNNABLE")
     wire.cancel(job_id, "not needed")
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert (detail["status"], detail["statusReason"], detail["isCancelled"]) == ("FAILED", "not needed", True)
 
 
@@ -159,7 +159,7 @@ def test_a_natural_end_inside_the_grace_wins_over_the_termination(wire: Wire) ->
     job_id = wire.batch.seed(grace=10, run_for=5)
     wire.terminate(job_id)
     wire.batch.advance(60)
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert (detail["status"], detail["isTerminated"], detail["container"]["exitCode"]) == ("SUCCEEDED", True, 0)
     assert detail["statusReason"] == "Essential container in task exited"
 
@@ -167,84 +167,84 @@ def test_a_natural_end_inside_the_grace_wins_over_the_termination(wire: Wire) ->
 def test_a_natural_end_with_another_exit_code_is_a_failure(wire: Wire) -> None:
     job_id = wire.batch.seed(run_for=5, exit_code=3)
     wire.batch.advance(5)
-    assert (wire.look(job_id)["status"], wire.look(job_id)["container"]["exitCode"]) == ("FAILED", 3)
+    assert (wire.describe(job_id)["status"], wire.describe(job_id)["container"]["exitCode"]) == ("FAILED", 3)
 
 
 def test_a_retry_goes_back_to_runnable_and_keeps_the_attempt(wire: Wire) -> None:
     job_id = wire.batch.seed()
     wire.batch.move(job_id, "RUNNABLE", exit_code=1, reason="Host EC2 (instance i-1) terminated.")
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert (detail["status"], len(detail["attempts"])) == ("RUNNABLE", 1)
     assert detail["attempts"][0]["statusReason"] == "Host EC2 (instance i-1) terminated."
     wire.batch.move(job_id, "RUNNING")
     wire.batch.move(job_id, "SUCCEEDED")
-    ended = wire.look(job_id)
+    ended = wire.describe(job_id)
     assert [one["container"]["exitCode"] for one in ended["attempts"]] == [1, 0]
     assert ended["attempts"][0]["container"]["logStreamName"] != ended["container"]["logStreamName"]
 
 
 def test_terminating_an_array_parent_ends_all_its_live_children(wire: Wire) -> None:
     parent = wire.batch.seed(children=["RUNNABLE", "RUNNING", "SUCCEEDED"], grace=10)
-    assert wire.look(parent)["status"] == "PENDING"
+    assert wire.describe(parent)["status"] == "PENDING"
     wire.terminate(parent, "INC-4711")
-    detail = wire.look(parent)
+    detail = wire.describe(parent)
     assert (detail["status"], detail["isTerminated"]) == ("PENDING", True)
     assert detail["arrayProperties"]["statusSummary"]["FAILED"] == 1
     wire.batch.advance(10)
-    detail = wire.look(parent)
+    detail = wire.describe(parent)
     assert (detail["status"], detail["statusReason"]) == ("FAILED", "INC-4711")
     assert (detail["stoppedAt"], detail["arrayProperties"]["statusSummary"]["FAILED"]) == (NOW + 10_000, 2)
-    assert [wire.look(f"{parent}:{index}")["status"] for index in range(3)] == ["FAILED", "FAILED", "SUCCEEDED"]
+    assert [wire.describe(f"{parent}:{index}")["status"] for index in range(3)] == ["FAILED", "FAILED", "SUCCEEDED"]
 
 
 def test_a_terminated_child_makes_its_parent_fail_once_the_others_end(wire: Wire) -> None:
     parent = wire.batch.seed(array_size=2, grace=1)
     wire.terminate(f"{parent}:1", "only this")
     wire.batch.advance(1)
-    assert (wire.look(f"{parent}:1")["status"], wire.look(f"{parent}:0")["status"]) == ("FAILED", "RUNNING")
-    assert wire.look(parent)["status"] == "PENDING"
+    assert (wire.describe(f"{parent}:1")["status"], wire.describe(f"{parent}:0")["status"]) == ("FAILED", "RUNNING")
+    assert wire.describe(parent)["status"] == "PENDING"
     wire.batch.move(f"{parent}:0", "SUCCEEDED")
-    detail = wire.look(parent)
+    detail = wire.describe(parent)
     assert (detail["status"], detail["statusReason"]) == ("FAILED", "Array Child Job failed")
     assert "isTerminated" not in detail
 
 
 def test_moving_an_array_parent_moves_its_children(wire: Wire) -> None:
     parent = wire.batch.seed(array_size=2, status="SUBMITTED")
-    assert wire.look(parent)["status"] == "SUBMITTED"
+    assert wire.describe(parent)["status"] == "SUBMITTED"
     wire.batch.move(parent, "RUNNING")
-    assert wire.look(parent)["arrayProperties"]["statusSummary"]["RUNNING"] == 2
+    assert wire.describe(parent)["arrayProperties"]["statusSummary"]["RUNNING"] == 2
     wire.batch.move(parent, "SUCCEEDED")
-    assert wire.look(parent)["status"] == "SUCCEEDED"
+    assert wire.describe(parent)["status"] == "SUCCEEDED"
 
 
 def test_a_waiting_array_is_flagged_and_ends_when_its_dependency_ends(wire: Wire) -> None:
     dependency = wire.batch.seed()
     parent = wire.batch.seed(status="PENDING", array_size=2, depends_on=[dependency])
     wire.terminate(parent, "INC-4711")
-    assert (wire.look(parent)["status"], wire.look(f"{parent}:0")["status"]) == ("PENDING", "PENDING")
+    assert (wire.describe(parent)["status"], wire.describe(f"{parent}:0")["status"]) == ("PENDING", "PENDING")
     wire.batch.move(dependency, "SUCCEEDED")
-    assert (wire.look(parent)["status"], wire.look(parent)["statusReason"]) == ("FAILED", "INC-4711")
+    assert (wire.describe(parent)["status"], wire.describe(parent)["statusReason"]) == ("FAILED", "INC-4711")
 
 
 def test_terminating_a_multi_node_job_ends_its_nodes_but_not_the_reverse(wire: Wire) -> None:
     job_id = wire.batch.seed(num_nodes=3, grace=1)
     wire.terminate(f"{job_id}#2")
     wire.batch.advance(1)
-    assert (wire.look(f"{job_id}#2")["status"], wire.look(job_id)["status"]) == ("FAILED", "RUNNING")
+    assert (wire.describe(f"{job_id}#2")["status"], wire.describe(job_id)["status"]) == ("FAILED", "RUNNING")
     wire.terminate(job_id, "INC-4711")
-    assert wire.look(f"{job_id}#1")["isTerminated"] is True
+    assert wire.describe(f"{job_id}#1")["isTerminated"] is True
     wire.batch.advance(1)
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert (detail["status"], detail["statusReason"]) == ("FAILED", "INC-4711")
     assert detail["attempts"][-1]["container"]["exitCode"] == 137
-    assert wire.look(f"{job_id}#1")["status"] == "FAILED"
+    assert wire.describe(f"{job_id}#1")["status"] == "FAILED"
 
 
 def test_terminating_the_main_node_terminates_the_job(wire: Wire) -> None:
     job_id = wire.batch.seed(num_nodes=2, main_node=1)
     wire.terminate(f"{job_id}#1")
-    assert wire.look(job_id)["isTerminated"] is True
+    assert wire.describe(job_id)["isTerminated"] is True
 
 
 def test_finished_jobs_are_forgotten_after_their_retention_with_their_children(wire: Wire) -> None:
@@ -270,7 +270,7 @@ def test_a_job_moved_back_to_an_active_state_is_kept(wire: Wire) -> None:
     job_id = wire.batch.seed(status="FAILED")
     wire.batch.move(job_id, "RUNNING")
     wire.batch.advance(8 * 86_400)
-    assert wire.look(job_id)["status"] == "RUNNING"
+    assert wire.describe(job_id)["status"] == "RUNNING"
 
 
 def test_a_natural_job_goes_through_the_states_by_itself() -> None:
@@ -278,7 +278,7 @@ def test_a_natural_job_goes_through_the_states_by_itself() -> None:
     job_id = wire.batch.seed(status="SUBMITTED", natural=True)
     seen = []
     for _ in range(11):
-        seen.append(wire.look(job_id)["status"])
+        seen.append(wire.describe(job_id)["status"])
         wire.batch.advance(1)
     assert seen == ["SUBMITTED"] + ["RUNNABLE"] * 2 + ["STARTING"] * 3 + ["RUNNING"] * 4 + ["SUCCEEDED"]
 
@@ -288,17 +288,17 @@ def test_a_natural_job_waits_for_its_dependency() -> None:
     dependency = wire.batch.seed()
     job_id = wire.batch.seed(status="SUBMITTED", natural=True, depends_on=[dependency])
     wire.batch.advance(1)
-    assert wire.look(job_id)["status"] == "PENDING"
+    assert wire.describe(job_id)["status"] == "PENDING"
     wire.batch.move(dependency, "SUCCEEDED")
-    assert wire.look(job_id)["status"] == "RUNNABLE"
+    assert wire.describe(job_id)["status"] == "RUNNABLE"
 
 
-def test_moving_a_job_by_hand_stops_its_natural_way() -> None:
+def test_moving_a_job_by_hand_stops_its_own_transitions() -> None:
     wire = Wire(frozen(submitted_for=1))
     job_id = wire.batch.seed(status="SUBMITTED", natural=True, run_for=100)
     wire.batch.move(job_id, "RUNNING")
     wire.batch.advance(50)
-    assert wire.look(job_id)["status"] == "RUNNING"
+    assert wire.describe(job_id)["status"] == "RUNNING"
 
 
 def test_forgetting_hiding_and_moving_need_a_job_that_is_there(wire: Wire) -> None:

@@ -30,20 +30,20 @@ def listed(wire: Wire, **body: Any) -> list[str]:
 def test_a_submitted_job_has_the_requested_properties_and_runs(wire: Wire) -> None:
     overrides = {"command": ["run"], "environment": [{"name": "A", "value": "1"}]}
     job_id = submit(wire, containerOverrides=overrides, tags={"team": "a"}, retryStrategy={"attempts": 3})
-    detail = wire.look(job_id)
+    detail = wire.describe(job_id)
     assert (detail["status"], detail["jobName"], detail["tags"]) == ("SUBMITTED", "train", {"team": "a"})
     assert (detail["container"]["command"], detail["retryStrategy"]["attempts"]) == (["run"], 3)
     wire.batch.advance(60)
-    assert wire.look(job_id)["status"] == "RUNNING"
+    assert wire.describe(job_id)["status"] == "RUNNING"
 
 
 def test_arrays_nodes_pods_and_dependencies_can_be_submitted(wire: Wire) -> None:
-    assert wire.look(submit(wire, arrayProperties={"size": 3}))["arrayProperties"]["size"] == 3
-    assert wire.look(submit(wire, nodeOverrides={"numNodes": 2}))["nodeProperties"]["numNodes"] == 2
-    assert "eksProperties" in wire.look(submit(wire, eksPropertiesOverride={}))
-    assert "ecsProperties" in wire.look(submit(wire, ecsPropertiesOverride={}))
+    assert wire.describe(submit(wire, arrayProperties={"size": 3}))["arrayProperties"]["size"] == 3
+    assert wire.describe(submit(wire, nodeOverrides={"numNodes": 2}))["nodeProperties"]["numNodes"] == 2
+    assert "eksProperties" in wire.describe(submit(wire, eksPropertiesOverride={}))
+    assert "ecsProperties" in wire.describe(submit(wire, ecsPropertiesOverride={}))
     first = submit(wire)
-    assert wire.look(submit(wire, dependsOn=[{"jobId": first}]))["dependsOn"] == [{"jobId": first}]
+    assert wire.describe(submit(wire, dependsOn=[{"jobId": first}]))["dependsOn"] == [{"jobId": first}]
 
 
 def test_a_new_job_may_be_missing_from_some_answers() -> None:
@@ -184,9 +184,9 @@ def test_a_list_that_batch_refuses_gets_a_client_exception(wire: Wire, body: dic
 
 def test_tags_can_be_added_listed_and_removed(wire: Wire) -> None:
     job_id = wire.batch.seed(tags={"team": "a"})
-    arn = wire.look(job_id)["jobArn"]
+    arn = wire.describe(job_id)["jobArn"]
     wire.call("TagResource", resourceArn=arn, tags={"cost": "b"})
-    assert wire.look(job_id)["tags"] == {"team": "a", "cost": "b"}
+    assert wire.describe(job_id)["tags"] == {"team": "a", "cost": "b"}
     wire.call("UntagResource", resourceArn=arn, tagKeys=["team"])
     assert wire.call("ListTagsForResource", resourceArn=arn) == (200, {"tags": {"cost": "b"}})
     assert wire.call("ListTagsForResource", resourceArn=arn + "x")[0] == 400
@@ -195,5 +195,5 @@ def test_tags_can_be_added_listed_and_removed(wire: Wire) -> None:
 @pytest.mark.parametrize("tags", [{}, {"aws:x": "y"}, {str(n): "" for n in range(50)}])
 def test_tags_that_batch_refuses_change_nothing(wire: Wire, tags: dict[str, str]) -> None:
     job_id = wire.batch.seed(tags={"team": "a"})
-    assert wire.call("TagResource", resourceArn=wire.look(job_id)["jobArn"], tags=tags)[0] == 400
-    assert wire.look(job_id)["tags"] == {"team": "a"}
+    assert wire.call("TagResource", resourceArn=wire.describe(job_id)["jobArn"], tags=tags)[0] == 400
+    assert wire.describe(job_id)["tags"] == {"team": "a"}

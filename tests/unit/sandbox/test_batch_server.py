@@ -14,7 +14,7 @@ import pytest
 from awsbatch_sandbox.batch import BatchSimulator, RemoteBatch, serve
 from unit.sandbox.batch_wire_calls import frozen, signed
 
-LOOK, END = "/v1/describejobs", "/v1/terminatejob"
+DESCRIBE, TERMINATE = "/v1/describejobs", "/v1/terminatejob"
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ async def test_answers_carry_the_headers_of_the_gateway_and_keep_the_connection(
         connection = http.client.HTTPConnection(url.removeprefix("http://"))
         sockets = []
         for _ in range(2):
-            call = signed(LOOK, {"jobs": [job_id]})
-            connection.request("POST", LOOK, call["data"], call["headers"])
+            call = signed(DESCRIBE, {"jobs": [job_id]})
+            connection.request("POST", DESCRIBE, call["data"], call["headers"])
             answer = connection.getresponse()
             assert answer.headers["content-type"] == "application/json"
             assert len(answer.headers["x-amzn-requestid"]) == 36
@@ -57,7 +57,7 @@ async def test_answers_carry_the_headers_of_the_gateway_and_keep_the_connection(
 
 
 async def test_an_error_names_its_type_in_a_header(session: aiohttp.ClientSession) -> None:
-    async with session.post(LOOK, **signed(LOOK, {})) as answer:
+    async with session.post(DESCRIBE, **signed(DESCRIBE, {})) as answer:
         assert (answer.status, answer.headers["x-amzn-errortype"]) == (400, "ClientException")
 
 
@@ -66,7 +66,7 @@ async def test_calls_of_one_account_are_distinguished_by_their_access_key(
 ) -> None:
     for access_key in ("sandbox", "other"):
         body = {"jobId": batch.seed(), "reason": "r"}
-        async with session.post(END, **signed(END, body, access_key=access_key)) as answer:
+        async with session.post(TERMINATE, **signed(TERMINATE, body, access_key=access_key)) as answer:
             assert answer.status == 200
     for record in (batch.calls(), batch.terminate_requests()):
         assert [one["access_key"] for one in record] == ["sandbox", "other"]
@@ -78,20 +78,20 @@ async def test_a_slow_call_takes_effect_before_or_after_its_delay(
 ) -> None:
     job_id = batch.seed()
     batch.fault("TerminateJob", kind="slow", seconds=0.01)
-    async with session.post(END, **signed(END, {"jobId": job_id, "reason": "r"})) as answer:
+    async with session.post(TERMINATE, **signed(TERMINATE, {"jobId": job_id, "reason": "r"})) as answer:
         assert answer.status == 200
     batch.fault("TerminateJob", kind="slow", seconds=60, act_then=True)
     other = batch.seed()
     late = aiohttp.ClientTimeout(total=0.1)
     with pytest.raises(TimeoutError):
-        await session.post(END, **signed(END, {"jobId": other, "reason": "r"}), timeout=late)
+        await session.post(TERMINATE, **signed(TERMINATE, {"jobId": other, "reason": "r"}), timeout=late)
     assert (batch.job(job_id)["is_terminated"], batch.job(other)["is_terminated"]) == (True, True)
 
 
 async def test_a_reset_call_gets_no_answer(session: aiohttp.ClientSession, batch: BatchSimulator) -> None:
     batch.fault(kind="reset")
     with pytest.raises(aiohttp.ClientOSError, match="reset by peer"):
-        await session.post(LOOK, **signed(LOOK, {"jobs": ["x"]}))
+        await session.post(DESCRIBE, **signed(DESCRIBE, {"jobs": ["x"]}))
     assert (batch.calls()[0]["http_status"], batch.calls()[0]["error"]) == (0, "reset")
 
 
@@ -104,7 +104,7 @@ async def test_every_control_verb_can_be_driven_from_afar(url: str, batch: Batch
             assert len(remote.seed_many(2)) == 2
             remote.move(job_id, "FAILED", reason="by hand")
             assert remote.job(job_id)["status_reason"] == "by hand"
-            remote.hide(job_id, looks=3)
+            remote.hide(job_id, polls=3)
             remote.advance(60)
             remote.forget(job_id)
             assert len(remote.jobs()) == 2

@@ -1,4 +1,4 @@
-"""What seeded jobs of every kind look like."""
+"""The JobDetails of seeded jobs of every kind."""
 
 import pytest
 
@@ -13,34 +13,36 @@ def wire() -> Wire:
 
 
 def test_flags_start_and_end_are_absent_unless_they_apply(wire: Wire) -> None:
-    detail = wire.look(wire.batch.seed(status="RUNNABLE"))
+    detail = wire.describe(wire.batch.seed(status="RUNNABLE"))
     for key in ("isTerminated", "isCancelled", "startedAt", "stoppedAt", "statusReason"):
         assert key not in detail
 
 
 def test_a_running_job_has_a_start_a_log_stream_and_no_exit_code(wire: Wire) -> None:
-    detail = wire.look(wire.batch.seed(definition="train:7"))
+    detail = wire.describe(wire.batch.seed(definition="train:7"))
     assert (detail["startedAt"], detail["createdAt"]) == (NOW, NOW)
     assert detail["container"]["logStreamName"].startswith("train/default/")
     assert "exitCode" not in detail["container"]
 
 
 def test_a_finished_job_has_its_end_its_exit_code_and_one_attempt(wire: Wire) -> None:
-    detail = wire.look(wire.batch.seed(status="FAILED", exit_code=3, started_at=1000, stopped_at=NOW, past_attempts=1))
+    detail = wire.describe(
+        wire.batch.seed(status="FAILED", exit_code=3, started_at=1000, stopped_at=NOW, past_attempts=1)
+    )
     assert (detail["createdAt"], detail["startedAt"], detail["stoppedAt"]) == (1000, 1000, NOW)
     assert [one["container"]["exitCode"] for one in detail["attempts"]] == [1, 3]
     assert detail["statusReason"] == "Essential container in task exited"
 
 
 def test_a_job_that_was_terminated_before_it_ran_has_no_start_and_no_attempt(wire: Wire) -> None:
-    detail = wire.look(wire.batch.seed(status="FAILED", is_cancelled=True, status_reason="by hand"))
+    detail = wire.describe(wire.batch.seed(status="FAILED", is_cancelled=True, status_reason="by hand"))
     assert (detail["statusReason"], detail["attempts"], detail["isCancelled"]) == ("by hand", [], True)
     assert "startedAt" not in detail
 
 
 def test_what_must_stay_secret_is_there_in_clear(wire: Wire) -> None:
     given = {"environment": {"TOKEN": "t0p"}, "secrets": {"KEY": "arn:aws:secret"}, "command": ["run", "--key=1"]}
-    detail = wire.look(wire.batch.seed(**given, parameters={"input": "s3://private"}, tags={"team": "a"}))
+    detail = wire.describe(wire.batch.seed(**given, parameters={"input": "s3://private"}, tags={"team": "a"}))
     assert detail["container"]["environment"] == [{"name": "TOKEN", "value": "t0p"}]
     assert detail["container"]["secrets"] == [{"name": "KEY", "valueFrom": "arn:aws:secret"}]
     assert detail["container"]["command"] == ["run", "--key=1"]
@@ -49,21 +51,21 @@ def test_what_must_stay_secret_is_there_in_clear(wire: Wire) -> None:
 
 def test_an_array_parent_is_pending_with_a_summary_and_its_children_have_an_index(wire: Wire) -> None:
     parent = wire.batch.seed(children=["RUNNING", "SUCCEEDED"], tags={"team": "a"})
-    detail = wire.look(parent)
+    detail = wire.describe(parent)
     assert (detail["status"], detail["arrayProperties"]["size"]) == ("PENDING", 2)
     assert detail["arrayProperties"]["statusSummary"]["RUNNING"] == 1
     assert "startedAt" not in detail
     assert "exitCode" not in detail["container"]
-    child = wire.look(f"{parent}:1")
+    child = wire.describe(f"{parent}:1")
     assert child["arrayProperties"] == {"statusSummary": {}, "index": 1}
     assert (child["status"], child["tags"], child["jobArn"][-2:]) == ("SUCCEEDED", {}, ":1")
 
 
 def test_the_summary_of_an_array_follows_each_child(wire: Wire) -> None:
     parent = wire.batch.seed(array_size=3, status="RUNNABLE")
-    assert wire.look(parent)["arrayProperties"]["statusSummary"]["RUNNABLE"] == 3
+    assert wire.describe(parent)["arrayProperties"]["statusSummary"]["RUNNABLE"] == 3
     wire.batch.move(f"{parent}:1", "RUNNING")
-    summary = wire.look(parent)["arrayProperties"]["statusSummary"]
+    summary = wire.describe(parent)["arrayProperties"]["statusSummary"]
     assert (summary["RUNNABLE"], summary["RUNNING"]) == (2, 1)
 
 
@@ -74,26 +76,26 @@ def test_the_summary_of_an_array_follows_each_child(wire: Wire) -> None:
 def test_a_finished_array_is_judged_by_its_children(
     wire: Wire, children: list[str], status: str, reason: str | None
 ) -> None:
-    detail = wire.look(wire.batch.seed(children=children))
+    detail = wire.describe(wire.batch.seed(children=children))
     assert (detail["status"], detail.get("statusReason"), detail["stoppedAt"]) == (status, reason, NOW)
 
 
 def test_a_multi_node_job_names_its_nodes_and_a_node_its_place(wire: Wire) -> None:
     job_id = wire.batch.seed(num_nodes=2, main_node=1)
-    assert wire.look(job_id)["nodeProperties"]["numNodes"] == 2
-    assert wire.look(f"{job_id}#0")["nodeDetails"] == {"nodeIndex": 0, "isMainNode": False}
-    assert wire.look(f"{job_id}#1")["nodeDetails"] == {"nodeIndex": 1, "isMainNode": True}
+    assert wire.describe(job_id)["nodeProperties"]["numNodes"] == 2
+    assert wire.describe(f"{job_id}#0")["nodeDetails"] == {"nodeIndex": 0, "isMainNode": False}
+    assert wire.describe(f"{job_id}#1")["nodeDetails"] == {"nodeIndex": 1, "isMainNode": True}
 
 
 def test_an_eks_job_shows_its_end_in_pod_and_eks_attempts(wire: Wire) -> None:
-    detail = wire.look(wire.batch.seed(kind="eks", status="FAILED", exit_code=2, container_reason="OOMKilled"))
+    detail = wire.describe(wire.batch.seed(kind="eks", status="FAILED", exit_code=2, container_reason="OOMKilled"))
     assert (detail["attempts"], "container" in detail) == ([], False)
     assert detail["eksProperties"]["podProperties"]["containers"][0]["exitCode"] == 2
     assert detail["eksAttempts"][0]["containers"] == [{"name": "default", "exitCode": 2, "reason": "OOMKilled"}]
 
 
 def test_a_job_of_several_containers_shows_its_end_by_task(wire: Wire) -> None:
-    detail = wire.look(wire.batch.seed(kind="ecs-multi", status="FAILED", exit_code=2))
+    detail = wire.describe(wire.batch.seed(kind="ecs-multi", status="FAILED", exit_code=2))
     assert detail["container"] == {}
     assert detail["ecsProperties"]["taskProperties"][0]["containers"][0]["exitCode"] == 2
     assert detail["attempts"][0]["taskProperties"][0]["containers"][0]["exitCode"] == 2

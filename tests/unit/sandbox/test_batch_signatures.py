@@ -187,7 +187,7 @@ def test_a_wrong_secret_is_refused_and_the_refusal_shows_what_was_to_be_signed(b
     status, error, body = refusal(batch, request(**SIGNER | {"secret": "hunter3"}))
     assert (status, error) == (403, "InvalidSignatureException")
     assert "The Canonical String for this request should have been\\n'POST\\n/v1/describejobs\\n" in body
-    # As AWS does: whoever shows this text to people must cut it.
+    # As AWS does: a caller that shows this text to users must cut it.
     assert "x-amz-security-token:token-a" in body
 
 

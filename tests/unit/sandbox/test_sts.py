@@ -108,7 +108,7 @@ def test_a_role_is_assumed_on_its_terms(
     assert sts.assume({"RoleArn": ANOTHER})[0] == 200
 
 
-def test_a_refused_caller_is_told_who_it_is_and_not_what_was_missing(sts: Sts) -> None:
+def test_a_denial_names_the_caller_and_not_what_was_missing(sts: Sts) -> None:
     sts.simulator.trust(ROLE, external_id="x/y")
     refused = sts.assume({"ExternalId": "x/z"})[2]
     assert f"<Code>AccessDenied</Code><Message>{DENIED}</Message>" in refused
