@@ -4,7 +4,7 @@ import random
 from collections.abc import Iterator
 from typing import Any, Final
 
-Deed = tuple[str, str, dict[str, Any]]
+Action = tuple[str, str, dict[str, Any]]
 """Kind of step, name of the object, details."""
 
 UNKNOWN: Final = "unknown"
@@ -21,17 +21,17 @@ _JOBS: Final[dict[str, tuple[int, dict[str, Any]]]] = {
     "stuck": (3, {"stuck": True}),
     UNKNOWN: (3, {}),
 }
-_DEAF: Final[tuple[int, dict[str, Any]]] = (3, {"ignore_terminates": 1, "grace": 1.0})
-_STEADY: Final = frozenset({"running", "lingering", "slow", "runnable", "stuck", "deaf"})
-"""Jobs that go on until somebody ends them: only these are ended or asked away by others."""
-_DEEDS: Final = {
+_IGNORING: Final[tuple[int, dict[str, Any]]] = (3, {"ignore_terminates": 1, "grace": 1.0})
+_STEADY: Final = frozenset({"running", "lingering", "slow", "runnable", "stuck", "ignoring"})
+"""Jobs that go on until somebody ends them: only these are ended by themselves or by others."""
+_ACTIONS: Final = {
     "create": 14,
     "state": 30,
     "mass": 2,
     "withdraw": 8,
     "reword": 8,
     "delete": 14,
-    "scribble": 8,
+    "foreign_status": 8,
     "race": 8,
     "end": 4,
     "rival": 3,
@@ -39,7 +39,7 @@ _DEEDS: Final = {
     "twin": 4,
 }
 _WORDS: Final = ("runaway cost", "wrong image", "Übung ✓", "line one\nline two", '"quoted" \\ back', "x" * 900)
-SCRIBBLES: Final[tuple[dict[str, Any], ...]] = (
+FOREIGN_STATUSES: Final[tuple[dict[str, Any], ...]] = (
     {"phase": "Pending"},
     {"phase": "Succeeded"},
     {"jobStatus": "RUNNABLE"},
@@ -52,25 +52,25 @@ ended is believed (docs/decisions/2026-11-23-decide-on-knowledge.md)."""
 
 
 class Actors:
-    """Knows which objects exist at this point of the plan, and deals out deeds that make sense."""
+    """Knows which objects exist at this point of the plan, and chooses actions that make sense."""
 
-    def __init__(self, dice: random.Random, *, deaf: bool) -> None:
+    def __init__(self, dice: random.Random, *, ignoring: bool) -> None:
         self._dice = dice
-        self._jobs = _JOBS | ({"deaf": _DEAF} if deaf else {})
+        self._jobs = _JOBS | ({"ignoring": _IGNORING} if ignoring else {})
         self._kinds: dict[str, str] = {}
         self._stated: dict[str, int] = {}
         self._over: set[str] = set()
         self._hidden: set[str] = set()
         self._made = self._words = 0
 
-    def arrive(self, count: int) -> Iterator[Deed]:
+    def arrive(self, count: int) -> Iterator[Action]:
         """So many objects, a few of which state their termination from the begin."""
         for _ in range(count):
             yield self._create()
 
-    def deed(self, population: int) -> list[Deed]:
+    def action(self, population: int) -> list[Action]:
         """One thing that somebody does; none when nobody is there for it. The population stays about as it is."""
-        kind = self._dice.choices(list(_DEEDS), list(_DEEDS.values()))[0]
+        kind = self._dice.choices(list(_ACTIONS), list(_ACTIONS.values()))[0]
         if kind == "create" or (kind != "delete" and len(self._kinds) < population * 0.9):
             return [self._create()]
         if kind == "mass":
@@ -94,7 +94,7 @@ class Actors:
                 return [name for name in self._open() if name not in self._hidden and self._kinds[name] != UNKNOWN]
         return list(self._kinds)
 
-    def _done(self, kind: str, name: str) -> Deed:
+    def _done(self, kind: str, name: str) -> Action:
         match kind:
             case "state" | "reword":
                 return self._state(name, self._reason(name), kind)
@@ -105,8 +105,8 @@ class Actors:
                 for known in (self._stated, self._kinds):
                     known.pop(name, None)
                 return kind, name, {}
-            case "scribble":
-                return kind, name, {"status": self._dice.choice(SCRIBBLES)}
+            case "foreign_status":
+                return kind, name, {"status": self._dice.choice(FOREIGN_STATUSES)}
             case "race" | "end":
                 self._over.add(name)
                 ending = {"status": self._dice.choice(("SUCCEEDED", "FAILED"))}
@@ -116,7 +116,7 @@ class Actors:
                 return kind, name, ending | {"reason": self._reason(name), "gap": self._dice.uniform(0, 0.3)}
             case "hide":
                 self._hidden.add(name)
-                return kind, name, {"looks": self._dice.choice((1, 2))}
+                return kind, name, {"polls": self._dice.choice((1, 2))}
             case "twin":
                 return self._twin(name)
         return kind, name, {}
@@ -129,7 +129,7 @@ class Actors:
         self._made += 1
         return f"job-{self._made:04d}"
 
-    def _create(self) -> Deed:
+    def _create(self) -> Action:
         name = self._name()
         kind = self._dice.choices(list(self._jobs), [often for often, _ in self._jobs.values()])[0]
         self._kinds[name] = kind
@@ -139,11 +139,11 @@ class Actors:
             detail["reason"] = self._reason(name)
         return "create", name, detail
 
-    def _twin(self, of: str) -> Deed:
+    def _twin(self, of: str) -> Action:
         """A second object on the same job, with or without a statement of its own."""
         name = self._name()
         self._kinds[name] = self._kinds[of]
-        # What becomes of a shared job is for the first object's deeds to say.
+        # Only the actions of the first object change a shared job.
         self._over.add(name)
         detail = {"of": of}
         if self._dice.random() < 0.5:
@@ -151,7 +151,7 @@ class Actors:
             detail["reason"] = self._reason(name)
         return "twin", name, detail
 
-    def _state(self, name: str, reason: str, kind: str = "state") -> Deed:
+    def _state(self, name: str, reason: str, kind: str = "state") -> Action:
         self._stated[name] = 1
         return kind, name, {"reason": reason}
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chaos.ledger import Tale
+from chaos.ledger import Evidence
 from chaos.record import Call
 
 RESEND_AFTER: Final = 60.0
@@ -53,17 +53,17 @@ ONCE: Final = "(d) accepted once is asked once"
 ONE_LEADER: Final = "(g) one acts at a time"
 
 
-def judge(tale: Tale) -> Judgement:
+def judge(evidence: Evidence) -> Judgement:
     judgement = Judgement()
-    for job_id, calls in tale.terminations.items():
+    for job_id, calls in evidence.terminations.items():
         for finding in (
-            *_without_statement(tale, job_id, calls),
-            *_without_look(tale, job_id, calls),
-            *_after_the_end(tale, job_id, calls),
-            *_twice(tale, job_id, calls),
+            *_without_statement(evidence, job_id, calls),
+            *_without_poll(evidence, job_id, calls),
+            *_after_the_end(evidence, job_id, calls),
+            *_twice(evidence, job_id, calls),
         ):
             _enter(judgement, finding)
-    for violation in _two_leaders(tale):
+    for violation in _two_leaders(evidence):
         _enter(judgement, violation)
     return judgement
 
@@ -75,11 +75,11 @@ def _enter(judgement: Judgement, finding: Violation | str) -> None:
         judgement.races[finding] += 1
 
 
-def _without_statement(tale: Tale, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+def _without_statement(evidence: Evidence, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
     """Each reason is one that an object of the job stated STALE before or later."""
     for call in calls:
-        reason, began = call.reason or "", tale.first_attempt(call, job_id).at
-        naming = tale.ledger.naming(job_id)
+        reason, began = call.reason or "", evidence.first_attempt(call, job_id).at
+        naming = evidence.ledger.naming(job_id)
         if any(one.stated_at(reason, began, began) for one in naming):
             pass
         elif any(one.stated_at(reason, began - STALE, began) for one in naming):
@@ -88,66 +88,66 @@ def _without_statement(tale: Tale, job_id: str, calls: Iterable[Call]) -> Iterat
             yield Violation(STATED, f"call {call.n} with {reason!r}, which nobody stated", job_id)
 
 
-def _without_look(tale: Tale, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+def _without_poll(evidence: Evidence, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
     """Each process sees a job alive before it asks for its end; Batch would say yes to anything."""
     for call in calls:
-        began = tale.first_attempt(call, job_id).at
-        if tale.look(call.access_key, job_id, 0.0, began) is None:
+        began = evidence.first_attempt(call, job_id).at
+        if evidence.poll(call.access_key, job_id, 0.0, began) is None:
             yield Violation(FINISHED, f"call {call.n} by {call.access_key}, which had never seen the job", job_id)
 
 
-def _after_the_end(tale: Tale, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+def _after_the_end(evidence: Evidence, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
     """No call by a process that had been shown, KNOWN before, that the job has ended or is asked to."""
-    job = tale.jobs.get(job_id)
+    job = evidence.jobs.get(job_id)
     if job is None:
         yield Violation(FINISHED, "a job that Batch does not know was asked to end", job_id)
         return
-    ended_at, flagged_at = tale.ledger.ended_at(job), _flagged_at(tale, job_id)
+    ended_at, flagged_at = evidence.ledger.ended_at(job), _flagged_at(evidence, job_id)
     for call in calls:
-        began = tale.first_attempt(call, job_id).at
-        for what, since, law in (("ended", ended_at, FINISHED), ("was asked to end", flagged_at, ONCE)):
+        began = evidence.first_attempt(call, job_id).at
+        for what, since, invariant in (("ended", ended_at, FINISHED), ("was asked to end", flagged_at, ONCE)):
             if call.at <= since:
                 continue
-            look = tale.look(call.access_key, job_id, since, began - _conclusion(tale, call, began))
-            if look is not None and not tale.ledger.struck(("freeze",), call.access_key, look.at, call.at):
-                text = f"call {call.n} by {call.access_key}, though its look {look.n} had shown that the job {what}"
-                yield Violation(law, text, job_id)
+            poll = evidence.poll(call.access_key, job_id, since, began - _conclusion(evidence, call, began))
+            if poll is not None and not evidence.ledger.struck(("freeze",), call.access_key, poll.at, call.at):
+                text = f"call {call.n} by {call.access_key}, though its poll {poll.n} had shown that the job {what}"
+                yield Violation(invariant, text, job_id)
             elif what == "ended":
                 yield "called after an end not yet seen"
 
 
-def _conclusion(tale: Tale, call: Call, began: float) -> float:
+def _conclusion(evidence: Evidence, call: Call, began: float) -> float:
     throttled = any(
         one.access_key == call.access_key and (one.fault in _THROTTLES or one.http_status == 429)
-        for one in tale.between(began - QUEUED, began)
+        for one in evidence.between(began - QUEUED, began)
     )
     return QUEUED if throttled else KNOWN
 
 
-def _flagged_at(tale: Tale, job_id: str) -> float:
+def _flagged_at(evidence: Evidence, job_id: str) -> float:
     """From when on DescribeJobs shows the flag of a termination."""
-    effects = (one.answered_at or one.at for one in tale.terminations[job_id] if job_id in one.effective)
-    return min((*effects, tale.ledger.rivals.get(job_id, float("inf"))))
+    effects = (one.answered_at or one.at for one in evidence.terminations[job_id] if job_id in one.effective)
+    return min((*effects, evidence.ledger.rivals.get(job_id, float("inf"))))
 
 
-def _twice(tale: Tale, job_id: str, calls: Sequence[Call]) -> Iterator[Violation | str]:
-    flagged_at = _flagged_at(tale, job_id)
+def _twice(evidence: Evidence, job_id: str, calls: Sequence[Call]) -> Iterator[Violation | str]:
+    flagged_at = _flagged_at(evidence, job_id)
     for number, call in enumerate(calls):
         for later in calls[number + 1 :]:
             if later.at > call.left_at + RESEND_AFTER:
                 break
             if later.at < call.left_at and later.access_key == call.access_key:
                 yield Violation(ONCE, f"call {later.n} while call {call.n} was under way", job_id)
-            elif call.granted(job_id) and tale.first_attempt(later, job_id).at > call.left_at:
-                yield _repeated(tale, job_id, call, later, flagged_at)
+            elif call.granted(job_id) and evidence.first_attempt(later, job_id).at > call.left_at:
+                yield _repeated(evidence, job_id, call, later, flagged_at)
 
 
-def _repeated(tale: Tale, job_id: str, call: Call, later: Call, flagged_at: float) -> Violation | str:
+def _repeated(evidence: Evidence, job_id: str, call: Call, later: Call, flagged_at: float) -> Violation | str:
     """A call within a minute of one that its caller knows to be accepted.
 
     Allowed for another process when the first could not write it down, and Batch showed no sign of it either.
     """
-    unwritten = tale.ledger.struck(_MUTE, call.access_key, call.at, min(later.at, call.left_at + WRITTEN))
+    unwritten = evidence.ledger.struck(_MUTE, call.access_key, call.at, min(later.at, call.left_at + WRITTEN))
     if later.access_key != call.access_key and unwritten and later.at < flagged_at:
         return "repeated by another: neither written down nor flagged"
     seconds = later.at - call.left_at
@@ -156,13 +156,15 @@ def _repeated(tale: Tale, job_id: str, call: Call, later: Call, flagged_at: floa
     )
 
 
-def _two_leaders(tale: Tale) -> Iterator[Violation]:
+def _two_leaders(evidence: Evidence) -> Iterator[Violation]:
     """A leader acts for 10 s after its last renewal at the most, another takes over 15 s after it at the soonest."""
     last: Call | None = None
-    for call in tale.calls:
+    for call in evidence.calls:
         if last is not None and call.access_key != last.access_key:
             gap = call.at - last.at
-            if gap < HANDOVER and not tale.ledger.struck(("term", "ended"), last.access_key, last.at - FINISH, call.at):
+            if gap < HANDOVER and not evidence.ledger.struck(
+                ("term", "ended"), last.access_key, last.at - FINISH, call.at
+            ):
                 text = f"{call.access_key} acted (call {call.n}) {gap:.2f} s after {last.access_key} (call {last.n})"
                 yield Violation(ONE_LEADER, text, call.job_ids[0] if call.job_ids else "")
         last = call

@@ -102,8 +102,8 @@ def wall_time(simulated: float, jumps: Sequence[tuple[float, float]]) -> float:
 
 
 @dataclass(frozen=True)
-class Tale:
-    """All that an invariant may look at: the script's own ledger, and the simulator's own record."""
+class Evidence:
+    """All that an invariant may read: the script's own ledger, and the simulator's own record."""
 
     ledger: Ledger
     calls: Sequence[Call]
@@ -119,14 +119,14 @@ class Tale:
         return found
 
     @cached_property
-    def _looks(self) -> Mapping[str, tuple[list[float], list[Call]]]:
-        """By life, the looks that were shown to it and when they arrived."""
+    def _polls(self) -> Mapping[str, tuple[list[float], list[Call]]]:
+        """By life, the polls that were shown to it and when they arrived."""
         found: dict[str, tuple[list[float], list[Call]]] = {}
         for call in self.calls:
             if call.shown:
-                times, looks = found.setdefault(call.access_key, ([], []))
+                times, polls = found.setdefault(call.access_key, ([], []))
                 times.append(call.at)
-                looks.append(call)
+                polls.append(call)
         return found
 
     @cached_property
@@ -136,10 +136,10 @@ class Tale:
     def between(self, since: float, until: float) -> Sequence[Call]:
         return self.calls[bisect_left(self._times, since) : bisect_right(self._times, until)]
 
-    def look(self, life: str, job_id: str, since: float, until: float) -> Call | None:
-        """The first whole look at the job by this life that was sent after `since` and answered before `until`."""
-        times, looks = self._looks.get(life, ([], []))
-        for call in looks[bisect_left(times, since) : bisect_right(times, until)]:
+    def poll(self, life: str, job_id: str, since: float, until: float) -> Call | None:
+        """The first whole poll of the job by this life that was sent after `since` and answered before `until`."""
+        times, polls = self._polls.get(life, ([], []))
+        for call in polls[bisect_left(times, since) : bisect_right(times, until)]:
             if job_id in call.job_ids and call.answered_at is not None and call.answered_at <= until:
                 return call
         return None

@@ -41,8 +41,8 @@ class Shape:
     storm: float
     pace: float
     patience: float
-    deaf: bool
-    """Whether some jobs let their first termination get lost: it takes a minute to be sent again."""
+    ignoring: bool
+    """Whether some jobs ignore their first termination: the operator sends it again after a minute."""
     lasts: float = math.inf
     """Seconds after which no new storm begins."""
 
@@ -56,19 +56,19 @@ class Plan:
     storms: Sequence[Sequence[Step]]
 
 
-SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, deaf=False)
+SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, ignoring=False)
 
 
 def long_shape(minutes: float) -> Shape:
     """Storms of 100 s, as many as begin within that time: the calm after each takes from 5 to 90 s."""
     storms = max(1, math.ceil(minutes * 60 / 100))
-    # A job may be deaf to one call, and a 200 without effect may follow: asked again after 60 s, and after 120 more.
-    return Shape(objects=520, storms=storms, storm=100.0, pace=6.0, patience=240.0, deaf=True, lasts=minutes * 60)
+    # A job may ignore one call, and a 200 without effect may follow: sent again after 60 s, and after 120 more.
+    return Shape(objects=520, storms=storms, storm=100.0, pace=6.0, patience=240.0, ignoring=True, lasts=minutes * 60)
 
 
 def make_plan(seed: int, shape: Shape) -> Plan:
     dice = random.Random(seed)
-    actors = Actors(dice, deaf=shape.deaf)
+    actors = Actors(dice, ignoring=shape.ignoring)
     opening = [
         Step(at=0.0, kind=kind, target=name, detail=detail) for kind, name, detail in actors.arrive(shape.objects)
     ]
@@ -77,38 +77,38 @@ def make_plan(seed: int, shape: Shape) -> Plan:
 
 
 def _storm(dice: random.Random, actors: Actors, shape: Shape) -> list[Step]:
-    deeds = [deed for _ in range(int(shape.storm * shape.pace)) for deed in actors.deed(shape.objects)]
+    actions = [action for _ in range(int(shape.storm * shape.pace)) for action in actors.action(shape.objects)]
     # What actors do has an order: an object is created before it is patched.
-    times = sorted(dice.uniform(0, shape.storm) for _ in deeds)
+    times = sorted(dice.uniform(0, shape.storm) for _ in actions)
     steps = [
         Step(at=at, kind=kind, target=name, detail=detail)
-        for at, (kind, name, detail) in zip(times, deeds, strict=True)
+        for at, (kind, name, detail) in zip(times, actions, strict=True)
     ]
-    steps += _blows(dice, shape.storm)
-    steps += _gusts(dice, shape.storm, deaf=shape.deaf)
+    steps += _major_faults(dice, shape.storm)
+    steps += _minor_faults(dice, shape.storm, ignoring=shape.ignoring)
     return sorted(steps, key=lambda step: step.at)
 
 
-# -- blows: what costs a leader its Lease. One at a time, since after most of them nobody acts for 15 s ----------------
+# -- major faults, which cost a leader its Lease. One at a time: after most of them nobody acts for 15 s ---------------
 
 
-def _blows(dice: random.Random, storm: float) -> Iterator[Step]:
+def _major_faults(dice: random.Random, storm: float) -> Iterator[Step]:
     """One in each 20 s, in the middle of its slot; a SIGTERM, which costs 2 s, before it."""
     slots = max(1, round(storm / _SLOT))
-    deck = _shuffled(dice, _BLOWS, slots)
+    chosen = _shuffled(dice, _MAJOR_FAULTS, slots)
     for number in range(slots):
         begin, length = number * storm / slots, storm / slots
         yield Step(at=begin + dice.uniform(0.05, 0.25) * length, kind="term", target=dice.choice((LEADER, OTHER)))
-        blow, target, seconds = deck[number]
+        fault, target, seconds = chosen[number]
         yield Step(
             at=begin + dice.uniform(0.55, 0.7) * length,
-            kind=blow,
+            kind=fault,
             target=target,
             seconds=seconds * dice.uniform(1.0, 1.2),
         )
 
 
-_BLOWS: Final = (
+_MAJOR_FAULTS: Final = (
     ("kill", LEADER, 0.0),
     ("freeze", LEADER, LONGER_THAN_THE_LEASE),
     ("crash_in_call", LEADER, 0.0),
@@ -120,16 +120,16 @@ _BLOWS: Final = (
     ("freeze", BOTH, 12.0),
 )
 
-# -- gusts: what a leader should bear ----------------------------------------------------------------------------------
+# -- minor faults, which a leader should survive -----------------------------------------------------------------------
 
 
-def _gusts(dice: random.Random, storm: float, *, deaf: bool) -> Iterator[Step]:
-    # Early, while there is a leader, and more of it than boto3's own attempts can bear.
+def _minor_faults(dice: random.Random, storm: float, *, ignoring: bool) -> Iterator[Step]:
+    # Early, while there is a leader, and more of it than boto3's own attempts survive.
     refusal = {"operation": "TerminateJob", "kind": dice.choice(_REFUSALS[:4]), "times": 30}
     yield Step(at=dice.uniform(0.02, 0.06) * storm, kind="fault", detail=refusal)
-    cards = (*_GUSTS, *_DEAFENING) if deaf else _GUSTS
-    for kind, target, (least, most), detail in _shuffled(dice, cards, max(len(cards), int(storm / 1.5))):
-        # A short storm has room for one blow: what ends or cuts off replicas comes before it, that it finds a leader.
+    faults = (*_MINOR_FAULTS, *_LOST_CALLS) if ignoring else _MINOR_FAULTS
+    for kind, target, (least, most), detail in _shuffled(dice, faults, max(len(faults), int(storm / 1.5))):
+        # A short storm has time for one major fault, which needs a leader: what ends replicas comes before.
         latest = 0.3 if kind in _CROWDING and storm < 2 * _SLOT else 0.98
         yield Step(
             at=dice.uniform(0.02, latest) * storm,
@@ -145,9 +145,9 @@ _SLOT: Final = 20.0
 _CROWDING: Final = frozenset({"kill", "freeze", "hang", "refuse", "restart", "gone_on_watch"})
 _TIMES: Final = (1, 2, 3, 4, 6, 9)
 _ENDS: Final = ("TerminateJob", "TerminateJobs", "*")
-_Card = tuple[str, str, tuple[float, float], Mapping[str, Any]]
+_Fault = tuple[str, str, tuple[float, float], Mapping[str, Any]]
 """Kind, target, between how many seconds, details; a tuple among these is a choice."""
-_GUSTS: Final[tuple[_Card, ...]] = (
+_MINOR_FAULTS: Final[tuple[_Fault, ...]] = (
     ("kill", OTHER, (0, 0), {}),
     ("freeze", LEADER, (1, 5), {}),
     ("freeze", OTHER, (2, 10), {}),
@@ -173,15 +173,15 @@ _GUSTS: Final[tuple[_Card, ...]] = (
     ("limit", "", (1, 5), {"rate": (1, 3, 5)}),
     ("jump", "", (1, 30), {}),
 )
-_DEAFENING: Final[tuple[_Card, ...]] = (
+_LOST_CALLS: Final[tuple[_Fault, ...]] = (
     # Taken for an acceptance, since TerminateJob's answer is empty anyway; only time shows that nothing came of it.
     ("fault", "", (0, 0), {"operation": "TerminateJob", "kind": ("cut_200", "empty_200"), "times": 1}),
 )
 
 
-def _shuffled(dice: random.Random, cards: Sequence[T], count: int) -> list[T]:
-    """`count` cards, each once before any comes again."""
-    dealt: list[T] = []
-    while len(dealt) < count:
-        dealt += dice.sample(cards, len(cards))
-    return dealt[:count]
+def _shuffled(dice: random.Random, faults: Sequence[T], count: int) -> list[T]:
+    """`count` of them, each once before any comes again."""
+    found: list[T] = []
+    while len(found) < count:
+        found += dice.sample(faults, len(faults))
+    return found[:count]

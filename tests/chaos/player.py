@@ -19,7 +19,7 @@ from chaos.script import Script
 from proxy import Network
 
 _TICK: Final = 0.02
-_LOOK_AGAIN: Final = 0.25
+_CHECK_EVERY: Final = 0.25
 _LEADERLESS: Final = 3.0
 """Seconds: a hand-over takes about two."""
 _BATCHJOBS: Final = "batchjobs$"
@@ -46,7 +46,7 @@ class Player:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     def play(self, steps: Sequence[Step], *, until: float) -> None:
-        """The steps at their times; returns `until` seconds after the begin, or once all that was broken is healed."""
+        """Run the steps at their times; return `until` seconds after the begin, or once all faults have ended."""
         began = time.time()
         for step in steps:
             self.rest(began + step.at)
@@ -55,7 +55,7 @@ class Player:
         while self._later:
             # To its end: a leader that is thawed before its Lease has run out has not lost anything.
             self.rest(self._later[0][0])
-        self._heal()
+        self._end_faults()
 
     def rest(self, until: float) -> None:
         """Let time go by, but tend to the replicas and to what was to be done later."""
@@ -69,7 +69,7 @@ class Player:
                 return
             time.sleep(_TICK)
 
-    def _heal(self) -> None:
+    def _end_faults(self) -> None:
         """The storm is over: what has no end of its own ends now."""
         for replica in self.replicas:
             self._network.do(replica.proxy.open())
@@ -85,14 +85,14 @@ class Player:
         since = self.calls[-1].n if self.calls else 0
         self.calls += [Call.from_json(raw, self._known) for raw in self._world.batch.calls(since=since)]
 
-    def _in(self, seconds: float, deed: Callable[[], object]) -> None:
-        heapq.heappush(self._later, (time.time() + seconds, next(self._order), deed))
+    def _in(self, seconds: float, action: Callable[[], object]) -> None:
+        heapq.heappush(self._later, (time.time() + seconds, next(self._order), action))
 
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _do(self, step: Step) -> None:
-        deed = self._script.deeds.get(step.kind) or getattr(self, f"_{step.kind}")
-        if deed(step) is not False:
+        action = self._script.actions.get(step.kind) or getattr(self, f"_{step.kind}")
+        if action(step) is not False:
             self.counts[f"{step.kind}:{step.detail['kind']}" if step.kind == "fault" else step.kind] += 1
 
     def _chosen(self, role: str) -> Sequence[Replica]:
@@ -102,13 +102,13 @@ class Player:
         return [one for one in self.replicas if (one is leading) == (role == LEADER)]
 
     def _leading(self) -> Replica:
-        """Waits a little for one that leads; when nobody does, it is whom Batch heard last."""
+        """Wait a little for a leader; without one, return the replica that called Batch last."""
         until = time.time() + _LEADERLESS
         while time.time() < until:
             for replica in self.replicas:
-                if replica.leads():
+                if replica.is_leader():
                     return replica
-            self.rest(time.time() + _LOOK_AGAIN)
+            self.rest(time.time() + _CHECK_EVERY)
         self.read()
         key = self.calls[-1].access_key if self.calls else ""
         return next((one for one in self.replicas if key.startswith(f"{one.name}-")), self.replicas[0])

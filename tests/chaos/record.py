@@ -54,11 +54,11 @@ class Call:
 
     @property
     def shown(self) -> bool:
-        """A look whose answer came whole."""
+        """A poll whose answer came whole."""
         return self.operation == "DescribeJobs" and self.http_status == 200 and self.fault in _WHOLE and self.in_time
 
     def granted(self, job_id: str) -> bool:
-        """Whether its caller was told, in time, that the termination of this job was accepted."""
+        """Whether its caller received in time that the termination of this job was accepted."""
         if not self.terminates or self.http_status != 200 or not self.in_time:
             return False
         if self.operation == "TerminateJob":

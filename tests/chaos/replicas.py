@@ -83,7 +83,7 @@ class Replica:
     def ready(self) -> bool:
         return self.life.running and self.life.process.get("/readyz")[0] == 200
 
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         """By its own word; a frozen one is not asked, it would not answer."""
         return self.life.running and not self.life.frozen and _LEADS in self.life.process.get("/metrics")[1]
 

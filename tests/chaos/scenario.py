@@ -11,7 +11,7 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.processes import ProcessError, wait_for
 from awsbatch_sandbox.world import World
 from chaos.invariants import Violation, judge
-from chaos.ledger import Ledger, Tale
+from chaos.ledger import Evidence, Ledger
 from chaos.plan import Plan
 from chaos.player import Player
 from chaos.record import jobs_from_json
@@ -25,13 +25,13 @@ _RESYNC: Final = 90.0
 _PROMPT: Final = 45.0
 """Seconds within which a termination that was refused is sent again when nothing is broken any more: 15 s between two
 tries, 17 to the next leader. Well below the minute after which one that was accepted is."""
-_LOOK_AGAIN: Final = 1.0
+_CHECK_EVERY: Final = 1.0
 
 
 @dataclass(slots=True)
 class Outcome:
     ledger: Ledger
-    tale: Tale
+    evidence: Evidence
     violations: list[Violation] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     races: Counter[str] = field(default_factory=Counter)
@@ -45,13 +45,13 @@ def run(plan: Plan, control_plane: str) -> Outcome:
     with _stage(control_plane, ledger) as (world, clusters, player):
         player.play(plan.opening, until=0.0)
         _await_ready(player)
-        outcome = Outcome(ledger, Tale(ledger, [], {}))
+        outcome = Outcome(ledger, Evidence(ledger, [], {}))
         over_at = time.time() + plan.shape.lasts
         for number, storm in enumerate(plan.storms, start=1):
             player.play(storm, until=plan.shape.storm)
             last = number == len(plan.storms) or time.time() >= over_at
             outcome.calms.append(
-                _calm(world, clusters, player, outcome, plan.shape.patience, strict=last and plan.shape.deaf)
+                _calm(world, clusters, player, outcome, plan.shape.patience, strict=last and plan.shape.ignoring)
             )
             _judge(outcome, player)
             print(f"storm {number}: settled after {outcome.calms[-1]:.1f} s, {len(outcome.violations)} violations")
@@ -98,16 +98,19 @@ def _calm(
     """Wait until everything agrees; what does not in time is a violation. `strict`: every orphan must be gone."""
     began = time.time()
     while True:
-        player.rest(time.time() + _LOOK_AGAIN)
+        player.rest(time.time() + _CHECK_EVERY)
         player.read()
         jobs = jobs_from_json(world.batch.jobs())
         objects = {body["metadata"]["name"]: body for one in clusters for body in one.objects()}
-        outcome.tale = Tale(outcome.ledger, player.calls, jobs)
-        missing = [*unsettled(outcome.tale, objects), *_left_over(player, outcome.ledger, len(objects), strict=strict)]
+        outcome.evidence = Evidence(outcome.ledger, player.calls, jobs)
+        missing = [
+            *unsettled(outcome.evidence, objects),
+            *_left_over(player, outcome.ledger, len(objects), strict=strict),
+        ]
         waited = time.time() - began
         if not missing:
             return waited
-        if waited > _PROMPT and (late := [one for one in missing if _never_granted(outcome.tale, one)]):
+        if waited > _PROMPT and (late := [one for one in missing if _never_granted(outcome.evidence, one)]):
             outcome.violations += late
             return waited
         orphans = strict and all(one.invariant == CLEAN for one in missing)
@@ -116,9 +119,9 @@ def _calm(
             return waited
 
 
-def _never_granted(tale: Tale, violation: Violation) -> bool:
-    """Whether nobody was told yet that the termination which is missing was accepted."""
-    calls = tale.terminations.get(violation.job_id, ())
+def _never_granted(evidence: Evidence, violation: Violation) -> bool:
+    """Whether no replica has received yet that the missing termination was accepted."""
+    calls = evidence.terminations.get(violation.job_id, ())
     return violation.invariant == ENDED and not any(call.granted(violation.job_id) for call in calls)
 
 
@@ -132,26 +135,26 @@ def _left_over(player: Player, ledger: Ledger, objects: int, *, strict: bool) ->
         shown = Shown(replica.life.process.metrics())
         leaders += int(shown.total("leader"))
         known = int(shown.total("jobs"))
-        missed = 0 if strict else len(list(_unheard(replica, ledger)))
+        missed = 0 if strict else len(list(_missed_deletions(replica, ledger)))
         if not objects <= known <= objects + missed:
             yield Violation(CLEAN, f"{replica.life.key} knows {known} objects, there are {objects}")
         if waiting := {queue: depth for queue, depth in shown.by_label("queue_depth", "queue").items() if depth}:
             yield Violation(CLEAN, f"{replica.life.key} still has queues: {waiting}")
     if leaders != 1:
-        yield Violation(CLEAN, f"{leaders} replicas lead")
+        yield Violation(CLEAN, f"{leaders} replicas are leader")
 
 
-def _unheard(replica: Replica, ledger: Ledger) -> Iterator[str]:
-    """Objects of whose deletion this process need not have heard before its next resync: its watch was broken then."""
-    blinding = ("freeze", "hang", "refuse", "cut", "restart")
+def _missed_deletions(replica: Replica, ledger: Ledger) -> Iterator[str]:
+    """Objects whose deletion this process may learn from its next resync only: its watch was broken then."""
+    watch_faults = ("freeze", "hang", "refuse", "cut", "restart")
     for history in ledger.objects.values():
         gone = history.deletion
-        if gone is not None and ledger.struck(blinding, replica.life.key, gone.began - 10, gone.certain + 10):
+        if gone is not None and ledger.struck(watch_faults, replica.life.key, gone.began - 10, gone.certain + 10):
             yield history.name
 
 
 def _judge(outcome: Outcome, player: Player) -> None:
-    judgement = judge(outcome.tale)
+    judgement = judge(outcome.evidence)
     outcome.races = judgement.races
     outcome.violations += judgement.violations
     for replica in player.replicas:

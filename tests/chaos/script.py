@@ -24,14 +24,14 @@ class Script:
 
     def __init__(self, world: World, clusters: Sequence[Cluster], ledger: Ledger) -> None:
         self._batch, self._clusters, self._ledger = world.batch, clusters, ledger
-        self.deeds: Mapping[str, Callable[[Step], bool]] = {
+        self.actions: Mapping[str, Callable[[Step], bool]] = {
             "create": self._create,
             "twin": self._twin,
             "state": self._state,
             "reword": self._state,
             "withdraw": self._withdraw,
             "delete": self._delete,
-            "scribble": self._scribble,
+            "foreign_status": self._foreign_status,
             "race": self._race,
             "end": self._end,
             "rival": self._rival,
@@ -60,7 +60,7 @@ class Script:
         spec = {} if reason is None else {"terminate": {"reason": reason}}
         statement = Statement(reason, time.time())
         self._ledger.objects[step.target] = History(step.target, job_id, [statement])
-        # A first try may have taken effect although nobody heard of it: then the second one finds it there.
+        # A first try may have taken effect although no answer came: then the second one finds it there.
         self._tried(lambda: self._cluster_of(step.target).create(step.target, job_id, **spec), done_by_then=409)
         statement.certain = time.time()
         return True
@@ -86,8 +86,8 @@ class Script:
         deletion.certain = time.time()
         return True
 
-    def _scribble(self, step: Step) -> bool:
-        """Another writer of statuses, which knows nothing of ours."""
+    def _foreign_status(self, step: Step) -> bool:
+        """Write a status as a foreign client does."""
         self._tried(lambda: self._cluster_of(step.target).patch_status(step.target, step.detail["status"]))
         return True
 
@@ -115,7 +115,7 @@ class Script:
         return True
 
     def _hide(self, step: Step) -> bool:
-        self._batch.hide(self._ledger.objects[step.target].job_id, step.detail["looks"])
+        self._batch.hide(self._ledger.objects[step.target].job_id, step.detail["polls"])
         return True
 
     def _tried(self, request: Callable[[], Any], *, done_by_then: int | None = None) -> None:

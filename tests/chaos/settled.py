@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from awsbatch_sandbox.cluster import condition
 from chaos.invariants import Violation
-from chaos.ledger import History, Tale
+from chaos.ledger import Evidence, History
 from chaos.record import Call, Job
 
 ENDED: Final = "(a) each stated termination was called for"
@@ -20,14 +20,14 @@ _SUCCEEDED: Final = {"Succeeded": "True", "Failed": "False", "Terminated": "Fals
 _TYPES: Final = ("Ready", "Reconciling", "Stalled", "Succeeded", "Terminated")
 
 
-def unsettled(tale: Tale, objects: Mapping[str, Body]) -> Iterator[Violation]:
-    for name, history in tale.ledger.objects.items():
-        body, job = objects.get(name), tale.jobs.get(history.job_id)
+def unsettled(evidence: Evidence, objects: Mapping[str, Body]) -> Iterator[Violation]:
+    for name, history in evidence.ledger.objects.items():
+        body, job = objects.get(name), evidence.jobs.get(history.job_id)
         if history.exists != (body is not None):
             yield Violation(CLEAN, f"{name}: the script and the API server differ on whether it exists", history.job_id)
         if body is None or not history.exists:
             continue
-        calls = tale.terminations.get(history.job_id, ())
+        calls = evidence.terminations.get(history.job_id, ())
         if job is not None and history.stated is not None and not (job.finished or job.flagged):
             yield Violation(ENDED, f"{name} states {history.stated!r}; the job is {job.status}", history.job_id)
         for fault in status_faults(body, history, job, calls):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from chaos.ledger import History, Ledger, Statement, Tale
+from chaos.ledger import Evidence, History, Ledger, Statement
 from chaos.record import Call, Job
 
 JOB = "job-a"
@@ -11,7 +11,7 @@ REASON = "INC-4711"
 FIRST, SECOND = "first-1", "second-1"
 
 
-def look(n: int, at: float, key: str = FIRST, **more: Any) -> Call:
+def poll(n: int, at: float, key: str = FIRST, **more: Any) -> Call:
     return Call(n, at, "DescribeJobs", key, (JOB,), answered_at=at + 0.01, **more)
 
 
@@ -39,8 +39,8 @@ def stating(*statements: tuple[str | None, float], job_id: str = JOB, deleted: f
     return Ledger(objects={"a": History("a", job_id, line, gone)})
 
 
-def tale(ledger: Ledger, *calls: Call, **job: Any) -> Tale:
-    """The job is RUNNING unless told otherwise; None of it: Batch does not know it."""
+def evidence(ledger: Ledger, *calls: Call, **job: Any) -> Evidence:
+    """Evidence of these calls. The job is RUNNING, with the fields of `job`; `unknown`: Batch does not know it."""
     if job.get("unknown"):
-        return Tale(ledger, calls, {})
-    return Tale(ledger, calls, {JOB: replace(Job(JOB, "RUNNING"), **job)})
+        return Evidence(ledger, calls, {})
+    return Evidence(ledger, calls, {JOB: replace(Job(JOB, "RUNNING"), **job)})

@@ -3,20 +3,20 @@
 import pytest
 
 from chaos.invariants import FINISHED, ONCE, ONE_LEADER, STATED, judge
-from chaos.ledger import History, Ledger, Statement, Strike, Tale
+from chaos.ledger import Evidence, History, Ledger, Statement, Strike
 from chaos.record import Call
-from unit.chaos.histories import FIRST, JOB, REASON, SECOND, call, look, refused, stating, tale
+from unit.chaos.histories import FIRST, JOB, REASON, SECOND, call, evidence, poll, refused, stating
 
 STATES = ((None, 100.0), (REASON, 110.0))
 """The object is created at 100 and states its termination at 110."""
 
 
-def red(reported: Tale) -> set[str]:
+def red(reported: Evidence) -> set[str]:
     """The invariants that are violated."""
     return {violation.invariant for violation in judge(reported).violations}
 
 
-def races(reported: Tale) -> dict[str, int]:
+def races(reported: Evidence) -> dict[str, int]:
     """What is let pass, when nothing is violated."""
     judgement = judge(reported)
     assert judgement.violations == []
@@ -24,7 +24,9 @@ def races(reported: Tale) -> dict[str, int]:
 
 
 def test_a_termination_that_is_stated_seen_and_called_is_fine() -> None:
-    reported = tale(stating(*STATES), look(1, 101), call(2, 110.02), look(3, 111), status="FAILED", stopped_at=111.0)
+    reported = evidence(
+        stating(*STATES), poll(1, 101), call(2, 110.02), poll(3, 111), status="FAILED", stopped_at=111.0
+    )
     assert races(reported) == {}
 
 
@@ -42,66 +44,66 @@ def test_a_termination_that_is_stated_seen_and_called_is_fine() -> None:
     ids=["never stated", "stated later", "another reason", "stated for another job"],
 )
 def test_a_call_without_a_statement_is_red(ledger: Ledger) -> None:
-    assert STATED in red(tale(ledger, look(1, 101), call(2, 110.02)))
+    assert STATED in red(evidence(ledger, poll(1, 101), call(2, 110.02)))
 
 
 @pytest.mark.parametrize("end", [{"statements": (*STATES, (None, 120.0))}, {"statements": STATES, "deleted": 120.0}])
 def test_a_withdrawal_may_be_noticed_late_within_a_limit(end: dict[str, tuple[tuple[str | None, float], ...]]) -> None:
     ledger = stating(*end["statements"], deleted=end.get("deleted"))  # type: ignore[arg-type]
-    assert races(tale(ledger, look(1, 101), call(2, 133.0))) == {"called within 15 s of the withdrawal": 1}
-    assert red(tale(ledger, look(1, 101), call(2, 136.0))) == {STATED}
+    assert races(evidence(ledger, poll(1, 101), call(2, 133.0))) == {"called within 15 s of the withdrawal": 1}
+    assert red(evidence(ledger, poll(1, 101), call(2, 136.0))) == {STATED}
 
 
 def test_a_call_is_judged_by_its_first_attempt() -> None:
     ledger = stating((None, 100.0), (REASON, 110.0), (None, 112.0))
     attempts = [refused(2, 126.9), refused(3, 127.5), call(4, 129.0)]
-    assert STATED not in red(tale(ledger, look(1, 101), *attempts))
-    assert STATED in red(tale(ledger, look(1, 101), refused(2, 122.0), call(3, 129.0)))
+    assert STATED not in red(evidence(ledger, poll(1, 101), *attempts))
+    assert STATED in red(evidence(ledger, poll(1, 101), refused(2, 122.0), call(3, 129.0)))
 
 
 def test_what_was_accepted_is_sent_again_only_while_it_is_stated() -> None:
-    deaf = call(2, 110.02, effective=False)
-    again = (look(1, 101), deaf, look(3, 170), call(4, 171.0))
-    assert races(tale(stating(*STATES), *again)) == {}
-    assert red(tale(stating(*STATES, (None, 120.0)), *again)) == {STATED}
+    ignored = call(2, 110.02, effective=False)
+    again = (poll(1, 101), ignored, poll(3, 170), call(4, 171.0))
+    assert races(evidence(stating(*STATES), *again)) == {}
+    assert red(evidence(stating(*STATES, (None, 120.0)), *again)) == {STATED}
 
 
 # -- (c) no call to a finished or unknown job, none by a process that has not seen it ----------------------------------
 
 
 def test_a_call_to_a_job_that_batch_does_not_know_is_red() -> None:
-    assert FINISHED in red(tale(stating(*STATES), look(1, 101), call(2, 110.02), unknown=True))
+    assert FINISHED in red(evidence(stating(*STATES), poll(1, 101), call(2, 110.02), unknown=True))
 
 
 def test_a_call_by_a_process_that_never_saw_the_job_is_red() -> None:
-    assert red(tale(stating(*STATES), call(1, 110.02))) == {FINISHED}
-    assert red(tale(stating(*STATES), look(1, 101, SECOND), call(2, 110.02))) >= {FINISHED}
-    assert red(tale(stating(*STATES), look(1, 101, http_status=503), call(2, 110.02))) == {FINISHED}
-    assert red(tale(stating(*STATES), look(1, 101, fault="cut_200"), call(2, 110.02))) == {FINISHED}
+    assert red(evidence(stating(*STATES), call(1, 110.02))) == {FINISHED}
+    assert red(evidence(stating(*STATES), poll(1, 101, SECOND), call(2, 110.02))) >= {FINISHED}
+    assert red(evidence(stating(*STATES), poll(1, 101, http_status=503), call(2, 110.02))) == {FINISHED}
+    assert red(evidence(stating(*STATES), poll(1, 101, fault="cut_200"), call(2, 110.02))) == {FINISHED}
 
 
 def test_a_job_may_end_between_poll_and_call_but_not_before_the_poll() -> None:
     ended = {"status": "SUCCEEDED", "stopped_at": 105.0}
     late = call(9, 110.02, effective=False)
-    assert races(tale(stating(*STATES), look(1, 101), late, **ended)) == {"called after an end not yet seen": 1}
-    assert races(tale(stating(*STATES), look(1, 101), look(2, 109.5), late, **ended)) == {
+    assert races(evidence(stating(*STATES), poll(1, 101), late, **ended)) == {"called after an end not yet seen": 1}
+    assert races(evidence(stating(*STATES), poll(1, 101), poll(2, 109.5), late, **ended)) == {
         "called after an end not yet seen": 1
     }
-    assert red(tale(stating(*STATES), look(1, 101), look(2, 106), late, **ended)) == {FINISHED}
+    assert red(evidence(stating(*STATES), poll(1, 101), poll(2, 106), late, **ended)) == {FINISHED}
 
 
 def test_while_aws_throttles_a_call_may_have_waited_for_its_budget() -> None:
     ended = {"status": "SUCCEEDED", "stopped_at": 105.0}
-    throttled = look(2, 105.5, http_status=429)
+    throttled = poll(2, 105.5, http_status=429)
     late = call(9, 110.02, effective=False)
-    assert FINISHED not in red(tale(stating(*STATES), look(1, 101), throttled, look(3, 106), late, **ended))
+    assert FINISHED not in red(evidence(stating(*STATES), poll(1, 101), throttled, poll(3, 106), late, **ended))
 
 
 def test_a_process_that_was_frozen_draws_its_conclusions_late() -> None:
     ledger = stating(*STATES)
     ledger.strikes.append(Strike("freeze", FIRST, 106.5, 110.0))
     ended = {"status": "SUCCEEDED", "stopped_at": 105.0}
-    assert FINISHED not in red(tale(ledger, look(1, 101), look(2, 106), call(9, 110.02, effective=False), **ended))
+    assert FINISHED not in red(evidence(ledger, poll(1, 101), poll(2, 106), call(9, 110.02, effective=False), **ended))
 
 
 def test_the_end_of_a_job_is_placed_on_the_clock_of_the_wall() -> None:
@@ -109,76 +111,76 @@ def test_the_end_of_a_job_is_placed_on_the_clock_of_the_wall() -> None:
     ledger.jumps.append((104.0, 1000.0))
     ended = {"status": "SUCCEEDED", "stopped_at": 1105.0}
     late = call(9, 110.02, effective=False)
-    assert red(tale(ledger, look(1, 101), look(2, 106), late, **ended)) == {FINISHED}
-    assert FINISHED not in red(tale(ledger, look(1, 101), look(2, 104.5), late, **ended))
+    assert red(evidence(ledger, poll(1, 101), poll(2, 106), late, **ended)) == {FINISHED}
+    assert FINISHED not in red(evidence(ledger, poll(1, 101), poll(2, 104.5), late, **ended))
 
 
 # -- (d) accepted once is asked once -----------------------------------------------------------------------------------
 
 
 def test_a_second_call_within_a_minute_of_an_accepted_one_is_red() -> None:
-    deaf = call(2, 110.02, effective=False)
-    assert ONCE in red(tale(stating(*STATES), look(1, 101), deaf, call(3, 169.0)))
-    assert red(tale(stating(*STATES), look(1, 101), deaf, call(3, 170.1))) == set()
+    ignored = call(2, 110.02, effective=False)
+    assert ONCE in red(evidence(stating(*STATES), poll(1, 101), ignored, call(3, 169.0)))
+    assert red(evidence(stating(*STATES), poll(1, 101), ignored, call(3, 170.1))) == set()
 
 
 def test_two_calls_at_once_are_red() -> None:
     slow = call(2, 110.02, answered_at=112.0, fault="slow")
-    assert ONCE in red(tale(stating(*STATES), look(1, 101), slow, call(3, 110.03, effective=False)))
+    assert ONCE in red(evidence(stating(*STATES), poll(1, 101), slow, call(3, 110.03, effective=False)))
 
 
 def test_a_call_without_an_answer_may_be_repeated() -> None:
     lost = call(2, 110.02, http_status=0, fault="reset")
     again = call(3, 110.5, effective=False)
-    assert red(tale(stating(*STATES), look(1, 101), lost, again)) == set()
+    assert red(evidence(stating(*STATES), poll(1, 101), lost, again)) == set()
     timed_out = call(2, 110.02, answered_at=121.1, fault="slow")
-    assert red(tale(stating(*STATES), look(1, 101), timed_out, call(3, 120.5, effective=False))) == set()
+    assert red(evidence(stating(*STATES), poll(1, 101), timed_out, call(3, 120.5, effective=False))) == set()
 
 
 def test_an_empty_answer_of_terminate_job_counts_as_accepted() -> None:
     empty = call(2, 110.02, fault="empty_200", accepted=(), effective=False)
-    assert ONCE in red(tale(stating(*STATES), look(1, 101), empty, call(3, 115.0)))
+    assert ONCE in red(evidence(stating(*STATES), poll(1, 101), empty, call(3, 115.0)))
 
 
 def test_in_bulk_only_the_jobs_that_the_answer_names_are_accepted() -> None:
     bulk = {"operation": "TerminateJobs", "fault": "refused_in_bulk", "accepted": (), "effective": ()}
     some = Call(2, 110.02, access_key=FIRST, job_ids=(JOB, "b"), reason=REASON, answered_at=110.03, **bulk)  # type: ignore[arg-type]
-    assert ONCE not in red(tale(stating(*STATES), look(1, 101), some, call(3, 112.0)))
+    assert ONCE not in red(evidence(stating(*STATES), poll(1, 101), some, call(3, 112.0)))
 
 
 def test_another_process_repeats_a_call_only_without_a_recorded_acceptance_and_flag() -> None:
-    deaf, flagged = call(2, 110.02, effective=False), call(2, 110.02)
-    look_first = (look(1, 101), look(3, 127, SECOND))
+    ignored, flagged = call(2, 110.02, effective=False), call(2, 110.02)
+    poll_first = (poll(1, 101), poll(3, 127, SECOND))
     again = call(4, 127.5, SECOND)
     killed = stating(*STATES)
     killed.strikes.append(Strike("kill", FIRST, 110.05, 110.05))
-    assert races(tale(killed, look_first[0], deaf, look_first[1], again)) == {
+    assert races(evidence(killed, poll_first[0], ignored, poll_first[1], again)) == {
         "repeated by another: neither written down nor flagged": 1
     }
-    assert ONCE in red(tale(stating(*STATES), look_first[0], deaf, look_first[1], again))
-    assert ONCE in red(tale(killed, look_first[0], flagged, look_first[1], call(4, 127.5, SECOND, effective=False)))
+    assert ONCE in red(evidence(stating(*STATES), poll_first[0], ignored, poll_first[1], again))
+    assert ONCE in red(evidence(killed, poll_first[0], flagged, poll_first[1], call(4, 127.5, SECOND, effective=False)))
 
 
 def test_a_call_by_a_process_that_was_shown_the_flag_is_red() -> None:
     rival = stating(*STATES)
     rival.rivals[JOB] = 105.0
-    assert ONCE in red(tale(rival, look(1, 101), look(2, 106), call(3, 110.02, effective=False)))
-    assert red(tale(rival, look(1, 101), look(2, 109.9), call(3, 110.02, effective=False))) == set()
+    assert ONCE in red(evidence(rival, poll(1, 101), poll(2, 106), call(3, 110.02, effective=False)))
+    assert red(evidence(rival, poll(1, 101), poll(2, 109.9), call(3, 110.02, effective=False))) == set()
 
 
 # -- (g) one acts at a time --------------------------------------------------------------------------------------------
 
 
 def test_a_replica_that_acts_while_the_other_leads_is_red() -> None:
-    assert red(tale(stating(*STATES), look(1, 101), look(2, 101.5, SECOND))) == {ONE_LEADER}
-    assert red(tale(stating(*STATES), look(1, 101), look(2, 107, SECOND))) == set()
+    assert red(evidence(stating(*STATES), poll(1, 101), poll(2, 101.5, SECOND))) == {ONE_LEADER}
+    assert red(evidence(stating(*STATES), poll(1, 101), poll(2, 107, SECOND))) == set()
 
 
 def test_a_stopped_leader_hands_over_at_once_and_does_not_return() -> None:
     ledger = stating(*STATES)
     ledger.strikes.append(Strike("term", FIRST, 100.5, 110.5))
-    assert red(tale(ledger, look(1, 101), look(2, 101.5, SECOND))) == set()
-    assert red(tale(ledger, look(1, 101), look(2, 101.5, SECOND), look(3, 102.0))) == {ONE_LEADER}
+    assert red(evidence(ledger, poll(1, 101), poll(2, 101.5, SECOND))) == set()
+    assert red(evidence(ledger, poll(1, 101), poll(2, 101.5, SECOND), poll(3, 102.0))) == {ONE_LEADER}
 
 
 # -- the ledger --------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from chaos.ledger import Ledger
 from chaos.settled import CLEAN, ENDED, TRUE_STATUS, unsettled
-from unit.chaos.histories import JOB, REASON, call, look, stating, tale
+from unit.chaos.histories import JOB, REASON, call, evidence, poll, stating
 
 STATES = ((None, 100.0), (REASON, 110.0))
 ENDED_JOB = {"status": "FAILED", "status_reason": REASON, "is_terminated": True, "stopped_at": 111.0}
@@ -33,7 +33,7 @@ def body(**status: Any) -> dict[str, Any]:
 
 
 def missing(ledger: Ledger, shown: dict[str, Any] | None, **job: Any) -> set[str]:
-    reported = tale(ledger, look(1, 101), call(2, 110.02), **(ENDED_JOB | job))
+    reported = evidence(ledger, poll(1, 101), call(2, 110.02), **(ENDED_JOB | job))
     return {one.invariant for one in unsettled(reported, {} if shown is None else {"a": shown})}
 
 
@@ -87,7 +87,7 @@ def test_a_running_job_under_termination_is_shown_as_such() -> None:
 def test_a_job_that_batch_does_not_know_is_missing() -> None:
     gone: dict[str, Any] = {"metadata": {"generation": 2}, "status": {"observedGeneration": 2, "phase": "Missing"}}
     gone["status"]["conditions"] = [condition("Ready", "False"), condition("Stalled", "True")]
-    reported = tale(stating((None, 100.0)), unknown=True)
+    reported = evidence(stating((None, 100.0)), unknown=True)
     assert list(unsettled(reported, {"a": gone})) == []
     gone["status"]["phase"] = "Unknown"
     assert {one.invariant for one in unsettled(reported, {"a": gone})} == {TRUE_STATUS}
@@ -100,5 +100,5 @@ def test_the_script_and_the_api_server_must_agree_on_what_exists() -> None:
 
 
 def test_a_violation_names_the_job_of_its_timeline() -> None:
-    reported = tale(stating(*STATES), status="RUNNING")
+    reported = evidence(stating(*STATES), status="RUNNING")
     assert {one.job_id for one in unsettled(reported, {"a": body()})} == {JOB}
