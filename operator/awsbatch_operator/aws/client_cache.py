@@ -43,7 +43,7 @@ class ClientCache:
         return self._known(kind, region) or self._made(kind, region)
 
     def discard(self, region: str) -> None:
-        """Closes the clients of a region. Requests in flight end as usual: closing drops idle connections only."""
+        """Closes the clients of a region. Requests in flight finish: closing drops idle connections only."""
         with self._lock:
             dropped = [self._clients.pop(key) for key in list(self._clients) if key[1] == region]
         _close(dropped)

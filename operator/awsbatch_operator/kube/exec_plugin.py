@@ -45,14 +45,14 @@ class _ExecCredential(msgspec.Struct, rename="camel"):
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """The exec plugin of a user. `cluster_info`: what it is told of the cluster."""
+    """The exec plugin of a user. `cluster_info`: the cluster, for the plugin."""
 
     entry: Entry[User]
     exec: Exec
     cluster_info: Mapping[str, Any] | None = None
 
     def faults(self) -> list[str]:
-        """Return what can be told without running it."""
+        """Return the answers that need no run of the plugin."""
         if self.exec.api_version not in _VERSIONS:
             return [self.entry.fault("exec.apiVersion", f"must be {' or '.join(_VERSIONS)}")]
         if not self.exec.command:
@@ -89,7 +89,7 @@ class Plugin:
         return self._parse(output)
 
     def _command(self) -> str:
-        # As kubectl: a bare name is looked up in PATH, a path starts at the directory of the kubeconfig.
+        # As kubectl: a bare name is searched for in PATH, a path starts at the directory of the kubeconfig.
         return str(self.entry.path(self.exec.command)) if os.sep in self.exec.command else self.exec.command
 
     def _environment(self) -> dict[str, str]:
@@ -134,7 +134,7 @@ class Plugin:
 
 
 def cluster_info(cluster: Entry[Cluster], authority: bytes | None) -> dict[str, Any]:
-    """What a plugin with `provideClusterInfo` is told. `authority`: PEM."""
+    """The cluster, for a plugin with `provideClusterInfo`. `authority`: PEM."""
     value = cluster.value
     info = {
         "server": value.server,

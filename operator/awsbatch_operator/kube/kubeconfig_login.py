@@ -99,9 +99,9 @@ class KubeconfigLogin:
         # As kubectl: with a token in the kubeconfig the plugin is not asked.
         if value.exec is None or value.token or value.token_file:
             return PluginCredentials()
-        told = cluster_info(self._cluster, self._server.authority) if value.exec.provide_cluster_info else None
+        info = cluster_info(self._cluster, self._server.authority) if value.exec.provide_cluster_info else None
         try:
-            return Plugin(user, value.exec, told).run(
+            return Plugin(user, value.exec, info).run(
                 lambda what: log.warning("login to Kubernetes waits", waits_for=what)
             )
         except PluginError as error:

@@ -20,7 +20,7 @@ class PemError(Exception):
 
 
 class _Context(ssl.SSLContext):
-    """Verifies another name than that of the URL, whoever makes the connection: Kopf can't be told a name."""
+    """Verifies another name than that of the URL, whoever makes the connection: Kopf has no setting for the name."""
 
     server_name: str | None = None
 

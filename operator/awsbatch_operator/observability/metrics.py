@@ -213,7 +213,7 @@ class _ObjectCollector(Collector):
             account, role = account_of(key.role) or "", self._role_of(key)
             jobs[key.namespace, key.phase] += count
             # A region in which all jobs have ended shows 0: it is known, and needs no poll.
-            # An unknown region is never polled, so it has no series: it would look like a target that does not answer.
+            # An unknown region is never polled, so it has no series: it would mean that it does not answer.
             if key.stalled != Reason.INVALID_REGION:
                 live[account, key.region, *role] += count if key.phase in LIVE_PHASES else 0
             if key.stalled:
