@@ -15,11 +15,11 @@ from awsbatch_sandbox.apiserver.patch import merge
 
 @dataclass
 class FakeObjects:
-    """Implements `BatchJobClient`. `tell` gets each new version, as the watch would."""
+    """Implements `BatchJobClient`. `notify` gets each new version, as the watch would."""
 
     latency: float = 0.005
     answer_latency: float = 0.0
-    tell: Callable[[Snapshot], None] = lambda _: None
+    notify: Callable[[Snapshot], None] = lambda _: None
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     writes: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
@@ -61,7 +61,7 @@ class FakeObjects:
         self.bodies[uid] = {**body, "metadata": metadata, "spec": {**body["spec"], **spec}}
         self._changed(uid)
 
-    def scribble(self, uid: str, status: Mapping[str, Any], *, silent: bool = False) -> None:
+    def write_foreign_status(self, uid: str, status: Mapping[str, Any], *, silent: bool = False) -> None:
         self.bodies[uid] = {**self.bodies[uid], "status": dict(status)}
         self._changed(uid, silent=silent)
 
@@ -125,4 +125,4 @@ class FakeObjects:
         body = self.bodies[uid]
         self.bodies[uid] = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
         if not silent:
-            self.tell(self.snapshot(uid))
+            self.notify(self.snapshot(uid))

@@ -19,7 +19,7 @@ class FakeTelemetry:
         self.accepted: list[float] = []
         self.completed: list[float] = []
         self.writes: Counter[str] = Counter()
-        self.leads = False
+        self.is_leader = False
         self.depths: dict[str, int] = {}
 
     def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
@@ -54,4 +54,4 @@ class FakeTelemetry:
         self.writes[result] += 1
 
     def leading(self, *, yes: bool) -> None:
-        self.leads = yes
+        self.is_leader = yes

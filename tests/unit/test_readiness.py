@@ -33,8 +33,8 @@ async def test_it_is_not_ready_while_a_list_shows_what_the_watch_does_not_delive
         _, ready = checks(world.controller, lambda: 0.0)
         uid = world.an_object(world.a_job("j"))
         await asyncio.sleep(5)
-        world.objects.tell = lambda _: None
-        world.objects.edit(uid, {"terminate": {"reason": "unheard"}})
+        world.objects.notify = lambda _: None
+        world.objects.edit(uid, {"terminate": {"reason": "no watch event"}})
         await asyncio.sleep(90)
         assert (ready["watch"]() or "").startswith("the watch of BatchJobs lags behind for")
         world.controller.on_upsert(world.objects.snapshot(uid))

@@ -21,7 +21,7 @@ class FakeClient:
     """Knows the jobs of `jobs` (id to status); ids in `malformed` spoil a whole call, as with real Batch.
 
     `script` gives a reply for the next calls of an operation, first come first served: an exception is raised, a
-    mapping is the body of the answer, None lets the call through. Calls wait for the gate of their operation.
+    mapping is the body of the answer, None lets the call through. Calls wait for `held` of their operation.
     """
 
     def __init__(self, *jobs: str) -> None:
@@ -30,7 +30,7 @@ class FakeClient:
         self.calls: list[tuple[str, tuple[str, ...], str | None]] = []
         self.script: dict[str, list[BaseException | Mapping[str, Any] | None]] = {}
         self.always: dict[str, BaseException | Mapping[str, Any]] = {}
-        self.gates: dict[str, threading.Event] = {}
+        self.held: dict[str, threading.Event] = {}
         self.closed = False
         self._lock = threading.Lock()
 
@@ -65,8 +65,8 @@ class FakeClient:
             self.calls.append((operation, tuple(ids), reason))
             waiting = self.script.get(operation)
             reply = waiting.pop(0) if waiting else self.always.get(operation)
-        if operation in self.gates:
-            self.gates[operation].wait(5)
+        if operation in self.held:
+            self.held[operation].wait(5)
         if isinstance(reply, BaseException):
             raise reply
         body = json.dumps(answer() if reply is None else reply).encode()

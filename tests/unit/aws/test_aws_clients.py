@@ -86,7 +86,7 @@ def test_discarding_closes_the_clients_of_a_region_alone() -> None:
 
 @pytest.mark.parametrize("endpoint", ["nonsense", "http://", "http://a b", "http://127.0.0.1:99999"])
 @pytest.mark.parametrize(("kind", "service"), [("describe", "BATCH"), ("sts", "STS")])
-def test_an_endpoint_that_is_none_is_told_with_its_variable(
+def test_an_invalid_endpoint_is_reported_with_its_variable(
     kind: ClientKind, service: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", endpoint)
@@ -117,7 +117,7 @@ def test_the_region_comes_from_the_variables_or_the_profile(
     assert default_region() == (region, named_by)
 
 
-def test_a_profile_that_does_not_exist_is_told_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_that_does_not_exist_is_reported_with_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "typo")
     with pytest.raises(SettingsError, match=r"typo.*AWS_PROFILE"):
         default_region()

@@ -169,7 +169,7 @@ def test_the_containers_of_the_last_attempts_task_count_when_nothing_nearer_tell
     assert (shown.exit_code, shown.container_reason, shown.log_stream_name, shown.attempts) == (5, "r", "l", 2)
 
 
-def test_a_container_with_only_a_reason_is_told_before_one_with_nothing() -> None:
+def test_a_container_with_only_a_reason_is_shown_before_one_with_nothing() -> None:
     shown = job(status="FAILED", container={}, ecsProperties=multi({}, {"reason": "CannotPullContainerError"}))
     assert (shown.exit_code, shown.container_reason) == (None, "CannotPullContainerError")
 

@@ -354,7 +354,7 @@ async def test_a_session_that_is_denied_is_renewed_unless_it_is_new(world: World
     assert world.made == [("describe", HERE), ("sts", HERE)], "a role's session has no client of its own"
 
 
-async def test_a_role_that_cannot_be_assumed_is_told_by_its_policy_alone(world: World) -> None:
+async def test_a_role_that_cannot_be_assumed_is_reported_by_its_policy_alone(world: World) -> None:
     assert TEAM_A.role is not None
     world.sts.refused[TEAM_A.role] = refusal("AccessDenied", 403, "not authorized to assume", "AssumeRole")
     (error,) = (await world.describe("a", target=TEAM_A)).values()
@@ -389,11 +389,11 @@ async def test_without_own_credentials_no_role_is_assumed_and_the_error_says_why
 
 
 async def test_terminations_do_not_wait_for_describes(world: World) -> None:
-    gate = world.client("describe").gates["DescribeJobs"] = threading.Event()
+    released = world.client("describe").held["DescribeJobs"] = threading.Event()
     describes = [asyncio.create_task(world.describe(job_id)) for job_id in ids(3 * MAX_THREADS)]
     assert await world.terminate("x") == [ACCEPTED]
     assert not any(one.done() for one in describes)
-    gate.set()
+    released.set()
     await asyncio.gather(*describes)
 
 

@@ -1,4 +1,4 @@
-"""Whatever trouble an object under a policy is in: few polls, few calls, and the stated termination is sent."""
+"""Objects under a policy while calls fail: few polls, few calls, and the stated termination is sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ TEAM_A = {"team": "a"}
 
 def a_world(mode: Mode = Mode.OPTIONAL) -> World:
     world = World(mode=mode)
-    world.rules(TAGGED, ns=TEAM_A)
+    world.set_policies(TAGGED, ns=TEAM_A)
     return world
 
 
@@ -56,13 +56,13 @@ def both_are_throttled(world: World) -> None:
 
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("stated", [False, True])
-@pytest.mark.parametrize("trouble", [parent_is_throttled, parent_vanishes, child_is_throttled, both_are_throttled])
-async def test_an_array_child_in_trouble_from_the_start_is_not_polled_all_the_time(
-    mode: Mode, stated: bool, trouble: Callable[[World], None]
+@pytest.mark.parametrize("failure", [parent_is_throttled, parent_vanishes, child_is_throttled, both_are_throttled])
+async def test_an_array_child_in_failure_from_the_start_is_not_polled_all_the_time(
+    mode: Mode, stated: bool, failure: Callable[[World], None]
 ) -> None:
     async with a_world(mode).running() as world:
         an_array_child(world)
-        trouble(world)
+        failure(world)
         world.an_object("array:3", "why" if stated else None)
         await asyncio.sleep(180)
         assert await polls_a_minute(world, "array:3") <= 4
@@ -71,15 +71,15 @@ async def test_an_array_child_in_trouble_from_the_start_is_not_polled_all_the_ti
 
 
 @pytest.mark.parametrize("mode", Mode)
-@pytest.mark.parametrize("trouble", [parent_is_throttled, parent_vanishes, child_is_throttled, both_are_throttled])
-async def test_an_array_child_in_trouble_when_its_termination_is_stated_is_not_polled_all_the_time(
-    mode: Mode, trouble: Callable[[World], None]
+@pytest.mark.parametrize("failure", [parent_is_throttled, parent_vanishes, child_is_throttled, both_are_throttled])
+async def test_an_array_child_in_failure_when_its_termination_is_stated_is_not_polled_all_the_time(
+    mode: Mode, failure: Callable[[World], None]
 ) -> None:
     async with a_world(mode).running() as world:
         an_array_child(world)
         uid = world.an_object("array:3")
         await asyncio.sleep(100)
-        trouble(world)
+        failure(world)
         await asyncio.sleep(70)
         world.objects.edit(uid, {"terminate": {"reason": "why"}})
         await asyncio.sleep(60)

@@ -68,7 +68,7 @@ async def test_a_termination_is_stuck_after_30_minutes_unless_it_waits_on_depend
 
 
 async def test_a_follower_counts_what_the_statuses_say_but_no_reason_that_it_does_not_know() -> None:
-    async with World().running(lead=False) as world:
+    async with World().running(is_leader=False) as world:
         for name, (status, reason) in enumerate(product(("True", "False"), ("TerminationStuck", "x" * 300))):
             stalled = {
                 "type": "Stalled",

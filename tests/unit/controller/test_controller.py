@@ -69,7 +69,7 @@ async def test_lists_that_fail_are_logged_once_and_timed_from_the_first() -> Non
 
 async def test_the_resync_finds_what_the_watch_did_not_deliver() -> None:
     world = World()
-    world.objects.tell = lambda _: None
+    world.objects.notify = lambda _: None
     uid = world.an_object(world.a_job("j1"))
     async with world.running():
         await asyncio.sleep(15)
@@ -78,7 +78,7 @@ async def test_the_resync_finds_what_the_watch_did_not_deliver() -> None:
 
 
 async def test_a_follower_watches_and_does_nothing_until_it_leads() -> None:
-    async with World().running(lead=False) as world:
+    async with World().running(is_leader=False) as world:
         uid = world.an_object(world.a_job("j1"), "why")
         await asyncio.sleep(120)
         assert not world.batch.describes
@@ -108,16 +108,16 @@ async def test_stopping_finishes_the_call_and_its_write() -> None:
 async def test_stopping_writes_what_was_accepted_and_corrects_no_status_any_more() -> None:
     world = World()
     async with world.running():
-        uid, scribbled = (world.an_object(world.a_job(f"j{n}")) for n in range(2))
+        uid, overwritten = (world.an_object(world.a_job(f"j{n}")) for n in range(2))
         await asyncio.sleep(1)
         world.objects.latency = 3.0
         world.objects.edit(uid, {"terminate": {"reason": "why"}})
         await asyncio.sleep(0.5)
-        world.objects.scribble(scribbled, {"phase": "Succeeded"})
+        world.objects.write_foreign_status(overwritten, {"phase": "Succeeded"})
     termination = world.objects.status(uid).termination
     assert termination is not None
     assert termination.accepted_at is not None
-    assert world.objects.bodies[scribbled]["status"] == {"phase": "Succeeded"}
+    assert world.objects.bodies[overwritten]["status"] == {"phase": "Succeeded"}
 
 
 async def test_stopping_does_not_wait_for_a_poll_that_hangs() -> None:

@@ -50,7 +50,7 @@ class Storm(RuleBasedStateMachine):
         self.errors = 0
         self.denied_since: dict[str, float] = {}
         self.differ_since: dict[str, float] = {}
-        self.leads, self.stale = True, False
+        self.is_leader, self.stale = True, False
 
     @initialize(mode=st.sampled_from(Mode), policy=POLICIES)
     def begin(self, mode: Mode, policy: PolicyText) -> None:
@@ -65,7 +65,7 @@ class Storm(RuleBasedStateMachine):
         self._pass(1)
 
     async def _start(self, mode: Mode) -> None:
-        self.world = World(mode=mode, jitter=lambda low, _high: low, is_leader=lambda: self.leads)
+        self.world = World(mode=mode, jitter=lambda low, _high: low, is_leader=lambda: self.is_leader)
         batch = self.world.batch
         batch.with_last_byte, batch.on_describe = self.leaves, self.described
         for job_id in JOBS:
@@ -80,7 +80,7 @@ class Storm(RuleBasedStateMachine):
     # -- what the oracle watches --------------------------------------------------------------------------------------
 
     def leaves(self, permit: TerminatePermit) -> CallError | None:
-        if not self.leads or not permit.valid():
+        if not self.is_leader or not permit.valid():
             return EXPIRED
         at, namespace = self.loop.time(), permit.namespace
         allowed = self.oracle.allows(namespace, permit.job_id, region=permit.target.region, wanted=TERMINATE, now=at)
@@ -108,7 +108,7 @@ class Storm(RuleBasedStateMachine):
         at = self.loop.time()
         for uid, body in self.world.objects.bodies.items():
             namespace, job_id = body["metadata"]["namespace"], body["spec"]["jobId"]
-            if not self.leads or self.teams.get(namespace) is None or self.oracle.allows(namespace, job_id):
+            if not self.is_leader or self.teams.get(namespace) is None or self.oracle.allows(namespace, job_id):
                 self.denied_since.pop(uid, None)
                 continue
             if at - self.denied_since.setdefault(uid, at) > SHOWN_FOR:
@@ -118,7 +118,7 @@ class Storm(RuleBasedStateMachine):
         if self.oracle.mode is Mode.REQUIRED:
             for namespace in NAMESPACES:
                 one, other = (self.world.objects.bodies.get(f"uid-{namespace}-{j}") for j in (FOREIGN, NOTHING))
-                told = [
+                statuses = [
                     # Messages name the job that was asked for; nothing else may differ.
                     repr(self.world.controller.cache.objects[body["metadata"]["uid"]].record.status).replace(
                         body["spec"]["jobId"], "JOB"
@@ -126,10 +126,10 @@ class Storm(RuleBasedStateMachine):
                     for body in (one, other)
                     if body
                 ]
-                if len(told) < 2 or told[0] == told[1] or not self.leads:
+                if len(statuses) < 2 or statuses[0] == statuses[1] or not self.is_leader:
                     self.differ_since.pop(namespace, None)
                 elif at - self.differ_since.setdefault(namespace, at) > SKEW:
-                    self.broken.append(f"in {namespace} the foreign and the missing job differ at {at}: {told}")
+                    self.broken.append(f"in {namespace} the foreign and the missing job differ at {at}: {statuses}")
 
     # -- edits --------------------------------------------------------------------------------------------------------
 
@@ -216,8 +216,8 @@ class Storm(RuleBasedStateMachine):
 
     @rule()
     def leadership_changes(self) -> None:
-        self.leads = not self.leads
-        if self.leads:
+        self.is_leader = not self.is_leader
+        if self.is_leader:
             self._run(self.world.controller.on_started_leading())
         else:
             self._do(self.world.controller.on_stopped_leading)
@@ -244,7 +244,7 @@ class Storm(RuleBasedStateMachine):
         batch.describe_errors, batch.call_errors = [], []
         if self.stale:
             self.the_watch_fails_or_recovers()
-        if not self.leads:
+        if not self.is_leader:
             self.leadership_changes()
         self.slots_open_or_close(True)
         for namespace, team in zip(NAMESPACES, TEAMS, strict=True):

@@ -105,7 +105,7 @@ async def shown_by(mode: Mode, cases: list[Case]) -> dict[Case, Shown]:
     namespaces: dict[tuple[str, str, str], str] = {}
     for case in cases:
         namespaces.setdefault(case[:3], f"ns-{len(namespaces)}")
-    world.rules(*policies(), **{namespaces[case[:3]]: labels_of(case) for case in cases})
+    world.set_policies(*policies(), **{namespaces[case[:3]]: labels_of(case) for case in cases})
     for state, error in (("refused", DENIED), ("throttled", THROTTLED)):
         for region, verbs in itertools.product((REGION, "us-east-1"), ("7", "18")):
             world.batch.target_errors[Target(region, ROLES[state], f"{state}-{verbs}")] = error

@@ -139,7 +139,7 @@ async def test_no_status_decides_what_is_sent_or_when() -> None:
         },
     }
     world.objects.create("forged", {"jobId": "j"}, forged, namespace="team-b")
-    async with world.running(lead=False):
+    async with world.running(is_leader=False):
         world.an_object("j", reason="INC-1", name="a", namespace="team-a")
         own = world.objects.create("own", {"jobId": world.a_job("k"), "terminate": {"reason": "INC-2"}}, forged)
         await world.controller.on_started_leading()
@@ -176,7 +176,7 @@ async def test_a_refused_termination_goes_at_once_when_the_credentials_work_agai
 async def test_terminations_are_held_and_say_so_while_the_policies_are_stale() -> None:
     world = World(mode=Mode.REQUIRED)
     world.a_job("j", queue="q")
-    world.rules(parse_policy("p", {"namespaceSelector": {}, "jobs": {"queues": ["*"]}}), ns={})
+    world.set_policies(parse_policy("p", {"namespaceSelector": {}, "jobs": {"queues": ["*"]}}), ns={})
     async with world.running():
         uid = world.an_object("j")
         await asyncio.sleep(5)

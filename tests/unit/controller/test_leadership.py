@@ -31,7 +31,7 @@ async def test_no_call_and_no_write_starts_once_the_lease_is_over() -> None:
         elector.is_leader = False
         world.objects.edit(uid, {"terminate": {"reason": "why"}})
         world.an_object(world.a_job("j2"))
-        world.objects.scribble(uid, {"phase": "Succeeded"})
+        world.objects.write_foreign_status(uid, {"phase": "Succeeded"})
         await asyncio.sleep(60)
         assert world.batch.terminations == []
         assert (len(world.batch.describes), len(world.objects.writes)) == (polls, writes)

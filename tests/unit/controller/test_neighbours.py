@@ -42,7 +42,7 @@ def with_roles(world: World, role_of: Callable[[str], str | None]) -> None:
         arn = {"role": {"arn": f"arn:aws:iam::111122223333:role/{role}"}} if role else {}
         spec = {"namespaceSelector": {"matchLabels": {"team": team}}, "jobs": {"queues": ["*"]}, **arn}
         policies.append(parse_policy(team, spec))
-    world.rules(*policies, **{"team-a": {"team": "a"}, "team-b": {"team": "b"}})
+    world.set_policies(*policies, **{"team-a": {"team": "a"}, "team-b": {"team": "b"}})
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def polls_of(world: World, job_id: str, since: float = 0.0) -> list[float]:
 def a_world_of_tags() -> World:
     """A world in which tags decide, so that the parent of a child must be described."""
     world = World(mode=Mode.OPTIONAL)
-    world.rules(a_policy(jobs={"tags": {"team": "a"}}), ns={"team": "a"})
+    world.set_policies(a_policy(jobs={"tags": {"team": "a"}}), ns={"team": "a"})
     return world
 
 
@@ -136,7 +136,7 @@ async def test_a_parent_is_in_flight_until_the_last_call_that_asks_for_it_is_ans
 
 async def test_what_a_changed_policy_adds_to_a_part_of_a_rejected_call_leaves_no_job_unpolled() -> None:
     async with a_world_of_tags().running() as world:
-        world.rules(a_policy(), a={"team": "a"}, b={"team": "a"})
+        world.set_policies(a_policy(), a={"team": "a"}, b={"team": "a"})
         world.batch.latency = 2.0
         world.batch.malformed = {"bad"}
         uids = []
@@ -147,7 +147,7 @@ async def test_what_a_changed_policy_adds_to_a_part_of_a_rejected_call_leaves_no
         await asyncio.sleep(1)
         assert [len(ids) for _, ids in world.batch.describes] == [100]
         # From now on, the parent of each child is asked for, too.
-        world.rules(a_policy(jobs={"tags": {"team": "a"}}), a={"team": "a"}, b={"team": "a"})
+        world.set_policies(a_policy(jobs={"tags": {"team": "a"}}), a={"team": "a"}, b={"team": "a"})
         await asyncio.sleep(20)
         assert {world.objects.status(uid).phase for uid in uids} == {Phase.RUNNING}
 

@@ -127,7 +127,7 @@ async def test_nothing_is_kept_of_objects_that_were_deleted_while_their_calls_an
 
 
 def collections() -> Iterator[dict[object, object] | set[object]]:
-    """Return all dicts and sets. The collector does not list those of plain texts, so look where they are kept."""
+    """Return all dicts and sets. The collector does not list those of plain texts: search their owners."""
     for one in gc.get_objects():
         yield from (held for held in (one, *gc.get_referents(one)) if type(held) in (dict, set))
 
@@ -146,6 +146,6 @@ def delete(world: World, *uids: str) -> None:
 def under_policy(mode: Mode) -> World:
     """A world in which polls of the job j are denied."""
     world = World(mode=mode)
-    world.rules(a_policy(), ns={"team": "a"})
+    world.set_policies(a_policy(), ns={"team": "a"})
     world.batch.id_errors["j"] = DENIED
     return world

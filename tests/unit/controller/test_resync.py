@@ -14,14 +14,14 @@ async def test_a_termination_that_the_watch_never_delivers_is_found_by_the_list(
     async with World().running() as world:
         uid = world.an_object(world.a_job("j"))
         await asyncio.sleep(5)
-        world.objects.tell = lambda _: None
-        world.objects.edit(uid, {"terminate": {"reason": "unheard"}})
-        new = world.an_object(world.a_job("k"), reason="new and unheard", name="new")
+        world.objects.notify = lambda _: None
+        world.objects.edit(uid, {"terminate": {"reason": "no watch event"}})
+        new = world.an_object(world.a_job("k"), reason="new, no watch event", name="new")
         await asyncio.sleep(75)
         assert {job for _, job, _ in world.batch.terminations} == {"j", "k"}
         assert world.controller.resync.watch_lags_since is not None
         assert world.objects.status(new).phase == "Terminating"
-        world.objects.tell = world.controller.on_upsert
+        world.objects.notify = world.controller.on_upsert
         await asyncio.sleep(20)
         assert world.controller.resync.watch_lags_since is not None, "nothing shows that the watch works again"
         for late in (uid, new):
@@ -37,7 +37,7 @@ async def test_after_an_outage_no_termination_is_sent_before_a_list_has_succeede
         world.objects.away = True
         world.controller.resync.doubt()
         world.objects.edit(uid, {"terminate": {"reason": "old words"}})
-        world.objects.tell = lambda _: None
+        world.objects.notify = lambda _: None
         match edit:
             case "delete":
                 del world.objects.bodies[uid]
@@ -91,14 +91,14 @@ async def test_a_watch_that_lags_and_delivers_nothing_is_restarted_once_in_half_
     async with World().running() as world:
         uid = world.an_object(world.a_job("j"))
         await asyncio.sleep(5)
-        world.objects.tell = lambda _: None
-        world.objects.edit(uid, {"terminate": {"reason": "unheard"}})
+        world.objects.notify = lambda _: None
+        world.objects.edit(uid, {"terminate": {"reason": "no watch event"}})
         await asyncio.sleep(125)
         assert world.restarts == pytest.approx([1_090, 1_120], abs=6)
         # A restarted watch lists everything.
         world.controller.on_upsert(world.objects.snapshot(uid))
         assert world.controller.resync.watch_lags_since is None
-        world.objects.tell = world.controller.on_upsert
+        world.objects.notify = world.controller.on_upsert
         await asyncio.sleep(600)
         assert len(world.restarts) == 2
 
@@ -107,7 +107,7 @@ async def test_a_watch_that_lags_and_delivers_is_not_restarted() -> None:
     async with World().running() as world:
         late, other = world.an_object(world.a_job("j")), world.an_object(world.a_job("k"))
         await asyncio.sleep(5)
-        world.objects.tell = lambda _: None
+        world.objects.notify = lambda _: None
         world.objects.edit(late, {"terminate": {"reason": "late"}})
         for _ in range(20):
             await asyncio.sleep(20)
@@ -118,7 +118,7 @@ async def test_a_watch_that_lags_and_delivers_is_not_restarted() -> None:
 
 async def test_all_is_known_only_once_everything_that_a_list_shows_was_read() -> None:
     world = World()
-    world.objects.tell = lambda _: None
+    world.objects.notify = lambda _: None
     uids = [world.an_object(world.a_job(f"j{n}")) for n in range(20)]
     world.objects.unreadable = True
     async with world.running():
@@ -138,9 +138,9 @@ async def test_a_list_counts_although_versions_went_backwards() -> None:
         uid = world.an_object(world.a_job("j"))
         await asyncio.sleep(5)
         world.objects.version = 0
-        world.objects.tell = lambda _: None
+        world.objects.notify = lambda _: None
         world.objects.edit(uid, {"terminate": {"reason": "after the restore"}})
-        world.objects.tell = world.controller.on_upsert
+        world.objects.notify = world.controller.on_upsert
         await asyncio.sleep(75)
         assert [job for _, job, _ in world.batch.terminations] == ["j"]
         assert world.objects.status(uid).phase == "Terminating"
@@ -154,18 +154,18 @@ async def test_a_status_that_conflicts_again_and_again_backs_off() -> None:
         uid = world.an_object(world.a_job("j"))
         await asyncio.sleep(5)
         conflicts = world.telemetry.writes["conflict"]
-        tell, world.objects.tell = world.objects.tell, lambda _: None
+        notify, world.objects.notify = world.objects.notify, lambda _: None
         read = world.objects.read
 
         async def stale(ref: object) -> object:
             snapshot = await read(ref)  # type: ignore[arg-type]
-            world.objects.scribble(uid, {"phase": "Unknown"}, silent=True)
+            world.objects.write_foreign_status(uid, {"phase": "Unknown"}, silent=True)
             return snapshot
 
         world.objects.read = stale  # type: ignore[method-assign, assignment]
-        world.objects.scribble(uid, {"phase": "Unknown"}, silent=True)
+        world.objects.write_foreign_status(uid, {"phase": "Unknown"}, silent=True)
         world.objects.edit(uid, {"terminate": {"reason": "stop"}})
-        tell(world.objects.snapshot(uid))
-        world.objects.scribble(uid, {"phase": "Unknown"}, silent=True)
+        notify(world.objects.snapshot(uid))
+        world.objects.write_foreign_status(uid, {"phase": "Unknown"}, silent=True)
         await asyncio.sleep(60)
         assert world.telemetry.writes["conflict"] - conflicts < 40

@@ -90,7 +90,7 @@ async def test_a_conflict_is_read_and_written_on_top_of() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1"))
         await asyncio.sleep(1)
-        world.objects.scribble(uid, {"phase": "Succeeded"}, silent=True)
+        world.objects.write_foreign_status(uid, {"phase": "Succeeded"}, silent=True)
         world.batch.end("j1", "SUCCEEDED")
         await asyncio.sleep(40)
         assert world.telemetry.writes["conflict"] == 1
@@ -102,7 +102,7 @@ async def test_a_foreign_status_is_corrected_but_not_in_a_race() -> None:
         uid = world.an_object(world.a_job("j1"))
         await asyncio.sleep(1)
         for _ in range(10):
-            world.objects.scribble(uid, {"phase": "Succeeded", "jobName": "other"})
+            world.objects.write_foreign_status(uid, {"phase": "Succeeded", "jobName": "other"})
             await asyncio.sleep(0.01)
         await asyncio.sleep(2)
         status = world.objects.status(uid)
@@ -120,7 +120,7 @@ async def test_what_another_wrote_into_a_status_is_written_over_also_when_it_wro
         world.a_job("j1")
         await asyncio.sleep(70)
         assert world.objects.status(uid).phase is Phase.RUNNING
-        world.objects.scribble(uid, former)
+        world.objects.write_foreign_status(uid, former)
         await asyncio.sleep(5)
         assert world.objects.status(uid).phase is Phase.RUNNING
         assert len(world.objects.writes) == 3
@@ -133,7 +133,7 @@ async def test_a_correction_that_one_term_did_not_come_to_write_is_written_in_th
         uid = world.an_object(world.a_job("j1"))
         await asyncio.sleep(1)
         world.objects.away = True
-        world.objects.scribble(uid, {**world.objects.bodies[uid]["status"], "observedGeneration": 99})
+        world.objects.write_foreign_status(uid, {**world.objects.bodies[uid]["status"], "observedGeneration": 99})
         await asyncio.sleep(5)
         world.controller.on_stopped_leading()
         world.objects.away = False
@@ -156,10 +156,10 @@ async def test_a_former_status_that_comes_in_while_the_newer_is_being_written_is
         def deliver(snapshot: Snapshot) -> None:
             # The watch does not deliver the write whose answer is still under way, but the version after it.
             if snapshot.status.phase is Phase.RUNNING:
-                world.objects.tell = world.controller.on_upsert
-                loop.call_later(0.1, world.objects.scribble, uid, former)
+                world.objects.notify = world.controller.on_upsert
+                loop.call_later(0.1, world.objects.write_foreign_status, uid, former)
 
-        world.objects.tell = deliver
+        world.objects.notify = deliver
         await asyncio.sleep(70)
         assert [len(world.objects.writes), world.objects.status(uid).phase] == [3, Phase.RUNNING]
 
@@ -254,6 +254,6 @@ async def test_a_foreign_writer_that_never_rests_keeps_nobody_from_correcting_it
         uid = world.an_object(world.a_job("j1"))
         await asyncio.sleep(1)
         for _ in range(40):
-            world.objects.scribble(uid, {"phase": "Pending"})
+            world.objects.write_foreign_status(uid, {"phase": "Pending"})
             await asyncio.sleep(0.5)
         assert 10 <= len(world.objects.writes) <= 22, "about one correction a second"

@@ -78,7 +78,7 @@ async def test_a_whole_call_of_one_reason_waits_for_no_pause() -> None:
 async def test_namespaces_share_a_call_only_where_no_role_tells_them_apart(role: str | None, shared: int) -> None:
     world = World(mode=Mode.REQUIRED)
     spec: dict[str, Any] = {"role": {"arn": role}} if role else {}
-    world.rules(a_policy(**spec), ns={"team": "a"}, other={"team": "a"})
+    world.set_policies(a_policy(**spec), ns={"team": "a"}, other={"team": "a"})
     async with world.running():
         uids = await observed(world, 10, ("ns", "other"))
         world.batch.turns.clear()

@@ -41,7 +41,7 @@ class World:
         policies = PolicyCache(self.mode, REGION, _seconds, now) if self.mode is not None else None
         self.controller = Controller(dependencies, region=REGION, intervals=PollIntervals(), policies=policies)
         self.controller.resync.restart_watch = lambda: self.restarts.append(_seconds())
-        self.objects.tell = self.controller.on_upsert
+        self.objects.notify = self.controller.on_upsert
 
     def a_job(self, job_id: str, status: str = "RUNNING", **more: Any) -> str:
         self.batch.jobs[job_id] = Job(status, name=job_id, **more)
@@ -57,17 +57,17 @@ class World:
     def policies(self) -> PolicyCache:
         return self.controller.policies
 
-    def rules(self, *policies: Policy | InvalidPolicy, **namespaces: dict[str, str]) -> None:
+    def set_policies(self, *policies: Policy | InvalidPolicy, **namespaces: dict[str, str]) -> None:
         """These policies, and namespaces of these labels, are all there are."""
         self.policies.on_policies({policy.name: policy for policy in policies})
         self.policies.on_namespaces(namespaces)
 
     @asynccontextmanager
-    async def running(self, *, lead: bool = True) -> AsyncIterator["World"]:
+    async def running(self, *, is_leader: bool = True) -> AsyncIterator["World"]:
         async with asyncio.TaskGroup() as tasks:
             run = tasks.create_task(self.controller.run())
             await asyncio.sleep(0)
-            if lead:
+            if is_leader:
                 await self.controller.on_started_leading()
             yield self
             if self.killed:

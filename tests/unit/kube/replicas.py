@@ -28,8 +28,8 @@ class Trip:
 
 GOOD = Trip()
 HANGS = Trip(there=math.inf)
-DEAF = Trip(back=math.inf)
-"""The server does what it is asked, and the answer gets lost."""
+ANSWER_LOST = Trip(back=math.inf)
+"""The server executes the call, and the answer gets lost."""
 
 
 class World:
@@ -126,15 +126,17 @@ class Replica:
         self, world: World, name: str, *, skew: float = 0.0, rate: float = 1.0, day: int = 0, jitter: float = 1.0
     ) -> None:
         self.world, self.name, self._rate = world, name, rate
-        self.told: list[tuple[float, str]] = []
+        self.callbacks: list[tuple[float, str]] = []
         self.client = _Client(world)
         self._loop = _Loop(lambda: skew + rate * world.now)
         self._awake = True
         self.elector = self._loop.run_until_complete(self._make(day, jitter))
-        self.run = self._loop.create_task(self.elector.run(self._lead, self._follow, self._reconnected))
-        self.lead_takes = 0.0
+        self.run = self._loop.create_task(
+            self.elector.run(self._on_started_leading, self._on_stopped_leading, self._reconnected)
+        )
+        self.start_takes = 0.0
         self.reconnected: list[float] = []
-        self.lead_fails = False
+        self.start_fails = False
         world.replicas.append(self)
 
     async def _make(self, day: int, jitter: float) -> LeaderElector:
@@ -148,13 +150,13 @@ class Replica:
         return self.elector.is_leader
 
     @property
-    def story(self) -> list[str]:
-        return [what for _, what in self.told]
+    def callback_names(self) -> list[str]:
+        return [what for _, what in self.callbacks]
 
     @property
     def acts(self) -> bool:
-        """What the callbacks told."""
-        return bool(self.told) and self.told[-1][1] == "lead"
+        """Whether it leads, as its last callback says."""
+        return bool(self.callbacks) and self.callbacks[-1][1] == "started"
 
     @property
     def wakes_at(self) -> float:
@@ -175,7 +177,7 @@ class Replica:
         self._awake = True
 
     def stop(self) -> None:
-        """As at SIGTERM, once the engine has finished."""
+        """As at SIGTERM, once the controller has stopped."""
         self.run.cancel()
         self._loop.create_task(self.elector.release())
 
@@ -186,19 +188,19 @@ class Replica:
         self._loop.run_forever()
         self._loop.close()
 
-    async def _lead(self) -> None:
-        self.told.append((self.world.now, "lead"))
-        if self.lead_fails:
+    async def _on_started_leading(self) -> None:
+        self.callbacks.append((self.world.now, "started"))
+        if self.start_fails:
             raise ValueError("broken")
-        if self.lead_takes:
-            await asyncio.sleep(self.lead_takes)
-            self.told.append((self.world.now, "lead"))
+        if self.start_takes:
+            await asyncio.sleep(self.start_takes)
+            self.callbacks.append((self.world.now, "started"))
 
     def _reconnected(self) -> None:
         self.reconnected.append(self.world.now)
 
-    def _follow(self) -> None:
-        self.told.append((self.world.now, "follow"))
+    def _on_stopped_leading(self) -> None:
+        self.callbacks.append((self.world.now, "stopped"))
 
 
 class _Client(KubeClient):
@@ -208,7 +210,7 @@ class _Client(KubeClient):
         self.trips: Iterator[Trip] = iter(())
         self.calls: list[tuple[float, str]] = []
         self.freezes_for = 0.0
-        """Seconds for which the process is frozen during its next call, before its loop looks at the clock."""
+        """Seconds for which the process is frozen during its next call, before its loop reads the clock."""
 
     def fares(self, trips: Iterable[Trip]) -> None:
         """How the next calls fare; those after them fare well."""

@@ -14,9 +14,9 @@ UNSERVED = ApiError(404, "HTTP 404: 404 page not found")
 
 
 class Collection(KubeClient):
-    """`objects` are listed; `tell` reaches the open watch. `refusals` are the answers to the next calls, in order.
+    """`objects` are listed; `send` reaches the open watch. `refusals` are the answers to the next calls, in order.
 
-    While `trouble` is set every call gets it.
+    While `error` is set every call gets it.
     """
 
     def __init__(self, page: int = 100) -> None:
@@ -24,27 +24,27 @@ class Collection(KubeClient):
         self.objects: dict[str, dict[str, Any]] = {}
         self.version = 1
         self.page = page
-        self.trouble: ApiError | None = None
+        self.error: ApiError | None = None
         self.refusals: list[ApiError] = []
         self.calls: list[tuple[float, str, dict[str, str]]] = []
         self.idle_timeout = 0.0
-        self._told: asyncio.Queue[WatchEvent | ApiError | None] | None = None
+        self._sent: asyncio.Queue[WatchEvent | ApiError | None] | None = None
 
     def make(self, name: str, **spec: Any) -> dict[str, Any]:
-        """The object as it now is; nobody is told."""
+        """Return the object as it now is; no watch event is sent."""
         self.version += 1
         metadata = {"name": name, "resourceVersion": str(self.version), "generation": self.version}
         self.objects[name] = {"metadata": metadata, "spec": spec}
         return self.objects[name]
 
-    def tell(self, kind: str, body: dict[str, Any]) -> None:
-        assert self._told is not None, "no watch is open"
-        self._told.put_nowait(WatchEvent(kind, body))
+    def send(self, kind: str, body: dict[str, Any]) -> None:
+        assert self._sent is not None, "no watch is open"
+        self._sent.put_nowait(WatchEvent(kind, body))
 
     def end(self, error: ApiError | None = None) -> None:
         """The open watch ends, by itself or by an error."""
-        assert self._told is not None, "no watch is open"
-        self._told.put_nowait(error)
+        assert self._sent is not None, "no watch is open"
+        self._sent.put_nowait(error)
 
     @property
     def verbs(self) -> list[str]:
@@ -69,11 +69,11 @@ class Collection(KubeClient):
         self.idle_timeout = idle_timeout
         self._called("watch", params)
         await asyncio.sleep(0.001)
-        reported = self._told = asyncio.Queue()
+        reported = self._sent = asyncio.Queue()
         try:
             yield self._events(reported, float(params["timeoutSeconds"]))
         finally:
-            self._told = None
+            self._sent = None
 
     async def _events(
         self, reported: asyncio.Queue[WatchEvent | ApiError | None], lasts: float
@@ -95,5 +95,5 @@ class Collection(KubeClient):
         self.calls.append((asyncio.get_running_loop().time(), verb, dict(params)))
         if self.refusals:
             raise self.refusals.pop(0)
-        if self.trouble is not None:
-            raise self.trouble
+        if self.error is not None:
+            raise self.error

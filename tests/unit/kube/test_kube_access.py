@@ -136,13 +136,13 @@ async def test_a_policy_is_reported_again_when_its_spec_changes() -> None:
     cluster.policy("a")
     async with running(cluster) as handler:
         handler.take()
-        cluster.policies.tell("MODIFIED", cluster.policy("a") | {"status": {"jobs": 3}})
+        cluster.policies.send("MODIFIED", cluster.policy("a") | {"status": {"jobs": 3}})
         await settled()
         assert handler.take() == []
-        cluster.policies.tell("MODIFIED", cluster.policy("a", OTHER, generation=2))
-        cluster.policies.tell("ADDED", cluster.policy("b", OTHER))
-        cluster.policies.tell("DELETED", cluster.policies.objects.pop("a"))
-        cluster.policies.tell("ADDED", cluster.policy("a", OTHER, generation=2))
+        cluster.policies.send("MODIFIED", cluster.policy("a", OTHER, generation=2))
+        cluster.policies.send("ADDED", cluster.policy("b", OTHER))
+        cluster.policies.send("DELETED", cluster.policies.objects.pop("a"))
+        cluster.policies.send("ADDED", cluster.policy("a", OTHER, generation=2))
         await settled()
         a, b = parse_policy("a", OTHER), parse_policy("b", OTHER)
         assert handler.take() == [("a", a), ("b", b), ("a", None), ("a", a)]
@@ -160,8 +160,8 @@ async def test_a_list_updates_what_counts_as_a_change() -> None:
         cluster.namespaces.end(GONE)
         await settled()
         handler.take()
-        cluster.policies.tell("MODIFIED", cluster.policy("a", OTHER, generation=2))
-        cluster.namespaces.tell("MODIFIED", cluster.namespace("team-a", team="b"))
+        cluster.policies.send("MODIFIED", cluster.policy("a", OTHER, generation=2))
+        cluster.namespaces.send("MODIFIED", cluster.namespace("team-a", team="b"))
         await settled()
         assert handler.take() == []
 
@@ -172,10 +172,10 @@ async def test_what_is_being_deleted_is_in_force_until_it_is_gone() -> None:
     async with running(cluster) as handler:
         handler.take()
         body = cluster.policy("a", generation=2, deletionTimestamp="2026-11-25T22:00:00Z")
-        cluster.policies.tell("MODIFIED", body)
+        cluster.policies.send("MODIFIED", body)
         await settled()
         assert handler.take() == [("a", parse_policy("a", SPEC))]
-        cluster.policies.tell("DELETED", body)
+        cluster.policies.send("DELETED", body)
         await settled()
         assert handler.take() == [("a", None)]
 
@@ -187,13 +187,13 @@ async def test_a_namespace_is_reported_again_when_its_labels_change() -> None:
         handler.take()
         same = cluster.namespace("team-a", team="a")
         same["metadata"]["annotations"] = {"note": "new"}
-        cluster.namespaces.tell("MODIFIED", same)
+        cluster.namespaces.send("MODIFIED", same)
         await settled()
         assert handler.take() == []
-        cluster.namespaces.tell("MODIFIED", cluster.namespace("team-a", team="b"))
-        cluster.namespaces.tell("MODIFIED", cluster.namespace("team-a"))
-        cluster.namespaces.tell("DELETED", cluster.namespace("team-a"))
-        cluster.namespaces.tell("ADDED", cluster.namespace("team-a"))
+        cluster.namespaces.send("MODIFIED", cluster.namespace("team-a", team="b"))
+        cluster.namespaces.send("MODIFIED", cluster.namespace("team-a"))
+        cluster.namespaces.send("DELETED", cluster.namespace("team-a"))
+        cluster.namespaces.send("ADDED", cluster.namespace("team-a"))
         await settled()
         assert handler.take() == [("team-a", {"team": "b"}), ("team-a", {}), ("team-a", None), ("team-a", {})]
 
@@ -203,9 +203,9 @@ async def test_staleness_starts_with_the_watch_that_failed_first() -> None:
     async with running(cluster) as handler:
         handler.take()
         await asyncio.sleep(5)
-        cluster.policies.tell("BOOKMARK", {"metadata": {"resourceVersion": "9"}})
+        cluster.policies.send("BOOKMARK", {"metadata": {"resourceVersion": "9"}})
         await asyncio.sleep(5)
-        cluster.policies.trouble = cluster.namespaces.trouble = AWAY
+        cluster.policies.error = cluster.namespaces.error = AWAY
         cluster.policies.end(AWAY)
         await settled()
         cluster.namespaces.end(AWAY)
@@ -214,9 +214,9 @@ async def test_staleness_starts_with_the_watch_that_failed_first() -> None:
             ("stale", pytest.approx(1_005.1), "batchaccesspolicies"),
             ("stale", pytest.approx(1_000, abs=0.1), BOTH),
         ]
-        cluster.namespaces.trouble = None
+        cluster.namespaces.error = None
         await asyncio.sleep(2)
-        cluster.policies.trouble = None
+        cluster.policies.error = None
         await asyncio.sleep(2)
         assert handler.take() == [
             ("namespaces", {}),
@@ -305,7 +305,7 @@ async def test_what_the_preflight_saw_served_is_never_none_afterwards() -> None:
     handler = RecordingHandler()
     rules = PolicyInformer(cluster, handler, PolicyStatusWriter(cluster, dict, lambda: False), Mode.OPTIONAL)
     await rules._check_served()
-    cluster.policies.trouble = UNSERVED
+    cluster.policies.error = UNSERVED
     task = asyncio.ensure_future(rules.run())
     await asyncio.sleep(20)
     task.cancel()
@@ -317,7 +317,7 @@ async def test_a_cluster_that_never_knew_policies_has_none_where_they_are_option
     mode: Mode, reported: list[object]
 ) -> None:
     cluster = Cluster()
-    cluster.policies.trouble = UNSERVED
+    cluster.policies.error = UNSERVED
     async with running(cluster, mode) as handler:
         await asyncio.sleep(20)
         assert [one for one in handler.take() if isinstance(one, tuple) and one[0] == "policies"] == reported

@@ -1,4 +1,4 @@
-"""The client against a loopback server that answers as told."""
+"""The client against a loopback server with scripted answers."""
 
 import asyncio
 import json
@@ -264,15 +264,15 @@ def line(kind: str, body: object) -> bytes:
     return json.dumps({"type": kind, "object": body}).encode() + b"\n"
 
 
-async def told(reply: Reply, *tokens: str, **options: Any) -> tuple[list[WatchEvent], ApiError | None]:
-    """What a watch told, and the error that it ended with."""
+async def watched(reply: Reply, *tokens: str, **options: Any) -> tuple[list[WatchEvent], ApiError | None]:
+    """Return the events of a watch, and the error that it ended with."""
     received: list[WatchEvent] = []
     server = await served(reply)
     async with server, KubeClient(Logins(server, *(tokens or ("t",))), timeout=5) as client:
         try:
             async with asyncio.timeout(5), client.watch("/x", {"resourceVersion": "7"}, METADATA, **options) as events:
                 async for event in events:
-                    received.append(event)  # noqa: PERF401  what was told before an error counts
+                    received.append(event)  # noqa: PERF401  events before an error count
         except ApiError as error:
             return received, error
     return received, None
@@ -282,8 +282,8 @@ async def test_a_watch_gives_event_after_event_however_they_are_cut_into_chunks(
     seen: list[web.Request] = []
     text = line("ADDED", {"n": "é"}) + line("DELETED", {"n": 2}) + line("BOOKMARK", {"n": 3})
     wanted = [WatchEvent("ADDED", {"n": "é"}), WatchEvent("DELETED", {"n": 2}), WatchEvent("BOOKMARK", {"n": 3})]
-    assert await told(streaming(text, seen=seen)) == (wanted, None)
-    assert await told(streaming(*(text[at : at + 1] for at in range(len(text))))) == (wanted, None)
+    assert await watched(streaming(text, seen=seen)) == (wanted, None)
+    assert await watched(streaming(*(text[at : at + 1] for at in range(len(text))))) == (wanted, None)
     (request,) = seen
     assert (request.method, dict(request.query)) == ("GET", {"resourceVersion": "7", "watch": "1"})
     assert (request.headers["Accept"], request.headers["Authorization"]) == (METADATA, "Bearer t")
@@ -291,12 +291,12 @@ async def test_a_watch_gives_event_after_event_however_they_are_cut_into_chunks(
 
 async def test_an_event_may_be_as_long_as_an_object_can_be() -> None:
     body = {"text": "x" * 3_000_000}
-    assert await told(streaming(line("ADDED", body))) == ([WatchEvent("ADDED", body)], None)
+    assert await watched(streaming(line("ADDED", body))) == ([WatchEvent("ADDED", body)], None)
 
 
 @pytest.mark.parametrize("chunks", [(), (line("ADDED", {}),), (line("ADDED", {}), b'{"type":')])
 async def test_a_watch_that_is_cut_is_an_error_after_its_events(chunks: tuple[bytes, ...]) -> None:
-    received, error = await told(streaming(*chunks, cut=True))
+    received, error = await watched(streaming(*chunks, cut=True))
     assert received == [WatchEvent("ADDED", {})][: len(chunks)]
     assert error is not None
     assert (error.status, error.transient) == (0, True)
@@ -304,7 +304,7 @@ async def test_a_watch_that_is_cut_is_an_error_after_its_events(chunks: tuple[by
 
 @pytest.mark.parametrize("end", [b'{"type":"ADDED","object":{}}', b"\n", b"[]\n", line("ADDED", None)])
 async def test_what_is_no_event_is_an_error(end: bytes) -> None:
-    received, error = await told(streaming(line("ADDED", {}), end))
+    received, error = await watched(streaming(line("ADDED", {}), end))
     assert received == [WatchEvent("ADDED", {})]
     assert error is not None
     assert error.status == 0
@@ -312,7 +312,7 @@ async def test_what_is_no_event_is_an_error(end: bytes) -> None:
 
 async def test_an_error_in_the_stream_is_one_with_its_own_code() -> None:
     status = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
-    received, error = await told(streaming(line("ADDED", {}), line("ERROR", status)))
+    received, error = await watched(streaming(line("ADDED", {}), line("ERROR", status)))
     assert received == [WatchEvent("ADDED", {})]
     assert error is not None
     assert (error.status, error.reason, error.message) == (410, "Expired", "too old resource version")
@@ -320,7 +320,7 @@ async def test_an_error_in_the_stream_is_one_with_its_own_code() -> None:
 
 @pytest.mark.parametrize("status", [403, 404, 410, 500])
 async def test_a_rejected_watch_is_an_error(status: int) -> None:
-    received, error = await told(replying(status, b'{"message": "no"}'))
+    received, error = await watched(replying(status, b'{"message": "no"}'))
     assert received == []
     assert error is not None
     assert (error.status, error.message) == (status, "no")
@@ -332,8 +332,8 @@ async def test_a_watch_logs_in_again_once_like_every_call() -> None:
             return web.json_response({}, status=401)
         return await streaming(line("ADDED", {}))(request)
 
-    assert await told(reply, "old", "new") == ([WatchEvent("ADDED", {})], None)
-    _, error = await told(replying(401), "old", "older")
+    assert await watched(reply, "old", "new") == ([WatchEvent("ADDED", {})], None)
+    _, error = await watched(replying(401), "old", "older")
     assert error is not None
     assert error.status == 401
 
@@ -348,7 +348,7 @@ async def test_a_silent_watch_times_out() -> None:
         await hanging.wait()
         return response
 
-    received, error = await told(reply, idle_timeout=0.1)
+    received, error = await watched(reply, idle_timeout=0.1)
     hanging.set()
     assert received == [WatchEvent("ADDED", {})]
     assert error is not None

@@ -26,7 +26,7 @@ def event(reason: str, number: int) -> Event:
 
 
 class ApiServer:
-    """Keeps Events by path, and refuses while told to."""
+    """Keeps Events by path, and answers the next requests with `refusals`."""
 
     def __init__(self, latency: float = 0.0) -> None:
         self.client = ScriptedClient(self._reply, latency)
@@ -141,10 +141,10 @@ async def test_a_note_is_cut_at_a_character_to_1024_bytes() -> None:
         events.post(REF, Event(EventReason.JOB_FAILED, "a" + "é" * 600))
         events.post(REF, Event(EventReason.JOB_FAILED, "é" * 512))
         events.post(REF, Event(EventReason.JOB_FAILED, "half a pair \ud83d"))
-    cut, whole, mended = (kept["note"] for kept in server.kept.values())
+    cut, whole, repaired = (kept["note"] for kept in server.kept.values())
     assert (len(cut.encode()), cut[-2:]) == (1024, "é…")
     assert whole == "é" * 512
-    assert mended == "half a pair ?"
+    assert repaired == "half a pair ?"
 
 
 async def test_a_burst_neither_waits_nor_grows_and_the_oldest_give_way() -> None:

@@ -1,4 +1,4 @@
-"""Exec plugins as processes: what they are told, what they print, and what becomes of one that hangs."""
+"""Exec plugins as processes: what they get, what they print, and how one that hangs is ended."""
 
 import base64
 import json
@@ -20,27 +20,27 @@ def printed(status: object, api_version: str = V1, kind: str = "ExecCredential")
     return json.dumps({"apiVersion": api_version, "kind": kind, "status": status})
 
 
-def plugin(script: str, file: Path = FILE, told: dict[str, Any] | None = None, **fields: Any) -> Plugin:
+def plugin(script: str, file: Path = FILE, info: dict[str, Any] | None = None, **fields: Any) -> Plugin:
     """One that runs a script of the shell."""
     command = Exec(**{"api_version": V1, "command": "sh", "args": ["-c", script], **fields})
-    return Plugin(Entry("users", "u", file, User(exec=command)), command, told)
+    return Plugin(Entry("users", "u", file, User(exec=command)), command, info)
 
 
-def unheard(what: str) -> None:
+def fail(what: str) -> None:
     raise AssertionError(what)
 
 
-def test_it_is_told_of_the_cluster_and_gets_its_variables_and_no_terminal() -> None:
+def test_it_gets_the_cluster_and_its_variables_and_no_terminal() -> None:
     cluster = Cluster(
         server="https://k",
         proxy_url="http://p",
         extensions=[{"name": "client.authentication.k8s.io/exec", "extension": {"audience": "a"}}, {"name": "x"}],
     )
-    told = cluster_info(Entry("clusters", "k", FILE, cluster), b"PEM")
-    # Its token is what it was told: base64 keeps the answer JSON.
+    info = cluster_info(Entry("clusters", "k", FILE, cluster), b"PEM")
+    # It returns what it got as its token: base64 keeps the answer JSON.
     echo = 'cat; T=$(printf %s "$KUBERNETES_EXEC_INFO" | base64 -w0); '
     script = echo + f'printf \'{printed({"token": "%s"}, "%s")}\' "$V" "$T"'
-    token = plugin(script, told=told, env=[Variable("V", V1)]).run(unheard).token
+    token = plugin(script, info=info, env=[Variable("V", V1)]).run(fail).token
     assert json.loads(base64.b64decode(token or "")) == {
         "apiVersion": V1,
         "kind": "ExecCredential",
@@ -61,13 +61,13 @@ def test_a_command_with_a_path_starts_at_the_directory_of_the_kubeconfig(tmp_pat
     script.parent.mkdir()
     script.write_text(f"#!/bin/sh\necho '{printed({'token': 't'})}'\n")
     script.chmod(0o700)
-    found = plugin("", tmp_path / "kubeconfig", command="bin/plugin", args=None).run(unheard)
+    found = plugin("", tmp_path / "kubeconfig", command="bin/plugin", args=None).run(fail)
     assert found == PluginCredentials(token="t")
 
 
 def test_a_certificate_may_stand_for_a_token() -> None:
     status = {"clientCertificateData": "C", "clientKeyData": "K"}
-    found = plugin(f"echo '{printed(status)}'").run(unheard)
+    found = plugin(f"echo '{printed(status)}'").run(fail)
     assert found == PluginCredentials(client_certificate_data="C", client_key_data="K")
 
 
@@ -89,13 +89,13 @@ def test_a_certificate_may_stand_for_a_token() -> None:
 )
 def test_a_plugin_that_gives_nothing_is_an_error(script: str, problem: str) -> None:
     with pytest.raises(PluginError) as raised:
-        plugin(script).run(unheard)
+        plugin(script).run(fail)
     assert problem in str(raised.value)
 
 
 def test_a_command_that_is_not_installed_is_an_error_with_its_hint() -> None:
     with pytest.raises(PluginError, match=r"^can't be started: No such file or directory\. Install it\.$"):
-        plugin("", command="no-such-plugin", install_hint="Install it.\n").run(unheard)
+        plugin("", command="no-such-plugin", install_hint="Install it.\n").run(fail)
 
 
 def test_a_plugin_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from awsbatch_operator.kube.client import ApiError
 from awsbatch_operator.kube.lease import LeaderElector, LeaseError
-from unit.kube.replicas import DEAF, GOOD, HANGS, LATENCY, Replica, Trip, World
+from unit.kube.replicas import ANSWER_LOST, GOOD, HANGS, LATENCY, Replica, Trip, World
 from unit.kube.scripted_client import Reply, Script, ScriptedClient
 
 A_MOMENT = 4 * LATENCY
@@ -39,7 +39,7 @@ def test_the_first_replica_creates_the_lease_and_leads(world: World) -> None:
         "renewTime": "1970-01-02T00:00:00.020000Z",
         "leaseTransitions": 0,
     }
-    assert replica.told == [(world.now, "lead")]
+    assert replica.callbacks == [(world.now, "started")]
 
 
 def test_the_leader_renews_without_further_callbacks(world: World) -> None:
@@ -48,7 +48,7 @@ def test_the_leader_renews_without_further_callbacks(world: World) -> None:
     world.run(60)
     assert world.record == {**before, "renewTime": world.record["renewTime"]}
     assert world.record["renewTime"] >= "1970-01-01T00:00:58"
-    assert leader.story == ["lead"]
+    assert leader.callback_names == ["started"]
     assert 30 <= len(leader.client.calls) <= 33, "one call each two seconds"
 
 
@@ -57,7 +57,7 @@ def test_another_replica_waits_as_long_as_the_lease_is_renewed_whatever_the_cale
     world.run_until_led_by(leader, A_MOMENT)
     waiting = Replica(world, "second", day=400, skew=9_999)
     world.run(300)
-    assert (leader.is_leader, waiting.told) == (True, [])
+    assert (leader.is_leader, waiting.callbacks) == (True, [])
 
 
 @pytest.mark.parametrize("after", [0.0, 0.5, 1.0, 1.5, 1.97])
@@ -80,12 +80,12 @@ def test_after_a_graceful_end_another_leads_within_3_seconds(world: World) -> No
     leader.stop()
     world.run(A_MOMENT)
     assert (world.record["holderIdentity"], world.record["leaseDurationSeconds"]) == ("", 1)
-    assert leader.story == ["lead", "follow"]
+    assert leader.callback_names == ["started", "stopped"]
     assert world.run_until_led_by(other, 3) <= 2 + A_MOMENT
     assert (world.record["leaseTransitions"], world.record["leaseDurationSeconds"]) == (1, 15)
 
 
-@pytest.mark.parametrize("hang", [HANGS, DEAF])
+@pytest.mark.parametrize("hang", [HANGS, ANSWER_LOST])
 def test_a_hung_api_server_does_not_prolong_leadership(world: World, hang: Trip) -> None:
     leader = Replica(world, "first")
     leader.client.fares([GOOD, Trip(there=1, back=3)])
@@ -93,23 +93,23 @@ def test_a_hung_api_server_does_not_prolong_leadership(world: World, hang: Trip)
     started = leader.client.calls[-1][0]
     world.trip = lambda: hang
     world.run(30)
-    assert leader.story == ["lead", "follow"]
-    assert leader.told[1][0] == pytest.approx(started + 10, abs=1e-5)
+    assert leader.callback_names == ["started", "stopped"]
+    assert leader.callbacks[1][0] == pytest.approx(started + 10, abs=1e-5)
 
 
 def test_a_hang_shorter_than_the_deadline_costs_nothing(world: World) -> None:
     leader, _ = led(world)
     leader.client.fares([HANGS])
     world.run(60)
-    assert leader.story == ["lead"]
+    assert leader.callback_names == ["started"]
 
 
 def test_an_answer_that_got_lost_costs_nothing(world: World) -> None:
     leader, other = led(world)
-    leader.client.fares([DEAF])
+    leader.client.fares([ANSWER_LOST])
     world.run(60)
-    assert leader.story == ["lead"]
-    assert other.told == []
+    assert leader.callback_names == ["started"]
+    assert other.callbacks == []
 
 
 def test_requests_that_succeed_again_are_reported_before_leading_starts(world: World) -> None:
@@ -120,8 +120,8 @@ def test_requests_that_succeed_again_are_reported_before_leading_starts(world: W
     assert leader.reconnected == []
     world.trip = lambda: GOOD
     world.run_until_led_by(leader, 20)
-    assert leader.story == ["lead", "follow", "lead"]
-    assert leader.reconnected == [leader.told[-1][0]]
+    assert leader.callback_names == ["started", "stopped", "started"]
+    assert leader.reconnected == [leader.callbacks[-1][0]]
     world.run(60)
     assert len(leader.reconnected) == 1
 
@@ -131,7 +131,7 @@ def test_a_leader_that_reads_another_holder_stops_leading_at_once(world: World) 
     world.run(20)
     world.edit(holderIdentity="somebody")
     world.run(2 + A_MOMENT)
-    assert leader.story == ["lead", "follow"]
+    assert leader.callback_names == ["started", "stopped"]
     assert world.record["holderIdentity"] == "somebody"
 
 
@@ -140,7 +140,7 @@ def test_what_others_write_beside_the_record_is_kept_and_costs_nothing(world: Wo
     world.run(20)
     world.edit(annotations={"team": "a"}, preferredHolder="pod-9")
     world.run(20)
-    assert leader.story == ["lead"]
+    assert leader.callback_names == ["started"]
     assert world.lease is not None
     assert world.lease["metadata"]["annotations"] == {"team": "a"}
     assert world.record["preferredHolder"] == "pod-9"
@@ -152,12 +152,12 @@ def test_a_frozen_leader_notices_its_loss_before_it_acts(world: World) -> None:
     leader.freeze(30)
     calls = len(leader.client.calls)
     world.run(29.9)
-    assert leader.acts, "nobody told it yet"
+    assert leader.acts, "no callback was called yet"
     assert not leader.is_leader, "the clock says so"
     assert other.is_leader
     world.run(0.1 + A_MOMENT)
-    assert leader.story == ["lead", "follow"]
-    assert [verb for _, verb in leader.client.calls[calls:]] == ["put", "get"], "it asked who leads, and let it be"
+    assert leader.callback_names == ["started", "stopped"]
+    assert [verb for _, verb in leader.client.calls[calls:]] == ["put", "get"], "it read the Lease and did not take it"
 
 
 def test_an_expired_leadership_starts_again_even_without_another_holder(world: World) -> None:
@@ -165,7 +165,7 @@ def test_an_expired_leadership_starts_again_even_without_another_holder(world: W
     world.run_until_led_by(leader, A_MOMENT)
     leader.freeze(12)
     world.run(13)
-    assert leader.story == ["lead", "follow", "lead"]
+    assert leader.callback_names == ["started", "stopped", "started"]
     assert world.record["leaseTransitions"] == 0
 
 
@@ -176,7 +176,7 @@ def test_a_leadership_that_expires_between_two_loop_iterations_starts_again(worl
     world.run(7)
     leader.client.freezes_for = 3
     world.run(2)
-    assert leader.story == ["lead", "follow", "lead"]
+    assert leader.callback_names == ["started", "stopped", "started"]
 
 
 def test_one_of_several_simultaneous_candidates_wins(world: World) -> None:
@@ -184,10 +184,10 @@ def test_one_of_several_simultaneous_candidates_wins(world: World) -> None:
     world.run(A_MOMENT)
     assert world.leaders == ["a"]
     world.run(10)
-    assert [len(replica.told) for replica in replicas] == [1, 0, 0]
+    assert [len(replica.callbacks) for replica in replicas] == [1, 0, 0]
     replicas[0].freeze()
     world.run(18)
-    assert sum(len(replica.told) for replica in replicas[1:]) == 1
+    assert sum(len(replica.callbacks) for replica in replicas[1:]) == 1
 
 
 @pytest.mark.parametrize("when", [20.0, 20.4, 20.8, 21.2, 21.6])
@@ -197,9 +197,9 @@ def test_a_deleted_lease_is_created_again_by_its_holder(world: World, when: floa
     world.run(when)
     world.lease = None
     world.run(2 + A_MOMENT)
-    assert leader.story == ["lead", "follow", "lead"]
+    assert leader.callback_names == ["started", "stopped", "started"]
     assert world.record["holderIdentity"] == "first"
-    assert other.told == []
+    assert other.callbacks == []
 
 
 def test_a_lease_without_a_holder_is_acquired(world: World) -> None:
@@ -221,29 +221,29 @@ def test_another_duration_in_the_record_counts(world: World) -> None:
 
 def test_a_beginning_lead_is_cut_short_when_it_is_lost(world: World) -> None:
     leader = Replica(world, "first")
-    leader.lead_takes = 8
+    leader.start_takes = 8
     world.run_until_led_by(leader, A_MOMENT)
     world.run(5)
     world.edit(holderIdentity="somebody")
     world.run(10)
-    assert leader.story == ["lead", "follow"]
+    assert leader.callback_names == ["started", "stopped"]
 
 
-def test_renewals_go_on_while_a_lead_begins(world: World) -> None:
+def test_renewals_go_on_while_leading_starts(world: World) -> None:
     leader = Replica(world, "first")
-    leader.lead_takes = 30
+    leader.start_takes = 30
     world.run(40)
-    assert leader.story == ["lead", "lead"], "begun and done"
+    assert leader.callback_names == ["started", "started"], "at its begin and at its end"
 
 
 def test_an_error_of_the_lead_ends_the_election_and_the_lead_lapses(world: World) -> None:
     leader = Replica(world, "first")
-    leader.lead_fails = True
+    leader.start_fails = True
     world.run(9)
     assert isinstance(leader.run.exception(), ExceptionGroup)
     assert leader.is_leader
     world.run(2)
-    assert leader.story == ["lead", "follow"]
+    assert leader.callback_names == ["started", "stopped"]
 
 
 def test_a_follower_releases_nothing(world: World) -> None:
@@ -252,7 +252,7 @@ def test_a_follower_releases_nothing(world: World) -> None:
     other.stop()
     world.run(1)
     assert [verb for _, verb in other.client.calls[-2:]] == ["get", "get"]
-    assert leader.story == ["lead"]
+    assert leader.callback_names == ["started"]
 
 
 def test_a_release_that_meets_an_edit_is_tried_again(world: World) -> None:
@@ -311,15 +311,15 @@ def lease_server(*denied: str, exists: bool) -> Script:
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "message"),
     [
         (lease_server("update", exists=True), r"the Lease ns/lock \(update leases\): grant"),
         (lease_server("create", exists=False), r"the Lease ns/lock \(create leases\): grant"),
         (lease_server("create", "update", exists=False), r"\(create leases and update leases\)"),
     ],
 )
-async def test_missing_lease_permissions_are_reported_at_the_start(script: Script, told: str) -> None:
-    with pytest.raises(LeaseError, match=told):
+async def test_missing_lease_permissions_are_reported_at_the_start(script: Script, message: str) -> None:
+    with pytest.raises(LeaseError, match=message):
         await LeaderElector(ScriptedClient(script), "ns", "lock", "me").check()
 
 
@@ -335,7 +335,7 @@ async def test_other_errors_at_the_start_are_ignored(status: int) -> None:
 TRIPS = st.one_of(
     st.just(GOOD),
     st.builds(Trip, there=st.sampled_from([0, 0.5, 4, 9, 14, 25]), back=st.sampled_from([0, 0.5, 4, 9, 14])),
-    st.sampled_from([HANGS, DEAF, Trip(status=500), Trip(status=429)]),
+    st.sampled_from([HANGS, ANSWER_LOST, Trip(status=500), Trip(status=429)]),
 )
 PAUSES = st.lists(st.tuples(st.floats(0, 20), st.sampled_from([0.5, 3, 9, 11, 14, 16, 40])), max_size=3)
 RATES = st.floats(0.9, 1.1)

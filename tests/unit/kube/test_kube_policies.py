@@ -25,15 +25,15 @@ FORBIDDEN = ApiError(403, "cannot patch resource")
 
 
 class Cluster:
-    """Policies that are kept as the API server keeps them; `tell` says what the watch would."""
+    """Policies that are kept as the API server keeps them; `send` reports one as the watch would."""
 
     def __init__(self) -> None:
         self.client = ScriptedClient(self._reply, latency=0.001)
         self.bodies: dict[str, dict[str, Any]] = {}
         self.refusal: ApiError | None = None
-        self.standings: dict[str, PolicyStatus] = {}
+        self.policy_statuses: dict[str, PolicyStatus] = {}
         self.acts = True
-        self.statuses = PolicyStatusWriter(self.client, lambda: self.standings, lambda: self.acts, now=self._now)
+        self.statuses = PolicyStatusWriter(self.client, lambda: self.policy_statuses, lambda: self.acts, now=self._now)
 
     def _now(self) -> int:
         return int(asyncio.get_running_loop().time() * 1000)
@@ -41,9 +41,9 @@ class Cluster:
     def make(self, name: str, **status: Any) -> None:
         status = status or {"observedGeneration": 0}
         self.bodies[name] = {"metadata": {"name": name, "generation": 1, "resourceVersion": "1"}, "status": status}
-        self.tell(name)
+        self.send(name)
 
-    def tell(self, name: str) -> None:
+    def send(self, name: str) -> None:
         self.statuses.on_upsert(name, self.bodies[name])
 
     def edit(self, name: str) -> None:
@@ -76,7 +76,7 @@ async def running() -> AsyncIterator[Cluster]:
     """With one policy `a`, in force."""
     cluster = Cluster()
     cluster.make("a")
-    cluster.standings["a"] = IN_FORCE
+    cluster.policy_statuses["a"] = IN_FORCE
     task = asyncio.ensure_future(cluster.statuses.run())
     try:
         await asyncio.sleep(0.1)
@@ -101,19 +101,19 @@ async def test_a_new_policy_shows_where_it_stands_and_then_is_left_alone() -> No
             "accountId": "111122223333",
             "conditions": [ready],
         }
-        cluster.tell("a")
+        cluster.send("a")
         await asyncio.sleep(100)
         assert len(cluster.written) == 1
 
 
 async def test_what_is_not_ready_is_stalled_for_the_same_reason_until_it_is_ready_again() -> None:
     async with running() as cluster:
-        cluster.standings["a"] = DENIED
+        cluster.policy_statuses["a"] = DENIED
         await asyncio.sleep(5)
         ready = stamped(1, type="Ready", status="False", reason="AccessDenied", message="sts says no")
         stalled = stamped(1, type="Stalled", status="True", reason="AccessDenied", message="sts says no")
         assert cluster.written[1:] == [{"conditions": [ready, stalled]}]
-        cluster.standings["a"] = IN_FORCE
+        cluster.policy_statuses["a"] = IN_FORCE
         await asyncio.sleep(5)
         again = stamped(6, type="Ready", status="True", reason="InForce", message="")
         assert cluster.written[2:] == [{"conditions": [again]}]
@@ -121,12 +121,12 @@ async def test_what_is_not_ready_is_stalled_for_the_same_reason_until_it_is_read
 
 async def test_a_condition_keeps_its_time_for_as_long_as_its_status_stays() -> None:
     async with running() as cluster:
-        cluster.standings["a"] = DENIED
+        cluster.policy_statuses["a"] = DENIED
         await asyncio.sleep(10)
-        cluster.standings["a"] = replace(DENIED, ready=ConditionValue("False", "AmbiguousPolicy", "a and b"))
+        cluster.policy_statuses["a"] = replace(DENIED, ready=ConditionValue("False", "AmbiguousPolicy", "a and b"))
         await asyncio.sleep(10)
         cluster.edit("a")
-        cluster.tell("a")
+        cluster.send("a")
         await asyncio.sleep(10)
         times_shown = [{one["lastTransitionTime"] for one in status["conditions"]} for status in cluster.written[1:]]
         assert times_shown == [{times.meta_time(1000)}] * 3
@@ -136,14 +136,14 @@ async def test_a_condition_keeps_its_time_for_as_long_as_its_status_stays() -> N
 
 async def test_an_unknown_readiness_is_no_stall() -> None:
     async with running() as cluster:
-        cluster.standings["a"] = replace(IN_FORCE, ready=ConditionValue("Unknown", "NotReadYet", ""))
+        cluster.policy_statuses["a"] = replace(IN_FORCE, ready=ConditionValue("Unknown", "NotReadYet", ""))
         await asyncio.sleep(2)
         assert [one["type"] for one in cluster.written[-1]["conditions"]] == ["Ready"]
 
 
 async def test_an_account_that_is_not_known_any_more_is_not_shown() -> None:
     async with running() as cluster:
-        cluster.standings["a"] = replace(IN_FORCE, account_id=None)
+        cluster.policy_statuses["a"] = replace(IN_FORCE, account_id=None)
         await asyncio.sleep(2)
         assert cluster.written[1:] == [{"accountId": None}]
 
@@ -151,10 +151,10 @@ async def test_an_account_that_is_not_known_any_more_is_not_shown() -> None:
 async def test_job_counts_are_written_every_ten_seconds_and_all_else_at_once() -> None:
     async with running() as cluster:
         for jobs in range(100, 129):
-            cluster.standings["a"] = replace(cluster.standings["a"], jobs=jobs)
+            cluster.policy_statuses["a"] = replace(cluster.policy_statuses["a"], jobs=jobs)
             await asyncio.sleep(1)
         assert [list(status) for status in cluster.written[1:]] == [["jobs"], ["jobs"]]
-        cluster.standings["a"] = replace(cluster.standings["a"], namespaces=4)
+        cluster.policy_statuses["a"] = replace(cluster.policy_statuses["a"], namespaces=4)
         await asyncio.sleep(1)
         assert cluster.written[-1] == {"namespaces": 4, "jobs": 128}
 
@@ -162,7 +162,7 @@ async def test_job_counts_are_written_every_ten_seconds_and_all_else_at_once() -
 async def test_a_follower_writes_no_policy_status() -> None:
     async with running() as cluster:
         cluster.acts = False
-        cluster.standings["a"] = DENIED
+        cluster.policy_statuses["a"] = DENIED
         await asyncio.sleep(60)
         assert len(cluster.written) == 1
 
@@ -171,7 +171,7 @@ async def test_it_is_asked_before_each_write_whether_to_act() -> None:
     async with running() as cluster:
         cluster.make("b")
         cluster.make("c")
-        cluster.standings |= {"b": IN_FORCE, "c": IN_FORCE}
+        cluster.policy_statuses |= {"b": IN_FORCE, "c": IN_FORCE}
         yes = iter([True, True, False])
         cluster.statuses._is_leader = lambda: next(yes, False)
         await asyncio.sleep(5)
@@ -180,14 +180,14 @@ async def test_it_is_asked_before_each_write_whether_to_act() -> None:
 
 async def test_a_policy_that_is_gone_or_not_known_yet_is_left_alone() -> None:
     async with running() as cluster:
-        cluster.standings["b"] = IN_FORCE
-        cluster.standings["a"] = DENIED
+        cluster.policy_statuses["b"] = IN_FORCE
+        cluster.policy_statuses["a"] = DENIED
         cluster.statuses.on_delete("a")
         await asyncio.sleep(5)
         cluster.statuses.on_relist({})
         await asyncio.sleep(5)
-        del cluster.standings["a"]
-        cluster.tell("a")
+        del cluster.policy_statuses["a"]
+        cluster.send("a")
         await asyncio.sleep(5)
         assert len(cluster.written) == 1
 
@@ -195,12 +195,12 @@ async def test_a_policy_that_is_gone_or_not_known_yet_is_left_alone() -> None:
 async def test_a_conflict_waits_for_the_watch() -> None:
     async with running() as cluster:
         cluster.edit("a")
-        cluster.standings["a"] = DENIED
+        cluster.policy_statuses["a"] = DENIED
         with capture_logs() as logs:
             await asyncio.sleep(5)
         assert cluster.bodies["a"]["status"]["observedGeneration"] == 1
         assert logs == []
-        cluster.tell("a")
+        cluster.send("a")
         await asyncio.sleep(1)
         assert cluster.bodies["a"]["status"]["observedGeneration"] == 2
 
@@ -209,7 +209,7 @@ async def test_a_conflict_waits_for_the_watch() -> None:
 async def test_a_failed_write_is_logged_once_and_retried_with_back_off(refusal: ApiError) -> None:
     async with running() as cluster:
         cluster.make("b")
-        cluster.standings |= {"a": DENIED, "b": IN_FORCE}
+        cluster.policy_statuses |= {"a": DENIED, "b": IN_FORCE}
         cluster.refusal = refusal
         with capture_logs() as logs:
             await asyncio.sleep(600)
@@ -225,19 +225,19 @@ async def test_a_failed_write_is_logged_once_and_retried_with_back_off(refusal: 
             "False",
             "True",
         ]
-        cluster.standings["a"] = IN_FORCE
+        cluster.policy_statuses["a"] = IN_FORCE
         await asyncio.sleep(1)
         assert cluster.bodies["a"]["status"]["conditions"][0]["status"] == "True"
 
 
 async def test_a_foreign_policy_status_is_overwritten() -> None:
     async with running() as cluster:
-        for scribble in ({"jobs": "many", "conditions": "none"}, {"conditions": [None, {"type": "Ready"}]}):
+        for foreign_status in ({"jobs": "many", "conditions": "none"}, {"conditions": [None, {"type": "Ready"}]}):
             wanted = cluster.bodies["a"]["status"]
             cluster.edit("a")
             cluster.bodies["a"]["metadata"]["generation"] = 1
-            cluster.bodies["a"] |= {"status": scribble}
-            cluster.tell("a")
+            cluster.bodies["a"] |= {"status": foreign_status}
+            cluster.send("a")
             await asyncio.sleep(11)
             ready = cluster.bodies["a"]["status"]["conditions"][0]
             assert {**ready, "lastTransitionTime": ""} == {**wanted["conditions"][0], "lastTransitionTime": ""}

@@ -1,4 +1,4 @@
-"""The reflector on virtual time: what it tells, when it asks, and since when it knows that it hears nothing."""
+"""The reflector on virtual time: what it reports, when it asks, and since when it is stale."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -41,13 +41,13 @@ class Handler:
 
 class Running:
     def __init__(self, collection: Collection, *, optional: bool = False) -> None:
-        self.api, self.handler, self.sight = collection, Handler(), list[float | None]()
+        self.api, self.handler, self.stale_changes = collection, Handler(), list[float | None]()
         self.reflector = Reflector(
             collection,
             "/apis/x/things",
             self.handler,
             optional=optional,
-            on_stale_change=lambda: self.sight.append(self.reflector.stale_since),
+            on_stale_change=lambda: self.stale_changes.append(self.reflector.stale_since),
             jitter=lambda _low, high: high,
         )
 
@@ -77,10 +77,10 @@ async def test_the_whole_is_calls_at_once_from_all_pages_and_then_each_change() 
     async with running(api) as one:
         assert one.handler.calls == [{name: {"n": 1} for name in "abcde"}]
         assert api.verbs == ["list", "list", "list", "watch"]
-        api.tell("ADDED", api.make("f", n=2))
-        api.tell("MODIFIED", api.make("a", n=3))
-        api.tell("DELETED", api.objects.pop("b"))
-        api.tell("BOOKMARK", {"metadata": {"resourceVersion": "99"}})
+        api.send("ADDED", api.make("f", n=2))
+        api.send("MODIFIED", api.make("a", n=3))
+        api.send("DELETED", api.objects.pop("b"))
+        api.send("BOOKMARK", {"metadata": {"resourceVersion": "99"}})
         await asyncio.sleep(0.1)
         assert one.handler.calls[1:] == [("f", {"n": 2}), ("a", {"n": 3}), ("b", None)]
 
@@ -89,7 +89,7 @@ async def test_a_watch_begins_where_the_list_or_the_watch_before_it_ended() -> N
     api = Collection()
     api.make("a")
     async with running(api) as one:
-        api.tell("BOOKMARK", {"metadata": {"resourceVersion": "99"}})
+        api.send("BOOKMARK", {"metadata": {"resourceVersion": "99"}})
         await asyncio.sleep(WATCH_SECONDS)
         assert api.verbs == ["list", "watch", "watch"]
         assert [params["resourceVersion"] for _, verb, params in api.calls if verb == "watch"] == ["2", "99"]
@@ -140,10 +140,10 @@ async def test_requests_to_an_unavailable_server_have_a_bounded_rate() -> None:
     api.make("a")
     async with running(api) as one:
         await asyncio.sleep(5)
-        api.trouble = AWAY
+        api.error = AWAY
         api.end(AWAY)
         await asyncio.sleep(60)
-        api.trouble = None
+        api.error = None
         api.make("b")
         await asyncio.sleep(2)
         assert "b" in one.handler.objects
@@ -188,21 +188,21 @@ async def test_stale_since_is_the_time_of_the_last_update() -> None:
     api = Collection()
     api.make("a")
     one = Running(api)
-    assert one.reflector.stale_since == 1_000, "it has heard nothing yet"
+    assert one.reflector.stale_since == 1_000, "it has received nothing yet"
     async with running(api) as one:
-        assert one.sight == [None]
+        assert one.stale_changes == [None]
         await asyncio.sleep(9.9)
-        api.tell("MODIFIED", api.make("a"))
+        api.send("MODIFIED", api.make("a"))
         await asyncio.sleep(5)
-        api.trouble = AWAY
+        api.error = AWAY
         api.end(AWAY)
         await asyncio.sleep(3)
-        # Nobody can say how long the connection had been dead: the last word counts.
+        # It is unknown how long the connection had been dead: the last event counts.
         assert one.reflector.stale_since == pytest.approx(1_010, abs=0.01)
-        api.trouble = None
+        api.error = None
         await asyncio.sleep(2)
         assert one.reflector.stale_since is None
-        assert one.sight == [None, pytest.approx(1_010, abs=0.01), None]
+        assert one.stale_changes == [None, pytest.approx(1_010, abs=0.01), None]
 
 
 async def test_it_becomes_fresh_after_the_handler_has_the_list() -> None:
@@ -222,7 +222,7 @@ async def test_a_watch_that_the_server_ends_is_fresh_until_its_end() -> None:
     api = Collection()
     async with running(api) as one:
         await asyncio.sleep(20)
-        api.trouble = AWAY
+        api.error = AWAY
         api.end()
         await asyncio.sleep(3)
         assert one.reflector.stale_since == pytest.approx(1_020.1, abs=0.01)
@@ -247,13 +247,13 @@ async def test_an_empty_list_may_be_null() -> None:
 
 async def test_an_unserved_optional_collection_is_empty() -> None:
     api = Collection()
-    api.trouble = scripted_watch.UNSERVED
+    api.error = scripted_watch.UNSERVED
     async with running(api, optional=True) as one:
         await asyncio.sleep(12)
         assert one.handler.calls == [{}]
         assert (one.reflector.stale_since, one.reflector.served) == (None, False)
         assert len(api.calls) == 3
-        api.trouble = None
+        api.error = None
         api.make("a")
         await asyncio.sleep(NOT_SERVED_RETRY)
         assert one.handler.calls == [{}, {"a": {}}]
@@ -266,7 +266,7 @@ async def test_a_collection_that_was_served_is_never_empty_by_a_404(optional: bo
     api.make("a")
     async with running(api, optional=optional) as one:
         await asyncio.sleep(5)
-        api.trouble = scripted_watch.UNSERVED
+        api.error = scripted_watch.UNSERVED
         api.end()
         await asyncio.sleep(20)
         assert one.handler.calls == [{"a": {}}]
@@ -275,7 +275,7 @@ async def test_a_collection_that_was_served_is_never_empty_by_a_404(optional: bo
 
 async def test_required_collections_start_as_unknown() -> None:
     api = Collection()
-    api.trouble = scripted_watch.UNSERVED
+    api.error = scripted_watch.UNSERVED
     async with running(api) as one:
         await asyncio.sleep(5)
         assert one.handler.calls == []
@@ -284,7 +284,7 @@ async def test_required_collections_start_as_unknown() -> None:
 
 async def test_another_error_does_not_mean_empty() -> None:
     api = Collection()
-    api.trouble = ApiError(403, "forbidden")
+    api.error = ApiError(403, "forbidden")
     async with running(api, optional=True) as one:
         await asyncio.sleep(5)
         assert one.handler.calls == []
@@ -320,10 +320,10 @@ async def test_a_lasting_failure_is_logged_once() -> None:
             api.end(AWAY)
             await asyncio.sleep(5)
             assert logs == []
-            api.trouble = AWAY
+            api.error = AWAY
             api.end(AWAY)
             await asyncio.sleep(60)
-            api.trouble = None
+            api.error = None
             await asyncio.sleep(5)
     printed = [(line["log_level"], line["event"], line["resource"], line.get("error")) for line in logs]
     assert printed == [("warning", "watch failed", "things", AWAY.message), ("info", "watch restored", "things", None)]

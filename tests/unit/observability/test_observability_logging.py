@@ -101,8 +101,8 @@ def test_an_exception_is_one_field_and_shows_no_local_variables(stream: io.Strin
 
 
 def test_missing_credentials_are_logged_without_a_traceback(stream: io.StringIO) -> None:
-    trouble = OSError("no agent at 169.254.170.23")
-    logging.getLogger("botocore.credentials").warning("Refreshing failed", exc_info=trouble)
+    error = OSError("no agent at 169.254.170.23")
+    logging.getLogger("botocore.credentials").warning("Refreshing failed", exc_info=error)
     (line,) = lines(stream)
     assert (line["message"], line["error"]) == ("Refreshing failed", "no agent at 169.254.170.23")
     assert "exception" not in line

@@ -147,7 +147,7 @@ def test_one_count_gives_four_metrics(metrics: Metrics) -> None:
 def test_every_queue_has_a_depth_from_the_start_and_no_other_does(metrics: Metrics) -> None:
     assert [value(metrics, "queue_depth", queue=queue) for queue in QUEUES] == [0] * 4
     with pytest.raises(ValueError, match="unknown queue"):
-        metrics.queue_depth("look", 1)
+        metrics.queue_depth("other", 1)
 
 
 def test_error_codes_that_nobody_knows_are_bounded(metrics: Metrics) -> None:

@@ -1,4 +1,4 @@
-"""What STS is told: exact where AWS takes it, and never the same for two."""
+"""Parameters of AssumeRole: exact where AWS accepts them, and never the same for two."""
 
 import re
 
@@ -13,13 +13,13 @@ from unit.policy.policies import ROLE
 CLUSTER = ("kubernetes-cluster", "prod")
 
 
-def test_what_is_told_when_jobs_are_looked_at() -> None:
+def test_the_session_for_polls() -> None:
     assert for_describe(ROLE, "prod", "team-a") == Session(
         ROLE, "awsbatch-operator/prod/team-a", "policy,team-a@prod", (CLUSTER,)
     )
 
 
-def test_what_is_told_when_a_job_is_ended() -> None:
+def test_the_session_for_terminations() -> None:
     assert for_terminate(ROLE, "prod", "team-a", "train") == Session(
         ROLE, "awsbatch-operator/prod/team-a", "ns,train@prod", (("kubernetes-namespace", "train"), CLUSTER)
     )
@@ -38,7 +38,7 @@ def test_what_is_told_when_a_job_is_ended() -> None:
         ("c" * 700, r"c{585}=[0-9a-f]{16}"),
     ],
 )
-def test_a_cluster_is_told_as_it_is_called_or_cleaned(cluster: str, reported: str) -> None:
+def test_the_external_id_has_the_name_of_the_cluster_or_a_cleaned_one(cluster: str, reported: str) -> None:
     assert re.fullmatch(f"awsbatch-operator/{reported}/team-a", external_id(cluster, "team-a"))
 
 
@@ -76,7 +76,7 @@ def test_sts_takes_it_all(cluster: str, policy: str, namespace: str) -> None:
 
 
 @given(one=st.tuples(CLUSTERS, NAMES, NAMES), other=st.tuples(CLUSTERS, NAMES, NAMES))
-def test_what_differs_is_told_differently(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+def test_different_inputs_give_different_sessions(one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
     (cluster, policy, namespace), (cluster2, policy2, namespace2) = one, other
     first, second = for_terminate(ROLE, *one), for_terminate(ROLE, *other)
     assert (first.external_id == second.external_id) is ((cluster, policy) == (cluster2, policy2))

@@ -60,7 +60,7 @@ def conditions_are_well_formed(record: Record, status: Status, now: Millis) -> N
         assert ready.reason not in STALLED
     reconciling = by_type.get("Reconciling")
     if reconciling is not None and AT_WORK.issuperset({ready.reason, reconciling.reason}):
-        assert ready.reason == reconciling.reason, "two conditions tell one story"
+        assert ready.reason == reconciling.reason, "two conditions with one reason"
     wanted = record.termination_wanted or status.termination is not None
     assert (terminated is not None) == wanted, "Terminated is there exactly when somebody asked"
     if wanted and (status.job is None or not status.job.finished):

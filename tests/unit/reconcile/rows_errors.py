@@ -29,7 +29,7 @@ def waits(reason: str, ready: str = OBSERVED) -> str:
     return f"{ready} Reconciling=True/{reason}"
 
 
-LOOKS: Final = {
+POLLS: Final = {
     "a poll throttled: again in a second, and the status does not change": Row(
         PLAIN, SEEN.with_error(THROTTLED, NOW), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", SECOND
     ),
@@ -249,4 +249,4 @@ CALLS: Final = {
     ),
 }
 
-ERROR_ROWS: Final = LOOKS | CALLS
+ERROR_ROWS: Final = POLLS | CALLS

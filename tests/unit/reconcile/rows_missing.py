@@ -171,7 +171,7 @@ VANISHES: Final = {
     ),
 }
 
-UNHEARD: Final = {
+NO_ANSWER: Final = {
     "the first poll throttled: again in a second": Row(
         PLAIN,
         seen().with_error(THROTTLED, NOW),
@@ -239,4 +239,4 @@ UNHEARD: Final = {
     ),
 }
 
-MISSING_ROWS: Final = NEVER_OBSERVED | NEVER_SEEN | VANISHES | UNHEARD
+MISSING_ROWS: Final = NEVER_OBSERVED | NEVER_SEEN | VANISHES | NO_ANSWER

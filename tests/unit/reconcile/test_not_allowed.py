@@ -45,10 +45,10 @@ KNOWN: dict[str, JobState] = {
 @pytest.mark.parametrize("refusal", [NOT_ADMITTED, NONE], ids=lambda one: one.reason)
 @pytest.mark.parametrize("before", [seen(), ALIVE, KNOWN["ended"]], ids=["nothing", "alive", "ended"])
 def test_nothing_of_a_denied_job_is_shown_whatever_it_is_like(known: JobState, refusal: Deny, before: JobState) -> None:
-    for given, fate in ((an_object(), ""), (an_object().terminating(), f" Terminated=False/{refusal.reason}")):
+    for given, terminated in ((an_object(), ""), (an_object().terminating(), f" Terminated=False/{refusal.reason}")):
         result = under(refusal, given.settled(before), known)
         assert result.status.phase is Phase.DENIED
-        assert conditions_of(result.status) == f"Ready=False/{refusal.reason} Stalled=True/{refusal.reason}{fate}"
+        assert conditions_of(result.status) == f"Ready=False/{refusal.reason} Stalled=True/{refusal.reason}{terminated}"
         assert set(encode(result.status)) <= SHOWN_OF_A_DENIED
         ended = before is KNOWN["ended"]
         assert finished_of(result.status) == ("True/JobFailed" if ended else f"Unknown/{refusal.reason}")
@@ -105,17 +105,17 @@ def test_a_denial_names_the_job_that_was_asked_for(known: JobState) -> None:
     ids=[
         "as one that is missing",
         "at once after an edit",
-        "when a failed look is due",
+        "when a failed poll is due",
         "in spite of a clock set back",
     ],
 )
-def test_a_denied_job_is_looked_at_now_and_then(known: JobState, edited_at: int, poll_in: int) -> None:
+def test_a_denied_job_is_polled_now_and_then(known: JobState, edited_at: int, poll_in: int) -> None:
     now = max(edited_at, NOW)
     result = under(NOT_ADMITTED, an_object().generation(1, edited_at), known, now)
     assert result.next_poll_at == NOW + poll_in
 
 
-def test_a_job_that_may_be_looked_at_alone_is_shown_and_never_ended() -> None:
+def test_a_job_that_may_only_be_observed_is_shown_and_never_terminated() -> None:
     only = Visible(MARK, OBSERVE)
     plain, asked = under(only, an_object(), ALIVE), under(only, an_object().terminating(), ALIVE)
     assert conditions_of(plain.status) == "Ready=True/Observed Succeeded=Unknown/JobActive"
@@ -176,7 +176,7 @@ def test_the_account_is_pinned_by_the_first_sight_and_the_mark_goes_with_the_det
     assert under(NOT_ADMITTED, an_object(), JobState().with_job(job, NOW)).status.account_id is None
 
 
-def test_an_absence_is_told_in_the_policy_s_words_after_the_same_grace() -> None:
+def test_a_missing_job_is_reported_as_denied_by_the_policy_after_the_same_grace() -> None:
     hidden = Visible(missing_as=NOT_ADMITTED)
     early, late = absent(NOW - MINUTE, NOW), absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW)
     assert under(hidden, an_object(), early).status.phase is Phase.UNKNOWN

@@ -20,7 +20,7 @@ TEAM_A = {"team": "a"}
 
 def under(mode: Mode, *policies: object) -> World:
     world = World(mode=mode)
-    world.rules(*policies, ns=TEAM_A, other=TEAM_A)  # type: ignore[arg-type]
+    world.set_policies(*policies, ns=TEAM_A, other=TEAM_A)  # type: ignore[arg-type]
     return world
 
 
@@ -34,7 +34,7 @@ async def test_a_hidden_job_is_denied_at_the_moment_at_which_a_missing_one_is(ji
     denied_at: list[float] = []
     for exists in (True, False):
         world = World(mode=Mode.REQUIRED, jitter=lambda low, high: low if jitter == "low" else high)
-        world.rules(TAGGED, ns=TEAM_A)
+        world.set_policies(TAGGED, ns=TEAM_A)
         async with world.running():
             began = asyncio.get_running_loop().time()
             if exists:
@@ -68,7 +68,7 @@ async def test_polls_for_another_object_do_not_speed_up_the_denial(latency: floa
 @pytest.mark.parametrize("exists", [True, False])
 async def test_edits_while_polls_fail_do_not_make_polls_more_frequent(exists: bool) -> None:
     world = World(mode=Mode.REQUIRED, jitter=lambda _low, high: high)
-    world.rules(TAGGED, ns=TEAM_A)
+    world.set_policies(TAGGED, ns=TEAM_A)
     async with world.running():
         if exists:
             a_job_of(world, "other")
@@ -85,7 +85,7 @@ async def test_a_tightened_policy_hides_the_details_at_once_and_a_relaxed_one_sh
     async with under(mode, QUEUED).running() as world:
         uid = world.an_object(world.a_job("j", queue=QUEUE))
         await asyncio.sleep(5)
-        shown, looks = world.objects.status(uid), len(world.batch.describes)
+        shown, polls = world.objects.status(uid), len(world.batch.describes)
         world.policies.on_policy("team-a", a_policy(jobs={"queues": ["b"]}))
         await asyncio.sleep(2)
         denied = world.objects.status(uid)
@@ -93,7 +93,7 @@ async def test_a_tightened_policy_hides_the_details_at_once_and_a_relaxed_one_sh
         world.policies.on_policy("team-a", QUEUED)
         await asyncio.sleep(2)
         assert world.objects.status(uid).replace(conditions=()) == shown.replace(conditions=())
-        assert len(world.batch.describes) <= looks + 1, "everything was known"
+        assert len(world.batch.describes) <= polls + 1, "everything was known"
         assert world.objects.reasons(uid) == ["JobNotAllowed"]
 
 
@@ -172,7 +172,7 @@ async def test_the_request_of_another_namespace_is_not_shown_before_a_poll_admit
         world.an_object("j", "the secret of another", namespace="other")
         await asyncio.sleep(2)
     again = World(world.batch, world.objects, mode=Mode.OPTIONAL)
-    again.rules(TAGGED, ns=TEAM_A, other=TEAM_A)
+    again.set_policies(TAGGED, ns=TEAM_A, other=TEAM_A)
     for uid in world.objects.bodies:
         again.controller.on_upsert(world.objects.snapshot(uid))
     again.batch.id_errors["j"] = THROTTLED
@@ -187,7 +187,7 @@ async def test_the_request_of_another_namespace_is_not_shown_before_a_poll_admit
 
 
 async def test_an_account_that_somebody_wrote_into_a_status_reveals_no_hidden_job() -> None:
-    told: list[Status] = []
+    statuses: list[Status] = []
     for exists in (True, False):
         world = under(Mode.REQUIRED, TAGGED)
         if exists:
@@ -196,8 +196,8 @@ async def test_an_account_that_somebody_wrote_into_a_status_reveals_no_hidden_jo
         async with world.running():
             await asyncio.sleep(150)
             status = world.objects.status("uid-for-j")
-            told.append(status.replace(conditions=tuple(one.replace(since=0) for one in status.conditions)))
-    assert told[0] == told[1]
+            statuses.append(status.replace(conditions=tuple(one.replace(since=0) for one in status.conditions)))
+    assert statuses[0] == statuses[1]
 
 
 async def test_another_account_than_the_pinned_one_stalls_and_terminates_nothing() -> None:
