@@ -34,7 +34,7 @@ PUBLIC: Final[frozenset[Path]] = frozenset(
         ("arrayProperties", "statusSummary"),
     }
 )
-"""Where the texts stand that people may see: of the last one, the keys."""
+"""The texts that users may see: of the last one, the keys."""
 
 
 def job_detail() -> StructureShape:

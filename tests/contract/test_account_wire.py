@@ -126,7 +126,7 @@ def assume(clients: Clients, role: str = ROLE, **parameters: Any) -> Credentials
 
 
 def refused(call: Callable[..., Any], **parameters: Any) -> tuple[str, int, str]:
-    """Code and HTTP status of the refusal, and the fate that the operator's own table gives it."""
+    """Code and HTTP status of the refusal, and the class that the operator's own table gives it."""
     with pytest.raises(ClientError) as caught:
         call(**parameters)
     response: Any = caught.value.response

@@ -1,4 +1,4 @@
-"""The AWS room with real boto3 over HTTP, against the simulated Batch; and its reading against botocore's model."""
+"""The AWS package with real boto3 over HTTP, against the simulated Batch; and its reading against botocore's model."""
 
 import asyncio
 import logging

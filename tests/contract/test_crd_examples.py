@@ -109,7 +109,7 @@ def kubectl(kubeconfig: Path) -> Iterator[Kubectl]:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdicts:
+class Outcomes:
     """What the API server answered: errors by example and step, and stored objects by kind and name."""
 
     errors: dict[Example, dict[str, str]]
@@ -137,7 +137,7 @@ def steps_of(example: Example) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def verdicts(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Verdicts:
+def outcomes(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
     """One kubectl for all examples of each step: one process per example would take half a minute."""
     root = tmp_path_factory.mktemp("examples")
     errors: dict[Example, dict[str, str]] = {example: {} for example in (*VALID, *INVALID)}
@@ -153,7 +153,7 @@ def verdicts(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Verd
                 errors[example][step] = "\n".join(found)
         assert [line for line in printed if not any(f'"{file}"' in line for file in files.values())] == []
     listed = json.loads(kubectl.must("get", "batchjobs,bap", "-o", "json", "--show-managed-fields"))["items"]
-    return Verdicts(errors, {(body["kind"], body["metadata"]["name"]): body for body in listed})
+    return Outcomes(errors, {(body["kind"], body["metadata"]["name"]): body for body in listed})
 
 
 def valid(name: str) -> Body:
@@ -192,10 +192,10 @@ def columns(crd: Path) -> tuple[dict[str, str], list[str]]:
 
 
 @pytest.mark.parametrize("example", VALID, ids=lambda example: example.name)
-def test_a_valid_example_is_accepted_and_stored_as_written(verdicts: Verdicts, example: Example) -> None:
-    assert verdicts.errors[example] == {}
+def test_a_valid_example_is_accepted_and_stored_as_written(outcomes: Outcomes, example: Example) -> None:
+    assert outcomes.errors[example] == {}
     last = example.last
-    stored = verdicts.stored[last["kind"], last["metadata"]["name"]]
+    stored = outcomes.stored[last["kind"], last["metadata"]["name"]]
     assert stored["spec"] == {field: value for field, value in last["spec"].items() if value is not None}
     assert stored["status"] == last.get("status", {"observedGeneration": 0})
     owned = any("f:status" in entry["fieldsV1"] for entry in stored["metadata"]["managedFields"])
@@ -203,10 +203,10 @@ def test_a_valid_example_is_accepted_and_stored_as_written(verdicts: Verdicts, e
 
 
 @pytest.mark.parametrize("example", INVALID, ids=lambda example: example.name)
-def test_an_invalid_example_is_rejected_with_its_message(verdicts: Verdicts, example: Example) -> None:
+def test_an_invalid_example_is_rejected_with_its_message(outcomes: Outcomes, example: Example) -> None:
     *_, (last, _) = steps_of(example)
-    assert verdicts.errors[example].keys() == {last}, "only the last document is rejected"
-    assert example.message in verdicts.errors[example][last]
+    assert outcomes.errors[example].keys() == {last}, "only the last document is rejected"
+    assert example.message in outcomes.errors[example][last]
 
 
 @pytest.mark.parametrize("example", POLICY_EXAMPLES, ids=lambda example: example.name)
@@ -241,8 +241,8 @@ def test_no_two_managers_can_leave_an_empty_map_in_a_spec(crd: Path) -> None:
     assert list(shared_maps(version(crd)["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec")) == ["spec"]
 
 
-def test_one_manager_owns_a_whole_termination(verdicts: Verdicts) -> None:
-    (manager,) = verdicts.stored["BatchJob", "train-42"]["metadata"]["managedFields"]
+def test_one_manager_owns_a_whole_termination(outcomes: Outcomes) -> None:
+    (manager,) = outcomes.stored["BatchJob", "train-42"]["metadata"]["managedFields"]
     assert manager["fieldsV1"]["f:spec"]["f:terminate"] == {}
 
 

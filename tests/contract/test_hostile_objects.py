@@ -61,17 +61,17 @@ def _scalar(schema: dict[str, Any]) -> st.SearchStrategy[Any]:
             return TEXTS | st.sampled_from(["FAILED", "SUCCEEDED", "RUNNING", "Succeeded", "Terminated", "Stalled"])
 
 
-def places(schema: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
+def schemas(schema: dict[str, Any], path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
     yield path, schema
     for name, inner in schema.get("properties", {}).items():
-        yield from places(inner, (*path, name))
+        yield from schemas(inner, (*path, name))
     if inner := schema.get("items") or schema.get("additionalProperties"):
-        yield from places(inner, (*path, "*"))
+        yield from schemas(inner, (*path, "*"))
 
 
-PLACES = dict(places(SCHEMA["properties"]["status"]))
+SCHEMAS = dict(schemas(SCHEMA["properties"]["status"]))
 _FULL = a_job().job.replace(array=Array(3, 1, {"RUNNING": 2}), node=Node(4, 1, main=True), attempts=2, exit_code=1)
-TOLD = [
+SHOWN = [
     json.dumps(encode(an_object().terminating(reason).settled(known).record.status))
     for reason in (None, "why")
     for known in (
@@ -85,10 +85,10 @@ TOLD = [
 
 @st.composite
 def foreign_status(draw: st.DrawFn) -> Any:
-    """A status that the operator wrote, with a few places that somebody else did."""
-    status = json.loads(draw(st.sampled_from(TOLD)))
-    for path in draw(st.lists(st.sampled_from(sorted(PLACES.keys() - {()})), max_size=4)):
-        break_at(status, path, draw(of_schema(PLACES[path])), gone=draw(st.booleans()))
+    """A status that the operator wrote, with a few schemas that somebody else did."""
+    status = json.loads(draw(st.sampled_from(SHOWN)))
+    for path in draw(st.lists(st.sampled_from(sorted(SCHEMAS.keys() - {()})), max_size=4)):
+        break_at(status, path, draw(of_schema(SCHEMAS[path])), gone=draw(st.booleans()))
     return status
 
 
@@ -101,7 +101,7 @@ METADATA = st.fixed_dictionaries(
     },
 )
 SPECS = of_schema(SCHEMA["properties"]["spec"])
-STATUSES = foreign_status() | of_schema(PLACES[()])
+STATUSES = foreign_status() | of_schema(SCHEMAS[()])
 BODIES = st.fixed_dictionaries(
     {}, optional={"metadata": METADATA | RUBBISH, "spec": SPECS, "status": STATUSES, "somethingNew": RUBBISH}
 )
@@ -151,7 +151,7 @@ def test_any_body_makes_a_snapshot_of_the_promised_types(body: dict[str, Any]) -
         assert spec.terminate is None or spec.terminate.strip()
 
 
-@example({"metadata": {"generation": 1}, "status": json.loads(TOLD[1]) | {"attempts": -1, "exitCode": 2**63}}, seen())
+@example({"metadata": {"generation": 1}, "status": json.loads(SHOWN[1]) | {"attempts": -1, "exitCode": 2**63}}, seen())
 @given(BODIES, KNOWLEDGE)
 def test_the_next_status_after_any_body_is_valid(body: dict[str, Any], known: JobState) -> None:
     snapshot = parse_object(json.loads(json.dumps(body)))
@@ -166,8 +166,8 @@ def test_one_write_repairs_a_foreign_status(foreign: Any, known: JobState) -> No
     snapshot = parse_object(json.loads(json.dumps({"metadata": {"generation": 2}, "status": foreign})))
     status = reconcile(record_of(snapshot), known, NOW, INTERVALS).status
     patch = diff(status, snapshot.shown)
-    mended = merge(snapshot.shown, json.loads(json.dumps(patch)))
-    assert isinstance(mended, dict)
-    assert diff(status, mended) == {}
+    repaired = merge(snapshot.shown, json.loads(json.dumps(patch)))
+    assert isinstance(repaired, dict)
+    assert diff(status, repaired) == {}
     stored = json.loads(json.dumps(encode(status)))
     assert diff(parse(stored), stored) == {}

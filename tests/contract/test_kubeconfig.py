@@ -150,13 +150,13 @@ def login(plane: Plane, way: Way, folder: Path) -> Login:
 
 class Listener:
     def __init__(self) -> None:
-        self.heard: asyncio.Queue[str] = asyncio.Queue()
+        self.received: asyncio.Queue[str] = asyncio.Queue()
 
     def on_relist(self, uid: str) -> None:
         """The object follows."""
 
     def on_upsert(self, snapshot: Snapshot) -> None:
-        self.heard.put_nowait(snapshot.ref.name)
+        self.received.put_nowait(snapshot.ref.name)
 
     def on_delete(self, uid: str) -> None:
         """No test deletes anything."""
@@ -168,7 +168,7 @@ async def watched(held: Login) -> str:
     watch = Watch(make_registry(held, EventBuffer(asyncio.get_running_loop(), listener)), ())
     ended = watch.start()
     try:
-        return await asyncio.wait_for(listener.heard.get(), SOON)
+        return await asyncio.wait_for(listener.received.get(), SOON)
     finally:
         watch.stop()
         await asyncio.wait([ended], timeout=SOON)

@@ -1,4 +1,4 @@
-"""The elector on an API server: what it writes is taken, kept and told apart as it relies on."""
+"""The elector on an API server: what it writes is accepted, kept and distinguished as it needs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -40,43 +40,43 @@ async def create(url: str, name: str) -> None:
 
 
 @pytest.fixture
-async def heard() -> asyncio.Queue[str]:
-    """The names of the objects that the watch told of."""
+async def received() -> asyncio.Queue[str]:
+    """The names of the objects that the watch reported."""
     return asyncio.Queue()
 
 
 class Listener:
-    def __init__(self, heard: asyncio.Queue[str]) -> None:
-        self._heard = heard
+    def __init__(self, received: asyncio.Queue[str]) -> None:
+        self._received = received
 
     def on_relist(self, uid: str) -> None:
         """What follows says it all."""
 
     def on_upsert(self, snapshot: Snapshot) -> None:
-        self._heard.put_nowait(snapshot.ref.name)
+        self._received.put_nowait(snapshot.ref.name)
 
     def on_delete(self, uid: str) -> None:
         """No test deletes anything."""
 
 
 @pytest.fixture
-async def watch(url: str, heard: asyncio.Queue[str]) -> AsyncIterator[Watch]:
+async def watch(url: str, received: asyncio.Queue[str]) -> AsyncIterator[Watch]:
     watch = Watch(
-        make_registry(lambda: ClusterConfig(url), EventBuffer(asyncio.get_running_loop(), Listener(heard))),
+        make_registry(lambda: ClusterConfig(url), EventBuffer(asyncio.get_running_loop(), Listener(received))),
         ("default",),
     )
     yield watch
     watch.stop()
 
 
-async def until_heard(heard: asyncio.Queue[str], name: str) -> None:
+async def until_received(received: asyncio.Queue[str], name: str) -> None:
     async with asyncio.timeout(10):
-        while await heard.get() != name:
+        while await received.get() != name:
             pass
 
 
 async def test_it_watches_without_a_user_name(
-    url: str, watch: Watch, heard: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
+    url: str, watch: Watch, received: asyncio.Queue[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
@@ -84,52 +84,52 @@ async def test_it_watches_without_a_user_name(
     monkeypatch.setitem(sys.modules, "pwd", None)
     await create(url, "train-42")
     ended = watch.start()
-    await until_heard(heard, "train-42")
+    await until_received(received, "train-42")
     assert not ended.done()
 
 
 @pytest.mark.parametrize("expired", [True, False], ids=["a 410 in the stream", "a cut"])
-async def test_a_watch_continues_after(url: str, watch: Watch, heard: asyncio.Queue[str], expired: bool) -> None:
+async def test_a_watch_continues_after(url: str, watch: Watch, received: asyncio.Queue[str], expired: bool) -> None:
     ended = watch.start()
     await create(url, "before")
-    await until_heard(heard, "before")
+    await until_received(received, "before")
     await order(url, "cut", expired=expired)
     await create(url, "after")
-    await until_heard(heard, "after")
+    await until_received(received, "after")
     watch.stop()
     await asyncio.wait_for(ended, 10)
 
 
 async def test_a_watch_from_an_expired_version_ends_with_its_error(
-    url: str, watch: Watch, heard: asyncio.Queue[str]
+    url: str, watch: Watch, received: asyncio.Queue[str]
 ) -> None:
     ended = watch.start()
     await create(url, "before")
-    await until_heard(heard, "before")
+    await until_received(received, "before")
     await order(url, "fault", method="GET", query_regex="watch=", status=410)
     await order(url, "cut")
-    # A watch that ended without a word would leave a leader that hears of nothing and holds its Lease.
+    # A watch that ended without a word would leave a leader that receives nothing and holds its Lease.
     with pytest.raises(Exception, match="410"):
         await asyncio.wait_for(ended, 10)
 
 
 async def test_a_watch_that_says_nothing_is_replaced_by_a_restart(
-    url: str, watch: Watch, heard: asyncio.Queue[str]
+    url: str, watch: Watch, received: asyncio.Queue[str]
 ) -> None:
     await order(url, "fault", method="GET", query_regex="watch=", silent=True)
     await create(url, "listed")
     ended = watch.start()
-    await until_heard(heard, "listed")
+    await until_received(received, "listed")
     await create(url, "unseen")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(1):
-            await heard.get()
+            await received.get()
     threads = 0
     for number in range(3):
         watch.restart()
-        await until_heard(heard, "unseen")
+        await until_received(received, "unseen")
         await create(url, f"watched-{number}")
-        await until_heard(heard, f"watched-{number}")
+        await until_received(received, f"watched-{number}")
         threads = threads or threading.active_count()
         assert threading.active_count() <= threads
     assert not ended.done()
@@ -138,7 +138,7 @@ async def test_a_watch_that_says_nothing_is_replaced_by_a_restart(
     await asyncio.wait_for(ended, 10)
 
 
-async def test_a_server_that_rejects_all_credentials_is_not_asked_in_a_tight_loop(heard: asyncio.Queue[str]) -> None:
+async def test_a_server_that_rejects_all_credentials_is_not_asked_in_a_tight_loop(received: asyncio.Queue[str]) -> None:
     logins, rejected = 0, asyncio.Queue[None]()
 
     async def reject(_request: web.Request) -> web.Response:
@@ -154,7 +154,7 @@ async def test_a_server_that_rejects_all_credentials_is_not_asked_in_a_tight_loo
             logins += 1
             return ClusterConfig(str(server.make_url("")).rstrip("/"))
 
-        buffer = EventBuffer(asyncio.get_running_loop(), Listener(heard))
+        buffer = EventBuffer(asyncio.get_running_loop(), Listener(received))
         watch = Watch(make_registry(login, buffer), ("default",))
         ended = watch.start()
         try:

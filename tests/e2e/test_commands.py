@@ -65,7 +65,7 @@ def test_the_demo_shows_the_termination_of_a_running_job_and_cleans_up(
     places = [0]
     for step in steps:
         places.append(reported.stdout.find(step, places[-1]))
-        assert places[-1] >= 0, f"{step!r} is not told, or too early, in\n{reported.stdout}"
+        assert places[-1] >= 0, f"{step!r} is missing, or too early, in\n{reported.stdout}"
     assert "\x1b" not in reported.stdout
     assert left_behind(environment) == []
 

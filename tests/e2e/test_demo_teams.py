@@ -50,7 +50,7 @@ def test_it_shows_that_one_team_cannot_terminate_a_job_of_the_other_and_cleans_u
     places = [0]
     for step in STEPS:
         places.append(reported.stdout.find(step, places[-1]))
-        assert places[-1] >= 0, f"{step!r} is not told, or too early, in\n{reported.stdout}"
+        assert places[-1] >= 0, f"{step!r} is missing, or too early, in\n{reported.stdout}"
     assert len(re.findall(r"TerminateJob of ", reported.stdout)) == 2
     assert "\x1b" not in reported.stdout
     assert list(tmp_path.iterdir()) == []

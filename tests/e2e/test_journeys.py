@@ -1,4 +1,4 @@
-"""What people do with kubectl, and what they see; the same on every control plane."""
+"""What users do with kubectl, and what they see; the same on every control plane."""
 
 import json
 from typing import Any

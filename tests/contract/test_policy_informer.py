@@ -1,4 +1,4 @@
-"""Policies and labels as an API server tells of them, through a network that can be broken."""
+"""Policies and labels as an API server reports them, through a network that can be broken."""
 
 import asyncio
 import secrets
@@ -36,33 +36,33 @@ SPEC = {"namespaceSelector": {"matchLabels": {"team": "a"}}, "jobs": {"queues": 
 
 
 class RecordingHandler:
-    """What it knows, and each thing that it was told."""
+    """Keeps the newest state, and the name of each reported change."""
 
     def __init__(self) -> None:
         self.policies: dict[str, Policy | InvalidPolicy] = {}
         self.labels: dict[str, Labels] = {}
         self.stale_since: float | None = 0.0
-        self.told: list[str] = []
+        self.reported: list[str] = []
 
     def on_policies(self, policies: Mapping[str, Policy | InvalidPolicy]) -> None:
         self.policies = dict(policies)
-        self.told.append("policies")
+        self.reported.append("policies")
 
     def on_policy(self, name: str, policy: Policy | InvalidPolicy | None) -> None:
         self.policies.pop(name, None)
         if policy is not None:
             self.policies[name] = policy
-        self.told.append(name)
+        self.reported.append(name)
 
     def on_namespaces(self, labels: Mapping[str, Labels]) -> None:
         self.labels = dict(labels)
-        self.told.append("namespaces")
+        self.reported.append("namespaces")
 
     def on_namespace(self, name: str, labels: Labels | None) -> None:
         self.labels.pop(name, None)
         if labels is not None:
             self.labels[name] = labels
-        self.told.append(name)
+        self.reported.append(name)
 
     def on_stale_since(self, since: float | None, watch: str) -> None:
         del watch
@@ -74,13 +74,13 @@ async def eventually(holds: Callable[[], object], within: float = PATIENCE) -> f
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with asyncio.timeout(within):
-        while not holds():  # noqa: ASYNC110  what is told here is told to a plain object
+        while not holds():  # noqa: ASYNC110  the handler is a plain object
             await asyncio.sleep(0.005)
     return loop.time() - began
 
 
-class People:
-    """Who makes policies and labels namespaces, past the broken network. `made` are the policies that are left."""
+class Admin:
+    """Edits policies and labels, not through the broken network. `made`: the policies that were not deleted."""
 
     def __init__(self, client: KubeClient) -> None:
         self._client, self.made = client, set[str]()
@@ -111,39 +111,39 @@ def client_of(kubeconfig: Path) -> KubeClient:
 
 
 @pytest.fixture
-async def people(world: World) -> AsyncIterator[People]:
+async def admin(world: World) -> AsyncIterator[Admin]:
     async with client_of(world.control_plane.kubeconfig) as client:
-        people = People(client)
-        yield people
-        for name in sorted(people.made):
+        admin = Admin(client)
+        yield admin
+        for name in sorted(admin.made):
             with suppress(ApiError):
-                await people.delete(name)
+                await admin.delete(name)
 
 
 @pytest.fixture
-async def link(world: World, tmp_path: Path) -> AsyncIterator[Proxy]:
-    """Leads to the API server; the kubeconfig beside it leads through it."""
+async def proxy(world: World, tmp_path: Path) -> AsyncIterator[Proxy]:
+    """A proxy before the API server, and beside it a kubeconfig for the proxy."""
     config = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
     server = urlsplit(config["clusters"][0]["cluster"]["server"])
     assert server.hostname
     assert server.port
-    link = Proxy(server.hostname, server.port)
-    await link.open()
-    config["clusters"][0]["cluster"]["server"] = f"{server.scheme}://{server.hostname}:{link.port}"
+    proxy = Proxy(server.hostname, server.port)
+    await proxy.open()
+    config["clusters"][0]["cluster"]["server"] = f"{server.scheme}://{server.hostname}:{proxy.port}"
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config), "utf-8")
-    yield link
-    await link.close()
+    yield proxy
+    await proxy.close()
 
 
 @asynccontextmanager
-async def heard(client: KubeClient, mode: Mode = Mode.OPTIONAL) -> AsyncIterator[RecordingHandler]:
-    """From when both are known."""
-    book = RecordingHandler()
-    rules = PolicyInformer(client, book, PolicyStatusWriter(client, dict, lambda: False), mode)
-    task = asyncio.ensure_future(rules.run())
+async def running_informer(client: KubeClient, mode: Mode = Mode.OPTIONAL) -> AsyncIterator[RecordingHandler]:
+    """Run an informer, once it has listed policies and namespaces."""
+    handler = RecordingHandler()
+    informer = PolicyInformer(client, handler, PolicyStatusWriter(client, dict, lambda: False), mode)
+    task = asyncio.ensure_future(informer.run())
     try:
-        await eventually(lambda: book.stale_since is None)
-        yield book
+        await eventually(lambda: handler.stale_since is None)
+        yield handler
     finally:
         task.cancel()
         await asyncio.wait([task])
@@ -151,10 +151,10 @@ async def heard(client: KubeClient, mode: Mode = Mode.OPTIONAL) -> AsyncIterator
 
 
 @pytest.fixture
-async def book(link: Proxy, tmp_path: Path) -> AsyncIterator[RecordingHandler]:
-    del link
-    async with client_of(tmp_path / "kubeconfig") as client, heard(client) as book:
-        yield book
+async def handler(proxy: Proxy, tmp_path: Path) -> AsyncIterator[RecordingHandler]:
+    del proxy
+    async with client_of(tmp_path / "kubeconfig") as client, running_informer(client) as handler:
+        yield handler
 
 
 @pytest.fixture
@@ -173,91 +173,91 @@ async def test_preflight_passes_on_a_cluster_that_serves_both(world: World) -> N
         ).preflight()
 
 
-async def test_each_change_is_reported_once_and_soon(book: RecordingHandler, people: People, namespace: str) -> None:
-    name = await people.make()
-    await eventually(lambda: book.policies.get(name) == parse_policy(name, SPEC), SOON)
-    await people.edit(name, spec=OBSERVE)
-    await eventually(lambda: book.policies[name] == parse_policy(name, SPEC | OBSERVE), SOON)
-    await people.label(namespace, labels={"team": "a"})
-    await eventually(lambda: book.labels[namespace].get("team") == "a", SOON)
-    await people.label(namespace, labels={"team": None})
-    await eventually(lambda: "team" not in book.labels[namespace], SOON)
-    await people.delete(name)
-    await eventually(lambda: name not in book.policies, SOON)
-    assert [one for one in book.told if one == name] == [name] * 3
+async def test_each_change_is_reported_once_and_soon(handler: RecordingHandler, admin: Admin, namespace: str) -> None:
+    name = await admin.make()
+    await eventually(lambda: handler.policies.get(name) == parse_policy(name, SPEC), SOON)
+    await admin.edit(name, spec=OBSERVE)
+    await eventually(lambda: handler.policies[name] == parse_policy(name, SPEC | OBSERVE), SOON)
+    await admin.label(namespace, labels={"team": "a"})
+    await eventually(lambda: handler.labels[namespace].get("team") == "a", SOON)
+    await admin.label(namespace, labels={"team": None})
+    await eventually(lambda: "team" not in handler.labels[namespace], SOON)
+    await admin.delete(name)
+    await eventually(lambda: name not in handler.policies, SOON)
+    assert [one for one in handler.reported if one == name] == [name] * 3
 
 
-async def test_irrelevant_changes_are_not_reported(book: RecordingHandler, people: People, namespace: str) -> None:
-    name = await people.make()
-    await eventually(lambda: name in book.policies and namespace in book.labels, SOON)
-    told = list(book.told)
-    await people.edit(f"{name}/status", status={"jobs": 3})
-    await people.edit(name, metadata={"annotations": {"note": "new"}})
-    await people.label(namespace, annotations={"note": "new"})
-    last = await people.make()
-    await people.label(namespace, labels={"last": "yes"})
-    await eventually(lambda: last in book.policies and "last" in book.labels[namespace], SOON)
-    assert sorted(book.told[len(told) :]) == sorted([last, namespace])
+async def test_irrelevant_changes_are_not_reported(handler: RecordingHandler, admin: Admin, namespace: str) -> None:
+    name = await admin.make()
+    await eventually(lambda: name in handler.policies and namespace in handler.labels, SOON)
+    before = len(handler.reported)
+    await admin.edit(f"{name}/status", status={"jobs": 3})
+    await admin.edit(name, metadata={"annotations": {"note": "new"}})
+    await admin.label(namespace, annotations={"note": "new"})
+    last = await admin.make()
+    await admin.label(namespace, labels={"last": "yes"})
+    await eventually(lambda: last in handler.policies and "last" in handler.labels[namespace], SOON)
+    assert sorted(handler.reported[before:]) == sorted([last, namespace])
 
 
-async def changed(people: People, namespace: str, *old: str) -> str:
+async def changed(admin: Admin, namespace: str, *old: str) -> str:
     """Of three policies one is edited, one deleted, one made anew under its name, and a namespace is relabelled."""
     edited, deleted, anew = old
-    await people.edit(edited, spec=OBSERVE)
-    await people.delete(deleted)
-    await people.delete(anew)
-    await people.label(namespace, labels={"team": "b"})
-    return await people.make()
+    await admin.edit(edited, spec=OBSERVE)
+    await admin.delete(deleted)
+    await admin.delete(anew)
+    await admin.label(namespace, labels={"team": "b"})
+    return await admin.make()
 
 
 @pytest.mark.parametrize("kind", ["cut", "refused", "hung"])
 async def test_changes_during_a_network_failure_are_reported_soon_after(
-    kind: str, book: RecordingHandler, people: People, namespace: str, link: Proxy
+    kind: str, handler: RecordingHandler, admin: Admin, namespace: str, proxy: Proxy
 ) -> None:
-    old = [await people.make() for _ in range(3)]
-    await eventually(lambda: {*old} <= book.policies.keys() and namespace in book.labels, SOON)
-    await {"cut": link.refuse, "refused": link.refuse, "hung": link.hang}[kind]()
+    old = [await admin.make() for _ in range(3)]
+    await eventually(lambda: {*old} <= handler.policies.keys() and namespace in handler.labels, SOON)
+    await {"cut": proxy.refuse, "refused": proxy.refuse, "hung": proxy.hang}[kind]()
     if kind != "cut":
         await asyncio.sleep(1.5)
     if kind == "refused":
-        assert book.stale_since is not None
-    new = await changed(people, namespace, *old)
-    assert {*old} <= book.policies.keys(), "the network is broken"
-    await link.open()
+        assert handler.stale_since is not None
+    new = await changed(admin, namespace, *old)
+    assert {*old} <= handler.policies.keys(), "the network is broken"
+    await proxy.open()
     await eventually(
         lambda: (
-            new in book.policies
-            and not book.policies.keys() & {*old[1:]}
-            and book.policies[old[0]] == parse_policy(old[0], SPEC | OBSERVE)
-            and book.labels[namespace].get("team") == "b"
-            and book.stale_since is None
+            new in handler.policies
+            and not handler.policies.keys() & {*old[1:]}
+            and handler.policies[old[0]] == parse_policy(old[0], SPEC | OBSERVE)
+            and handler.labels[namespace].get("team") == "b"
+            and handler.stale_since is None
         ),
         SOON,
     )
 
 
-async def test_a_cut_connection_is_restored(book: RecordingHandler, people: People, link: Proxy) -> None:
-    await link.cut()
-    name = await people.make()
-    await eventually(lambda: name in book.policies, SOON)
+async def test_a_cut_connection_is_restored(handler: RecordingHandler, admin: Admin, proxy: Proxy) -> None:
+    await proxy.cut()
+    name = await admin.make()
+    await eventually(lambda: name in handler.policies, SOON)
 
 
 async def test_changes_arrive_soon_after_a_restart_of_the_api_server(
-    book: RecordingHandler, people: People, world: World
+    handler: RecordingHandler, admin: Admin, world: World
 ) -> None:
-    name = await people.make()
-    await eventually(lambda: name in book.policies, SOON)
+    name = await admin.make()
+    await eventually(lambda: name in handler.policies, SOON)
     with world.api_server_away(1.0):
-        await eventually(lambda: book.stale_since is not None)
-    assert name in book.policies, "what is not known to be gone is there"
-    await people.delete(name)
-    other = await people.make()
-    await eventually(lambda: name not in book.policies and other in book.policies, SOON)
-    await eventually(lambda: book.stale_since is None, SOON)
+        await eventually(lambda: handler.stale_since is not None)
+    assert name in handler.policies, "a policy stays until its deletion is known"
+    await admin.delete(name)
+    other = await admin.make()
+    await eventually(lambda: name not in handler.policies and other in handler.policies, SOON)
+    await eventually(lambda: handler.stale_since is None, SOON)
 
 
-async def test_an_expired_version_is_a_410_for_lists_and_watches(people: People, world: World) -> None:
-    await people.make()
+async def test_an_expired_version_is_a_410_for_lists_and_watches(admin: Admin, world: World) -> None:
+    await admin.make()
     async with client_of(world.control_plane.kubeconfig) as client:
         with pytest.raises(ApiError) as raised:
             async with client.watch(POLICIES, {"resourceVersion": "1"}) as events:
@@ -265,21 +265,21 @@ async def test_an_expired_version_is_a_410_for_lists_and_watches(people: People,
     assert (raised.value.status, raised.value.reason) == (410, "Expired")
 
 
-@pytest.mark.parametrize("told_in_the_stream", [True, False])
-async def test_after_a_410_the_collection_is_listed_again_soon(told_in_the_stream: bool) -> None:
+@pytest.mark.parametrize("sent_in_the_stream", [True, False])
+async def test_after_a_410_the_collection_is_listed_again_soon(sent_in_the_stream: bool) -> None:
     server = ApiServer(load_definitions(crd_files()))
     async with (
         serve(server) as url,
         KubeClient(lambda: credentials.ClusterConfig(url)) as client,
-        heard(client) as book,
+        running_informer(client) as handler,
     ):
-        name = await People(client).make()
-        await eventually(lambda: name in book.policies, SOON)
+        name = await Admin(client).make()
+        await eventually(lambda: name in handler.policies, SOON)
         server.store.expire()
-        server.store.cut(expired=told_in_the_stream)
-        await eventually(lambda: book.told.count("policies") == book.told.count("namespaces") == 2, SOON)
-        assert book.policies.keys() == {name}
-        await eventually(lambda: book.stale_since is None, SOON)
+        server.store.cut(expired=sent_in_the_stream)
+        await eventually(lambda: handler.reported.count("policies") == handler.reported.count("namespaces") == 2, SOON)
+        assert handler.policies.keys() == {name}
+        await eventually(lambda: handler.stale_since is None, SOON)
 
 
 @pytest.fixture
@@ -295,42 +295,42 @@ def forget_policies(world: World) -> None:
 
 
 @pytest.mark.usefixtures("_without_policies")
-async def test_an_unserved_kind_is_empty_before_and_unknown_after_it_was_served(world: World, people: People) -> None:
-    async with client_of(world.control_plane.kubeconfig) as client, heard(client) as book:
-        assert book.policies == {}
+async def test_an_unserved_kind_is_empty_before_and_unknown_after_it_was_served(world: World, admin: Admin) -> None:
+    async with client_of(world.control_plane.kubeconfig) as client, running_informer(client) as handler:
+        assert handler.policies == {}
         await asyncio.to_thread(establish, world.cluster)
-        name = await people.make()
-        await eventually(lambda: name in book.policies, NOT_SERVED_RETRY + SOON)
-        told = book.told.count("policies")
+        name = await admin.make()
+        await eventually(lambda: name in handler.policies, NOT_SERVED_RETRY + SOON)
+        lists = handler.reported.count("policies")
         await asyncio.to_thread(forget_policies, world)
-        await eventually(lambda: book.stale_since is not None)
+        await eventually(lambda: handler.stale_since is not None)
         await asyncio.sleep(0.5)
-        assert book.told.count("policies") == told, "a 404 is no news"
+        assert handler.reported.count("policies") == lists, "a 404 reports nothing"
         await asyncio.to_thread(establish, world.cluster)
-        await eventually(lambda: book.stale_since is None, SOON)
-        assert book.policies == {}
+        await eventually(lambda: handler.stale_since is None, SOON)
+        assert handler.policies == {}
 
 
-async def test_policies_show_their_status(world: World, people: People) -> None:
-    name = await people.make()
+async def test_policies_show_their_status(world: World, admin: Admin) -> None:
+    name = await admin.make()
     denied = ConditionValue("False", "AccessDenied", "sts: AssumeRole is not authorised")
-    standing = PolicyStatus(denied, 3, 812, "111122223333")
+    status = PolicyStatus(denied, 3, 812, "111122223333")
     async with client_of(world.control_plane.kubeconfig) as client:
-        book = RecordingHandler()
-        statuses = PolicyStatusWriter(client, lambda: {name: standing}, lambda: True)
-        rules = PolicyInformer(client, book, statuses, Mode.REQUIRED)
-        task = asyncio.ensure_future(rules.run())
-        await eventually(lambda: name in book.policies)
+        handler = RecordingHandler()
+        statuses = PolicyStatusWriter(client, lambda: {name: status}, lambda: True)
+        informer = PolicyInformer(client, handler, statuses, Mode.REQUIRED)
+        task = asyncio.ensure_future(informer.run())
+        await eventually(lambda: name in handler.policies)
         await statuses.write_due()
         await statuses.write_due()
-        first = await people.shown(name)
-        standing = PolicyStatus(ConditionValue("True", "InForce", ""), 3, 812, None)
+        first = await admin.shown(name)
+        status = PolicyStatus(ConditionValue("True", "InForce", ""), 3, 812, None)
         await statuses.write_due()
-        second = await people.shown(name)
-        last = await people.make()
-        await eventually(lambda: last in book.policies, SOON)
+        second = await admin.shown(name)
+        last = await admin.make()
+        await eventually(lambda: last in handler.policies, SOON)
         task.cancel()
-    assert book.told.count(name) <= 1, "what is written here is not told"
+    assert handler.reported.count(name) <= 1, "own writes are not reported"
     assert first["status"].items() >= {"namespaces": 3, "jobs": 812, "accountId": "111122223333"}.items()
     shown = [(one["type"], one["status"], one["reason"]) for one in first["status"]["conditions"]]
     assert shown == [("Ready", "False", "AccessDenied"), ("Stalled", "True", "AccessDenied")]

@@ -137,7 +137,7 @@ def test_the_operator_reads_exactly_what_the_api_server_accepts(spec: Any) -> No
     assert isinstance(parse_policy("any", shown), Policy) is taken(shown)
 
 
-def test_both_verdicts_occur() -> None:
+def test_both_outcomes_occur() -> None:
     good = {"namespaceSelector": {}, "jobs": {"queues": ["*"]}}
     assert taken(stored(good))
     assert not taken(stored({**good, "jobs": {}}))
