@@ -14,12 +14,12 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.world import World
 from ownership_checks import assert_observe_only
 
-# looptime makes a loop at its first look for one, and nobody closes it: none set, none made, no ResourceWarning.
+# looptime makes a loop when it first needs one, and nobody closes it: none set, none made, no ResourceWarning.
 asyncio.set_event_loop(None)
 
 FLAGS = ("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=600ms", "--resend-after=1s")
 GRACE = 0.2
-"""Seconds between TerminateJob and the end of a job: well before the first look after the call, which is 1 s later."""
+"""Seconds between TerminateJob and the end of a job: well before the first poll after the call, which is 1 s later."""
 
 hypothesis.settings.register_profile(
     "suite",

@@ -48,12 +48,12 @@ def what_is_dropped() -> str:
 
 def admitted(path: str) -> bool:
     """Whether .dockerignore lets this file, relative to the root, into the build context: the last match decides."""
-    verdict = True
+    ignored = True
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         rule = line.strip()
         if rule and not rule.startswith("#") and re.fullmatch(_pattern(rule.removeprefix("!")), path):
-            verdict = rule.startswith("!")
-    return verdict
+            ignored = rule.startswith("!")
+    return ignored
 
 
 def _pattern(rule: str) -> str:

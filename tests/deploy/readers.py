@@ -58,11 +58,11 @@ class Flux:
         (exprs,) = kustomization["spec"]["healthCheckExprs"]
         environment = celpy.Environment()
         self._programs = {
-            verdict: environment.program(environment.compile(exprs[field]))
-            for field, verdict in (("inProgress", "InProgress"), ("failed", "Failed"), ("current", "Current"))
+            outcome: environment.program(environment.compile(exprs[field]))
+            for field, outcome in (("inProgress", "InProgress"), ("failed", "Failed"), ("current", "Current"))
         }
 
     def __call__(self, body: Object) -> str:
         fields = {name: json_to_cel(value) for name, value in body.items()}
-        verdicts = (verdict for verdict, program in self._programs.items() if program.evaluate(fields))
-        return next(verdicts, "InProgress")
+        outcomes = (outcome for outcome, program in self._programs.items() if program.evaluate(fields))
+        return next(outcomes, "InProgress")

@@ -22,7 +22,7 @@ AUDIT_POLICY: Final = {
     "rules": [{"level": "Metadata"}],
 }
 _TESTS: Final = ("kubectl/", "awsbatch-sandbox")
-"""User agents of those who look on. Whoever else asks is the operator, under whichever name."""
+"""User agents of observers. Whoever else asks is the operator, under whichever name."""
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete", "GET": "get"}
 
 
@@ -32,7 +32,7 @@ class Record(ABC):
 
     @abstractmethod
     def requests(self) -> Iterator[tuple[Call, int]]:
-        """Since `clear`, with the HTTP codes that answered them. One that came several times may be told of once."""
+        """Since `clear`, with the HTTP codes that answered them. One that came several times may be recorded once."""
 
     def calls(self) -> Calls:
         found: dict[Call, frozenset[int]] = {}

@@ -25,7 +25,7 @@ ONCALL: Final = "--field-manager=oncall"
 
 @pytest.fixture(scope="module")
 def control_plane(world: World) -> Iterator[Cluster]:
-    """A namespace. Whether an operator runs makes no difference: what is looked at is what the API server keeps."""
+    """A namespace. Whether an operator runs makes no difference: what is compared is what the API server keeps."""
     with namespaces(world.cluster, "gitops") as (cluster,):
         yield cluster
 

@@ -74,7 +74,7 @@ def test_reconciling_and_stalled_are_present_only_if_true_and_never_both() -> No
         abnormal = [printed[type_] for type_ in ("Reconciling", "Stalled") if type_ in printed]
         assert [condition["status"] for condition in abnormal] == ["True"] * len(abnormal)
         assert len(abnormal) <= 1
-        # Whoever reads these two alone, as kstatus once did, is told the same.
+        # A reader of these two alone, as kstatus once was, gets the same.
         if printed and printed["Ready"]["status"] != "True":
             assert abnormal, body
         for condition in printed.values():

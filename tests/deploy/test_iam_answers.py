@@ -10,41 +10,41 @@ HERE = "eu-west-1"
 JOB = "arn:aws:batch:eu-west-1:111122223333:job/61e743ed-35e4-48da-b2de-5c8333821c84"
 THERE = {"aws:RequestedRegion": HERE}
 TAGGED = THERE | {"aws:ResourceTag/managed-by": "awsbatch-operator"}
-LOOK, END = "batch:DescribeJobs", "batch:TerminateJob"
+DESCRIBE, TERMINATE = "batch:DescribeJobs", "batch:TerminateJob"
 ANSWERS: dict[str, tuple[Request, bool, bool]] = {
     # what is requested, the answer of policy.json, that of policy-tag-scoped.json
-    "look": (Request(LOOK, "*", THERE), True, True),
-    "look in another region": (Request(LOOK, "*", {"aws:RequestedRegion": "us-east-1"}), False, False),
-    "end a job": (Request(END, JOB, THERE), True, False),
-    "end a tagged job": (Request(END, JOB, TAGGED), True, True),
-    "end a tagged array child": (Request(END, f"{JOB}:3", TAGGED), True, True),
-    "end a tagged node": (Request(END, f"{JOB}#1", TAGGED), True, True),
-    "end a child that lacks its parent's tag": (Request(END, f"{JOB}:3", THERE), True, False),
+    "poll": (Request(DESCRIBE, "*", THERE), True, True),
+    "poll in another region": (Request(DESCRIBE, "*", {"aws:RequestedRegion": "us-east-1"}), False, False),
+    "end a job": (Request(TERMINATE, JOB, THERE), True, False),
+    "end a tagged job": (Request(TERMINATE, JOB, TAGGED), True, True),
+    "end a tagged array child": (Request(TERMINATE, f"{JOB}:3", TAGGED), True, True),
+    "end a tagged node": (Request(TERMINATE, f"{JOB}#1", TAGGED), True, True),
+    "end a child that lacks its parent's tag": (Request(TERMINATE, f"{JOB}:3", THERE), True, False),
     "the tag with another value": (
-        Request(END, JOB, THERE | {"aws:ResourceTag/managed-by": "AWSBatch-Operator"}),
+        Request(TERMINATE, JOB, THERE | {"aws:ResourceTag/managed-by": "AWSBatch-Operator"}),
         True,
         False,
     ),
-    "another tag": (Request(END, JOB, THERE | {"aws:ResourceTag/owner": "awsbatch-operator"}), True, False),
+    "another tag": (Request(TERMINATE, JOB, THERE | {"aws:ResourceTag/owner": "awsbatch-operator"}), True, False),
     "the tag on the operator's session, not on the job": (
-        Request(END, JOB, THERE | {"aws:PrincipalTag/managed-by": "awsbatch-operator"}),
+        Request(TERMINATE, JOB, THERE | {"aws:PrincipalTag/managed-by": "awsbatch-operator"}),
         True,
         False,
     ),
     "the tag in the request, not on the job": (
-        Request(END, JOB, THERE | {"aws:RequestTag/managed-by": "awsbatch-operator"}),
+        Request(TERMINATE, JOB, THERE | {"aws:RequestTag/managed-by": "awsbatch-operator"}),
         True,
         False,
     ),
-    "end in another account": (Request(END, JOB.replace("111122223333", "444455556666"), TAGGED), False, False),
+    "end in another account": (Request(TERMINATE, JOB.replace("111122223333", "444455556666"), TAGGED), False, False),
     "end in another region": (
-        Request(END, JOB.replace(HERE, "us-east-1"), TAGGED | {"aws:RequestedRegion": "us-east-1"}),
+        Request(TERMINATE, JOB.replace(HERE, "us-east-1"), TAGGED | {"aws:RequestedRegion": "us-east-1"}),
         False,
         False,
     ),
-    "end in another partition": (Request(END, JOB.replace("arn:aws:", "arn:aws-cn:"), TAGGED), False, False),
-    "end a service job": (Request(END, JOB.replace("job/", "service-job/"), TAGGED), False, False),
-    "end a queue": (Request(END, JOB.replace("job/", "job-queue/"), TAGGED), False, False),
+    "end in another partition": (Request(TERMINATE, JOB.replace("arn:aws:", "arn:aws-cn:"), TAGGED), False, False),
+    "end a service job": (Request(TERMINATE, JOB.replace("job/", "service-job/"), TAGGED), False, False),
+    "end a queue": (Request(TERMINATE, JOB.replace("job/", "job-queue/"), TAGGED), False, False),
     "end service jobs": (Request("batch:TerminateServiceJob", JOB, TAGGED), False, False),
     "cancel": (Request("batch:CancelJob", JOB, TAGGED), False, False),
     "tag a job": (Request("batch:TagResource", JOB, TAGGED), False, False),

@@ -87,10 +87,10 @@ def test_both_forms_reject_values_that_widen_or_break_a_document(parameter: str)
     condition = declared.blocks[0].text("condition")
     pattern = re.findall(r'regex\("(.*?)"', condition)[which]
     for value in (*taken, *WRONG):
-        verdict = value in taken
-        assert bool(re.fullmatch(template, value)) is verdict, value
+        accepted = value in taken
+        assert bool(re.fullmatch(template, value)) is accepted, value
         # CloudFormation matches the whole value, Terraform's regex() searches; its $ is the end of the text.
-        assert bool(re.search(pattern.replace("$", r"\Z"), frame.format(value))) is verdict, value
+        assert bool(re.search(pattern.replace("$", r"\Z"), frame.format(value))) is accepted, value
 
 
 def test_the_module_brings_no_provider_and_nothing_that_costs() -> None:

@@ -27,7 +27,7 @@ ANSWERS = {
     "take it by a token": (Request("sts:AssumeRoleWithWebIdentity", SPOKES[0]), False),
     "set a source identity": (Request("sts:SetSourceIdentity", SPOKES[0]), False),
     "pass the role on": (Request("iam:PassRole", SPOKES[0]), False),
-    "look at jobs of its own account": (Request("batch:DescribeJobs", "*", HERE), False),
+    "poll jobs of its own account": (Request("batch:DescribeJobs", "*", HERE), False),
     "end a job of its own account": (Request("batch:TerminateJob", JOB, HERE), False),
 }
 
@@ -51,7 +51,7 @@ MATCHED = {
     "take a role whose path contains it": (Request("sts:AssumeRole", OF_A_PATH.replace("role/", "role/x/")), False),
     "take it by a token": (Request("sts:AssumeRoleWithWebIdentity", OF_A_PATH), False),
     "use what is no role": (Request("sts:AssumeRole", OF_A_PATH.replace(":role/", ":user/")), False),
-    "look at jobs of its own account": (Request("batch:DescribeJobs", "*", HERE), False),
+    "poll jobs of its own account": (Request("batch:DescribeJobs", "*", HERE), False),
 }
 
 

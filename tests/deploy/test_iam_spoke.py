@@ -22,7 +22,7 @@ ROLE: Final = "arn:aws:iam::222233334444:role/batch-team-a"
 AS_IT_STANDS: Final = SpokeWish()
 Who = tuple[str, str]
 HUB: Final = ("AWS", AS_IT_STANDS.hub)
-LOOKING: Final = for_describe(ROLE, "my-cluster", "team-a")
+POLLS: Final = for_describe(ROLE, "my-cluster", "team-a")
 ENDING: Final = for_terminate(ROLE, "my-cluster", "team-a", "team-a-dev")
 
 
@@ -61,32 +61,32 @@ def tagged(session: Session, **more: str) -> Session:
 
 INHERITED: Final = ("eks-cluster-arn", "eks-cluster-name", "kubernetes-service-account", "kubernetes-pod-name")
 TAKERS: Final[dict[str, tuple[Session, Who, bool]]] = {
-    "looks": (LOOKING, HUB, True),
+    "polls": (POLLS, HUB, True),
     "terminations": (ENDING, HUB, True),
     "terminations of another namespace": (for_terminate(ROLE, "my-cluster", "team-a", "team-a-prod"), HUB, True),
-    "looks of another policy": (for_describe(ROLE, "my-cluster", "team-b"), HUB, False),
+    "polls of another policy": (for_describe(ROLE, "my-cluster", "team-b"), HUB, False),
     "terminations of another policy": (for_terminate(ROLE, "my-cluster", "team-b", "team-a-dev"), HUB, False),
     "another cluster": (for_describe(ROLE, "my-cluster-2", "team-a"), HUB, False),
     "another cluster, for a termination": (for_terminate(ROLE, "my-cluster-2", "team-a", "team-a-dev"), HUB, False),
     "the ExternalId with another cluster's tag": (
-        replace(LOOKING, tags=(("kubernetes-cluster", "my-cluster-2"),)),
+        replace(POLLS, tags=(("kubernetes-cluster", "my-cluster-2"),)),
         HUB,
         False,
     ),
-    "an ExternalId in capitals": (replace(LOOKING, external_id=LOOKING.external_id.upper()), HUB, False),
-    "an ExternalId that goes on": (replace(LOOKING, external_id=f"{LOOKING.external_id}2"), HUB, False),
-    "no tags": (replace(LOOKING, tags=()), HUB, False),
+    "an ExternalId in capitals": (replace(POLLS, external_id=POLLS.external_id.upper()), HUB, False),
+    "an ExternalId that goes on": (replace(POLLS, external_id=f"{POLLS.external_id}2"), HUB, False),
+    "no tags": (replace(POLLS, tags=()), HUB, False),
     "the namespace's tag alone": (replace(ENDING, tags=ENDING.tags[:1]), HUB, False),
     "one tag more": (tagged(ENDING, team="a"), HUB, False),
-    "one tag more on a look": (tagged(LOOKING, team="a"), HUB, False),
-    "a key in another case": (tagged(LOOKING, **{"Kubernetes-Namespace": "team-a-dev"}), HUB, False),
-    "what Pod Identity hands on": (tagged(LOOKING, **dict.fromkeys(INHERITED, "x")), HUB, False),
-    "another role of the hub's account": (LOOKING, ("AWS", f"{AS_IT_STANDS.hub}-2"), False),
-    "a role of that name in a third account": (LOOKING, ("AWS", AS_IT_STANDS.hub.replace("1111", "9999")), False),
-    "everybody in the hub's account": (LOOKING, ("AWS", "arn:aws:iam::111122223333:root"), False),
-    "somebody of its own account": (LOOKING, ("AWS", "arn:aws:iam::222233334444:role/admin"), False),
-    "a service": (LOOKING, ("Service", "batch.amazonaws.com"), False),
-    "pods": (LOOKING, ("Service", "pods.eks.amazonaws.com"), False),
+    "one tag more on a poll": (tagged(POLLS, team="a"), HUB, False),
+    "a key in another case": (tagged(POLLS, **{"Kubernetes-Namespace": "team-a-dev"}), HUB, False),
+    "what Pod Identity hands on": (tagged(POLLS, **dict.fromkeys(INHERITED, "x")), HUB, False),
+    "another role of the hub's account": (POLLS, ("AWS", f"{AS_IT_STANDS.hub}-2"), False),
+    "a role of that name in a third account": (POLLS, ("AWS", AS_IT_STANDS.hub.replace("1111", "9999")), False),
+    "everybody in the hub's account": (POLLS, ("AWS", "arn:aws:iam::111122223333:root"), False),
+    "somebody of its own account": (POLLS, ("AWS", "arn:aws:iam::222233334444:role/admin"), False),
+    "a service": (POLLS, ("Service", "batch.amazonaws.com"), False),
+    "pods": (POLLS, ("Service", "pods.eks.amazonaws.com"), False),
 }
 
 
@@ -98,7 +98,7 @@ def test_the_operator_of_one_cluster_assumes_the_role_for_one_policy(form: str, 
 
 
 @IN_EACH_FORM
-@pytest.mark.parametrize("session", [LOOKING, ENDING], ids=["look", "termination"])
+@pytest.mark.parametrize("session", [POLLS, ENDING], ids=["poll", "termination"])
 def test_without_an_external_id_no_one_can_assume_it(form: str, session: Session) -> None:
     assert not taken(FORMS[form](AS_IT_STANDS).trust, session, external_id=False)
 
@@ -128,8 +128,8 @@ def test_a_wider_or_narrower_trust_is_noticed(done: str) -> None:
 
 def lets_in_more(trust: Document) -> bool:
     """Whether the hub may make a call that it never makes, or somebody else one of those that it makes."""
-    tags: dict[str, Any] = {f"aws:RequestTag/{key}": value for key, value in LOOKING.tags}
-    context = tags | {"aws:TagKeys": tuple(key for key, _ in LOOKING.tags), "sts:ExternalId": LOOKING.external_id}
+    tags: dict[str, Any] = {f"aws:RequestTag/{key}": value for key, value in POLLS.tags}
+    context = tags | {"aws:TagKeys": tuple(key for key, _ in POLLS.tags), "sts:ExternalId": POLLS.external_id}
     others = {who for _, who, _ in TAKERS.values()} - {HUB}
     calls = [(action, HUB) for action in ("sts:SetSourceIdentity", "sts:AssumeRoleWithWebIdentity")]
     calls += [(action, who) for action in ("sts:AssumeRole", "sts:TagSession") for who in others]
@@ -143,7 +143,7 @@ def test_no_other_call_is_allowed(form: str) -> None:
 
 JOB: Final = "arn:aws:batch:eu-west-1:222233334444:job/61e743ed-35e4-48da-b2de-5c8333821c84"
 HERE: Final = {"aws:RequestedRegion": "eu-west-1"}
-LOOK, END = "batch:DescribeJobs", "batch:TerminateJob"
+DESCRIBE, TERMINATE = "batch:DescribeJobs", "batch:TerminateJob"
 MINE: Final = {"aws:ResourceTag/k8s-namespace": "team-a-dev"}
 
 
@@ -153,41 +153,41 @@ def asked(session: Session, action: str, resource: str = JOB, **more: str) -> Re
 
 
 ANSWERS: Final[dict[str, tuple[Request, bool]]] = {
-    "look": (asked(LOOKING, LOOK, "*"), True),
-    "look in another region": (asked(LOOKING, LOOK, "*", **{"aws:RequestedRegion": "us-east-1"}), False),
-    "end an own job": (asked(ENDING, END, **MINE), True),
-    "end a child that IAM sees with its parent's tag": (asked(ENDING, END, f"{JOB}:3", **MINE), True),
-    "end a child that IAM sees without tags": (asked(ENDING, END, f"{JOB}:3"), False),
-    "end another namespace's job": (asked(ENDING, END, **{"aws:ResourceTag/k8s-namespace": "team-b"}), False),
+    "poll": (asked(POLLS, DESCRIBE, "*"), True),
+    "poll in another region": (asked(POLLS, DESCRIBE, "*", **{"aws:RequestedRegion": "us-east-1"}), False),
+    "terminate an own job": (asked(ENDING, TERMINATE, **MINE), True),
+    "end a child that IAM sees with its parent's tag": (asked(ENDING, TERMINATE, f"{JOB}:3", **MINE), True),
+    "end a child that IAM sees without tags": (asked(ENDING, TERMINATE, f"{JOB}:3"), False),
+    "end another namespace's job": (asked(ENDING, TERMINATE, **{"aws:ResourceTag/k8s-namespace": "team-b"}), False),
     "end a job of a namespace whose name begins so": (
-        asked(ENDING, END, **{"aws:ResourceTag/k8s-namespace": "team-a-dev2"}),
+        asked(ENDING, TERMINATE, **{"aws:ResourceTag/k8s-namespace": "team-a-dev2"}),
         False,
     ),
-    "end a job of all namespaces": (asked(ENDING, END, **{"aws:ResourceTag/k8s-namespace": "*"}), False),
-    "end an untagged job": (asked(ENDING, END), False),
-    "end a job with another tag": (asked(ENDING, END, **{"aws:ResourceTag/team": "team-a-dev"}), False),
+    "end a job of all namespaces": (asked(ENDING, TERMINATE, **{"aws:ResourceTag/k8s-namespace": "*"}), False),
+    "terminate an untagged job": (asked(ENDING, TERMINATE), False),
+    "end a job with another tag": (asked(ENDING, TERMINATE, **{"aws:ResourceTag/team": "team-a-dev"}), False),
     "end a job that carries the tag in the request alone": (
-        asked(ENDING, END, **{"aws:RequestTag/k8s-namespace": "team-a-dev"}),
+        asked(ENDING, TERMINATE, **{"aws:RequestTag/k8s-namespace": "team-a-dev"}),
         False,
     ),
-    "end an own job by the session of looks": (asked(LOOKING, END, **MINE), False),
-    "end an untagged job by the session of looks": (asked(LOOKING, END), False),
-    "end a job tagged with the variable by the session of looks": (
-        asked(LOOKING, END, **{"aws:ResourceTag/k8s-namespace": "${aws:PrincipalTag/kubernetes-namespace}"}),
+    "terminate an own job by the session of polls": (asked(POLLS, TERMINATE, **MINE), False),
+    "terminate an untagged job by the session of polls": (asked(POLLS, TERMINATE), False),
+    "terminate a job tagged with the variable by the session of polls": (
+        asked(POLLS, TERMINATE, **{"aws:ResourceTag/k8s-namespace": "${aws:PrincipalTag/kubernetes-namespace}"}),
         False,
     ),
-    "end in another account": (asked(ENDING, END, JOB.replace("2222", "9999"), **MINE), False),
+    "end in another account": (asked(ENDING, TERMINATE, JOB.replace("2222", "9999"), **MINE), False),
     "end in another region": (
-        asked(ENDING, END, JOB.replace("eu-west-1", "us-east-1"), **MINE, **{"aws:RequestedRegion": "us-east-1"}),
+        asked(ENDING, TERMINATE, JOB.replace("eu-west-1", "us-east-1"), **MINE, **{"aws:RequestedRegion": "us-east-1"}),
         False,
     ),
-    "end a service job": (asked(ENDING, END, JOB.replace("job/", "service-job/"), **MINE), False),
-    "end the jobs of a queue": (asked(ENDING, END, JOB.replace("job/", "job-queue/"), **MINE), False),
+    "end a service job": (asked(ENDING, TERMINATE, JOB.replace("job/", "service-job/"), **MINE), False),
+    "end the jobs of a queue": (asked(ENDING, TERMINATE, JOB.replace("job/", "job-queue/"), **MINE), False),
     "cancel": (asked(ENDING, "batch:CancelJob", **MINE), False),
     "tag a job": (asked(ENDING, "batch:TagResource", **MINE), False),
     "untag a job": (asked(ENDING, "batch:UntagResource", **MINE), False),
     "submit": (asked(ENDING, "batch:SubmitJob", **MINE), False),
-    "list": (asked(LOOKING, "batch:ListJobs", "*"), False),
+    "list": (asked(POLLS, "batch:ListJobs", "*"), False),
     "take a further role": (asked(ENDING, "sts:AssumeRole", "arn:aws:iam::222233334444:role/admin", **MINE), False),
 }
 
@@ -208,10 +208,12 @@ def test_a_wider_or_narrower_policy_is_noticed(done: str) -> None:
 
 
 def test_the_condition_requires_the_tag_of_the_example_policy() -> None:
-    # The same job, whether the operator looks at its tags or IAM does.
+    # The same job, whether the operator or IAM checks its tags.
     example = (SPOKE.parents[2] / "crds/examples/valid/policy-team.yaml").read_text()
     assert f'k8s-namespace: "{NAMESPACE}"' in example
-    (condition,) = [one["Condition"] for one in FORMS["JSON"](AS_IT_STANDS).policy["Statement"] if one["Action"] == END]
+    (condition,) = [
+        one["Condition"] for one in FORMS["JSON"](AS_IT_STANDS).policy["Statement"] if one["Action"] == TERMINATE
+    ]
     assert "aws:ResourceTag/k8s-namespace" in condition["StringEquals"]
     assert ENDING.tags[0] == ("kubernetes-namespace", "team-a-dev")
 
@@ -225,7 +227,7 @@ def advice(key: str) -> dict[str, Any]:
 def test_the_page_limits_a_role_to_some_namespaces() -> None:
     trust = copy.deepcopy(dict(FORMS["JSON"](AS_IT_STANDS).trust))
     trust["Statement"][0]["Condition"] |= advice("aws:RequestTag/kubernetes-namespace")
-    assert taken(trust, LOOKING)
+    assert taken(trust, POLLS)
     assert taken(trust, ENDING)
     assert not taken(trust, for_terminate(ROLE, "my-cluster", "team-a", "team-b"))
 
@@ -234,17 +236,17 @@ def test_the_page_separates_the_jobs_of_two_clusters() -> None:
     policy = copy.deepcopy(dict(FORMS["JSON"](AS_IT_STANDS).policy))
     policy["Statement"][1]["Condition"]["StringEquals"] |= advice("aws:ResourceTag/k8s-cluster")
     tag = "aws:ResourceTag/k8s-cluster"
-    assert allows(policy, asked(ENDING, END, **MINE, **{tag: "my-cluster"}))
-    assert not allows(policy, asked(ENDING, END, **MINE, **{tag: "my-cluster-2"}))
-    assert not allows(policy, asked(ENDING, END, **MINE))
+    assert allows(policy, asked(ENDING, TERMINATE, **MINE, **{tag: "my-cluster"}))
+    assert not allows(policy, asked(ENDING, TERMINATE, **MINE, **{tag: "my-cluster-2"}))
+    assert not allows(policy, asked(ENDING, TERMINATE, **MINE))
 
 
 def test_permission_for_any_child_is_no_permission_for_its_parent() -> None:
     (pattern,) = re.findall(r"`(arn:aws:batch:\S+:job/\S+)`", (SPOKE / "README.md").read_text())
-    grant = {"Sid": "EndChildren", "Effect": "Allow", "Action": END, "Resource": pattern}
+    grant = {"Sid": "EndChildren", "Effect": "Allow", "Action": TERMINATE, "Resource": pattern}
     policy = joined(FORMS["JSON"](AS_IT_STANDS).policy, {"Statement": [grant]})
-    assert allows(policy, asked(ENDING, END, f"{JOB}:3"))
-    assert not allows(policy, asked(ENDING, END))
+    assert allows(policy, asked(ENDING, TERMINATE, f"{JOB}:3"))
+    assert not allows(policy, asked(ENDING, TERMINATE))
 
 
 CHECKED: Final = {

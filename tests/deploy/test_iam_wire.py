@@ -25,7 +25,7 @@ ACCOUNT: Final = "222233334444"
 ROLE: Final = f"arn:aws:iam::{ACCOUNT}:role/batch-team-a"
 HUB_ROLE: Final = "arn:aws:iam::111122223333:role/awsbatch-operator"
 REGION: Final = "eu-west-1"
-LOOKING: Final = for_describe(ROLE, "my-cluster", "team-a")
+POLLS: Final = for_describe(ROLE, "my-cluster", "team-a")
 ENDING: Final = for_terminate(ROLE, "my-cluster", "team-a", "team-a-dev")
 NAMESPACE_TAG: Final = "k8s-namespace"
 KEYS: Final = {"aws_access_key_id": "sandbox", "aws_secret_access_key": "sandbox"}
@@ -82,11 +82,11 @@ async def world(**settings: Any) -> AsyncIterator[Aws]:
 
 async def test_the_operators_requests_are_accepted_and_its_sessions_are_distinct() -> None:
     async with world() as aws:
-        looks, ends = await aws.assume(LOOKING), await aws.assume(ENDING)
+        polls, ends = await aws.assume(POLLS), await aws.assume(ENDING)
         mine = aws.batch.seed(account=ACCOUNT, tags={NAMESPACE_TAG: "team-a-dev"})
-        assert len((await aws.call("batch", "describe_jobs", looks, jobs=[mine]))["jobs"]) == 1
+        assert len((await aws.call("batch", "describe_jobs", polls, jobs=[mine]))["jobs"]) == 1
         with pytest.raises(ClientError, match="not authorized to perform: batch:TerminateJob"):
-            await aws.call("batch", "terminate_job", looks, jobId=mine, reason="by the session of looks")
+            await aws.call("batch", "terminate_job", polls, jobId=mine, reason="by the session of polls")
         await aws.call("batch", "terminate_job", ends, jobId=mine, reason="INC-4711")
         assert [one["role_session"] for one in aws.batch.terminate_requests(account=ACCOUNT)] == [ENDING.name]
 
@@ -138,7 +138,7 @@ async def test_hub_credentials_with_a_transitive_namespace_tag_can_describe_and_
     async with world() as aws:
         hub = Session(HUB_ROLE, "xx", "eks-my-cluster", tuple(OF_POD_IDENTITY.items()))
         keys = await aws.assume(hub, TransitiveTagKeys=list(OF_POD_IDENTITY))
-        await aws.assume(LOOKING, keys)
+        await aws.assume(POLLS, keys)
         with pytest.raises(ClientError, match="conflicts with a transitive tag key from the calling session") as caught:
             await aws.assume(ENDING, keys)
         assert caught.value.response["Error"]["Code"] == "InvalidParameterValue"
@@ -149,6 +149,6 @@ async def test_hub_credentials_with_a_transitive_namespace_tag_can_describe_and_
 async def test_a_chained_session_is_valid_for_one_hour_only() -> None:
     async with world() as aws:
         hub = await aws.assume(Session(HUB_ROLE, "xx", "eks-my-cluster", ()))
-        await aws.assume(LOOKING, hub, DurationSeconds=3600)
+        await aws.assume(POLLS, hub, DurationSeconds=3600)
         with pytest.raises(ClientError, match="1 hour session limit for roles assumed by role chaining"):
-            await aws.assume(LOOKING, hub, DurationSeconds=3601)
+            await aws.assume(POLLS, hub, DurationSeconds=3601)

@@ -19,7 +19,7 @@ from integration.scenario import reasons_sent
 
 
 @dataclass(frozen=True)
-class WatchEvent:
+class Activity:
     """What there is to compare, after everything was done once. `elsewhere` no namespaced operator may see."""
 
     mode: str
@@ -31,7 +31,7 @@ class WatchEvent:
 
 
 @pytest.fixture(scope="module", params=["cluster-wide", "namespaced", "without-policies"])
-def told(request: pytest.FixtureRequest, stage: Stage) -> Iterator[WatchEvent]:
+def activity(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Activity]:
     with namespaces(stage.world.cluster, "team-a", "team-b", "elsewhere") as (*watched, elsewhere):
         names = [cluster.namespace for cluster in watched]
         values = {**QUICK} | ({"watchNamespaces": names} if request.param != "cluster-wide" else {})
@@ -41,25 +41,25 @@ def told(request: pytest.FixtureRequest, stage: Stage) -> Iterator[WatchEvent]:
             elsewhere.create("job", stage.world.batch.seed(), terminate={"reason": scenario.REASON})
             scenario.run(stage.world, operator, watched, with_policies=with_policies)
             rights = rights_of(NAME, NAME, objects(values))
-            yield WatchEvent(request.param, rights, stage.record.calls(), operator.output(), stage.world, elsewhere)
+            yield Activity(request.param, rights, stage.record.calls(), operator.output(), stage.world, elsewhere)
 
 
-def test_every_call_is_allowed(told: WatchEvent) -> None:
-    assert ungranted(told.calls, told.rights) == set()
+def test_every_call_is_allowed(activity: Activity) -> None:
+    assert ungranted(activity.calls, activity.rights) == set()
 
 
-def test_every_permission_is_needed(told: WatchEvent) -> None:
-    assert spare(told.rights, told.calls) == set()
+def test_every_permission_is_needed(activity: Activity) -> None:
+    assert spare(activity.rights, activity.calls) == set()
 
 
 @pytest.mark.real
-def test_no_call_is_denied_and_no_error_is_logged(told: WatchEvent) -> None:
-    assert [call for call, codes in told.calls.items() if codes & {401, 403}] == []
-    assert [line for line in told.log.splitlines() if "forbid" in line.lower()] == []
+def test_no_call_is_denied_and_no_error_is_logged(activity: Activity) -> None:
+    assert [call for call, codes in activity.calls.items() if codes & {401, 403}] == []
+    assert [line for line in activity.log.splitlines() if "forbid" in line.lower()] == []
 
 
-def test_the_operator_ignores_namespaces_that_it_may_not_see(told: WatchEvent) -> None:
-    body = told.elsewhere.get("job")
-    sent = reasons_sent(told.world, body["spec"]["jobId"])
+def test_the_operator_ignores_namespaces_that_it_may_not_see(activity: Activity) -> None:
+    body = activity.elsewhere.get("job")
+    sent = reasons_sent(activity.world, body["spec"]["jobId"])
     seen = "phase" in body.get("status", {})
-    assert (sent, seen) == (([scenario.REASON], True) if told.mode == "cluster-wide" else ([], False))
+    assert (sent, seen) == (([scenario.REASON], True) if activity.mode == "cluster-wide" else ([], False))

@@ -32,7 +32,7 @@ RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 CLUSTERS_OWN = ("batchaccesspolicies", "namespaces")
 STATUS_RETRY = 45
 """Seconds after which a refused status write is tried again at the latest, and some."""
-LONGEST_BLIND = 11
+LONGEST_STALE = 11
 """Seconds after which what was known of policies is not acted on any more, and one."""
 EVENTS = (("create", "events"), ("get", "events"), ("patch", "events"))
 
@@ -124,10 +124,10 @@ def test_a_forbidden_policy_status_affects_nothing_else(real: RealStage, cluster
     cluster.create("train", real.world.batch.seed(), terminate={"reason": REASON})
     with running(real, account) as operator:
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
-        [told] = complaints(operator)
-    assert told["message"] == "cannot write the status of access policies (RBAC); everything else keeps working"
-    assert "patch batchaccesspolicies/status" in told["error"]
-    assert "by a ClusterRole" in told["error"]
+        [line] = complaints(operator)
+    assert line["message"] == "cannot write the status of access policies (RBAC); everything else keeps working"
+    assert "patch batchaccesspolicies/status" in line["error"]
+    assert "by a ClusterRole" in line["error"]
 
 
 def test_without_permission_to_read_policies_no_job_is_terminated(real: RealStage, cluster: Cluster) -> None:
@@ -141,8 +141,8 @@ def test_without_permission_to_read_policies_no_job_is_terminated(real: RealStag
         # What is granted is asked at the begin of a watch: so it has to begin anew.
         with real.plane.away(0):
             pass
-        wait_for(lambda: _blind(operator), timeout=SOON, what="it is told that policies can't be read")
-        time.sleep(LONGEST_BLIND)
+        wait_for(lambda: _stale(operator), timeout=SOON, what="it reports that policies can't be read")
+        time.sleep(LONGEST_STALE)
         cluster.terminate("train", REASON)
         time.sleep(2)
         assert reasons_sent(real.world, job_id) == []
@@ -152,7 +152,7 @@ def test_without_permission_to_read_policies_no_job_is_terminated(real: RealStag
     assert reasons_sent(real.world, job_id) == [REASON]
 
 
-def _blind(operator: OperatorProcess) -> bool:
+def _stale(operator: OperatorProcess) -> bool:
     return any("batchaccesspolicies" in str(line) for line in complaints(operator))
 
 
@@ -192,8 +192,8 @@ def test_permissions_lost_in_a_namespace_lose_no_termination_and_affect_no_other
         account.restore()
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=STATUS_RETRY)
         assert reasons_sent(real.world, job_id) == [REASON]
-        [told] = [line for line in complaints(operator) if line["message"] == "status update failed; retrying"]
-    assert 'cannot patch resource "batchjobs/status"' in told["error"]
+        [line] = [line for line in complaints(operator) if line["message"] == "status update failed; retrying"]
+    assert 'cannot patch resource "batchjobs/status"' in line["error"]
 
 
 def test_a_denied_status_of_one_object_delays_no_other(real: RealStage, cluster: Cluster) -> None:
@@ -205,9 +205,9 @@ def test_a_denied_status_of_one_object_delays_no_other(real: RealStage, cluster:
         wait_for(lambda: complaints(operator), timeout=SOON, what="a warning in the log")
         cluster.kubectl("delete", "validatingadmissionpolicybinding", cluster.namespace)
         cluster.wait_for("held", phase("Running"), timeout=STATUS_RETRY)
-        [told] = complaints(operator)
-    assert told["message"] == "status update failed; retrying"
-    assert "denied request" in told["error"]
+        [line] = complaints(operator)
+    assert line["message"] == "status update failed; retrying"
+    assert "denied request" in line["error"]
 
 
 @contextmanager
@@ -262,7 +262,7 @@ def test_a_forbidden_watch_is_no_hot_loop_and_continues_when_allowed(real: RealS
         with real.plane.away(0):
             pass
         account.record.clear()
-        wait_for(lambda: _denied(operator), timeout=SOON, what="it is told that the watch is refused")
+        wait_for(lambda: _denied(operator), timeout=SOON, what="it reports that the watch is refused")
         time.sleep(5)
         assert sum(refusals(account).values()) < 10
         account.restore()
@@ -280,17 +280,17 @@ def test_without_permission_to_renew_the_lease_a_replica_stops_acting(real: Real
     account = Account(real, cluster)
     job_id = real.world.batch.seed()
     with running(real, account) as operator:
-        wait_for(lambda: _leads(operator), timeout=SOON, what="it leads")
+        wait_for(lambda: _is_leader(operator), timeout=SOON, what="it leads")
         account.lose(f"{account.name}-lease", NAME)
-        wait_for(lambda: not _leads(operator), timeout=SOON, what="it lost leadership")
+        wait_for(lambda: not _is_leader(operator), timeout=SOON, what="it lost leadership")
         cluster.create("train", job_id, terminate={"reason": REASON})
         time.sleep(2)
         assert reasons_sent(real.world, job_id) == []
         account.restore()
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
-        [told] = [line for line in complaints(operator) if line["message"] == "failed to renew lease"]
-    assert 'cannot update resource "leases"' in told["error"]
-    assert f"by a Role in namespace {NAME}" in told["error"]
+        [line] = [line for line in complaints(operator) if line["message"] == "failed to renew lease"]
+    assert 'cannot update resource "leases"' in line["error"]
+    assert f"by a Role in namespace {NAME}" in line["error"]
     assert refusals(account)["update leases"] < 15
 
 
@@ -305,11 +305,11 @@ def test_outside_a_cluster_without_permission_to_list_leases_it_warns_and_starts
         argv.append(f"--http-address=127.0.0.1:{occupied.getsockname()[1]}")
         ended = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, "--http-address" in ended.stderr) == (1, True)
-    [told] = [json.loads(line) for line in ended.stderr.splitlines() if "cannot list leases" in line]
-    assert told["level"] == "warning"
-    assert 'cannot list resource "leases"' in told["error"]
-    assert "--no-leader-elect" in told["message"]
+    [line] = [json.loads(line) for line in ended.stderr.splitlines() if "cannot list leases" in line]
+    assert line["level"] == "warning"
+    assert 'cannot list resource "leases"' in line["error"]
+    assert "--no-leader-elect" in line["message"]
 
 
-def _leads(operator: OperatorProcess) -> bool:
+def _is_leader(operator: OperatorProcess) -> bool:
     return operator.metrics()["awsbatch_operator_leader"][0][1] == 1

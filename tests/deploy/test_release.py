@@ -35,7 +35,7 @@ GONE_SINCE = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "of-
 
 @pytest.fixture
 def cluster(real: RealStage) -> Iterator[Cluster]:
-    """A namespace of a cluster that never heard of the operator."""
+    """A namespace of a cluster that never had the operator."""
     cluster = real.world.cluster.within("default")
     _forget_definitions(cluster)
     yield cluster

@@ -168,7 +168,7 @@ def _run(command: Sequence[str | Path], variables: Mapping[str, str] = os.enviro
 
 
 def _clean(variables: Mapping[str, str]) -> dict[str, str]:
-    """Without what would let a Python look into another environment."""
+    """Without variables that lead Python to another environment."""
     return {name: value for name, value in variables.items() if not name.startswith(("PYTHON", "COVERAGE"))}
 
 

@@ -8,7 +8,7 @@ import signal
 import time
 
 AHEAD = 31
-"""Seconds: longer than a look at tags is fresh."""
+"""Seconds: longer than polled tags are fresh."""
 _wall, _wall_ns = time.time, time.time_ns
 
 

@@ -19,7 +19,7 @@ def pair(world: World, cluster: Cluster, tmp_path: Path) -> Iterator[Pair]:
 
 @pytest.fixture(scope="module")
 def stage(world: World) -> Iterator[Stage]:
-    """One for all tests of a module: teams are told apart by their names."""
+    """One for all tests of a module: teams differ by their names."""
     with stage_on(world) as stage:
         yield stage
 

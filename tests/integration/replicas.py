@@ -42,7 +42,7 @@ class Replica(OperatorProcess):
         super().__init__(environment | {"AWS_ACCESS_KEY_ID": name}, directory, flags)
         self.name = name
 
-    def leads(self) -> bool:
+    def is_leader(self) -> bool:
         return self.total("leader") == 1
 
     def total(self, metric: str) -> float:
@@ -208,9 +208,9 @@ def two_replicas(
         for replica in (leader, follower):
             ends.callback(replica.end)
             replica.start()
-            wait_for(leader.leads, timeout=SOON, what="the first replica leads")
+            wait_for(leader.is_leader, timeout=SOON, what="the first replica leads")
         wait_for(lease.held, timeout=SOON, what="the watcher sees the Lease")
-        assert not follower.leads()
+        assert not follower.is_leader()
         yield Pair(leader, follower, lease, world)
 
 

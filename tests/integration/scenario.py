@@ -41,12 +41,12 @@ def terminations_tried(world: World) -> list[dict[str, Any]]:
     return [call for call in world.batch.calls() if call["operation"].startswith("Terminate")]
 
 
-def told_by_events(cluster: Cluster, name: str, *reasons: str) -> bool:
+def has_events(cluster: Cluster, name: str, *reasons: str) -> bool:
     """Whether the Events about the object come to have these reasons, in this order, and no others."""
 
-    def told() -> list[str]:
+    def found() -> list[str]:
         return [event["reason"] for event in cluster.events(name)]
 
-    # Events follow the status write that they tell of.
-    wait_for(lambda: len(told()) >= len(reasons), timeout=SOON, what=f"Events {reasons} about {name}")
-    return told() == list(reasons)
+    # Events follow the status write that they report.
+    wait_for(lambda: len(found()) >= len(reasons), timeout=SOON, what=f"Events {reasons} about {name}")
+    return found() == list(reasons)

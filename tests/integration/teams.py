@@ -50,24 +50,24 @@ class Team:
         return {"queues": [f"{self.name}-*"], "tags": {"k8s-namespace": "${namespace}"}}
 
     def grant(self, **spec: Any) -> None:
-        """Create its policy, with these fields in place of the usual ones; a role of None: none."""
-        usual = {
+        """Create its policy, with these fields instead of the defaults; a role of None: none."""
+        defaults = {
             "namespaceSelector": self.selector,
             "role": {"arn": self.role},
             "regions": [REGION],
             "jobs": self.rules,
         }
-        wanted = {key: value for key, value in {**usual, **spec}.items() if value is not None}
+        wanted = {key: value for key, value in {**defaults, **spec}.items() if value is not None}
         self.policies.create(self.name, **wanted)
 
-    def heard(self) -> None:
-        """Returns once the operator has the policy: before, its namespace is told that there is none."""
+    def wait_until_known(self) -> None:
+        """Return once the operator has the policy: before, it reports to the namespace that there is none."""
         self.policies.wait_for(self.name, lambda status: status["observedGeneration"], timeout=SOON)
 
     def seed(self, **job: Any) -> str:
-        """A job that the usual policy admits, but for the fields that are told."""
-        usual = {"queue": f"{self.name}-spot", "account": self.account, "tags": {"k8s-namespace": self.name}}
-        return self.world.batch.seed(**{**usual, **job})
+        """A job that the default policy admits, except for the fields that are given."""
+        defaults = {"queue": f"{self.name}-spot", "account": self.account, "tags": {"k8s-namespace": self.name}}
+        return self.world.batch.seed(**{**defaults, **job})
 
     def job(self, name: str, **job: Any) -> str:
         """The same, with a BatchJob of that name."""

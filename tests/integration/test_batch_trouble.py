@@ -8,11 +8,11 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from integration.scenario import SOON, claim, phase, reasons_sent, says, terminations_tried, told_by_events
+from integration.scenario import SOON, claim, has_events, phase, reasons_sent, says, terminations_tried
 
 pytestmark = pytest.mark.usefixtures("operator")
 
-WatchEvent = tuple[str, str]
+Condition = tuple[str, str]
 """The condition that is True, and its reason."""
 
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
@@ -21,13 +21,13 @@ ATTEMPTS = 3
 THROTTLED, AWAY = ("Reconciling", "Throttled"), ("Reconciling", "AWSUnavailable")
 CREDENTIALS, DENIED = ("Stalled", "CredentialsUnavailable"), ("Stalled", "AccessDenied")
 
-THROTTLES: Mapping[str, WatchEvent] = {
+THROTTLES: Mapping[str, Condition] = {
     "throttle_429": THROTTLED,
     "throttle_400": THROTTLED,
     "bare_429": THROTTLED,
     "limit_429": THROTTLED,
 }
-OUTAGES: Mapping[str, WatchEvent] = {
+OUTAGES: Mapping[str, Condition] = {
     "server_500": AWAY,
     "authorizer_500": AWAY,
     "html_502": AWAY,
@@ -35,14 +35,14 @@ OUTAGES: Mapping[str, WatchEvent] = {
     "empty_504": AWAY,
     "reset": AWAY,
 }
-TAKEN_FOR_AN_ANSWER_BY_BOTO3: Mapping[str, WatchEvent] = {"empty_200": AWAY, "cut_200": AWAY, "braces_200": AWAY}
-REFUSALS: Mapping[str, WatchEvent] = {
+TAKEN_FOR_AN_ANSWER_BY_BOTO3: Mapping[str, Condition] = {"empty_200": AWAY, "cut_200": AWAY, "braces_200": AWAY}
+REFUSALS: Mapping[str, Condition] = {
     "expired_403": CREDENTIALS,
     "unrecognized_403": CREDENTIALS,
     "signature_403": CREDENTIALS,
     "html_404": CREDENTIALS,
 }
-# Each kind of trouble gets a region of its own: nothing is shared between regions, so all can happen at once.
+# Each kind of fault gets a region of its own: nothing is shared between regions, so all can happen at once.
 REGIONS = (
     *("af-south-1", "ap-east-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2"),
     *("ap-southeast-1", "ap-southeast-2", "ca-central-1", "eu-central-1", "eu-north-1", "eu-south-1", "eu-west-2"),
@@ -50,22 +50,22 @@ REGIONS = (
 )
 
 
-def names(kinds: Mapping[str, WatchEvent]) -> dict[str, tuple[str, str, WatchEvent]]:
-    """By kind of fault: the name of its object, its region, and what the status must tell."""
-    places = zip(kinds.items(), REGIONS, strict=False)
-    return {kind: (kind.replace("_", "-"), region, reported) for (kind, reported), region in places}
+def names(kinds: Mapping[str, Condition]) -> dict[str, tuple[str, str, Condition]]:
+    """By kind of fault: the name of its object, its region, and the condition of its status."""
+    named = zip(kinds.items(), REGIONS, strict=False)
+    return {kind: (kind.replace("_", "-"), region, reported) for (kind, reported), region in named}
 
 
 def test_failed_polls_are_reported_until_they_succeed(world: World, cluster: Cluster) -> None:
-    scenes = names({**THROTTLES, **OUTAGES, **TAKEN_FOR_AN_ANSWER_BY_BOTO3, **REFUSALS})
-    for kind, (name, region, _) in scenes.items():
+    cases = names({**THROTTLES, **OUTAGES, **TAKEN_FOR_AN_ANSWER_BY_BOTO3, **REFUSALS})
+    for kind, (name, region, _) in cases.items():
         world.batch.fault("DescribeJobs", kind=kind, times=None, region=region)
         cluster.create(name, world.batch.seed(region=region), region=region)
-    for name, _, (condition, reason) in scenes.values():
+    for name, _, (condition, reason) in cases.values():
         status = cluster.wait_for(name, says(condition, "True", reason), timeout=SOON)["status"]
         assert status["phase"] == "Unknown", name
     world.batch.clear_faults()
-    for name, _, (condition, _) in scenes.values():
+    for name, _, (condition, _) in cases.values():
         assert claim(cluster.wait_for(name, phase("Running"), timeout=30)["status"], condition) is None, name
 
 
@@ -79,35 +79,35 @@ def test_the_status_of_a_job_stays_while_polls_fail(world: World, cluster: Clust
 
 
 def test_failed_terminations_are_reported_and_retried(world: World, cluster: Cluster) -> None:
-    scenes = names({**THROTTLES, **OUTAGES, **REFUSALS})
+    cases = names({**THROTTLES, **OUTAGES, **REFUSALS})
     ids = {}
-    for name, region, _ in scenes.values():
+    for name, region, _ in cases.values():
         ids[name] = world.batch.seed(region=region)
         cluster.create(name, ids[name], region=region)
-    for kind, (name, region, _) in scenes.items():
+    for kind, (name, region, _) in cases.items():
         cluster.wait_for(name, phase("Running"), timeout=SOON)
         world.batch.fault("TerminateJob", kind=kind, times=None, region=region)
         cluster.terminate(name, kind)
-    for name, _, (condition, reason) in scenes.values():
+    for name, _, (condition, reason) in cases.values():
         status = cluster.wait_for(name, says(condition, "True", reason), timeout=SOON)["status"]
         pending = reason if condition == "Stalled" else "TerminationPending"
         assert claim(status, "Terminated") == ("Unknown", pending), name
         assert reasons_sent(world, ids[name]) == []
     world.batch.clear_faults()
-    for kind, (name, _, _) in scenes.items():
+    for kind, (name, _, _) in cases.items():
         status = cluster.wait_for(name, BY_REQUEST, timeout=30)["status"]
         assert status["termination"]["requests"] == 1, name
         assert reasons_sent(world, ids[name]) == [kind]
 
 
 def test_a_termination_lost_behind_an_empty_answer_is_sent_again(world: World, cluster: Cluster) -> None:
-    scenes = names(TAKEN_FOR_AN_ANSWER_BY_BOTO3)
+    cases = names(TAKEN_FOR_AN_ANSWER_BY_BOTO3)
     ids = {}
-    for kind, (name, region, _) in scenes.items():
+    for kind, (name, region, _) in cases.items():
         world.batch.fault("TerminateJob", kind=kind, region=region)
         ids[name] = world.batch.seed(region=region)
         cluster.create(name, ids[name], region=region, terminate={"reason": kind})
-    for kind, (name, region, _) in scenes.items():
+    for kind, (name, region, _) in cases.items():
         assert cluster.wait_for(name, BY_REQUEST, timeout=SOON)["status"]["termination"]["requests"] == 2
         first, second = [call for call in terminations_tried(world) if call["region"] == region]
         assert second["at"] - first["at"] >= 1.0
@@ -115,11 +115,11 @@ def test_a_termination_lost_behind_an_empty_answer_is_sent_again(world: World, c
 
 
 def test_a_termination_with_a_lost_answer_converges(world: World, cluster: Cluster) -> None:
-    scenes = names({**THROTTLES, **OUTAGES})
-    for kind, (name, region, _) in scenes.items():
+    cases = names({**THROTTLES, **OUTAGES})
+    for kind, (name, region, _) in cases.items():
         world.batch.fault("TerminateJob", kind=kind, times=ATTEMPTS, act_then=True, region=region)
         cluster.create(name, world.batch.seed(region=region), region=region, terminate={"reason": kind})
-    for kind, (name, _, _) in scenes.items():
+    for kind, (name, _, _) in cases.items():
         assert cluster.wait_for(name, BY_REQUEST, timeout=SOON)["status"]["statusReason"] == kind
 
 
@@ -134,7 +134,7 @@ def test_a_denied_termination_stalls_without_a_hot_loop_and_is_not_lost(
     assert "is not authorized to perform: batch:TerminateJob" in stalled["message"]
     assert claim(status, "Ready") == ("False", "AccessDenied")
     assert status["phase"] == "Running"
-    assert told_by_events(cluster, "job", "AccessDenied")
+    assert has_events(cluster, "job", "AccessDenied")
     for name in ("first", "second", "third"):
         # The first success by the same credentials lets it try once more. Refused again, it waits its five minutes.
         cluster.create(name, world.batch.seed(), terminate={"reason": name})
@@ -170,9 +170,9 @@ def test_slow_polls_do_not_delay_a_termination(world: World, cluster: Cluster) -
     job_id = world.batch.seed()
     cluster.create("job", job_id)
     cluster.wait_for("job", phase("Running"), timeout=SOON)
-    looks = len(world.batch.calls("DescribeJobs"))
+    polls = len(world.batch.calls("DescribeJobs"))
     world.batch.fault("DescribeJobs", kind="slow", seconds=3, times=4)
-    wait_for(lambda: len(world.batch.calls("DescribeJobs")) > looks, timeout=SOON, what="a look that hangs")
+    wait_for(lambda: len(world.batch.calls("DescribeJobs")) > polls, timeout=SOON, what="a poll that hangs")
     hangs_since = world.batch.calls("DescribeJobs")[-1]["at"]
     cluster.terminate("job", "now")
     wait_for(lambda: reasons_sent(world, job_id), timeout=SOON, what="the termination arrives")

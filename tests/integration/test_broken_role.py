@@ -19,7 +19,7 @@ from integration.scenario import SOON, accepted
 ACCOUNT = "222222222222"
 JOBS = 10
 COUNTED_FOR = 3.0
-"""Seconds in which looks are counted: six rounds."""
+"""Seconds in which polls are counted: six rounds."""
 HANGS = 60.0
 """Seconds; the operator waits for STS no longer than three."""
 
@@ -64,8 +64,8 @@ class Team:
         body = yaml.safe_load(self.cluster.kubectl("get", "batchaccesspolicy", self.policy, "--output=yaml"))
         return condition(body.get("status", {}), "Ready")
 
-    def looks(self) -> int:
-        """Poller at single jobs, as far as the record goes back."""
+    def polls(self) -> int:
+        """Count the polls of single jobs since the record was cleared."""
         calls = self.world.batch.calls("DescribeJobs")
         return sum(len(call["job_ids"]) for call in calls if call["role"] == self.role)
 
@@ -105,10 +105,10 @@ def teams(world: World, aws: World, cluster: Cluster, tmp_path: Path) -> Iterato
 
 
 def counted(team: Team) -> int:
-    """Poller at the team's jobs from now on, for some rounds."""
+    """Count the polls of the team's jobs from now on, for some rounds."""
     team.world.batch.clear_calls()
     time.sleep(COUNTED_FOR)
-    return team.looks()
+    return team.polls()
 
 
 def test_polls_of_others_continue_while_sts_hangs_for_a_role(teams: tuple[Team, Team, OperatorProcess]) -> None:
@@ -117,12 +117,12 @@ def test_polls_of_others_continue_while_sts_hangs_for_a_role(teams: tuple[Team, 
     broken.world.sts.trust(broken.role, latency=HANGS)
     broken.govern()
     beside = counted(healthy)
-    # The machine may be busy, but whoever waited for the other role would have looked once or twice.
+    # The machine may be busy, but a role that waited for the other role would have been polled once or twice.
     assert beside >= 0.7 * before
     healthy.terminate(5)
     for number in range(5):
         healthy.cluster.wait_for(f"job-{number}", accepted, timeout=SOON)
-    assert broken.looks() == 0
+    assert broken.polls() == 0
     wait_for(lambda: broken.ready().get("reason") == "AWSUnavailable", timeout=SOON, what="the policy tells of it")
     assert healthy.ready()["reason"] == "InForce"
 

@@ -34,7 +34,7 @@ sed "s/EXPIRY/$expiry/" credential.json
 
 
 class Surroundings:
-    """The environment of an operator whose exec plugin, or credential_process, hangs when it is told to."""
+    """The environment of an operator whose exec plugin, or credential_process, hangs on demand."""
 
     def __init__(self, world: World, folder: Path) -> None:
         self.folder = folder

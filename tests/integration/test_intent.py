@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("operator")
 
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 LIVES_ON = 0.8
-"""Seconds that a terminated job lives on: long enough to edit its object, over before the first look after the call."""
+"""Seconds that a terminated job lives on: long enough to edit its object, over before the first poll after the call."""
 ODD_REASONS = {
     "quotes": """she said "stop", 'now' `please` \\ $HOME {{x}} <b>&amp;</b>""",
     "newlines": "first line\nsecond\tline\r\nthird ",
@@ -44,7 +44,7 @@ def test_many_terminations_with_one_odd_reason_share_a_call_that_keeps_it(world:
         cluster.create(f"job-{number}", job_id)
     for number in range(len(ids)):
         cluster.wait_for(f"job-{number}", phase("Running"), timeout=SOON)
-    # Until the first call is answered the others gather, and then go together. All are stated before it hears of one:
+    # Until the first call is answered the others gather, and then go together. All are stated before it receives one:
     # how long that takes is the machine's affair.
     world.batch.fault("TerminateJob", kind="slow", seconds=3.0)
     world.operator.signal(signal.SIGSTOP)

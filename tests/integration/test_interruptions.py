@@ -112,9 +112,9 @@ def test_sigterm_ends_it_within_10_s_although_nothing_answers(
     world: World, cluster: Cluster, operator: OperatorProcess
 ) -> None:
     world.batch.fault("DescribeJobs", kind="slow", seconds=30, times=None)
-    looks = len(world.batch.calls("DescribeJobs"))
+    polls = len(world.batch.calls("DescribeJobs"))
     cluster.create("job", world.batch.seed())
-    wait_for(lambda: len(world.batch.calls("DescribeJobs")) > looks, timeout=SOON, what="a look that hangs")
+    wait_for(lambda: len(world.batch.calls("DescribeJobs")) > polls, timeout=SOON, what="a poll that hangs")
     began = time.monotonic()
     assert operator.stop() == 0
     assert time.monotonic() - began < 10

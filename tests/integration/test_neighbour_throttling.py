@@ -31,7 +31,7 @@ def test_terminations_go_first_on_an_account_at_its_limit(
     wait_for(lambda: in_phase(cluster)["Running"] == OBJECTS, timeout=SOON, what="all jobs are seen", every=0.3)
     world.batch.clear_calls()
     counted = throttles_counted(operator)
-    # Poller at 300 jobs each 500 ms are six calls a second: more than is allowed, and thrice what the neighbour leaves.
+    # Polls of 300 jobs each 500 ms are six calls a second: more than is allowed, and thrice what the neighbour leaves.
     world.batch.limit(rate=LIMIT)
     world.batch.fault("TerminateJob", kind="throttle_429", region=THERE)
     wanted = {name: f"reason of {name}" for name in names[: TERMINATED + 1]}

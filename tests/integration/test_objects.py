@@ -1,4 +1,4 @@
-"""Objects as others leave them: rubbish, scribbled statuses, schemas of the future."""
+"""Objects as others leave them: rubbish, foreign statuses, schemas of the future."""
 
 import copy
 import json
@@ -42,22 +42,22 @@ def test_invalid_objects_are_rejected_with_a_remedy(cluster: Cluster, spec: dict
 
 
 @pytest.mark.parametrize(
-    "scribble",
+    "foreign_status",
     [
         {"phase": "Succeeded", "jobStatus": "SUCCEEDED", "isTerminated": True},
         {"termination": {"reason": "not mine", "acceptedAt": "2026-01-01T00:00:00Z", "requests": 7}},
         {"conditions": [], "jobName": None, "phase": None},
         None,
     ],
-    ids=["another fate", "a request that never was", "without conditions", "nothing at all"],
+    ids=["another reason", "a request that never was", "without conditions", "nothing at all"],
 )
 def test_a_status_that_another_writer_changed_is_repaired(
-    world: World, cluster: Cluster, scribble: dict[str, Any] | None
+    world: World, cluster: Cluster, foreign_status: dict[str, Any] | None
 ) -> None:
     job_id = world.batch.seed()
     cluster.create("job", job_id)
     reported = cluster.wait_for("job", phase("Running"), timeout=SOON)["status"]
-    patch = json.dumps({"status": scribble})
+    patch = json.dumps({"status": foreign_status})
     cluster.kubectl("patch", "batchjob", "job", "--subresource=status", "--type=merge", "-p", patch)
     cluster.wait_for("job", lambda status: status == reported, timeout=SOON, what="the status is as it was")
     assert terminations_tried(world) == []

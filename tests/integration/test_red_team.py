@@ -106,12 +106,12 @@ def test_queues_and_tags_similar_to_those_of_the_team_do_not_match(stage: Stage,
     tags = [good | {key: odd} for odd in values]
     tags += [good | {"owner": "team-a"}, good | {"stage": "Zoe\u0308"}, {**good, key: "", key.upper(): name}]
     queues = (name, f"x{name}-spot", f"{name}-spot".upper(), f"{name}\uff0dspot", f"{name}-spot\n", f"{name}-x/y", "*")
-    looks = [{"tags": odd} for odd in tags] + [{"tags": good, "queue": odd} for odd in queues]
-    for number, job in enumerate(looks):
+    jobs = [{"tags": odd} for odd in tags] + [{"tags": good, "queue": odd} for odd in queues]
+    for number, job in enumerate(jobs):
         team.cluster.create(f"odd-{number}", team.seed(**job), terminate={"reason": "mine now"})
     team.job("good", tags=good)
     team.cluster.wait_for("good", phase("Running"), timeout=SOON)
-    for number, job in enumerate(looks):
+    for number, job in enumerate(jobs):
         team.cluster.wait_for(f"odd-{number}", NO_LEAVE, timeout=SOON, what=str(job))
     assert stage.world.batch.terminate_requests() == []
 

@@ -36,7 +36,7 @@ def shared(teams: list[Team]) -> tuple[Team, Team]:
     team.grant(
         namespaceSelector={"matchExpressions": [{"key": "team", "operator": "In", "values": [team.name, other.name]}]}
     )
-    team.heard()
+    team.wait_until_known()
     return team, other
 
 
@@ -113,7 +113,7 @@ def test_an_object_with_a_denied_job_shows_nothing_of_the_termination_by_another
 def test_a_denied_job_appears_nowhere(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     team.grant(jobs={"queues": [f"{team.name}-*"]})
-    team.heard()
+    team.wait_until_known()
     job_id = team.seed(
         name=MARK,
         queue=f"{MARK}-queue",

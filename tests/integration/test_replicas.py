@@ -18,7 +18,7 @@ def test_only_the_leader_acts(world: World, cluster: Cluster, pair: Pair) -> Non
     cluster.terminate("job-0", REASON)
     cluster.wait_for("job-0", BY_REQUEST, timeout=SOON)
     assert reasons_sent(world, job_id) == [REASON]
-    assert (pair.leader.leads(), pair.follower.leads()) == (True, False)
+    assert (pair.leader.is_leader(), pair.follower.is_leader()) == (True, False)
     assert pair.leader.total("status_writes_total") > 0
     assert pair.follower.total("status_writes_total") == 0
     pair.assert_one_acted_at_a_time("first")

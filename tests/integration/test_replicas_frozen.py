@@ -1,4 +1,4 @@
-"""A leader that was frozen for longer than its Lease, with looks and many terminations under way, and wakes up."""
+"""A leader that was frozen for longer than its Lease, with polls and many terminations under way, and wakes up."""
 
 import signal
 
@@ -33,4 +33,4 @@ def test_a_frozen_leader_completes_none_of_its_calls(world: World, cluster: Clus
     frozen, other = pair.assert_one_acted_at_a_time("first", "second")
     print(f"the other acted {other.began - frozen.ended:.1f} s after the last call of the frozen one")
     pair.leader.wait_ready()
-    assert (pair.leader.leads(), pair.follower.leads()) == (False, True)
+    assert (pair.leader.is_leader(), pair.follower.is_leader()) == (False, True)

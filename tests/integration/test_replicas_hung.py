@@ -96,7 +96,7 @@ def test_when_only_the_leaders_connection_hangs_the_other_takes_over_and_never_d
             world.batch.clear_faults()
             assert_each_was_sent_once(world, cluster, jobs)
         pair.leader.wait_ready()
-        assert not pair.leader.leads()
+        assert not pair.leader.is_leader()
         (later,) = running_jobs(world, cluster, 1, prefix="later").items()
         cluster.terminate(later[0], REASON)
         assert_each_was_sent_once(world, cluster, dict([later]))

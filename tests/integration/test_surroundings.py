@@ -100,7 +100,7 @@ def test_beside_an_operator_that_holds_a_lease_it_exits_2_and_names_the_holder(w
 
 
 @pytest.mark.parametrize("given", [("--no-leader-elect",), ("--leader-elect", "--lease-namespace=default"), ()])
-def test_it_starts_beside_another_operator_if_told_about_leader_election(
+def test_it_starts_beside_another_operator_with_leader_election(
     world: World, operator: OperatorProcess, held_lease: str, given: tuple[str, ...]
 ) -> None:
     variables = {} if given else {"AWSBATCH_OPERATOR_LEADER_ELECT": "false"}
@@ -135,7 +135,7 @@ def test_every_log_line_is_json_and_those_of_a_termination_name_object_job_and_r
     def of_object() -> list[dict[str, Any]]:
         return [line for line in operator.logs() if line.get("object", {}).get("uid") == uid]
 
-    # Both are told after the write of the status that they speak of.
+    # Both come after the write of the status that they report.
     wait_for(lambda: len(of_object()) >= 2, timeout=SOON, what="two lines about the object")
     assert {line["object"]["name"] for line in of_object()} == {"job"}
     lines = operator.logs()

@@ -42,8 +42,8 @@ def test_each_team_terminates_its_own_job_by_its_role_and_does_not_see_the_other
         assert (request["account"], request["role"], request["region"]) == (team.account, team.role, REGION)
         assert session["tags"] == {TAG: team.name, "kubernetes-cluster": CLUSTER}
         assert session["external_id"] == f"awsbatch-operator/{CLUSTER}/{team.name}"
-        looks = [sessions[call["access_key"]] for call in team.calls() if call["operation"] == "DescribeJobs"]
-        assert {tuple(look["tags"].items()) for look in looks} == {(("kubernetes-cluster", CLUSTER),)}
+        polls = [sessions[call["access_key"]] for call in team.calls() if call["operation"] == "DescribeJobs"]
+        assert {tuple(poll["tags"].items()) for poll in polls} == {(("kubernetes-cluster", CLUSTER),)}
         status = team.policies.wait_for(team.name, IN_FORCE, timeout=SOON)["status"]
         assert (status["namespaces"], status["accountId"]) == (1, team.account)
 
@@ -51,7 +51,7 @@ def test_each_team_terminates_its_own_job_by_its_role_and_does_not_see_the_other
 def test_a_job_that_is_not_admitted_looks_like_a_missing_one(stage: Stage, teams: list[Team]) -> None:
     team = teams[0]
     team.grant()
-    team.heard()
+    team.wait_until_known()
     ids = {"is-there": team.seed(queue="finance", name="payroll"), "is-not": "00000000-0000-4000-8000-000000000001"}
     for name, job_id in ids.items():
         team.cluster.create(name, job_id)
@@ -64,7 +64,7 @@ def test_a_job_that_is_not_admitted_looks_like_a_missing_one(stage: Stage, teams
     assert there == not_there
     assert there["events"] == [("Warning", "JobNotAllowed", there["events"][0][2])]
     assert {call["operation"] for call in stage.world.batch.calls()} == {"DescribeJobs"}
-    # How many looks, and when, is drawn for each: test_red_team.py holds twenty of the one against twenty of the other.
+    # How many polls, and when, is drawn for each: test_red_team.py holds twenty of the one against twenty of the other.
     assert all(sum(job_id in call["job_ids"] for call in team.calls()) >= 3 for job_id in ids.values())
     assert not [line for line in stage.operator.output().splitlines() if "payroll" in line or "finance" in line]
 

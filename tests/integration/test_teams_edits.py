@@ -49,7 +49,7 @@ def test_tightening_a_policy_stops_terminations_that_wait_for_throttling(stage: 
 
 def test_a_tag_removed_since_an_old_poll_is_noticed_before_a_termination(stage: Stage, tmp_path: Path) -> None:
     stage.pause()
-    flags = [flag for flag in FLAGS if not flag.startswith("--look")]
+    flags = [flag for flag in FLAGS if not flag.startswith("--poll")]
     program = (sys.executable, Path(__file__).with_name("clocked.py"))
     operator = OperatorProcess(stage.world.environment, tmp_path, [*flags, "--poll-running=1h"], program)
     with stage.teams(1) as (team,):
@@ -81,10 +81,10 @@ def test_a_tag_removed_since_a_recent_poll_is_denied_by_the_role(stage: Stage, t
     job_id = team.job("job")
     team.cluster.wait_for("job", phase("Running"), timeout=SOON)
     stage.world.batch.fault("DescribeJobs", kind="slow", times=None, role=team.role, seconds=3.0)
-    wait_for(lambda: team.calls(team.latest() - 1), timeout=SOON, what="a look is under way")
+    wait_for(lambda: team.calls(team.latest() - 1), timeout=SOON, what="a poll is under way")
     team.untag(job_id, "k8s-namespace")
     team.cluster.terminate("job", REASON)
-    wait_for(lambda: team.calls(ending=True), timeout=SOON, what="the call that the look before allows")
+    wait_for(lambda: team.calls(ending=True), timeout=SOON, what="the call that the poll before allows")
     stage.world.batch.clear_faults()
     team.cluster.wait_for("job", says("Terminated", "False", "JobNotAllowed"), timeout=SOON)
     assert reasons_sent(stage.world, job_id) == []

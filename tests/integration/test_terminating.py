@@ -1,11 +1,11 @@
-"""A stated termination becomes a TerminateJob for a living job, and the status tells its fate truthfully."""
+"""A stated termination becomes a TerminateJob for a living job, and the status tells its outcome truthfully."""
 
 import pytest
 
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from integration.scenario import SOON, accepted, claim, phase, reasons_sent, says, terminations_tried, told_by_events
+from integration.scenario import SOON, accepted, claim, has_events, phase, reasons_sent, says, terminations_tried
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -34,7 +34,7 @@ def assert_terminated(world: World, cluster: Cluster, name: str, job_id: str, re
     assert (termination["reason"], termination["requests"]) == (reason, 1)
     assert termination["requestedAt"] <= termination["acceptedAt"]
     assert termination["completedAt"] == status["stoppedAt"]
-    assert told_by_events(cluster, name, "TerminationAccepted", "Terminated")
+    assert has_events(cluster, name, "TerminationAccepted", "Terminated")
 
 
 def test_a_job_that_keeps_running_is_neither_terminated_in_status_nor_sent_again(
@@ -49,7 +49,7 @@ def test_a_job_that_keeps_running_is_neither_terminated_in_status_nor_sent_again
     assert claim(status, "Reconciling") == ("True", "TerminationInProgress")
     accepted_at = world.batch.terminate_requests()[0]["at"]
     beyond_resend = accepted_at + 2.0
-    wait_for(lambda: world.batch.calls("DescribeJobs")[-1]["at"] > beyond_resend, timeout=SOON, what="a later look")
+    wait_for(lambda: world.batch.calls("DescribeJobs")[-1]["at"] > beyond_resend, timeout=SOON, what="a later poll")
     cluster.create("witness", world.batch.seed(), terminate={"reason": "another"})
     cluster.wait_for("witness", BY_REQUEST, timeout=SOON)
     assert reasons_sent(world, job_id) == [REASON]
@@ -99,7 +99,7 @@ def test_a_finished_job_gets_no_call(world: World, cluster: Cluster, state: str)
     assert claim(status, "Ready") == ("True", "AlreadyFinished")
     assert "termination" not in status
     assert terminations_tried(world) == []
-    assert told_by_events(cluster, "ended", f"Job{state.capitalize()}", "TerminationSkipped")
+    assert has_events(cluster, "ended", f"Job{state.capitalize()}", "TerminationSkipped")
 
 
 def test_a_vanished_job_gets_no_call(world: World, cluster: Cluster) -> None:
@@ -121,17 +121,17 @@ def test_an_unknown_job_gets_no_call(world: World, cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize(
-    ("end", "fate"),
+    ("end", "reason"),
     [("SUCCEEDED", "SucceededBeforeTermination"), ("FAILED", "FailedBeforeTermination")],
 )
 def test_a_job_that_ends_by_itself_first_is_not_shown_as_terminated(
-    world: World, cluster: Cluster, end: str, fate: str
+    world: World, cluster: Cluster, end: str, reason: str
 ) -> None:
     job_id = world.batch.seed(ignores_terminate=True)
     cluster.create("race", job_id, terminate={"reason": REASON})
     cluster.wait_for("race", accepted, timeout=SOON)
     world.batch.move(job_id, end, reason="Essential container in task exited")
-    status = cluster.wait_for("race", says("Terminated", "False", fate), timeout=SOON)["status"]
+    status = cluster.wait_for("race", says("Terminated", "False", reason), timeout=SOON)["status"]
     assert status["phase"] == end.capitalize()
     assert status["termination"]["reason"] == REASON
 
