@@ -37,7 +37,7 @@ def test_a_policy_is_healthy_in_force_and_degraded_if_a_user_must_act(reason: Bu
     wanted = STALLED if stalled else MEANT[ready]
     body = showing(reason)
     assert (kstatus(body), argo_cd(body, HEALTH_OF_POLICIES)) == (wanted[0], (wanted[1], "why"))
-    assert stalled == (ready == "False"), "whoever reads one of the two alone is told the same"
+    assert stalled == (ready == "False"), "a reader of one of the two alone gets the same"
 
 
 @pytest.mark.parametrize(

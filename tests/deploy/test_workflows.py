@@ -88,7 +88,7 @@ def test_the_cluster_of_ci_gets_the_image_that_the_manifests_name() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """As much of the source tree as the check of a release reads, at a version that is told by all."""
+    """As much of the source tree as the check of a release reads, at a version that all files state."""
     for name in ("pyproject.toml", "operator/awsbatch_operator/__init__.py", "tools/release.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""An account at its limit, shared with a neighbour: terminations first, few throttles, told for as long as it lasts."""
+"""An account at its limit, shared with a competing client: terminations first, few throttles, which are reported."""
 
 import time
 from collections import Counter
@@ -55,14 +55,14 @@ def test_terminations_go_first_on_an_account_at_its_limit(
     assert len(throttled(settled)) < 0.05 * len(settled)
     assert throttles_counted(operator) - counted == len(throttled(ours)) > 0
     world.batch.limit(None)
-    wait_for(lambda: not who_tells_of_it(cluster), timeout=SOON, what="Throttled is told no more", every=0.3)
+    wait_for(lambda: not reporting_it(cluster), timeout=SOON, what="Throttled is no longer reported", every=0.3)
 
 
 def in_phase(cluster: Cluster) -> Counter[str]:
     return Counter(body.get("status", {}).get("phase") for body in cluster.objects())
 
 
-def who_tells_of_it(cluster: Cluster) -> list[str]:
+def reporting_it(cluster: Cluster) -> list[str]:
     return [
         body["metadata"]["name"]
         for body in cluster.objects()

@@ -1,4 +1,4 @@
-"""What a team may see and end under its policy, and what it is told of all else."""
+"""What a team may see and terminate under its policy, and what its statuses show of other jobs."""
 
 from typing import Any
 

@@ -10,7 +10,7 @@ from proxy import Network, Proxy
 
 @pytest.fixture
 async def echo() -> AsyncIterator[int]:
-    """The port of a server that says back what it hears."""
+    """The port of a server that sends back what it receives."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(100):
@@ -48,7 +48,7 @@ class Caller:
         except ConnectionError:
             return True
 
-    async def hears(self, seconds: float) -> bool:
+    async def receives(self, seconds: float) -> bool:
         try:
             return await asyncio.wait_for(self._reader.read(1), seconds) != b""
         except TimeoutError:
@@ -68,10 +68,10 @@ async def test_while_it_hangs_it_accepts_and_never_answers_and_then_everything_f
     late = await Caller.of(proxy)
     for caller in (before, late):
         caller.writer.write(b"x")
-        assert not await caller.hears(0.05)
+        assert not await caller.receives(0.05)
     await proxy.open()
     for caller in (before, late):
-        assert await caller.hears(5)
+        assert await caller.receives(5)
         caller.writer.close()
 
 
