@@ -147,7 +147,7 @@ TERMINATED_BY_REQUEST: Final = ConditionValue(
     TRUE, Reason.TERMINATED_BY_REQUEST, "The job ended because of the termination that AWS Batch accepted"
 )
 ALREADY_FINISHED: Final = ConditionValue(
-    FALSE, Reason.ALREADY_FINISHED, "The job had ended before a termination could be sent; nothing was sent"
+    FALSE, Reason.ALREADY_FINISHED, "The job had ended before the operator recorded a request; nothing is sent"
 )
 SUCCEEDED_BEFORE: Final = ConditionValue(
     FALSE, Reason.SUCCEEDED_BEFORE_TERMINATION, "AWS Batch accepted the termination, but the job succeeded first"

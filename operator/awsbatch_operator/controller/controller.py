@@ -316,7 +316,8 @@ class Controller:
         job, sent = self.cache.job_of(tracked), tracked.record.status.termination
         accepted = sent is not None and sent.accepted_at is not None
         alive = job is not None and job.state.job is not None and not job.state.job.finished
-        event = intent_change(tracked.record.spec, spec, accepted=accepted, job_alive=alive)
+        in_flight = job is not None and self._terminator.in_flight(job.key)
+        event = intent_change(tracked.record.spec, spec, accepted=accepted, in_flight=in_flight, job_alive=alive)
         if event is not None:
             report_event(self._dependencies.client, tracked, event)
 

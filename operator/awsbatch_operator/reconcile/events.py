@@ -14,13 +14,16 @@ def between(before: Status, after: Status, job_id: str) -> tuple[Event, ...]:
     return (*_of_request(before, after, job), *_of_job(before, after, job), *_of_problems(before, after, job))
 
 
-def intent_change(before: Spec, after: Spec | None, *, accepted: bool, job_alive: bool) -> Event | None:
+def intent_change(
+    before: Spec, after: Spec | None, *, accepted: bool, in_flight: bool, job_alive: bool
+) -> Event | None:
     """The Event for a changed or removed spec.terminate.
 
     Args:
         before: the spec until now.
         after: the new spec; None: the object was deleted.
         accepted: AWS Batch has accepted a request for this object.
+        in_flight: a request for the job has no answer yet.
         job_alive: the job is not known to have ended.
     """
     now = after.terminate if after is not None else None
@@ -40,9 +43,12 @@ def intent_change(before: Spec, after: Spec | None, *, accepted: bool, job_alive
     if now is not None:
         return None
     what = "The BatchJob was deleted" if after is None else "spec.terminate was removed"
+    if in_flight:
+        effect = "the request that is being sent may still terminate the job"
+    else:
+        effect = "the operator does not terminate the job"
     return Event(
-        EventReason.TERMINATION_WITHDRAWN,
-        f"{what} before AWS Batch accepted TerminateJob for {job}: the operator does not terminate the job",
+        EventReason.TERMINATION_WITHDRAWN, f"{what} before AWS Batch accepted TerminateJob for {job}: {effect}"
     )
 
 

@@ -258,6 +258,14 @@ STATED, REWORDED, WITHDRAWN = Spec(JOB_ID, None, WHY), Spec(JOB_ID, None, "other
 def test_a_changed_intent_is_an_event(
     before: Spec, after: Spec | None, accepted: bool, alive: bool, reason: str | None
 ) -> None:
-    event = intent_change(before, after, accepted=accepted, job_alive=alive)
+    event = intent_change(before, after, accepted=accepted, in_flight=False, job_alive=alive)
     assert (event and event.reason) == reason
     assert event is None or JOB_ID in event.note
+
+
+@pytest.mark.parametrize("after", [WITHDRAWN, None])
+def test_a_withdrawal_beside_a_request_without_an_answer_does_not_promise_that_the_job_runs_on(
+    after: Spec | None,
+) -> None:
+    notes = [intent_change(STATED, after, accepted=False, in_flight=one, job_alive=True) for one in (True, False)]
+    assert [event is not None and "may still terminate the job" in event.note for event in notes] == [True, False]
