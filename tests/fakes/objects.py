@@ -24,8 +24,8 @@ class FakeObjects:
     writes: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
     away: bool = False
-    unreadable: bool = False
-    """Whether reads of single objects fail, while lists succeed."""
+    unreadable: set[str] = field(default_factory=set)
+    """Names of objects that are listed and can't be read."""
     refuses: str = ""
     forbidden: set[str] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
@@ -105,7 +105,7 @@ class FakeObjects:
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
         await asyncio.sleep(self.latency)
-        if self.away or self.unreadable:
+        if self.away or ref.name in self.unreadable:
             return NotWritten("away")
         return self.snapshot(ref.uid) if ref.uid in self.bodies else Gone()
 

@@ -85,7 +85,8 @@ class Cache:
     """Objects by uid and by namespace, jobs by key. `unreadable`: versions of objects that could not be decoded.
 
     `in_doubt_since`: wall clock from which on the cache may lack changes, until a list has succeeded; None: no doubt.
-    No termination is sent meanwhile.
+    `unconfirmed`: versions of objects that were listed then and could not be read. No termination of an object in doubt
+    is sent.
     """
 
     def __init__(self) -> None:
@@ -94,6 +95,7 @@ class Cache:
         self.namespaces: dict[str, dict[str, TrackedObject]] = {}
         self.unreadable: dict[str, str] = {}
         self.in_doubt_since: Millis | None = None
+        self.unconfirmed: dict[str, str] = {}
 
     def add(self, tracked: TrackedObject) -> None:
         self.objects[tracked.ref.uid] = tracked
@@ -125,10 +127,24 @@ class Cache:
             del self.jobs[before].objects[tracked.ref.uid]
             self._drop(before)
 
-    def doubt_reason(self) -> str | None:
-        """Return the message of TerminationHeld while the cache is in doubt."""
+    def in_doubt(self, uid: str) -> bool:
+        return self.in_doubt_since is not None or uid in self.unconfirmed
+
+    def confirm(self, uid: str, version: str | None) -> None:
+        """Note that this version of the object is known (None: its deletion)."""
+        listed = self.unconfirmed.get(uid)
+        if listed is not None and (version is None or not newer(listed, version)):
+            del self.unconfirmed[uid]
+
+    def doubt_reason(self, uid: str) -> str | None:
+        """Return the message of TerminationHeld while the object is in doubt."""
         if self.in_doubt_since is None:
-            return None
+            if uid not in self.unconfirmed:
+                return None
+            return (
+                "The Kubernetes API lists a change of this object that can't be read, so the operator can't tell "
+                "whether the termination is still stated; it is sent once the object has been read"
+            )
         return (
             f"The Kubernetes API was out of reach until {meta_time(self.in_doubt_since)}, so the operator can't tell "
             "whether the termination is still stated; it is sent once BatchJobs have been listed again"

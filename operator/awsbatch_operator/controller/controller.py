@@ -241,6 +241,7 @@ class Controller:
             self.cache.unreadable[snapshot.ref.uid] = snapshot.resource_version
             return
         self.cache.unreadable.pop(snapshot.ref.uid, None)
+        self.cache.confirm(snapshot.ref.uid, snapshot.resource_version)
         tracked = self.cache.objects.get(snapshot.ref.uid)
         if tracked is None:
             self.cache.add(self._new(snapshot, snapshot.spec))
@@ -253,6 +254,7 @@ class Controller:
         if self.resync.undelivered:
             self.resync.on_watch_event(uid, None)
         self.cache.unreadable.pop(uid, None)
+        self.cache.confirm(uid, None)
         tracked = self.cache.objects.get(uid)
         if tracked is None:
             return

@@ -68,11 +68,11 @@ class Reconciler:
             # The policies are not known yet.
             return
         before = tracked.record.status
-        doubtful = self._policies.stale_since is not None or self._cache.in_doubt_since is not None
+        doubtful = self._policies.stale_since is not None or self._cache.in_doubt(uid)
         record = replace(
             tracked.record,
             access=visible.access,
-            held=(self._policies.stale_reason() or self._cache.doubt_reason()) if doubtful else None,
+            held=(self._policies.stale_reason() or self._cache.doubt_reason(uid)) if doubtful else None,
             account=self._dependencies.provider.account(job.key.target) if job is not None else None,
         )
         if visible.withhold:

@@ -9,7 +9,7 @@ import structlog
 
 from awsbatch_operator.api.batchjob import ObjectRef
 from awsbatch_operator.api.decoding import Snapshot
-from awsbatch_operator.api.interfaces import BatchJobClient, Gone, ListError, NotWritten
+from awsbatch_operator.api.interfaces import BatchJobClient, Gone, ListError
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.cache import Cache, newer
 from awsbatch_operator.workqueue.log_once import Change, LogOnce
@@ -32,7 +32,9 @@ log = structlog.get_logger(__name__)
 
 
 class Resync:
-    """Compares the cache with the API server. `synced` once the cache has contained everything that a list showed.
+    """Compares the cache with the API server. `synced` once a list has succeeded and what it showed was read.
+
+    An object whose read fails concerns itself only: it is read again with the next list, after `IN_DOUBT` seconds.
 
     `restart_watch` makes the watch list and watch anew.
 
@@ -59,7 +61,8 @@ class Resync:
         self.undelivered: dict[str, str] = {}
         self.restart_watch: Callable[[], None]
         self._watch_event_at = float("-inf")
-        self._problem = LogOnce()
+        self._all_read = True
+        self._list_problem, self._read_problem = LogOnce(), LogOnce()
 
     async def run(self) -> None:
         while True:
@@ -70,7 +73,7 @@ class Resync:
                 self._failed(str(error))
                 await asyncio.sleep(_AGAIN)
             else:
-                if self._problem.report("") is Change.ENDED:
+                if self._list_problem.report("") is Change.ENDED:
                     log.info("listing BatchJobs succeeds again")
                 self.list_failed_since = None
                 self.synced.set()
@@ -109,7 +112,8 @@ class Resync:
         for uid in self._cache.unreadable.keys() - listed.keys():
             del self._cache.unreadable[uid]
         if in_doubt_since is not None:
-            await self._read(ref for ref, version in listed.values() if self._differs(ref, version, began))
+            failed = await self._read(ref for ref, version in listed.values() if self._differs(ref, version, began))
+            self._cache.unconfirmed = {uid: listed[uid][1] for uid in failed}
             if self._cache.in_doubt_since == in_doubt_since:
                 self._cache.in_doubt_since = None
                 self._on_confirmed()
@@ -138,8 +142,8 @@ class Resync:
     async def _differing_after_watch(self, listed: dict[str, tuple[ObjectRef, str]], began: float) -> list[ObjectRef]:
         """Return objects whose listed version is not in the cache although the watch had time to deliver it.
 
-        Updates that arrived after the list began are newer than the list. Any other difference counts, also a lower
-        version: an API server that was restored from a backup counts versions from there.
+        A version that arrived after the list began may be newer than the list. Any other difference counts, also a
+        lower version: an API server that was restored from a backup counts versions from there.
         """
         loop = asyncio.get_running_loop()
         until = began if self.watch_lags_since is not None else loop.time() + WATCH_LAG
@@ -153,36 +157,44 @@ class Resync:
         tracked = self._cache.objects.get(ref.uid)
         if tracked is None:
             return self._cache.unreadable.get(ref.uid) != version
-        return tracked.resource_version != version and tracked.updated_at < began
+        known = tracked.resource_version
+        return known != version and (tracked.updated_at < began or newer(version, known))
 
-    async def _read(self, refs: Iterable[ObjectRef]) -> None:
+    async def _read(self, refs: Iterable[ObjectRef]) -> set[str]:
+        """Read these objects; return the uids of those whose read failed."""
         slots = asyncio.Semaphore(_READS)
-        failed: list[NotWritten] = []
+        failed: dict[str, str] = {}
 
         async def read(ref: ObjectRef) -> None:
             async with slots:
                 answer = await self._client.read(ref)
             if isinstance(answer, Snapshot):
+                self._cache.unconfirmed.pop(ref.uid, None)
                 self._on_read(answer)
             elif isinstance(answer, Gone):
                 self._on_delete(ref.uid)
             else:
-                failed.append(answer)
+                failed[ref.uid] = f"{ref.namespace}/{ref.name}: {answer.message}"
 
         async with asyncio.TaskGroup() as tasks:
             for ref in refs:
                 tasks.create_task(read(ref))
-        if failed:
-            raise ListError(failed[0].message)
+        self._all_read = not failed
+        change = self._read_problem.report(min(failed.values(), default=""))
+        if change in (Change.BEGAN, Change.CHANGED):
+            log.warning("BatchJobs could not be read; retrying", objects=len(failed), error=min(failed.values()))
+        elif change is Change.ENDED:
+            log.info("all BatchJobs can be read again")
+        return set(failed)
 
     def _failed(self, problem: str) -> None:
         if self.list_failed_since is None:
             self.list_failed_since = asyncio.get_running_loop().time()
-        if self._problem.report(problem) in (Change.BEGAN, Change.CHANGED):
+        if self._list_problem.report(problem) in (Change.BEGAN, Change.CHANGED):
             log.warning("listing BatchJobs failed; retrying", error=problem)
 
     async def _rest(self) -> None:
-        if self.watch_lags_since is not None:
+        if self.watch_lags_since is not None or not self._all_read:
             every = IN_DOUBT
         else:
             every = EVERY if len(self._cache.objects) <= MANY else EVERY_OF_MANY

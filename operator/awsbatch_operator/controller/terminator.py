@@ -68,7 +68,8 @@ class TerminatePermit:
     def valid(self) -> bool:
         # Without a time limit no clock need be read.
         now = 0 if self.allow.valid_until is None else self.now()
-        return self.cache.in_doubt_since is None and self.stated() and self.policies.is_valid(self.allow, now)
+        in_doubt = self.cache.in_doubt(self.tracked.ref.uid)
+        return not in_doubt and self.stated() and self.policies.is_valid(self.allow, now)
 
 
 Answer = CallError | Accepted

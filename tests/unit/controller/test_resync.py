@@ -116,21 +116,51 @@ async def test_a_watch_that_lags_and_delivers_is_not_restarted() -> None:
         assert world.restarts == []
 
 
-async def test_all_is_known_only_once_everything_that_a_list_shows_was_read() -> None:
+async def test_an_object_that_cannot_be_read_at_the_start_holds_up_no_other() -> None:
     world = World()
     world.objects.notify = lambda _: None
-    uids = [world.an_object(world.a_job(f"j{n}")) for n in range(20)]
-    world.objects.unreadable = True
+    uids = [world.an_object(world.a_job(f"j{n}"), reason="stop", name=f"j{n}") for n in range(20)]
+    world.objects.unreadable = {"j7"}
     async with world.running():
-        await asyncio.sleep(60)
+        await asyncio.sleep(30)
         resync = world.controller.resync
-        assert not resync.synced.is_set()
-        assert resync.list_failed_since == pytest.approx(1_010, abs=1)
-        world.objects.unreadable = False
-        await asyncio.sleep(20)
         assert resync.synced.is_set()
-        assert resync.list_failed_since is None
+        assert len(world.batch.terminations) == 19
+        assert resync.watch_lags_since == pytest.approx(1_015, abs=1), "readiness reports it"
+        world.objects.unreadable.clear()
+        await asyncio.sleep(7)
         assert world.controller.cache.objects.keys() == set(uids)
+        assert len(world.batch.terminations) == 20
+
+
+@pytest.mark.parametrize("found_by", ["read", "watch", "deletion"])
+async def test_after_an_outage_only_an_object_that_cannot_be_read_is_held(found_by: str) -> None:
+    async with World().running() as world:
+        uid, other = world.an_object(world.a_job("j"), name="one"), world.an_object(world.a_job("k"))
+        await asyncio.sleep(5)
+        world.objects.notify = lambda _: None
+        world.objects.away, world.objects.unreadable = True, {"one"}
+        world.controller.resync.doubt()
+        world.objects.edit(uid, {"terminate": {"reason": "old words"}})
+        world.controller.on_upsert(world.objects.snapshot(uid))
+        world.objects.edit(uid, {"terminate": {"reason": "new words"}})
+        world.objects.edit(other, {"terminate": {"reason": "stop"}})
+        world.objects.away = False
+        await asyncio.sleep(60)
+        assert _sent(world) == {"k": ["stop"]}
+        held = world.controller.cache.objects[uid].record.status
+        assert [one.reason for one in held.conditions if one.type == "Reconciling"] == ["TerminationHeld"]
+        match found_by:
+            case "read":
+                world.objects.unreadable.clear()
+            case "watch":
+                world.controller.on_upsert(world.objects.snapshot(uid))
+            case "deletion":
+                world.controller.on_delete(uid)
+        await asyncio.sleep(7)
+        words = {} if found_by == "deletion" else {"j": ["new words"]}
+        assert _sent(world) == {"k": ["stop"], **words}
+        assert world.controller.cache.unconfirmed == {}
 
 
 async def test_a_list_counts_although_versions_went_backwards() -> None:
@@ -169,3 +199,10 @@ async def test_a_status_that_conflicts_again_and_again_backs_off() -> None:
         world.objects.write_foreign_status(uid, {"phase": "Unknown"}, silent=True)
         await asyncio.sleep(60)
         assert world.telemetry.writes["conflict"] - conflicts < 40
+
+
+def _sent(world: World) -> dict[str, list[str]]:
+    sent: dict[str, list[str]] = {}
+    for _, job, reason in world.batch.terminations:
+        sent.setdefault(job, []).append(reason)
+    return sent
