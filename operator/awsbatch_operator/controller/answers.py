@@ -16,8 +16,9 @@ from awsbatch_operator.controller.dependencies import Dependencies
 from awsbatch_operator.controller.job_visibility import JobVisibility
 from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.controller.recovery import Recovery
-from awsbatch_operator.controller.status_writer import StatusWriter, log_accepted
+from awsbatch_operator.controller.status_writer import StatusWriter, log_accepted, report_event
 from awsbatch_operator.controller.terminator import TerminatePermit
+from awsbatch_operator.reconcile.events import change_ignored
 from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 
@@ -144,6 +145,9 @@ class AnswerHandler:
         status, before = tracked.record.status, tracked.record.recorded
         if before is not None and before.reason == sent.reason:
             sent = before.replace(accepted_at=now, requests=before.requests + 1, request_id=answer.request_id)
+        stated = tracked.record.spec
+        if before is None and stated.terminate != permit.reason and tracked.ref.uid in self._cache.objects:
+            report_event(self._dependencies.client, tracked, change_ignored(stated, in_flight=True))
         tracked.record = replace(tracked.record, status=status.replace(termination=sent))
         self._writer.add(tracked)
         self._add(tracked)

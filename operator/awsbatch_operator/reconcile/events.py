@@ -29,19 +29,11 @@ def intent_change(
     now = after.terminate if after is not None else None
     if before.terminate is None or before.terminate == now or not job_alive:
         return None
-    job = f"job {before.job_id}" + (f" in {before.region}" if before.region else "")
     if accepted:
-        if after is None:
-            return None
-        change = "removed" if now is None else "changed"
-        return Event(
-            EventReason.TERMINATION_CHANGE_IGNORED,
-            f"spec.terminate was {change} after AWS Batch had accepted TerminateJob for {job}, which nothing can undo; "
-            "status.termination shows what was sent",
-            warning=True,
-        )
+        return None if after is None else change_ignored(after, in_flight=False)
     if now is not None:
         return None
+    job = _name(before)
     what = "The BatchJob was deleted" if after is None else "spec.terminate was removed"
     if in_flight:
         effect = "the request that is being sent may still terminate the job"
@@ -50,6 +42,27 @@ def intent_change(
     return Event(
         EventReason.TERMINATION_WITHDRAWN, f"{what} before AWS Batch accepted TerminateJob for {job}: {effect}"
     )
+
+
+def change_ignored(stated: Spec, *, in_flight: bool) -> Event:
+    """The Event for a request that AWS Batch accepted in other words than `stated`, which nothing can undo.
+
+    Args:
+        stated: the spec now.
+        in_flight: spec.terminate changed while the request had no answer, not afterwards.
+    """
+    change, job = "removed" if stated.terminate is None else "changed", _name(stated)
+    when = f"while TerminateJob for {job} was being sent" if in_flight else "later"
+    return Event(
+        EventReason.TERMINATION_CHANGE_IGNORED,
+        f"AWS Batch accepted TerminateJob for {job}, and nothing can undo that: spec.terminate was {change} {when}; "
+        "status.termination shows what was sent",
+        warning=True,
+    )
+
+
+def _name(spec: Spec) -> str:
+    return f"job {spec.job_id}" + (f" in {spec.region}" if spec.region else "")
 
 
 def _of_request(before: Status, after: Status, job: JobName) -> Iterator[Event]:

@@ -79,7 +79,10 @@ async def test_words_that_change_with_the_last_byte_are_not_sent() -> None:
         assert [call[1:] for call in world.batch.terminations] == [("j", "newest words")]
 
 
-async def test_what_was_sent_is_recorded_although_it_was_withdrawn_while_it_was_in_flight() -> None:
+@pytest.mark.parametrize("terminate", [None, {"reason": "other words"}], ids=["withdrawn", "reworded"])
+async def test_what_was_sent_is_recorded_although_the_object_changed_while_it_was_in_flight(
+    terminate: dict[str, str] | None,
+) -> None:
     world = World()
     world.batch.latency = 1.0
     async with world.running():
@@ -87,15 +90,34 @@ async def test_what_was_sent_is_recorded_although_it_was_withdrawn_while_it_was_
         await asyncio.sleep(5)
         world.objects.edit(uid, {"terminate": {"reason": "runaway"}})
         await asyncio.sleep(0.5)
-        world.objects.edit(uid, {"terminate": None})
+        world.objects.edit(uid, {"terminate": terminate})
         await asyncio.sleep(20)
-        termination = world.objects.status(uid).termination
-        assert termination is not None
-        assert (termination.reason, termination.requests) == ("runaway", 1)
+        status = world.objects.status(uid)
+        assert status.termination is not None
+        assert (status.termination.reason, status.termination.requests) == ("runaway", 1)
+        withdrawn = ["TerminationWithdrawn"] if terminate is None else []
+        assert world.objects.reasons(uid) == [*withdrawn, "TerminationChangeIgnored", "TerminationAccepted"]
+        shown = [condition.message for condition in status.conditions] + [
+            event.note for _, event in world.objects.events
+        ]
+        assert not any("other words" in text or "states" in text for text in shown)
         world.batch.end("j", "FAILED", "runaway", stopped_at=1_026_000)
         await asyncio.sleep(60)
         assert world.objects.status(uid).phase == "Terminated"
         assert len(world.batch.terminations) == 1
+
+
+async def test_words_that_are_stated_again_before_the_answer_did_not_change() -> None:
+    world = World()
+    world.batch.latency = 1.0
+    async with world.running():
+        uid = world.an_object(world.a_job("j"))
+        await asyncio.sleep(5)
+        for reason in ("runaway", "other words", "runaway"):
+            world.objects.edit(uid, {"terminate": {"reason": reason}})
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(20)
+        assert world.objects.reasons(uid) == ["TerminationAccepted"]
 
 
 @pytest.mark.parametrize("terminate", [None, {"reason": "other words"}], ids=["withdrawn", "reworded"])
