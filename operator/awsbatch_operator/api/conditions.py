@@ -149,6 +149,12 @@ TERMINATED_BY_REQUEST: Final = ConditionValue(
 ALREADY_FINISHED: Final = ConditionValue(
     FALSE, Reason.ALREADY_FINISHED, "The job had ended before the operator recorded a request; nothing is sent"
 )
+ENDED_BY_UNKNOWN: Final = ConditionValue(
+    FALSE,
+    Reason.ALREADY_FINISHED,
+    "A termination or cancellation ended the job, and this object records no request of its own: another client sent "
+    "it, or the operator did and restarted before it could record it; nothing more is sent",
+)
 SUCCEEDED_BEFORE: Final = ConditionValue(
     FALSE, Reason.SUCCEEDED_BEFORE_TERMINATION, "AWS Batch accepted the termination, but the job succeeded first"
 )
@@ -173,7 +179,7 @@ NOT_DESCRIBED: Final = ConditionValue(
     "The latest DescribeJobs did not show the job; the operator sends TerminateJob when a poll shows it alive",
 )
 FOLLOWING: Final = ConditionValue(
-    TRUE, Reason.TERMINATION_IN_PROGRESS, "AWS Batch accepted the termination; the operator waits for the job to end"
+    TRUE, Reason.TERMINATION_IN_PROGRESS, "AWS Batch accepted a termination of the job; the operator waits for its end"
 )
 DELAYED: Final = ConditionValue(
     TRUE,

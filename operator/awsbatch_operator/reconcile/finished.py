@@ -18,7 +18,7 @@ def finished(record: Record, state: JobState, job: Job, now: Millis) -> Outcome:
     failed = Phase.TERMINATED if by_request else Phase.FAILED
     terminated = _terminated(job, by_request=by_request) if termination is not None else None
     if terminated is None and record.termination_wanted:
-        terminated = conditions.ALREADY_FINISHED
+        terminated = conditions.ENDED_BY_UNKNOWN if by_request else conditions.ALREADY_FINISHED
     return Outcome(
         phase=Phase.SUCCEEDED if job.status == "SUCCEEDED" else failed,
         job=job,

@@ -6,7 +6,7 @@ import pytest
 
 from awsbatch_operator.api import conditions
 from awsbatch_operator.api.batchjob import Cause, Condition, Termination
-from awsbatch_operator.api.conditions import READY, RECONCILING, STALLED
+from awsbatch_operator.api.conditions import READY, RECONCILING, STALLED, TERMINATED
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.reconcile.job_state import JobState, Request
 from awsbatch_operator.reconcile.reconcile import reconcile
@@ -108,6 +108,19 @@ def test_other_jobs_are_not_called_blocked(job: JobBuilder) -> None:
     assert reconcile(an_object().record, seen(job), NOW, INTERVALS).status.condition(READY) == Condition(
         READY, "True", "Observed", message=conditions.OBSERVED.message, since=NOW, generation=1
     )
+
+
+def test_an_end_by_a_request_that_was_not_recorded_is_shown_as_far_as_batch_tells() -> None:
+    """After a crash between the call and its record. Batch gives the reason that was sent, and nothing else of it."""
+    ended = seen(a_job().flagged().ended("FAILED", WHY))
+    same = reconcile(an_object().terminating(WHY).record, ended, NOW, INTERVALS).status
+    assert same.termination == Termination(WHY, completed_at=NOW, requests=1, cause=Cause.TERMINATE)
+    other = reconcile(an_object().terminating("other words").record, ended, NOW, INTERVALS).status
+    terminated = other.condition(TERMINATED)
+    assert other.termination is None
+    assert terminated is not None
+    assert (terminated.status, terminated.reason) == ("False", "AlreadyFinished")
+    assert "the operator did and restarted" in terminated.message
 
 
 def test_a_request_is_delayed_after_ten_minutes_and_says_so() -> None:
