@@ -213,6 +213,11 @@ def held(cause: str, status: str) -> ConditionValue:
     return ConditionValue(status, Reason.TERMINATION_HELD, f"The operator holds the termination: {cause}")
 
 
+def in_other_words(value: ConditionValue) -> ConditionValue:
+    """Terminated, of a request with another reason than spec.terminate has now: reworded, or another object's."""
+    return replace(value, message=f"{value.message}; the request had the reason in status.termination, not this spec's")
+
+
 def stuck(job: JobName) -> ConditionValue:
     return ConditionValue(
         TRUE,

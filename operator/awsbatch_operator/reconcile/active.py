@@ -9,7 +9,7 @@ from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import observed_only
-from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, resend_at, retry_at
+from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, of_request, resend_at, retry_at
 from awsbatch_operator.reconcile.poll_intervals import (
     DELAYED_AFTER,
     STUCK_AFTER,
@@ -88,7 +88,7 @@ class _Terminating:
             ready=ready,
             reconciling=reconciling,
             stalled=conditions.stuck(self.record.job_name) if age >= STUCK_AFTER else None,
-            terminated=terminated,
+            terminated=of_request(self.record, self.termination, terminated),
             succeeded=conditions.ACTIVE,
             terminate=terminate if allowed and held is None else None,
             next_poll_at=self._next_poll_at(),

@@ -6,7 +6,7 @@ from awsbatch_operator.api.conditions import ConditionValue, Reason
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.reconcile.job_state import JobState
-from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, ended_before
+from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, ended_before, of_request
 
 
 def finished(record: Record, state: JobState, job: Job, now: Millis) -> Outcome:
@@ -16,7 +16,9 @@ def finished(record: Record, state: JobState, job: Job, now: Millis) -> Outcome:
     ours = termination is not None and job.status_reason == termination.reason
     by_request = job.status == "FAILED" and (job.flagged or ours)
     failed = Phase.TERMINATED if by_request else Phase.FAILED
-    terminated = _terminated(job, by_request=by_request) if termination is not None else None
+    terminated = None
+    if termination is not None:
+        terminated = of_request(record, termination, _terminated(job, by_request=by_request))
     if terminated is None and record.termination_wanted:
         terminated = conditions.ENDED_BY_UNKNOWN if by_request else conditions.ALREADY_FINISHED
     return Outcome(

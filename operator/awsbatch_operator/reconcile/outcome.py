@@ -93,6 +93,14 @@ class Outcome:
     delayed: bool = False
 
 
+def of_request(record: Record, termination: Termination | None, value: ConditionValue) -> ConditionValue:
+    """The condition Terminated of an accepted request. It tells when the request had other words than stated now."""
+    stated = record.spec.terminate
+    if termination is None or stated is None or termination.reason == stated:
+        return value
+    return conditions.in_other_words(value)
+
+
 def finished_value(record: Record, phase: Phase, job: Job | None, stalled: ConditionValue | None) -> ConditionValue:
     """Return the condition Finished: True stays True until AWS Batch shows the job alive again.
 

@@ -123,6 +123,21 @@ def test_an_end_by_a_request_that_was_not_recorded_is_shown_as_far_as_batch_tell
     assert "the operator did and restarted" in terminated.message
 
 
+@pytest.mark.parametrize("job", [a_job().running().flagged(), a_job().flagged().ended("FAILED", WHY)])
+def test_terminated_tells_when_the_request_had_other_words_than_this_object(job: JobBuilder) -> None:
+    known = seen(a_job().running(), NOW - MINUTE).accepted(WHY, NOW - MINUTE, NOW - MINUTE).with_job(job.job, NOW)
+    told = []
+    for given in (an_object().terminating(WHY), an_object().terminating("other words")):
+        for again in (given, given.settled(known)):
+            status = reconcile(again.record, known, NOW, INTERVALS).status
+            terminated = status.condition(TERMINATED)
+            assert status.termination is not None
+            assert terminated is not None
+            assert status.termination.reason == WHY
+            told.append(terminated.message.count("the reason in status.termination, not this spec's"))
+    assert told == [0, 0, 1, 1]
+
+
 def test_a_request_is_delayed_after_ten_minutes_and_says_so() -> None:
     requested, flagged = an_object().terminating(), seen(a_job().running().flagged())
     for age, message in ((10 * MINUTE - 1, conditions.FOLLOWING.message), (10 * MINUTE, conditions.DELAYED.message)):
