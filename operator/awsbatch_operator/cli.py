@@ -71,7 +71,9 @@ def main() -> None:
 @click.option("--poll-running", metavar="TIME", help="Interval between two polls of a running job. [default: 30s]")
 @click.option("--poll-pending", metavar="TIME", help="Interval between two polls of a pending job. [default: 60s]")
 @click.option(
-    "--missing-grace", metavar="TIME", help="Time until a job that Batch does not know is Missing. [default: 2m]"
+    "--missing-grace",
+    metavar="TIME",
+    help="Time until a job that Batch does not know is Missing; a restart begins it anew. [default: 2m]",
 )
 @click.option(
     "--resend-after", metavar="TIME", help="Time until a termination without effect is sent again. [default: 60s]"

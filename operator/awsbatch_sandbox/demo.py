@@ -12,7 +12,6 @@ from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import QUICK, World
 
 JOBS: Final = 6
-FLAGS: Final = (*QUICK, "--missing-grace=1s")
 GRACE: Final = 2.5
 """Seconds between TerminateJob and the end of the job: a short one, of a container that handles SIGTERM."""
 REASON: Final = "INC-4711: runaway cost"
@@ -22,7 +21,7 @@ class DemoError(Exception):
     """Something did not happen in time."""
 
 
-def play(control_plane: str, *, flags: Sequence[str] = FLAGS, timeout: float = 10.0) -> None:
+def play(control_plane: str, *, flags: Sequence[str] = QUICK, timeout: float = 10.0) -> None:
     """Run it and write each step to stdout. DemoError when a step needs more than `timeout` seconds."""
     narrator = Narrator()
     narrator.title("kubectl patch terminates a running AWS Batch job")

@@ -14,7 +14,7 @@ from awsbatch_sandbox.teams import ACCOUNTS, create_teams, policy, role, seed
 from awsbatch_sandbox.world import QUICK, World
 
 CLUSTER: Final = "demo"
-FLAGS: Final = (*QUICK, "--missing-grace=500ms", "--access-policy=required", f"--cluster-name={CLUSTER}")
+FLAGS: Final = (*QUICK, "--access-policy=required", f"--cluster-name={CLUSTER}")
 GRACE: Final = 1.0
 FOREIGN: Final = ("theirs", "payroll", "mistyped")
 """BatchJobs of team b that name a job of team a, one of another queue in team b's own account, and none."""

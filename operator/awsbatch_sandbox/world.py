@@ -15,8 +15,8 @@ from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_
 from awsbatch_sandbox.processes import Child, wait_for
 from awsbatch_sandbox.sts.remote import RemoteSts
 
-QUICK: Final = ("--poll-running=500ms", "--poll-pending=500ms")
-"""Poll intervals for interactive use: the defaults are made for thousands of jobs."""
+QUICK: Final = ("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=1s")
+"""Intervals for interactive use: the defaults are made for thousands of jobs."""
 _BATCH_TIMEOUT: Final = 20.0
 
 

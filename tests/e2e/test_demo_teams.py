@@ -57,6 +57,6 @@ def test_it_shows_that_one_team_cannot_terminate_a_job_of_the_other_and_cleans_u
 
 
 def test_without_required_policies_the_demo_fails_with_the_difference() -> None:
-    flags = (*QUICK, "--missing-grace=500ms", f"--cluster-name={demo_teams.CLUSTER}")
+    flags = (*QUICK, f"--cluster-name={demo_teams.CLUSTER}")
     with pytest.raises(DemoError, match=r"(?s)BatchJob theirs; its status is .*Missing.*last lines"):
         demo_teams.play("embedded", flags=flags, timeout=4.0)

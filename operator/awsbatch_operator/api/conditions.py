@@ -117,12 +117,12 @@ class JobName:
         return f"Job {self.job_id} in {self.where}"
 
 
-NOT_OBSERVED: Final = ConditionValue(UNKNOWN, Reason.NOT_OBSERVED_YET, "AWS Batch has not described this job yet")
+NOT_OBSERVED: Final = ConditionValue(UNKNOWN, Reason.NOT_OBSERVED_YET, "AWS Batch has not described this job")
 OBSERVED: Final = ConditionValue(TRUE, Reason.OBSERVED, "The status shows the job as AWS Batch describes it")
 AWAITING: Final = ConditionValue(
     TRUE,
     Reason.AWAITING_FIRST_OBSERVATION,
-    "AWS Batch does not know the job yet; a new job can take a moment to appear",
+    "AWS Batch has not described this job; a new job can take a moment to appear",
 )
 AWAITING_CONFIRMATION: Final = ConditionValue(
     TRUE,

@@ -138,6 +138,12 @@ def test_terminated_tells_when_the_request_had_other_words_than_this_object(job:
     assert told == [0, 0, 1, 1]
 
 
+def test_conditions_of_a_job_that_batch_has_not_described_say_one_thing() -> None:
+    status = reconcile(an_object().record, absent(NOW), NOW, INTERVALS).status
+    messages = {one.message.partition(";")[0] for one in status.conditions}
+    assert (len(status.conditions), messages) == (3, {"AWS Batch has not described this job"})
+
+
 def test_a_request_is_delayed_after_ten_minutes_and_says_so() -> None:
     requested, flagged = an_object().terminating(), seen(a_job().running().flagged())
     for age, message in ((10 * MINUTE - 1, conditions.FOLLOWING.message), (10 * MINUTE, conditions.DELAYED.message)):
