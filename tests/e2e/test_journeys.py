@@ -134,6 +134,8 @@ def test_events_name_each_transition(world: World, cluster: Cluster) -> None:
     reported = cluster.kubectl("events", "--for=batchjob/job")
     for words in ("TerminationAccepted", "Terminated", REASON):
         assert words in reported
+    # A time that no Event of ours has: kubectl sorts by it only if the API server shows it as null.
+    assert "TerminationAccepted" in cluster.kubectl("get", "events", "--sort-by=.lastTimestamp")
 
 
 def test_errors_of_a_manifest_are_reported_with_the_remedy(cluster: Cluster) -> None:

@@ -87,6 +87,8 @@ BUILTIN: Final = (
         columns=_EVENT_COLUMNS,
         fields=events.CORE_FIELDS,
         faults=events.core_faults,
+        to_wire=events.to_core,
+        from_wire=events.from_core,
     ),
     _builtin(
         "events.k8s.io",
@@ -99,7 +101,7 @@ BUILTIN: Final = (
         fields=events.NEW_FIELDS,
         faults=events.new_faults,
         to_wire=events.to_new,
-        from_wire=events.to_core,
+        from_wire=events.from_new,
     ),
     _builtin("", "v1", "ConfigMap", "configmaps", short_names=("cm",), columns=(NAME, _size("data"), AGE)),
     _builtin(

@@ -20,14 +20,30 @@ _LIMITS: Final = (("reportingComponent", 253), ("reportingInstance", 128), ("act
 _MUTABLE: Final = frozenset({"series", "metadata", "apiVersion", "kind"})
 
 
-def to_new(core: Body) -> Body:
+_TIMES: Final[Body] = {"eventTime": None, "firstTimestamp": None, "lastTimestamp": None, "source": {}}
+_ALWAYS_SHOWN: Final[Body] = _TIMES | {"reportingComponent": "", "reportingInstance": ""}
+"""Kubernetes shows these fields of core v1 when they are empty, too; they are not stored then."""
+
+
+def to_core(stored: Body) -> Body:
+    """A stored event as core v1 shows it."""
+    return _ALWAYS_SHOWN | stored
+
+
+def from_core(core: Body) -> Body:
+    """A core v1 event as it is stored."""
+    return {key: value for key, value in core.items() if value or key not in _ALWAYS_SHOWN}
+
+
+def to_new(stored: Body) -> Body:
     """A stored event as events.k8s.io/v1."""
-    return {_CORE_TO_NEW.get(key, key): value for key, value in core.items()} | {"apiVersion": "events.k8s.io/v1"}
+    shown = (_TIMES | stored).items()
+    return {_CORE_TO_NEW.get(key, key): value for key, value in shown} | {"apiVersion": "events.k8s.io/v1"}
 
 
-def to_core(new: Body) -> Body:
+def from_new(new: Body) -> Body:
     """An events.k8s.io/v1 event as it is stored."""
-    return {_NEW_TO_CORE.get(key, key): value for key, value in new.items()} | {"apiVersion": "v1"}
+    return from_core({_NEW_TO_CORE.get(key, key): value for key, value in new.items()}) | {"apiVersion": "v1"}
 
 
 def _reference(field: str) -> Callable[[Body], str]:

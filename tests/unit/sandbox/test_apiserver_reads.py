@@ -178,6 +178,28 @@ async def test_events_have_one_storage_and_two_shapes(api: Client) -> None:
     assert cells[1:7] == ["Normal", "Stopped", "widget/w", "", "example.com/operator, pod-1", "It stopped."]
 
 
+async def test_an_event_shows_the_times_that_it_does_not_have(api: Client) -> None:
+    """As Kubernetes does: without them `kubectl get events --sort-by=.lastTimestamp` sorts nothing and fails."""
+    await api.create(event(), EVENTS)
+    core, new = (await api.get(f"{CORE_EVENTS}/e")).body, (await api.get(f"{EVENTS}/e")).body
+    assert {key: core[key] for key in ("firstTimestamp", "lastTimestamp", "source")} == {
+        "firstTimestamp": None,
+        "lastTimestamp": None,
+        "source": {},
+    }
+    assert [new[key] for key in ("deprecatedFirstTimestamp", "deprecatedLastTimestamp", "deprecatedSource")] == [
+        *(None, None, {})
+    ]
+    assert {"deprecatedCount", "count"}.isdisjoint({*core, *new})
+    legacy = {"apiVersion": "v1", "kind": "Event", "metadata": {"name": "l"}, "lastTimestamp": "2026-01-01T00:00:00Z"}
+    await api.create(legacy | {"involvedObject": core["involvedObject"]}, CORE_EVENTS)
+    core, new = (await api.get(f"{CORE_EVENTS}/l")).body, (await api.get(f"{EVENTS}/l")).body
+    assert (core["eventTime"], core["reportingComponent"], core["lastTimestamp"]) == (None, "", "2026-01-01T00:00:00Z")
+    assert (new["eventTime"], "reportingController" in new) == (None, False)
+    series = {"count": 2, "lastObservedTime": "2026-01-01T00:01:00.000000Z"}
+    assert (await api.patch(f"{EVENTS}/e", {"series": series})).body["deprecatedSource"] == {}
+
+
 async def test_an_event_must_be_complete_and_only_its_series_may_change(api: Client) -> None:
     faults: dict[str, Any] = {"eventTime": None, "type": "Odd", "reportingController": "", "note": "x" * 1025}
     for field, value in faults.items():
