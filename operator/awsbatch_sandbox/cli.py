@@ -22,6 +22,7 @@ from awsbatch_sandbox.fixtures import populate, populate_teams
 from awsbatch_sandbox.kubeconfig import write_private
 from awsbatch_sandbox.operator_process import sandbox_aws
 from awsbatch_sandbox.processes import ProcessError
+from awsbatch_sandbox.teams import role
 from awsbatch_sandbox.world import QUICK, World
 
 CLUSTER_NAME: Final = "sandbox"
@@ -145,6 +146,16 @@ def _env(world: World, directory: Path) -> str:
     return "\n".join(("unset AWS_PROFILE AWS_SESSION_TOKEN", *lines, ""))
 
 
+_TEAM_COMMANDS: Final = """
+  kubectl get batchaccesspolicies
+  kubectl -n team-a get batchjobs
+  kubectl -n team-a patch batchjob train --type=merge -p {patch}
+  kubectl -n team-b get batchjobs
+  kubectl -n team-b describe batchjob theirs
+  {python} -m awsbatch_operator sandbox deny --role {role}
+"""
+
+
 def _welcome(world: World, directory: Path, names: list[str], *, with_operator: bool, roles: bool) -> str:
     name = names[0]
     job_id = world.cluster.get(name)["spec"]["jobId"]
@@ -152,11 +163,14 @@ def _welcome(world: World, directory: Path, names: list[str], *, with_operator: 
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     boto3 = f"import boto3; print(boto3.client('batch').describe_jobs(jobs=['{job_id}'])['jobs'])"
     operator = f"process {world.operator.pid}, log {world.directory}/operator.log" if with_operator else "not started"
-    teams = "; the namespaces team-a and team-b, with a policy and a role each (kubectl get bap)" if roles else ""
+    metrics = f"http://{world.operator.address}/metrics" if with_operator else "none without the operator"
+    teams = "; the namespaces team-a and team-b, with a policy and a role each" if roles else ""
+    for_teams = _TEAM_COMMANDS.format(patch=patch, role=role("team-a"), python=python) if roles else ""
     return f"""\
 Kubernetes API  {world.control_plane.description}
 AWS Batch       simulated, {world.batch.url}
 Operator        {operator}
+Metrics         {metrics}
 Objects         {len(names)} BatchJobs in namespace default{teams}
 Files           {directory}/kubeconfig
                 {directory}/env
@@ -173,7 +187,7 @@ In another terminal:
   {python} -c "{boto3}"
   {python} -m awsbatch_operator sandbox throttle --rate 1
   {python} -m awsbatch_operator sandbox clear
-
+{for_teams}
 Press Ctrl-C to stop."""
 
 

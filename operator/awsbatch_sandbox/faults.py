@@ -1,15 +1,17 @@
 """The commands that make the AWS Batch of a running sandbox deny, throttle or delay calls."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import click
 
 from awsbatch_sandbox.batch.remote import RemoteBatch
+from awsbatch_sandbox.sts.remote import RemoteSts
 
 _VARIABLE: Final = "AWS_ENDPOINT_URL_BATCH"
+_STS_VARIABLE: Final = "AWS_ENDPOINT_URL_STS"
 _operation = click.argument("operation", default="*")
 _account = click.option("--account", metavar="ID", help="Only calls of this AWS account.")
 
@@ -23,7 +25,9 @@ def deny(operation: str, account: str | None, role: str | None) -> None:
 
     TerminateJobs needs the permission TerminateJob for each of its jobs: deny TerminateJob.
     """
-    with _running() as batch:
+    with _running(account) as batch:
+        if role is not None:
+            _check("role", role, _roles())
         batch.deny(operation, account=account, role=role)
     click.echo(f"{_what(operation)} denied{_whose(account, role)}, until: awsbatch-operator sandbox clear")
 
@@ -37,8 +41,11 @@ def deny(operation: str, account: str | None, role: str | None) -> None:
 )
 @_account
 def throttle(rate: float, account: str | None) -> None:
-    """Throttle calls above a rate (TooManyRequestsException), all operations together."""
-    with _running() as batch:
+    """Throttle calls above a rate (TooManyRequestsException), all operations together.
+
+    As on AWS, what was not used in the last second can be used at once: the first call passes.
+    """
+    with _running(account) as batch:
         batch.limit(rate, account=account)
     click.echo(
         f"Calls above {rate:g} per second are throttled{_whose(account)}, until: awsbatch-operator sandbox clear"
@@ -52,7 +59,7 @@ def throttle(rate: float, account: str | None) -> None:
 @_account
 def slow(operation: str, seconds: float, times: int | None, account: str | None) -> None:
     """Answer an operation late; without one, all operations."""
-    with _running() as batch:
+    with _running(account) as batch:
         batch.fault(operation, kind="slow", seconds=seconds, times=times, account=account)
     calls = "" if times is None else f" for the next {times}"
     click.echo(
@@ -71,18 +78,35 @@ def clear() -> None:
 
 
 @contextmanager
-def _running() -> Iterator[RemoteBatch]:
-    """The Batch of the sandbox whose `env` file the shell has read."""
+def _running(account: str | None = None) -> Iterator[RemoteBatch]:
+    """The Batch of the sandbox whose `env` file the shell has read. `account`: one that it must have."""
     url = os.environ.get(_VARIABLE)
     if not url:
         raise click.ClickException(f"{_VARIABLE} is not set: source .sandbox/env, which the running sandbox wrote")
     try:
         with RemoteBatch(url) as batch:
+            if account is not None:
+                _check("account", account, batch.accounts())
             yield batch
     except ValueError as wrong:
         raise click.ClickException(str(wrong)) from wrong
     except OSError as gone:
         raise click.ClickException(f"no sandbox answers at {_VARIABLE}={url}: start one and source its env") from gone
+
+
+def _roles() -> Sequence[str]:
+    """The roles of the sandbox; none if it runs without --roles."""
+    url = os.environ.get(_STS_VARIABLE)
+    if not url or url == os.environ.get(_VARIABLE):
+        return ()
+    with RemoteSts(url) as sts:
+        return sts.roles()
+
+
+def _check(kind: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        remedy = f"give one of {', '.join(known)}" if known else "start it with --roles"
+        raise click.ClickException(f"--{kind} {value}: the sandbox has no such {kind}; {remedy}")
 
 
 def _what(operation: str) -> str:

@@ -18,6 +18,7 @@ import pytest
 from awsbatch_sandbox import demo
 from awsbatch_sandbox.cluster import batch_job
 from awsbatch_sandbox.controlplane import ControlPlaneError, choose, listens
+from awsbatch_sandbox.kubeconfig import direct
 from awsbatch_sandbox.processes import ProcessError, wait_for
 
 OPERATOR = (sys.executable, "-m", "awsbatch_operator")
@@ -159,6 +160,24 @@ def test_the_sandbox_has_roles_injects_faults_and_outlives_the_deletion_of_its_c
     with sandbox(control_plane, directory, environment, "--roles") as process:
         shell(directory, "kubectl wait bj/train -n team-a --for=jsonpath='{.status.phase}'=Running --timeout=20s")
         assert "batch-team-b" in shell(directory, "kubectl get bap")
+        assert process.stdout is not None
+        printed = "".join(iter(process.stdout.readline, "Press Ctrl-C to stop.\n"))
+        for line in re.findall(r"^  (kubectl -n team-[ab] get .*)$", printed, re.MULTILINE):
+            assert "RUNNING" in shell(directory, line)
+        assert "kubectl -n team-b describe batchjob theirs" in printed
+        metrics = re.search(r"^Metrics +(http://\S+)$", printed, re.MULTILINE)
+        assert metrics is not None
+        with direct.open(metrics[1], timeout=5) as response:
+            assert b"awsbatch_operator_jobs" in response.read()
+        for flag, known in (
+            ("--role arn:aws:iam::111122223333:role/other", "batch-team-a"),
+            ("--account 1", "4444555"),
+        ):
+            refused = shell(directory, f"{command} deny {flag} 2>&1 || true")
+            assert "the sandbox has no such" in refused
+            assert known in refused
+        assert "for role" in shell(directory, f"{command} deny --role arn:aws:iam::111122223333:role/batch-team-a")
+        shell(directory, f"{command} clear")
         assert "TerminateJob is denied" in shell(directory, f"{command} deny TerminateJob")
         shell(directory, patch)
         refused = "kubectl wait bj/train -n team-a --for=condition=Stalled --timeout=20s"
@@ -167,7 +186,6 @@ def test_the_sandbox_has_roles_injects_faults_and_outlives_the_deletion_of_its_c
 
         job_id = shell(directory, "kubectl get bj train -o jsonpath='{.spec.jobId}'")
         shell(directory, "kubectl delete crd batchjobs.awsbatch.dev")
-        assert process.stdout is not None
         hint = next(line for line in process.stdout if line.startswith("The operator exited with code 1"))
         shell(directory, hint.partition("not served: ")[2])
         shell(directory, "kubectl wait crd/batchjobs.awsbatch.dev --for=condition=Established --timeout=20s")

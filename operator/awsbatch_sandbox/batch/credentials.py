@@ -87,6 +87,10 @@ class Credentials:
         account = settings.accounts.get(access_key, settings.account)
         return Credential(access_key=access_key, secret=settings.secrets.get(access_key, USER), account=account)
 
+    def roles(self) -> set[str]:
+        """ARNs of the roles that were assumed."""
+        return {one.role for one in self._issued.values() if one.role is not None}
+
     def accounts(self) -> set[str]:
         settings = self._settings()
         return {settings.account, *settings.accounts.values(), *(one.account for one in self._issued.values())}

@@ -14,6 +14,9 @@ class RemoteSts(Remote):
     def clear_trust(self) -> None:
         self._do("clear_trust", {})
 
+    def roles(self) -> list[str]:
+        return cast("list[str]", self._do("roles", {}))
+
     def calls(self, action: str | None = None, since: int = 0) -> list[JSON]:
         return cast("list[JSON]", self._do("calls", {"action": action, "since": since}))
 

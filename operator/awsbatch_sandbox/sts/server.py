@@ -11,7 +11,7 @@ from awsbatch_sandbox.batch import control
 from awsbatch_sandbox.batch.server import listen, signed_request
 from awsbatch_sandbox.sts.simulator import StsSimulator
 
-VERBS: Final = ("trust", "clear_trust", "calls", "clear_calls", "expire")
+VERBS: Final = ("trust", "clear_trust", "roles", "calls", "clear_calls", "expire")
 
 
 @asynccontextmanager

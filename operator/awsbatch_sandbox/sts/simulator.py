@@ -37,6 +37,10 @@ class StsSimulator:
     def clear_trust(self) -> None:
         self._trusts.clear()
 
+    def roles(self) -> list[str]:
+        """ARNs of the roles that have a trust or were assumed."""
+        return sorted(self._credentials.roles().union(self._trusts.roles()))
+
     def calls(self, action: str | None = None, since: int = 0) -> list[dict[str, Any]]:
         """The calls of that action, or of all, that came after the one with `n` = `since`."""
         return [call for call in self._calls if call["n"] > since and action in (None, call["action"])]

@@ -63,6 +63,9 @@ class Trusts:
     def clear(self) -> None:
         self._trusts.clear()
 
+    def roles(self) -> list[str]:
+        return [role for role in self._trusts if role != ANY]
+
     def of(self, role: str) -> Trust:
         return self._trusts.get(role) or self._trusts.get(ANY) or Trust()
 
