@@ -40,6 +40,13 @@ def test_every_reason_on_the_page_has_its_meaning_and_its_place_in_the_table_of_
     assert sorted(set(re.findall(r"`(\w+)`", by_type))) == sorted(reasons)
 
 
+def test_the_sample_of_a_terminated_job_shows_each_field_that_such_a_job_has() -> None:
+    sample = yaml.safe_load((ROOT / "crds" / "examples" / "valid" / "status-terminated.yaml").read_text("utf-8"))
+    crd = yaml.safe_load((ROOT / "crds" / "batchjobs.awsbatch.dev.yaml").read_text("utf-8"))
+    status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    assert status.keys() - sample["status"].keys() == {"access", "array", "node", "containerReason"}
+
+
 def test_every_rule_of_both_kinds_is_on_the_page_with_its_message() -> None:
     cells = {
         row.split(" | ")[1].removesuffix(" |") for row in PAGE.read_text(encoding="utf-8").splitlines() if " | " in row
