@@ -26,6 +26,8 @@ _LONGEST: Final = 24 * 60 * MINUTE
 _SERVICE_LINK: Final = re.compile(
     r"(^|_)(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$"
 )
+_PROXIES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy")
+"""Used by calls to https and http endpoints, of AWS and of the Kubernetes API. Nothing here uses ALL_PROXY."""
 # As botocore reads it: without a scheme it is http.
 _PROXY: Final = re.compile(r"((https?:)?//)?([^/\s]*@)?([\w.-]+|\[[0-9a-fA-F:.]+\])(:(?P<port>[0-9]{1,5}))?/?")
 
@@ -202,7 +204,7 @@ def _fault(loc: tuple[int | str, ...], value: object, message: str) -> str:
 
 def _invalid_proxies(environ: Mapping[str, str]) -> list[str]:
     """Return a fault for each proxy that no call could reach. Its value may contain a password, so it is not shown."""
-    names = [name for name in ("HTTPS_PROXY", "https_proxy") if environ.get(name)]
+    names = [name for name in _PROXIES if environ.get(name)]
     return [
         f"{name}: not the URL of a proxy; give http://HOST:PORT"
         for name in names

@@ -20,7 +20,11 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     """A region and a kubeconfig, and nothing else that settings are read from."""
     with monkeypatch.context() as patch:
         for name in [*os.environ]:
-            if name.startswith((PREFIX, "AWS_")) or name in ("KUBERNETES_SERVICE_HOST", "HTTPS_PROXY", "https_proxy"):
+            if (
+                name.startswith((PREFIX, "AWS_"))
+                or name == "KUBERNETES_SERVICE_HOST"
+                or name.upper().endswith("_PROXY")
+            ):
                 patch.delenv(name)
         patch.setenv("AWS_CONFIG_FILE", os.devnull)
         patch.setenv("AWS_REGION", "ap-south-1")
@@ -222,7 +226,7 @@ def test_an_address_may_leave_out_the_host(text: str, address: tuple[str, int]) 
     assert load({"http_address": text}).http_address == address
 
 
-@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"])
 @pytest.mark.parametrize(
     "proxy",
     [
@@ -256,6 +260,11 @@ def test_a_proxy_that_the_sdk_could_never_reach_is_a_fault_that_keeps_its_passwo
 )
 def test_a_proxy_may_be_given_as_the_sdk_reads_it(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
+    load({})
+
+
+def test_a_proxy_that_no_call_uses_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy:1")
     load({})
 
 
