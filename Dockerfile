@@ -23,11 +23,10 @@ RUN pip install --require-hashes --only-binary :all: -r locks/build.txt \
  && pip --python /opt/awsbatch-operator/bin/python install --require-hashes --only-binary :all: --no-compile \
       -r locks/operator.txt
 
-# What the operator never opens, 84 MB: the Kubernetes client's asyncio half and its class for each API group, and
-# botocore's data of all services but Batch and those that credentials come from. tests/deploy/test_wheel.py runs it so.
+# What the operator never opens: botocore's data of all services but Batch and those that credentials come from.
+# tests/deploy/test_wheel.py runs it so.
 WORKDIR /opt/awsbatch-operator/lib/python3.13/site-packages
-RUN rm -r kubernetes/aio kubernetes/client/api \
- && find botocore/data -mindepth 1 -maxdepth 1 -type d \
+RUN find botocore/data -mindepth 1 -maxdepth 1 -type d \
       ! -name batch ! -name signin ! -name sso ! -name sso-oidc ! -name sts -exec rm -r {} +
 
 WORKDIR /src
@@ -38,10 +37,9 @@ RUN pip wheel --no-build-isolation --no-deps --no-index --wheel-dir dist . \
  && pip --python /opt/awsbatch-operator/bin/python install --no-deps --no-index --no-compile dist/*.whl \
  && pip --python /opt/awsbatch-operator/bin/python check
 
-# Nothing can be compiled later, on a read-only root. By hash and unchecked: no file time matters. The client's models
-# are loaded one by one when used, and the operator uses next to none of them.
+# Nothing can be compiled later, on a read-only root. By hash and unchecked: no file time matters.
 RUN /opt/awsbatch-operator/bin/python -m compileall -q --invalidation-mode unchecked-hash \
-      -x '/kubernetes/client/models/' /opt/awsbatch-operator/lib/python3.13/site-packages \
+      /opt/awsbatch-operator/lib/python3.13/site-packages \
  && find /opt/awsbatch-operator -exec touch --no-dereference --date="@${SOURCE_DATE_EPOCH}" {} +
 
 # No shell and no package manager: a Python, time zones, and the certificates of public authorities.

@@ -137,7 +137,7 @@ def demo_teams(ctx: click.Context, arguments: tuple[str, ...]) -> Any:
 def version() -> None:
     """Print the versions of the operator, its main dependencies and Python."""
     click.echo(f"awsbatch-operator {__version__}")
-    for package in ("kopf", "boto3", "kubernetes"):
+    for package in ("kopf", "boto3"):
         click.echo(f"{package} {metadata.version(package)}")
     click.echo(f"python {platform.python_version()}")
 

@@ -18,12 +18,19 @@ from awsbatch_sandbox.processes import Child, ProcessError, free_port
 REGION: Final = "eu-west-1"
 _START_TIMEOUT: Final = 20.0
 _FOREIGN: Final = ("AWS_", "AWSBATCH_OPERATOR_")
+_LIKE_THE_IMAGE: Final = (
+    "import runpy, sys;"
+    "sys.modules.update(dict.fromkeys(('kubernetes', 'rich')));"
+    "runpy.run_module('awsbatch_operator', run_name='__main__', alter_sys=True)"
+)
+"""Kopf and structlog import these packages where they are installed. The image does not have them."""
 
 
 class OperatorProcess:
     """`flags` are those of `awsbatch-operator run`; a start after an end is a new process with the same ones.
 
-    `program` starts the command line; the default is the one beside this Python.
+    `program` starts the command line; the default is the one beside this Python, without packages that the image does
+    not have.
     """
 
     def __init__(
@@ -31,7 +38,7 @@ class OperatorProcess:
         environment: Mapping[str, str],
         directory: Path,
         flags: Sequence[str] = (),
-        program: Sequence[str | Path] = (sys.executable, "-m", "awsbatch_operator"),
+        program: Sequence[str | Path] = (sys.executable, "-c", _LIKE_THE_IMAGE),
     ) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         # Its world is its own: the Lease of an operator that a test killed must not keep the next one from starting.

@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
-from kubernetes.client import Configuration
-from kubernetes.config import ConfigException
-from kubernetes.config.incluster_config import InClusterConfigLoader
 
 from awsbatch_operator.kube import proxy, tls
 from awsbatch_operator.kube.cluster_config import FILE_LIFETIME, ClusterConfig, NoClusterError
@@ -157,7 +154,7 @@ def _default_files(environ: Mapping[str, str], service_account: Path) -> list[Pa
 
 
 class _Pod:
-    """The service account of the pod."""
+    """The service account of the pod, and the address of the API server in the variables that the kubelet sets."""
 
     def __init__(self, environ: Mapping[str, str], folder: Path, now: Callable[[], datetime]) -> None:
         self._environ, self._folder, self._now = environ, folder, now
@@ -166,18 +163,25 @@ class _Pod:
         self.load()
 
     def load(self) -> ClusterConfig:
-        config, authority = Configuration(), self._folder / "ca.crt"
-        loader = InClusterConfigLoader(str(self._folder / "token"), str(authority), False, self._environ)  # type: ignore[no-untyped-call]
+        server, authority = _server(self._environ), self._folder / "ca.crt"
         try:
-            loader.load_and_set(config)  # type: ignore[no-untyped-call]
+            token = (self._folder / "token").read_text(encoding="utf-8").strip()
             context = tls.make_context(authority.read_bytes())
-            proxy_url = proxy.from_environment(config.host, self._environ)
-        except (ConfigException, OSError) as error:
-            raise NoClusterError(f"{self._folder}: {str(error).strip()}") from error
+            proxy_url = proxy.from_environment(server, self._environ)
+        except (OSError, UnicodeDecodeError) as error:
+            raise NoClusterError(f"{self._folder}: {error}") from error
         except tls.PemError as error:
             raise NoClusterError(f"{authority}: {error}") from error
         except proxy.ProxyError as error:
             raise NoClusterError(f"{error.source}: {error}") from error
-        token = config.api_key["BearerToken"].partition(" ")[2].strip()
+        if not token:
+            raise NoClusterError(f"{self._folder / 'token'} is empty")
         headers = (("Authorization", f"Bearer {token}"),)
-        return ClusterConfig(config.host, self.namespace, context, headers, proxy_url, self._now() + FILE_LIFETIME)
+        return ClusterConfig(server, self.namespace, context, headers, proxy_url, self._now() + FILE_LIFETIME)
+
+
+def _server(environ: Mapping[str, str]) -> str:
+    host, port = environ["KUBERNETES_SERVICE_HOST"], environ.get("KUBERNETES_SERVICE_PORT")
+    if not port:
+        raise NoClusterError("KUBERNETES_SERVICE_HOST is set, but KUBERNETES_SERVICE_PORT is not")
+    return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"

@@ -118,8 +118,8 @@ def test_the_file_of_the_home_directory_comes_last(
     ("file", "content", "fault"),
     [
         ("ca.crt", "PEM", "/ca.crt: holds no usable certificate in PEM"),
-        ("ca.crt", None, "Service certification file does not exist"),
-        ("token", "", "Token file exists but empty"),
+        ("ca.crt", None, "/ca.crt'"),
+        ("token", "\n", "/token is empty"),
     ],
 )
 def test_a_pod_with_a_broken_service_account_is_a_fault(
@@ -129,6 +129,15 @@ def test_a_pod_with_a_broken_service_account_is_a_fault(
     (found,) = faults(lambda: Login(environ=POD, service_account=service_account))
     assert found.startswith(str(service_account))
     assert fault in found
+
+
+@pytest.mark.parametrize(("host", "server"), [("10.0.0.1", "https://10.0.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")])
+def test_a_pod_finds_its_server_in_the_variables_of_the_kubelet(host: str, server: str, service_account: Path) -> None:
+    pod = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "6443"}
+    assert Login(environ=pod, service_account=service_account)().server == server
+    del pod["KUBERNETES_SERVICE_PORT"]
+    (fault,) = faults(lambda: Login(environ=pod, service_account=service_account))
+    assert fault == "KUBERNETES_SERVICE_HOST is set, but KUBERNETES_SERVICE_PORT is not"
 
 
 def test_inside_a_cluster_means_a_mounted_token(service_account: Path) -> None:
