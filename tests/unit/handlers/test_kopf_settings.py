@@ -1,8 +1,8 @@
-"""Kopf stores nothing in objects."""
+"""Kopf stores nothing in objects, and keeps nothing of them."""
 
 import kopf
 
-from awsbatch_operator.handlers.watch import make_settings
+from awsbatch_operator.handlers.watch import NoMemories, make_settings
 
 ANNOTATION = {"kopf.zalando.org/last-handled-configuration": '{"spec":{"jobId":"other"}}'}
 
@@ -18,3 +18,9 @@ def test_kopf_stores_nothing_in_an_object_and_copies_nothing_of_it() -> None:
     assert not patch
     assert persistence.diffbase_storage.fetch(body=body) is None
     assert dict(persistence.progress_storage.clear(essence=essence)) == {}
+
+
+async def test_kopf_keeps_no_record_of_an_object() -> None:
+    memories = NoMemories()
+    assert (await memories.recall({"metadata": {"uid": "u"}}, noticed_by_listing=True)).noticed_by_listing
+    assert list(memories.iter_all_memories()) == []
