@@ -43,6 +43,9 @@ STS_CONFIG: Final = _SHARED.merge(
 )
 """One attempt: the request that needs the credentials is retried anyway."""
 
+_CALLED: Final = frozenset({"batch", "sts", "sso", "portal.sso", "oidc", "signin"})
+"""AWS Batch, STS and what botocore calls for credentials, by the names of its endpoint data."""
+
 ClientKind = Literal["describe", "terminate", "sts"]
 MakeClient = Callable[[ClientKind, str], Any]
 """Makes a boto3 client with its own connections for a kind and a region. Raises AWS_ERRORS. One thread at a time."""
@@ -97,8 +100,12 @@ def own_credentials() -> Credentials:
 
 @cache
 def _models() -> Any:
-    """AWS's models, read once for all sessions: ten megabytes and a tenth of a second of CPU otherwise."""
-    return BotoSession().get_component("data_loader")
+    """AWS's models, read once for all sessions: a tenth of a second of CPU otherwise."""
+    loader = BotoSession().get_component("data_loader")
+    for partition in loader.load_data("endpoints")["partitions"]:
+        # The loader keeps what it has read, and the endpoints of 300 services are 7 MiB.
+        partition["services"] = {name: partition["services"][name] for name in _CALLED & partition["services"].keys()}
+    return loader
 
 
 def new_session() -> BotoSession:

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import InvalidEndpointConfigurationError
+from botocore.session import Session as BotoSession
 
 from awsbatch_operator.aws.client_cache import MAX_CLIENTS, ClientCache
 from awsbatch_operator.aws.hooks import keep_body_raw
-from awsbatch_operator.aws.sdk_session import ClientFactory, ClientKind, SettingsError, default_region
+from awsbatch_operator.aws.sdk_session import ClientFactory, ClientKind, SettingsError, default_region, new_session
 from unit.aws.fake_client import FakeClient
 
 HERE = "eu-west-1"
@@ -158,3 +159,17 @@ def test_the_sdk_never_logs_what_it_sends_and_stays_as_quiet_as_it_was(before: i
         assert log.level == after
     finally:
         log.setLevel(was)
+
+
+def test_only_endpoints_of_services_that_are_called_stay_in_memory() -> None:
+    def endpoint(session: BotoSession, service: str, region: str) -> str:
+        made = session.create_client(service, region, aws_access_key_id="a", aws_secret_access_key="s")  # noqa: S106
+        return str(made.meta.endpoint_url)
+
+    session, whole = new_session(), BotoSession()
+    regions = (HERE, "cn-north-1", "us-gov-west-1", "us-iso-east-1", "xx-typo-1")
+    for service in ("batch", "sts", "sso", "sso-oidc", "signin"):
+        for region in regions:
+            assert endpoint(session, service, region) == endpoint(whole, service, region)
+    partitions = session.get_component("data_loader").load_data("endpoints")["partitions"]
+    assert all(len(partition["services"]) <= 6 for partition in partitions)
