@@ -82,6 +82,9 @@ class Reconciler:
             state = state.in_flight()
         result = reconcile(record, state, now, self._intervals)
         tracked.record = replace(record, status=result.status)
+        if tracked.last_written == result.status:
+            # Keep one of two equal statuses: this one shares its job with the state of the job.
+            tracked.last_written = result.status
         sent = result.status.termination
         if sent is not None and state.request is not None and _newly_accepted(sent, before.termination):
             # Another object's request counts for this one, too. That object's own line was written with the answer.
