@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from awsbatch_operator.api.batchjob import Spec, Status, Termination
+from awsbatch_operator.api.batchjob import Cause, Deadline, Spec, Status, Termination
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.job import Array, Job, Target
 from awsbatch_operator.api.timestamps import MINUTE, Millis
@@ -21,6 +21,8 @@ NOW: Millis = 1_790_000_000_000
 REGION = "eu-west-1"
 JOB_ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
 WHY = "INC-4711: runaway cost"
+LIMIT = "over its 8 h budget"
+TERMINATE = Cause.TERMINATE
 INTERVALS = PollIntervals()
 
 THROTTLED = CallError(ErrorClass.THROTTLED, "Too Many Requests", "TooManyRequestsException")
@@ -68,6 +70,10 @@ class ObjectBuilder:
 
     def terminating(self, reason: str | None = WHY) -> Self:
         return self._with(spec=replace(self.record.spec, terminate=reason))
+
+    def due(self, running: Millis | None = None, waiting: Millis | None = None, reason: str = LIMIT) -> Self:
+        """With a deadline of these milliseconds."""
+        return self._with(spec=replace(self.record.spec, deadline=Deadline(reason, running, waiting)))
 
     def generation(self, generation: int, changed_at: Millis = NOW) -> Self:
         return self._with(generation=generation, changed_at=changed_at)
@@ -119,9 +125,12 @@ def an_object() -> ObjectBuilder:
     return ObjectBuilder(record)
 
 
-def seen(job: JobBuilder | None = None, at: Millis = NOW) -> JobState:
-    """The state of a job that was just described; without one: nothing is known yet."""
-    return JobState() if job is None else JobState().with_job(job.job, at)
+def seen(job: JobBuilder | None = None, at: Millis = NOW, *, has_dependencies: bool = False) -> JobState:
+    """The state of a job that was just described; without one: nothing is known yet. AWS's clock shows `at`, too."""
+    if job is None:
+        return JobState()
+    start = job.job.started_at
+    return JobState().with_job(job.job, at, asked_at=at, first_started_at=start, has_dependencies=has_dependencies)
 
 
 def absent(*at: Millis, last: JobState | None = None) -> JobState:

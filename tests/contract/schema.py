@@ -23,7 +23,12 @@ def schema_of(definition: dict[str, Any]) -> dict[str, Any]:
 
 CRD: Final = crd(names.CRD_FILE)
 SCHEMA: Final = schema_of(CRD)
-SPEC: Final = {"jobId": "j:3", "region": "eu-west-1", "terminate": {"reason": "INC-4711"}}
+SPEC: Final = {
+    "jobId": "j:3",
+    "region": "eu-west-1",
+    "terminate": {"reason": "INC-4711"},
+    "deadline": {"reason": "over budget", "running": "8h", "waiting": "1h30m"},
+}
 MOST_BYTES: Final = 64 * 1024
 """Of a status. An object may have 1.5 MB in etcd, and ten thousand of them stand in the operator's memory."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from awsbatch_operator.api.batchjob import Spec
+from awsbatch_operator.api.batchjob import Cause, Spec
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.decoding import Snapshot, parse_object
 from awsbatch_operator.api.job import Array, Node
@@ -16,7 +16,20 @@ from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.outcome import Record
 from awsbatch_operator.reconcile.reconcile import reconcile
 from awsbatch_sandbox.apiserver.patch import merge
-from builders import DENIED, INTERVALS, JOB_ID, NOW, REGION, UNAVAILABLE, JobBuilder, a_job, absent, an_object, seen
+from builders import (
+    DENIED,
+    INTERVALS,
+    JOB_ID,
+    NOW,
+    REGION,
+    TERMINATE,
+    UNAVAILABLE,
+    JobBuilder,
+    a_job,
+    absent,
+    an_object,
+    seen,
+)
 from contract.schema import SCHEMA, assert_valid
 from hostile import MANY, NUMBERS, Path, break_at
 
@@ -77,8 +90,10 @@ SHOWN = [
     for known in (
         seen(JobBuilder(_FULL).running()),
         seen(JobBuilder(_FULL).ended("FAILED", "why")),
-        seen(JobBuilder(_FULL).flagged().ended("FAILED", "why")).accepted("why", NOW - 5000, NOW - 4000),
-        seen(JobBuilder(_FULL).ended("SUCCEEDED")).accepted("why", NOW - 5000, NOW - 4000),
+        seen(JobBuilder(_FULL).flagged().ended("FAILED", "why")).accepted(
+            Cause.TERMINATE, "why", NOW - 5000, NOW - 4000
+        ),
+        seen(JobBuilder(_FULL).ended("SUCCEEDED")).accepted(TERMINATE, "why", NOW - 5000, NOW - 4000),
     )
 ]
 

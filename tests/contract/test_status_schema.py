@@ -9,7 +9,7 @@ import pytest
 
 from awsbatch_operator.api import names
 from awsbatch_operator.api.access_policy import BatchAccessPolicySpec, BatchAccessPolicyStatus
-from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Condition, Phase, Status, Termination
+from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Condition, Limit, NextLimit, Phase, Status, Termination
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.decoding import BatchJobSpec, parse_object
 from awsbatch_operator.api.job import Array, Job, Node
@@ -43,6 +43,7 @@ FULL = Status(
         array=Array(10, 2, {"RUNNING": 4}),
         node=Node(4, 1, main=True),
     ),
+    deadline=NextLimit(AT + 6, Limit.RUNNING),
     termination=Termination(
         "INC-4711", AT + 3, AT + 4, AT + 5, 2, Cause.TERMINATE, request_id="an-id", status_reason_before="CAPACITY:X"
     ),
@@ -146,7 +147,8 @@ def compared(schema: dict[str, Any], defs: dict[str, Any], *more: str) -> dict[s
 def declared_status() -> dict[str, Any]:
     status, job = declared(Status), declared(Job)
     assert status["properties"].pop("job") == job
-    del status["properties"]["delayed"]
+    # Neither is in JSON.
+    del status["properties"]["delayed"], status["properties"]["deadline"]["properties"]["overdue"]
     return {"type": "object", "properties": status["properties"] | job["properties"]}
 
 

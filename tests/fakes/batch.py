@@ -44,6 +44,11 @@ class FakeProvider:
         self.describe_errors: list[CallError] = []
         self.call_errors: list[CallError] = []
         self.shows_flag = True
+        self.first_starts: dict[str, int] = {}
+        """When the first attempt of a job started, if that is not the start that the job shows."""
+        self.with_dependencies: set[str] = set()
+        self.clock_offset = 0.0
+        """Seconds by which AWS's clock is ahead of this one."""
         self.describes_granted = asyncio.Event()
         self.describes_granted.set()
         self.describe_interval = self.terminate_interval = 0.0
@@ -133,7 +138,16 @@ class FakeProvider:
 
     def _shown(self, job_id: str) -> DescribeResult:
         job = self.jobs.get(job_id)
-        return NOT_FOUND if job is None else DescribedJob(job, self.tags.get(job_id, {}))
+        if job is None:
+            return NOT_FOUND
+        return DescribedJob(
+            job,
+            self.tags.get(job_id, {}),
+            first_started_at=self.first_starts.get(job_id, job.started_at),
+            has_dependencies=job_id in self.with_dependencies,
+            # Date has whole seconds.
+            asked_at=int(_now() + self.clock_offset) * 1000,
+        )
 
     def stop(self) -> None:
         self.stopped = True

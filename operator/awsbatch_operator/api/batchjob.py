@@ -10,6 +10,7 @@ from msgspec import Meta, field
 
 from awsbatch_operator.api.codec import INLINE, NOT_IN_JSON, SHARED, Count, DateTime, MetaTime, Object
 from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.timestamps import Millis
 
 
 class Phase(StrEnum):
@@ -25,9 +26,15 @@ class Phase(StrEnum):
 
 
 class Cause(StrEnum):
-    """The field of an object that asked for a termination."""
+    """The field of an object that asks for a termination, in order of precedence."""
 
     TERMINATE = "Terminate"
+    DEADLINE = "Deadline"
+
+
+class Limit(StrEnum):
+    RUNNING = "Running"
+    WAITING = "Waiting"
 
 
 FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED})
@@ -51,12 +58,46 @@ class ObjectRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Deadline:
+    """spec.deadline: at least one limit in milliseconds, and the reason to send, exactly as written."""
+
+    reason: str
+    running: Millis | None = None
+    waiting: Millis | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
     """`terminate`: the reason of spec.terminate, 1..1024 characters, exactly as written; None: it is not set."""
 
     job_id: str
     region: str | None = None
     terminate: str | None = None
+    deadline: Deadline | None = None
+
+    def stated(self, cause: Cause) -> str | Deadline | None:
+        """Return what the field of this cause states; None: nothing."""
+        return self.terminate if cause is Cause.TERMINATE else self.deadline
+
+    def reason(self, cause: Cause) -> str | None:
+        """Return the reason that the field of this cause states; None: it states nothing."""
+        stated = self.stated(cause)
+        return stated.reason if isinstance(stated, Deadline) else stated
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A termination that an object wants now. `stated`: the field's value, which must be the same when it is sent.
+
+    `due_at`: when a limit fell due, in epoch milliseconds by AWS's clock. `max_age`: milliseconds for which the answer
+    of DescribeJobs that it rests on counts; None: for ever.
+    """
+
+    cause: Cause
+    reason: str
+    stated: str | Deadline
+    due_at: Millis = 0
+    max_age: Millis | None = None
 
 
 Word = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,315}\Z")]
@@ -100,6 +141,17 @@ class Termination(Object, frozen=True):
     status_reason_before: str | None = None
 
 
+class NextLimit(Object, frozen=True):
+    """`status.deadline`: the limit that falls due next, and when by AWS's clock.
+
+    `overdue`: it was past when the operator first saw the deadline, and `time` is the end of the notice.
+    """
+
+    time: DateTime
+    limit: Limit
+    overdue: Annotated[bool, NOT_IN_JSON] = False
+
+
 class Status(Object, frozen=True):
     """`.status`. `job` holds the mirrored DescribeJobs fields; None: never observed, or hidden.
 
@@ -111,6 +163,7 @@ class Status(Object, frozen=True):
     phase: Phase | None = None
     region: str | None = None
     job: Annotated[Job | None, INLINE] = None
+    deadline: NextLimit | None = None
     termination: Termination | None = None
     conditions: Conditions = ()
     account_id: AccountId | None = None

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     TERMINATION_REJECTED = "TerminationRejected"
     TERMINATION_STUCK = "TerminationStuck"
     ACCOUNT_CHANGED = "AccountChanged"
+    DEADLINE_NOT_APPLICABLE = "DeadlineNotApplicable"
 
     TERMINATED_BY_REQUEST = "TerminatedByRequest"
     SUCCEEDED_BEFORE_TERMINATION = "SucceededBeforeTermination"
@@ -65,6 +66,7 @@ STALLED_REASONS: Final = frozenset(
         *(Reason.NO_ACCESS_POLICY, Reason.AMBIGUOUS_POLICY, Reason.POLICY_UNREADABLE),
         *(Reason.ACCESS_DENIED, Reason.CREDENTIALS_UNAVAILABLE, Reason.INVALID_REGION, Reason.ACCOUNT_CHANGED),
         *(Reason.TERMINATION_NOT_ALLOWED, Reason.TERMINATION_REJECTED, Reason.TERMINATION_STUCK),
+        Reason.DEADLINE_NOT_APPLICABLE,
     }
 )
 """Every reason for which a user must act, for alerts and Events. It does not contain reasons of other writers."""
@@ -130,7 +132,7 @@ AWAITING_CONFIRMATION: Final = ConditionValue(
     "The access policy has changed; the next poll decides whether the job is shown again",
 )
 
-_PENDING: Final = "AWS Batch has not accepted the termination that spec.terminate states yet"
+_PENDING: Final = "AWS Batch has not accepted the termination that the spec demands yet"
 _ACCEPTED: Final = "AWS Batch accepted a termination of the job; the job has not ended yet"
 
 READY_PENDING: Final = ConditionValue(FALSE, Reason.TERMINATION_PENDING, _PENDING)
@@ -214,8 +216,20 @@ def held(cause: str, status: str) -> ConditionValue:
 
 
 def in_other_words(value: ConditionValue) -> ConditionValue:
-    """Terminated, of a request with another reason than spec.terminate has now: reworded, or another object's."""
+    """Terminated, of a request with another reason than the spec states now: reworded, or another object's."""
     return replace(value, message=f"{value.message}; the request had the reason in status.termination, not this spec's")
+
+
+def deadline_not_applicable(job: JobName, *, array: bool) -> ConditionValue:
+    """Stalled, for a deadline of which no limit can ever apply to the job."""
+    why = (
+        "AWS Batch runs the children of an array, not their parent: state running in a BatchJob for each child"
+        if array
+        else "waiting does not count for a job with dependencies: state running"
+    )
+    return ConditionValue(
+        TRUE, Reason.DEADLINE_NOT_APPLICABLE, f"No limit of spec.deadline applies to the {job}: {why}"
+    )
 
 
 def stuck(job: JobName) -> ConditionValue:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from sys import intern
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeGuard
 
 import msgspec
 
 from awsbatch_operator.api import status_codec, timestamps
-from awsbatch_operator.api.batchjob import ObjectRef, Spec, Status
+from awsbatch_operator.api.batchjob import Deadline, ObjectRef, Spec, Status
 from awsbatch_operator.api.codec import StrictObject
 from awsbatch_operator.api.timestamps import Millis
 
@@ -32,12 +32,21 @@ class TerminateSpec(StrictObject, frozen=True):
     reason: str | None = None
 
 
+class DeadlineSpec(StrictObject, frozen=True):
+    """The schema of `spec.deadline`."""
+
+    reason: str | None = None
+    running: str | None = None
+    waiting: str | None = None
+
+
 class BatchJobSpec(StrictObject, frozen=True):
     """The schema of `spec`. A field or type that it does not declare belongs to another version of the operator."""
 
     job_id: _NonEmpty
     region: _NonEmpty | None = None
     terminate: TerminateSpec | None = None
+    deadline: DeadlineSpec | None = None
 
 
 _NO_METADATA: Final = ObjectMetadata()
@@ -81,9 +90,7 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
     except msgspec.ValidationError:
         spec = None
     else:
-        reason = stated.terminate.reason if stated.terminate is not None else None
-        # A blank reason states no termination.
-        spec = Spec(stated.job_id, stated.region, reason if reason is not None and reason.strip() else None)
+        spec = _spec(stated)
     shown = raw_status_of(body)
     return Snapshot(
         # A namespace holds many objects: its name is stored once.
@@ -95,6 +102,24 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
         shown=shown,
         digest=digest_of(shown),
     )
+
+
+def _spec(stated: BatchJobSpec) -> Spec | None:
+    reason = stated.terminate.reason if stated.terminate is not None else None
+    deadline = None
+    if stated.deadline is not None and _is_reason(stated.deadline.reason):
+        limits = [stated.deadline.running, stated.deadline.waiting]
+        running, waiting = (None if limit is None else timestamps.parse_duration(limit) for limit in limits)
+        if [running is None, waiting is None] != [limit is None for limit in limits]:
+            # A limit in a form that this version does not know.
+            return None
+        deadline = Deadline(stated.deadline.reason, running, waiting)
+    return Spec(stated.job_id, stated.region, reason if _is_reason(reason) else None, deadline)
+
+
+def _is_reason(reason: str | None) -> TypeGuard[str]:
+    """Return whether the reason states a termination: a blank one states none."""
+    return reason is not None and bool(reason.strip())
 
 
 def parse_metadata(body: Mapping[str, Any]) -> ObjectMetadata:

@@ -19,6 +19,7 @@ class EventReason(StrEnum):
     TERMINATION_WITHDRAWN = "TerminationWithdrawn"
     TERMINATION_CHANGE_IGNORED = "TerminationChangeIgnored"
     TERMINATION_HELD = "TerminationHeld"
+    DEADLINE_SOON = "DeadlineSoon"
     JOB_BLOCKED = "JobBlocked"
     JOB_SUCCEEDED = "JobSucceeded"
     JOB_FAILED = "JobFailed"

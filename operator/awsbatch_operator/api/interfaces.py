@@ -13,6 +13,7 @@ from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.events import Event
 from awsbatch_operator.api.job import Job, NotFound, Target
 from awsbatch_operator.api.label_selector import Labels
+from awsbatch_operator.api.timestamps import Millis
 
 JOBS_PER_DESCRIBE: Final = 100
 """Most ids in one DescribeJobs."""
@@ -20,10 +21,17 @@ JOBS_PER_DESCRIBE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class DescribedJob:
-    """A job as one DescribeJobs returned it. `tags` decide about access and are never shown; None: unreadable."""
+    """A job as one DescribeJobs returned it. `tags` decide about access and are never shown; None: unreadable.
+
+    The rest decides about deadlines. `first_started_at`: the earliest start of an attempt. `asked_at`: when it was
+    requested by AWS's own clock, not later; None: the answer had no Date.
+    """
 
     job: Job
     tags: Mapping[str, str] | None = field(default=None, repr=False)
+    first_started_at: Millis | None = None
+    has_dependencies: bool = False
+    asked_at: Millis | None = None
 
 
 DescribeResult = DescribedJob | NotFound | CallError

@@ -17,6 +17,7 @@ FINISHED: Final = frozenset({"SUCCEEDED", "FAILED"})
 """`status` values from which a Batch job never returns. Every other value, known or not, counts as alive."""
 
 ACTIVE_CHILDREN: Final = ("RUNNABLE", "STARTING", "RUNNING")
+STARTED_CHILDREN: Final = ("STARTING", "RUNNING", "SUCCEEDED", "FAILED")
 
 
 class Target(NamedTuple):
@@ -103,6 +104,17 @@ class Job(Object, frozen=True):
     def running(self) -> bool:
         """RUNNING, or an array parent with a running child: Batch keeps the parent itself PENDING."""
         return self.status == "RUNNING" or (self.array is not None and self.array.count("RUNNING") > 0)
+
+    @property
+    def is_array(self) -> bool:
+        """Whether it is the parent of an array, which AWS Batch never runs itself."""
+        return self.array is not None and self.array.index is None
+
+    @property
+    def has_started(self) -> bool:
+        """Whether an attempt has started, or for the parent of an array, a child is or was STARTING."""
+        children = self.array is not None and any(self.array.count(status) for status in STARTED_CHILDREN)
+        return self.started_at is not None or bool(self.attempts) or self.status == "RUNNING" or children
 
     @property
     def blocked(self) -> str | None:

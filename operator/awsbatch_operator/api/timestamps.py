@@ -1,5 +1,6 @@
 """Epoch milliseconds and the three formats in which Kubernetes writes a time."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -8,7 +9,9 @@ Millis = int
 
 SECOND: Final = 1_000
 MINUTE: Final = 60 * SECOND
+HOUR: Final = 60 * MINUTE
 
+_DURATION: Final = re.compile(r"(?:([0-9]{1,5})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,7})s)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH: Final = _EPOCH.replace(tzinfo=None)
 _MILLI: Final = timedelta(milliseconds=1)
@@ -48,3 +51,12 @@ def parse(text: object) -> Millis | None:
     except ValueError:
         return None
     return None if time.tzinfo is None else (time - _EPOCH) // _MILLI
+
+
+def parse_duration(text: str) -> Millis | None:
+    """Parse hours, minutes and seconds such as `1h30m`; None for everything else, and for zero."""
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        return None
+    hours, minutes, seconds = (int(number or 0) for number in found.groups())
+    return (hours * HOUR + minutes * MINUTE + seconds * SECOND) or None

@@ -26,6 +26,7 @@ class ContainerDetail(Object):
 
 
 class Task(Object):
+    started_at: int | None = None
     containers: list[ContainerDetail | None] | None = None
 
 
@@ -38,6 +39,7 @@ class EksProperties(Object):
 
 
 class Attempt(Object):
+    started_at: int | None = None
     container: ContainerDetail | None = None
     task_properties: list[Task | None] | None = None
 
@@ -80,6 +82,7 @@ class JobDetail(Object):
     array_properties: ArrayProperties | None = None
     node_properties: NodeProperties | None = None
     node_details: NodeDetails | None = None
+    depends_on: list[Raw] | None = None
     tags: Raw = Raw(b"null")
 
 

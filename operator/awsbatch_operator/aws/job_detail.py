@@ -69,11 +69,11 @@ _ARN: Final = re.compile(r"arn:[a-z-]+:batch:([a-z0-9-]+):([0-9]{12}):")
 
 
 def parse_describe_jobs(
-    body: bytes, job_ids: Sequence[str], region: str, account: str | None = None
+    body: bytes, job_ids: Sequence[str], region: str, account: str | None = None, asked_at: Millis | None = None
 ) -> Mapping[str, DescribeResult] | CallError:
     """Returns a result for each id, matched by id: DescribeJobs does not keep the order.
 
-    `region` and `account` (None: any) are those of the request.
+    `region` and `account` (None: any) are those of the request, `asked_at` its time by AWS's clock.
     """
     answer = decode(body, DescribeJobsAnswer)
     if answer is None or answer.jobs is None or not bytes(answer.error_type).startswith(b'"'):
@@ -88,9 +88,21 @@ def parse_describe_jobs(
         else:
             job = job_of(detail)
             foreign = _is_foreign(job.arn, region, account)
-            jobs[detail.job_id] = FOREIGN if foreign else DescribedJob(job, tags_of(detail))
+            jobs[detail.job_id] = FOREIGN if foreign else _described(detail, job, asked_at)
     missing = UNREADABLE if unreadable else NOT_FOUND
     return {job_id: jobs.get(job_id, missing) for job_id in job_ids}
+
+
+def _described(detail: JobDetail, job: Job, asked_at: Millis | None) -> DescribedJob:
+    attempts = (*(detail.attempts or ()), *(detail.eks_attempts or ()))
+    starts = (job.started_at, *(_moment(attempt.started_at) for attempt in attempts if attempt is not None))
+    return DescribedJob(
+        job,
+        tags_of(detail),
+        first_started_at=min((start for start in starts if start is not None), default=None),
+        has_dependencies=bool(detail.depends_on),
+        asked_at=asked_at,
+    )
 
 
 def parse_terminate_jobs(

@@ -5,6 +5,7 @@ import datetime as dt
 import time
 from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Final
 
@@ -13,6 +14,7 @@ import structlog
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, CallLabels, DescribedJob, DescribeResult, P, Telemetry
 from awsbatch_operator.api.job import NotFound, Target, account_of
+from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.aws.caller_identity import CallerIdentity, Sts
 from awsbatch_operator.aws.client_cache import CallRunner, ClientCache
 from awsbatch_operator.aws.errors import NoSigningScopeError, classify_error, lacks_operation
@@ -119,8 +121,10 @@ class AwsBatch:
 
         # The answer is decoded in the thread as well.
         def request(client: Any) -> Mapping[str, DescribeResult] | CallError:
-            body = client.describe_jobs(jobs=job_ids)["body"]
-            results = parse_describe_jobs(body, job_ids, target.region, account_of(target.role))
+            began = time.monotonic()
+            answer = client.describe_jobs(jobs=job_ids)
+            asked_at = _asked_at(answer, time.monotonic() - began)
+            results = parse_describe_jobs(answer["body"], job_ids, target.region, account_of(target.role), asked_at)
             if target.role is None and not isinstance(results, CallError):
                 self._learn_account(target.region, results)
             return results
@@ -255,6 +259,15 @@ def _mark_slow(pool: WorkerPool[Target], target: Target, error: CallError) -> No
     """A target that is not available counts as slow until it answers."""
     if error.error_class is ErrorClass.UNAVAILABLE:
         pool.mark_slow(target)
+
+
+def _asked_at(answer: Mapping[str, Any], seconds: float) -> Millis | None:
+    """Returns when an answer that took so long was requested, by AWS's clock and not later."""
+    date = (answer.get("ResponseMetadata") or {}).get("HTTPHeaders", {}).get("date")
+    try:
+        return int((parsedate_to_datetime(date).timestamp() - seconds) * SECOND)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _request_id(answer: Mapping[str, Any]) -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import structlog
 
-from awsbatch_operator.api.batchjob import Cause, Termination
+from awsbatch_operator.api.batchjob import Termination
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult
 from awsbatch_operator.api.job import JobKey, NotFound, Target
@@ -130,14 +130,21 @@ class AnswerHandler:
     ) -> None:
         now, tracked = self._dependencies.now(), permit.tracked
         sent = Termination(
-            permit.reason, requested_at, now, requests=1, cause=Cause.TERMINATE, request_id=answer.request_id
+            permit.reason, requested_at, now, requests=1, cause=permit.intent.cause, request_id=answer.request_id
         )
         log_accepted(tracked, sent)
         if job is not None:
-            job.state = job.state.accepted(permit.reason, requested_at, now, answer.request_id, permit.status_reason)
+            job.state = job.state.accepted(
+                permit.intent.cause,
+                permit.reason,
+                requested_at,
+                now,
+                request_id=answer.request_id,
+                status_reason_before=permit.status_reason,
+            )
             job.expired = 0
             for other in job.objects.values():
-                if other.record.termination_wanted:
+                if other.record.spec.terminate is not None:
                     self._dependencies.telemetry.termination_accepted(max(now - other.record.changed_at, 0) / SECOND)
         if not self._is_leading():
             return
@@ -145,9 +152,9 @@ class AnswerHandler:
         status, before = tracked.record.status, tracked.record.recorded
         if before is not None and before.reason == sent.reason:
             sent = before.replace(accepted_at=now, requests=before.requests + 1, request_id=answer.request_id)
-        stated = tracked.record.spec
-        if before is None and stated.terminate != permit.reason and tracked.ref.uid in self._cache.objects:
-            report_event(self._dependencies.client, tracked, change_ignored(stated, in_flight=True))
+        stated, intent = tracked.record.spec, permit.intent
+        if before is None and stated.stated(intent.cause) != intent.stated and tracked.ref.uid in self._cache.objects:
+            report_event(self._dependencies.client, tracked, change_ignored(stated, intent.cause, in_flight=True))
         tracked.record = replace(tracked.record, status=status.replace(termination=sent))
         self._writer.add(tracked)
         self._add(tracked)
@@ -180,13 +187,27 @@ class AnswerHandler:
             self._add(tracked)
 
 
+def _shows_start(tracked: TrackedObject) -> bool:
+    shown = tracked.record.status.job
+    return shown is not None and shown.has_started
+
+
 def _take_in(job: TrackedJob, result: DescribeResult, requested_at: Millis, now: Millis) -> bool:
     """Update the job. Return whether anything but the time of the poll has changed."""
     match result:
         case DescribedJob(job=shown, tags=tags):
             state = job.state
+            if state.job is None and shown.is_array and any(_shows_start(one) for one in job.objects.values()):
+                # Children that are retried wait again: only an earlier answer shows that they have started.
+                state = replace(state, has_started=True)
             same = state.job == shown and job.tags == tags and state.last_error is None and not state.misses
-            job.state = state.with_job(state.job if same and state.job is not None else shown, now)
+            job.state = state.with_job(
+                state.job if same and state.job is not None else shown,
+                now,
+                asked_at=result.asked_at,
+                first_started_at=result.first_started_at,
+                has_dependencies=result.has_dependencies,
+            )
             job.tags, job.requested_at = tags, requested_at
             return not same
         case NotFound():

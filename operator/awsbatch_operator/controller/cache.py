@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from awsbatch_operator.api.batchjob import ObjectMetricKey, ObjectRef, Phase, Status
+from awsbatch_operator.api.batchjob import Intent, ObjectMetricKey, ObjectRef, Phase, Status
 from awsbatch_operator.api.conditions import STALLED, STALLED_REASONS, TRUE
 from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.timestamps import Millis, meta_time
@@ -79,6 +79,10 @@ class TrackedJob:
     malformed: bool = False
     expired: int = 0
     held_until: Millis = 0
+
+    def answer_counts(self, intent: Intent, now: Millis) -> bool:
+        """Return whether the latest answer is young enough for this termination. Called from any thread."""
+        return intent.max_age is None or 0 <= now - self.requested_at <= intent.max_age
 
 
 class Cache:

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from awsbatch_operator.api.batchjob import Spec
+from awsbatch_operator.api.batchjob import Cause, Spec
 from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.api.interfaces import PolicyStatus
 from awsbatch_operator.api.job import Target
@@ -258,7 +258,7 @@ class Controller:
         tracked = self.cache.objects.get(uid)
         if tracked is None:
             return
-        if self.is_leading and tracked.record.spec.terminate is not None:
+        if self.is_leading:
             self._report_intent_change(tracked, None)
         if tracked.key is not None:
             self._poller.discard(tracked, tracked.key.target)
@@ -270,6 +270,9 @@ class Controller:
 
     def _new(self, snapshot: Snapshot, spec: Spec) -> TrackedObject:
         now, status = self._dependencies.now(), snapshot.status
+        if status.observed_generation != snapshot.generation:
+            # It may be about another deadline.
+            status = status.replace(deadline=None)
         record = Record(
             spec=spec,
             region=spec.region or self.policies.region,
@@ -288,13 +291,17 @@ class Controller:
         record = tracked.record
         # The leader keeps its desired status whatever others write; a follower uses the status that it reads.
         status = record.status if self.is_leading else snapshot.status
+        if spec.deadline != record.spec.deadline:
+            # Another deadline: its notice counts from now.
+            status = status.replace(deadline=None)
         changed_at, withdrawn_at = record.changed_at, record.withdrawn_at
         if record.generation != snapshot.generation:
             changed_at = self._dependencies.now()
-            if record.spec.terminate is not None:
-                withdrawn_at = withdrawn_at if spec.terminate is not None else changed_at
-                if self.is_leading:
-                    self._report_intent_change(tracked, spec)
+            wanted = record.wanted
+            if wanted is not None and spec.stated(wanted.cause) is None:
+                withdrawn_at = changed_at
+            if self.is_leading:
+                self._report_intent_change(tracked, spec)
         tracked.record = replace(
             record,
             spec=spec,
@@ -319,9 +326,14 @@ class Controller:
         accepted = sent is not None and sent.accepted_at is not None
         alive = job is not None and job.state.job is not None and not job.state.job.finished
         in_flight = job is not None and self._terminator.in_flight(job.key)
-        event = intent_change(tracked.record.spec, spec, accepted=accepted, in_flight=in_flight, job_alive=alive)
-        if event is not None:
-            report_event(self._dependencies.client, tracked, event)
+        record = tracked.record
+        for cause in Cause:
+            wanted = cause is Cause.TERMINATE or (record.wanted is not None and record.wanted.cause is cause)
+            event = intent_change(
+                record.spec, spec, cause, wanted=wanted, accepted=accepted, in_flight=in_flight, job_alive=alive
+            )
+            if event is not None:
+                report_event(self._dependencies.client, tracked, event)
 
     # -- reports ------------------------------------------------------------------------------------------------------
 

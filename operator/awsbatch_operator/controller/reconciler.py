@@ -81,7 +81,7 @@ class Reconciler:
         if job is not None and self._terminator.in_flight(job.key):
             state = state.in_flight()
         result = reconcile(record, state, now, self._intervals)
-        tracked.record = replace(record, status=result.status)
+        tracked.record = replace(record, status=result.status, wanted=result.wanted)
         if tracked.last_written == result.status:
             # Keep one of two equal statuses: this one shares its job with the state of the job.
             tracked.last_written = result.status
@@ -131,15 +131,18 @@ class Reconciler:
         self, tracked: TrackedObject, job: TrackedJob, visible: VisibleState, result: ReconcileResult, now: Millis
     ) -> bool:
         """Request the termination if it may be sent. Return whether it waits to be sent."""
-        reason, target = result.terminate, job.key.target
-        if reason is not None and not job.held_until - MAX_HOLD <= now < job.held_until:
+        intent, target = result.terminate, job.key.target
+        if intent is not None and not job.held_until - MAX_HOLD <= now < job.held_until:
             match visible.authorization:
+                case Allow() if not job.answer_counts(intent, now):
+                    if _describe_helps(job, now, intent.max_age):
+                        self._poller.poll_now(tracked)
                 case Allow() as allow:
                     self._terminator.request(
                         TerminatePermit(
                             allow,
                             tracked,
-                            reason,
+                            intent,
                             self._cache,
                             self._policies,
                             self._dependencies.now,
@@ -150,7 +153,7 @@ class Reconciler:
                     return True
                 case NeedsDescribe(job_ids=job_ids):
                     needed = (self._cache.jobs.get(JobKey(target, job_id)) for job_id in job_ids)
-                    if any(other is not None and _describe_helps(other, now) for other in needed):
+                    if any(other is not None and _describe_helps(other, now, MAX_TAG_AGE) for other in needed):
                         self._poller.poll_now(tracked)
         self._terminator.withdraw(tracked, target)
         return False
@@ -158,15 +161,15 @@ class Reconciler:
     def _schedule(
         self, tracked: TrackedObject, job: TrackedJob, visible: VisibleState, result: ReconcileResult, now: Millis
     ) -> None:
-        """Schedule the next poll for this object, and the retry of a termination that has to wait."""
-        if tracked.record.spec.terminate is not None and (job.state.terminate_error or now < job.held_until):
-            retry = retry_at(tracked.record, job.state, now)
-            if retry is None and now < job.held_until <= now + MAX_HOLD:
-                retry = job.held_until
-            if retry is not None:
-                wait = max(retry - now, 0) / SECOND * self._dependencies.jitter(1.0, 1.1)
-                at = asyncio.get_running_loop().time() + wait
-                self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at)
+        """Schedule the next poll for this object, and its next reconcile without news: of a limit, or a retry."""
+        requeue_at, jitter = result.requeue_at, 1.0
+        if tracked.record.termination_wanted and (job.state.terminate_error or now < job.held_until):
+            requeue_at, jitter = retry_at(tracked.record, job.state, now), self._dependencies.jitter(1.0, 1.1)
+            if requeue_at is None and now < job.held_until <= now + MAX_HOLD:
+                requeue_at = job.held_until
+        if requeue_at is not None:
+            at = asyncio.get_running_loop().time() + max(requeue_at - now, 0) / SECOND * jitter
+            self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at)
         next_poll_at, hidden_due = result.next_poll_at, 0
         if visible.hidden and next_poll_at is not None:
             # First: a poll that is in flight for others, or starts at once, must not count at the wrong time.
@@ -179,7 +182,7 @@ class Reconciler:
             self._poller.discard(tracked, job.key.target)
         elif visible.hidden and hidden_due > now:
             self._poller.poll_after(tracked, (hidden_due - now) / SECOND, exact=True)
-        elif next_poll_at <= now and tracked.record.spec.terminate is not None and job.state.polled_at is None:
+        elif next_poll_at <= now and tracked.record.termination_wanted and job.state.polled_at is None:
             self._poller.poll_now(tracked)
         elif visible.hidden:
             self._poller.poll_after(tracked, 0.0, exact=True)
@@ -221,7 +224,7 @@ def _newly_accepted(sent: Termination, before: Termination | None) -> bool:
     return sent.accepted_at is not None and (before is None or before.accepted_at != sent.accepted_at)
 
 
-def _describe_helps(job: TrackedJob, now: Millis) -> bool:
+def _describe_helps(job: TrackedJob, now: Millis, max_age: Millis | None) -> bool:
     """Return whether a poll right now may show more. A failed poll, or one without the job, has its own schedule."""
-    fresh = job.state.job is not None and 0 <= now - job.requested_at <= MAX_TAG_AGE
+    fresh = job.state.job is not None and (max_age is None or 0 <= now - job.requested_at <= max_age)
     return not fresh and job.state.last_error is None and not job.state.misses

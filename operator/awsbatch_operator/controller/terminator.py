@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
+from awsbatch_operator.api.batchjob import Cause, Intent
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, BatchProvider
 from awsbatch_operator.api.job import JobKey, Target
@@ -23,6 +24,11 @@ IN_FLIGHT: Final = 8
 """TerminateJob and TerminateJobs calls in flight at once for a target."""
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+_PRECEDENCE: Final = tuple(Cause)
+
 Sharing = tuple[str, str, str]
 """Namespace, reason and uid of terminations that may share a call: no namespace where IAM can't tell namespaces apart,
 and a uid only where a shared call was rejected as a whole."""
@@ -30,7 +36,7 @@ and a uid only where a shared call was rejected as a whole."""
 
 @dataclass(slots=True, eq=False)
 class TerminatePermit:
-    """Leave to terminate the job of one object with one reason. Asked with the last byte, from any thread.
+    """Leave to terminate the job of one object, by one intent. Asked with the last byte, from any thread.
 
     `request` is what AWS Batch had accepted for the job when the termination was decided, `status_reason` the job's
     statusReason then. `sharing` is the terminator's: with which others this one waits.
@@ -38,7 +44,7 @@ class TerminatePermit:
 
     allow: Allow
     tracked: TrackedObject
-    reason: str
+    intent: Intent
     cache: Cache
     policies: PolicyCache
     now: Callable[[], Millis]
@@ -56,9 +62,21 @@ class TerminatePermit:
         self.key = JobKey(self.target, self.job_id)
 
     def stated(self) -> bool:
-        """Return whether the object still exists and states this very reason for this very job."""
+        """Return whether the object still exists and states this very termination for this very job."""
         tracked = self.cache.objects.get(self.tracked.ref.uid)
-        return tracked is self.tracked and tracked.record.spec.terminate == self.reason and tracked.key == self.key
+        if tracked is not self.tracked or tracked.key != self.key:
+            return False
+        return tracked.record.spec.stated(self.intent.cause) == self.intent.stated
+
+    @property
+    def reason(self) -> str:
+        return self.intent.reason
+
+    @property
+    def rank(self) -> tuple[int, Millis, Millis, str]:
+        """Of the objects that want the end of one job, the words of the one with the lowest rank are sent."""
+        record, uid = self.tracked.record, self.tracked.ref.uid
+        return _PRECEDENCE.index(self.intent.cause), self.intent.due_at, record.created_at, uid
 
     def superseded(self) -> bool:
         """Whether AWS Batch has accepted a request for the job since: the object is about to be reconciled."""
@@ -67,9 +85,10 @@ class TerminatePermit:
 
     def valid(self) -> bool:
         # Without a time limit no clock need be read.
-        now = 0 if self.allow.valid_until is None else self.now()
-        in_doubt = self.cache.in_doubt(self.tracked.ref.uid)
-        return not in_doubt and self.stated() and self.policies.is_valid(self.allow, now)
+        now = 0 if self.allow.valid_until is None and self.intent.max_age is None else self.now()
+        in_doubt, job = self.cache.in_doubt(self.tracked.ref.uid), self.cache.jobs.get(self.key)
+        fresh = job is not None and job.answer_counts(self.intent, now)
+        return fresh and not in_doubt and self.stated() and self.policies.is_valid(self.allow, now)
 
 
 Answer = CallError | Accepted
@@ -141,6 +160,7 @@ class TargetTerminator:
         self._pacer: Pacer[Sharing] = Pacer(self._clock)
         self._sharing: dict[Sharing, dict[str, None]] = {}
         self.waiting: dict[str, TerminatePermit] = {}
+        self._by_job: dict[JobKey, dict[str, TerminatePermit]] = {}
         self.requested: set[JobKey] = set()
         self._in_flight: dict[Sharing, float] = {}
         self.coalescer: Coalescer[tuple[TerminatePermit, ...]] = Coalescer(
@@ -157,6 +177,7 @@ class TargetTerminator:
         permit.sharing = (permit.namespace if self._target_key.role else "", permit.reason, alone)
         before = self._drop(uid)
         self.waiting[uid] = permit
+        self._by_job.setdefault(permit.key, {})[uid] = permit
         self._sharing.setdefault(permit.sharing, {})[uid] = None
         if before is None:
             self._queue.add(uid, permit.tracked.ref.namespace)
@@ -172,10 +193,8 @@ class TargetTerminator:
     def _drop(self, uid: str) -> TerminatePermit | None:
         permit = self.waiting.pop(uid, None)
         if permit is not None:
-            others = self._sharing[permit.sharing]
-            del others[uid]
-            if not others:
-                del self._sharing[permit.sharing]
+            _discard(self._sharing, permit.sharing, uid)
+            _discard(self._by_job, permit.key, uid)
         return permit
 
     def _take(self) -> tuple[TerminatePermit, ...] | None:
@@ -185,7 +204,7 @@ class TargetTerminator:
             self.clear()
             return None
         while (uid := self._queue.pop()) is not None:
-            first = self.waiting[uid]
+            first = self._first_of_job(self.waiting[uid])
             shared = self._sharing[first.sharing]
             at, limit = self._in_flight.get(first.sharing), 1
             if at is None or at <= self._clock():
@@ -195,13 +214,25 @@ class TargetTerminator:
             if at is not None and len(shared) < limit:
                 # Its reason was sent a moment ago: what comes meanwhile, or until that call is answered, goes with the
                 # next call. Others have their turn.
-                self._queue.add_at(uid, first.tracked.ref.namespace, at)
+                self._queue.add_at(uid, self.waiting[uid].namespace, at)
                 continue
-            taken = self._taken((first, *[self.waiting[other] for other in shared if other != uid]), limit)
+            others = [permit for other in shared if (permit := self.waiting[other]) is not first]
+            if first.tracked.ref.uid != uid:
+                # The turn of the object that waited longest, the words of the one with precedence.
+                self._drop(uid)
+                self._queue.discard(first.tracked.ref.uid)
+            taken = self._taken((first, *others), limit)
             if taken:
                 self._in_flight[first.sharing] = self._clock() + GATHER
                 return taken
         return None
+
+    def _first_of_job(self, permit: TerminatePermit) -> TerminatePermit:
+        """Return the permit with precedence among all that wait for the same job."""
+        permits = self._by_job[permit.key]
+        if len(permits) == 1:
+            return permit
+        return min((one for one in permits.values() if one.valid()), key=lambda one: one.rank, default=permit)
 
     def _taken(self, shared: tuple[TerminatePermit, ...], limit: int) -> tuple[TerminatePermit, ...]:
         """Those of the permits that go into one call. The first has left the queue, and waits no longer."""
@@ -210,7 +241,12 @@ class TargetTerminator:
         for permit in shared:
             if not permit.valid():
                 expired.append(permit)
-            elif permit.key not in self.requested and permit.key not in permits and not permit.superseded():
+            elif (
+                permit.key not in self.requested
+                and permit.key not in permits
+                and not permit.superseded()
+                and (permit is shared[0] or self._first_of_job(permit) is permit)
+            ):
                 permits[permit.key] = permit
                 if len(permits) == limit:
                     break
@@ -242,3 +278,9 @@ class TargetTerminator:
         for permit in permits:
             permit.tracked.terminated_alone = False
             self._on_result(permit, answer if isinstance(answer, CallError) else answer[permit], requested_at)
+
+
+def _discard(groups: dict[K, dict[str, V]], key: K, uid: str) -> None:
+    del groups[key][uid]
+    if not groups[key]:
+        del groups[key]

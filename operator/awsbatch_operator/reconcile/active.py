@@ -1,12 +1,13 @@
 """Rows of the decision table: AWS Batch shows an active job."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Phase, Termination
+from awsbatch_operator.api.batchjob import Deadline, Intent, Phase, Termination
 from awsbatch_operator.api.job import Job
-from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.api.timestamps import SECOND, Millis
+from awsbatch_operator.reconcile.deadline import applies, next_limit, poll_at
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import observed_only
 from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, of_request, resend_at, retry_at
@@ -24,15 +25,18 @@ _PHASES: Final = dict.fromkeys(("SUBMITTED", "PENDING", "RUNNABLE", "STARTING"),
 def active(record: Record, state: JobState, job: Job, now: Millis, intervals: PollIntervals) -> Outcome:
     flagged, running = job.flagged, job.running
     termination, denied = effective_termination(record, state), record.terminate_denied
-    wanted, regular = record.spec.terminate is not None, intervals.running if running else intervals.pending
+    regular = intervals.running if running else intervals.pending
     phase = Phase.RUNNING if running else _PHASES.get(job.status, Phase.UNKNOWN)
     if flagged or termination is not None:
         phase = Phase.TERMINATING
-    if termination is None and (denied is not None or not wanted):
+    if termination is None and (denied is not None or record.wanted is None):
         wait = min(TERMINATING_LONGEST, intervals.running) if flagged else regular
         next_poll_at = (state.polled_at or now) + wait
         outcome = Outcome(phase, job, conditions.observed(job), next_poll_at, wait, succeeded=conditions.ACTIVE)
-        return observed_only(outcome, denied) if denied is not None and wanted else outcome
+        if record.spec.deadline is not None and not flagged:
+            outcome = _with_deadline(record, record.spec.deadline, state, outcome, now)
+        stated = record.wanted is not None or record.spec.deadline is not None
+        return observed_only(outcome, denied) if denied is not None and stated else outcome
     row = _Terminating(
         record,
         state,
@@ -45,6 +49,25 @@ def active(record: Record, state: JobState, job: Job, now: Millis, intervals: Po
         resend=resend_at(record, state, termination, intervals) if termination is not None else 0,
     )
     return row.outcome(phase, allowed=denied is None)
+
+
+def _with_deadline(record: Record, deadline: Deadline, state: JobState, outcome: Outcome, now: Millis) -> Outcome:
+    """Add what spec.deadline demands of a living job of which no limit is past: status, poll, Stalled."""
+    job = outcome.job
+    if job is None:
+        return outcome
+    if not applies(deadline, state, job):
+        stalled = conditions.deadline_not_applicable(record.job_name, array=job.is_array)
+        return replace(outcome, stalled=stalled)
+    following = next_limit(record, state, job, now)
+    at = poll_at(following, state) if following is not None else None
+    if at is None:
+        return replace(outcome, deadline=following)
+    if now < at:
+        return replace(outcome, deadline=following, requeue_at=at)
+    # The limit seems to be past: an answer must show it, and is reconciled also if it shows nothing else that is new.
+    polled_at = min(state.polled_at or 0, now)
+    return replace(outcome, deadline=following, steady_interval=None, next_poll_at=max(now, polled_at + SECOND))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +114,18 @@ class _Terminating:
             terminated=of_request(self.record, self.termination, terminated),
             succeeded=conditions.ACTIVE,
             terminate=terminate if allowed and held is None else None,
+            deadline=next_limit(self.record, self.state, self.job, self.now) if pending else None,
             next_poll_at=self._next_poll_at(),
             delayed=delayed,
         )
 
-    def _due(self) -> str | None:
-        """The reason to send now: always the one that spec.terminate states now."""
+    def _due(self) -> Intent | None:
+        """The termination to send now: always the one that the spec states now."""
         if self.state.call_in_flight or self.flagged or self.retry is not None:
             return None
         # An observation that lies in the future means that the clock was set back, not that the silence is long.
         observed_at = min(self.state.observed_at or 0, self.now)
-        return None if observed_at < self.resend else self.record.spec.terminate
+        return None if observed_at < self.resend else self.record.wanted
 
     def _next_poll_at(self) -> Millis:
         polled_at = self.state.polled_at or self.now
@@ -110,12 +134,15 @@ class _Terminating:
             since = min(max(polled_at, accepted_at), self.now)
             # An acceptance that lies in the future means that the clock was set back: the request is old then, too.
             next_poll_at = since + terminating(abs(since - accepted_at))
-            if self.flagged or self.record.spec.terminate is None:
+            if self.flagged or self.record.wanted is None:
                 return next_poll_at
             # A resend needs an observation that is no older than its due time: poll when it falls due.
             due = max(self.resend, self.retry or 0)
             return min(next_poll_at, due) if polled_at < due else next_poll_at
         if self.flagged:
             return polled_at + terminating(max(polled_at - self.record.changed_at, 0))
-        regular = polled_at + self.regular
+        wanted = self.record.wanted
+        # Twice in the time that its answer counts, so that the request need not wait for a poll when its turn comes.
+        often = self.regular if wanted is None or wanted.max_age is None else min(self.regular, wanted.max_age // 2)
+        regular = polled_at + often
         return regular if self.retry is None else min(regular, self.retry)

@@ -1,11 +1,15 @@
 """Kubernetes Events: one for each transition of a status, none for a poll."""
 
 from collections.abc import Iterator
+from typing import Final
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Condition, Phase, Spec, Status
+from awsbatch_operator.api.batchjob import Cause, Condition, Phase, Spec, Status
 from awsbatch_operator.api.conditions import JobName, Reason
 from awsbatch_operator.api.events import Event, EventReason
+from awsbatch_operator.api.timestamps import meta_time
+
+_FIELDS: Final = {Cause.TERMINATE: "spec.terminate", Cause.DEADLINE: "spec.deadline"}
 
 
 def between(before: Status, after: Status, job_id: str) -> tuple[Event, ...]:
@@ -15,26 +19,28 @@ def between(before: Status, after: Status, job_id: str) -> tuple[Event, ...]:
 
 
 def intent_change(
-    before: Spec, after: Spec | None, *, accepted: bool, in_flight: bool, job_alive: bool
+    before: Spec, after: Spec | None, cause: Cause, *, wanted: bool, accepted: bool, in_flight: bool, job_alive: bool
 ) -> Event | None:
-    """The Event for a changed or removed spec.terminate.
+    """The Event for a changed or removed spec.terminate, or another field that can ask for a termination.
 
     Args:
         before: the spec until now.
         after: the new spec; None: the object was deleted.
+        cause: which field.
+        wanted: this field asked for the termination until now.
         accepted: AWS Batch has accepted a request for this object.
         in_flight: a request for the job has no answer yet.
         job_alive: the job is not known to have ended.
     """
-    now = after.terminate if after is not None else None
-    if before.terminate is None or before.terminate == now or not job_alive:
+    stated, now = before.stated(cause), after.stated(cause) if after is not None else None
+    if stated is None or stated == now or not job_alive:
         return None
     if accepted:
-        return None if after is None else change_ignored(after, in_flight=False)
-    if now is not None:
+        return None if after is None else change_ignored(after, cause, in_flight=False)
+    if now is not None or not wanted:
         return None
     job = _name(before)
-    what = "The BatchJob was deleted" if after is None else "spec.terminate was removed"
+    what = "The BatchJob was deleted" if after is None else f"{_FIELDS[cause]} was removed"
     if in_flight:
         effect = "the request that is being sent may still terminate the job"
     else:
@@ -44,18 +50,19 @@ def intent_change(
     )
 
 
-def change_ignored(stated: Spec, *, in_flight: bool) -> Event:
+def change_ignored(stated: Spec, cause: Cause, *, in_flight: bool) -> Event:
     """The Event for a request that AWS Batch accepted in other words than `stated`, which nothing can undo.
 
     Args:
         stated: the spec now.
-        in_flight: spec.terminate changed while the request had no answer, not afterwards.
+        cause: the field that changed.
+        in_flight: it changed while the request had no answer, not afterwards.
     """
-    change, job = "removed" if stated.terminate is None else "changed", _name(stated)
+    change, job = "removed" if stated.stated(cause) is None else "changed", _name(stated)
     when = f"while TerminateJob for {job} was being sent" if in_flight else "later"
     return Event(
         EventReason.TERMINATION_CHANGE_IGNORED,
-        f"AWS Batch accepted TerminateJob for {job}, and nothing can undo that: spec.terminate was {change} {when}; "
+        f"AWS Batch accepted TerminateJob for {job}, and nothing can undo that: {_FIELDS[cause]} was {change} {when}; "
         "status.termination shows what was sent",
         warning=True,
     )
@@ -105,6 +112,14 @@ def _of_problems(before: Status, after: Status, job: JobName) -> Iterator[Event]
     blocked = after.job.blocked if after.job is not None else None
     if after.job is not None and blocked is not None and (before.job is None or before.job.blocked != blocked):
         yield Event(EventReason.JOB_BLOCKED, _sentence(job, conditions.observed(after.job).message), warning=True)
+    following, shown = after.deadline, before.deadline
+    if following is not None and following.overdue and (shown is None or shown.time != following.time):
+        yield Event(
+            EventReason.DEADLINE_SOON,
+            f"{job.as_subject} was over a limit of spec.deadline already when the operator first saw the deadline: the "
+            f"operator terminates it after {meta_time(following.time)}, unless spec.deadline changes",
+            warning=True,
+        )
     stalled = _entered(conditions.STALLED, before, after)
     if stalled is not None and stalled.reason in conditions.STALLED_REASONS:
         yield Event(Reason(stalled.reason), stalled.message, warning=True)

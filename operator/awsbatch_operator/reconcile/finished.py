@@ -33,13 +33,13 @@ def finished(record: Record, state: JobState, job: Job, now: Millis) -> Outcome:
 
 
 def _inferred(record: Record, job: Job) -> Termination | None:
-    """A request that an earlier process sent and could not record: the job ended with exactly the stated reason."""
+    """A request that an earlier process sent and could not record: the job ended with exactly a stated reason."""
     if record.status.finished and record.status.termination is not None:
         return record.status.termination
-    reason = record.spec.terminate
-    if reason is None or job.status != "FAILED" or not job.flagged or job.status_reason != reason:
+    if job.status != "FAILED" or not job.flagged or job.status_reason is None or ended_before(record, job):
         return None
-    return None if ended_before(record, job) else Termination(reason, requests=1, cause=Cause.TERMINATE)
+    cause = next((cause for cause in Cause if record.spec.reason(cause) == job.status_reason), None)
+    return None if cause is None else Termination(job.status_reason, requests=1, cause=cause)
 
 
 def _terminated(job: Job, *, by_request: bool) -> ConditionValue:

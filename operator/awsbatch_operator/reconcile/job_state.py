@@ -7,6 +7,7 @@ from the status of an object.
 from dataclasses import dataclass, replace
 from typing import Self
 
+from awsbatch_operator.api.batchjob import Cause
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import Millis
@@ -16,11 +17,12 @@ from awsbatch_operator.api.timestamps import Millis
 class Request:
     """The TerminateJob calls that AWS Batch accepted from this process.
 
-    `reason`: as sent with the last accepted call; `requested_at`: start of the first; `accepted_at`: the last
+    `cause`, `reason`: of the last accepted call, as sent; `requested_at`: start of the first; `accepted_at`: the last
     acceptance; `requests`: how many; `request_id`: AWS's id of the last; `status_reason_before`: the statusReason of
     the job before them.
     """
 
+    cause: Cause
     reason: str
     requested_at: Millis
     accepted_at: Millis
@@ -33,6 +35,9 @@ class Request:
 class JobState:
     """`job` was described at `observed_at`; `misses` complete answers since then lack it, the first at `missing_since`.
 
+    `asked_at`: when the answer that showed it was requested, by AWS's clock. `first_started_at`: the earliest start of
+    an attempt; `has_started`: an attempt, or for the parent of an array a child, has reached it once.
+
     `last_error` is why the latest poll failed, `terminate_error` why the latest TerminateJob did; both with how often
     in a row and when last. `call_in_flight` is True from the decision to send a TerminateJob to its answer.
     """
@@ -40,6 +45,10 @@ class JobState:
     job: Job | None = None
     observed_at: Millis | None = None
     polled_at: Millis | None = None
+    asked_at: Millis | None = None
+    first_started_at: Millis | None = None
+    has_started: bool = False
+    has_dependencies: bool = False
     misses: int = 0
     missing_since: Millis | None = None
     last_error: CallError | None = None
@@ -51,12 +60,24 @@ class JobState:
     terminate_failed_at: Millis = 0
     call_in_flight: bool = False
 
-    def with_job(self, job: Job, now: Millis) -> Self:
+    def with_job(
+        self,
+        job: Job,
+        now: Millis,
+        *,
+        asked_at: Millis | None = None,
+        first_started_at: Millis | None = None,
+        has_dependencies: bool = False,
+    ) -> Self:
         # Field by field instead of dataclasses.replace: this runs for every job of every poll.
         return type(self)(
             job=job,
             observed_at=now,
             polled_at=now,
+            asked_at=asked_at,
+            first_started_at=first_started_at or self.first_started_at,
+            has_started=self.has_started or first_started_at is not None or job.has_started,
+            has_dependencies=has_dependencies,
             failed_at=self.failed_at,
             request=self.request,
             terminate_error=self.terminate_error,
@@ -80,15 +101,18 @@ class JobState:
 
     def accepted(
         self,
+        cause: Cause,
         reason: str,
         requested_at: Millis,
         now: Millis,
+        *,
         request_id: str | None = None,
         status_reason_before: str | None = None,
     ) -> Self:
-        """AWS Batch accepted a TerminateJob with this reason, which was sent at `requested_at`."""
+        """AWS Batch accepted a TerminateJob with this cause and reason, which was sent at `requested_at`."""
         first = self.request
         request = Request(
+            cause,
             reason,
             first.requested_at if first else requested_at,
             now,

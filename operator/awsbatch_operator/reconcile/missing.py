@@ -111,6 +111,7 @@ def _unchanged(record: Record, state: JobState, job: Job, next_poll_at: Millis) 
         terminated=_terminated_so_far(record, state, pending=pending) or shown,
         succeeded=_shown(record, conditions.SUCCEEDED),
         next_poll_at=next_poll_at,
+        deadline=before.deadline,
         delayed=before.delayed,
     )
 

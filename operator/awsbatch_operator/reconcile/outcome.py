@@ -4,7 +4,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Phase, Spec, Status, Termination
+from awsbatch_operator.api.batchjob import (
+    AdmittedBy,
+    Cause,
+    Intent,
+    NextLimit,
+    Phase,
+    Spec,
+    Status,
+    Termination,
+)
 from awsbatch_operator.api.conditions import ConditionValue, JobName
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import Millis
@@ -36,7 +45,8 @@ class Record:
 
     `changed_at`: when this process first saw this generation. `known_since`: when this process began to act for this
     object. `access`: what the policy in force lets it show and do. `held`: why terminations are held now, one sentence.
-    `withdrawn_at`: when this process last saw spec.terminate removed. `account`: the account that its calls reach.
+    `withdrawn_at`: when this process last saw a wanted termination removed. `account`: which its calls reach.
+    `wanted`: the termination that it wants now, as of the latest reconcile.
     """
 
     spec: Spec
@@ -50,6 +60,7 @@ class Record:
     held: str | None = None
     withdrawn_at: Millis | None = None
     account: str | None = None
+    wanted: Intent | None = None
 
     @property
     def missing_as(self) -> Deny | None:
@@ -62,7 +73,7 @@ class Record:
 
     @property
     def termination_wanted(self) -> bool:
-        return self.spec.terminate is not None
+        return self.spec.terminate is not None or self.wanted is not None
 
     @property
     def job_name(self) -> JobName:
@@ -89,13 +100,15 @@ class Outcome:
     stalled: ConditionValue | None = None
     terminated: ConditionValue | None = None
     succeeded: ConditionValue | None = None
-    terminate: str | None = None
+    terminate: Intent | None = None
+    deadline: NextLimit | None = None
+    requeue_at: Millis | None = None
     delayed: bool = False
 
 
 def of_request(record: Record, termination: Termination | None, value: ConditionValue) -> ConditionValue:
     """The condition Terminated of an accepted request. It tells when the request had other words than stated now."""
-    stated = record.spec.terminate
+    stated = record.spec.reason(termination.cause or Cause.TERMINATE) if termination is not None else None
     if termination is None or stated is None or termination.reason == stated:
         return value
     return conditions.in_other_words(value)
@@ -135,7 +148,7 @@ def effective_termination(record: Record, state: JobState) -> Termination | None
         request.accepted_at,
         own.completed_at if own else None,
         request.requests,
-        cause=Cause.TERMINATE,
+        cause=request.cause,
         request_id=request.request_id,
         status_reason_before=request.status_reason_before,
     )
@@ -170,7 +183,7 @@ def resend_at(record: Record, state: JobState, termination: Termination, interva
     accepted_at, requests = termination.accepted_at or 0, termination.requests
     if state.request is None:
         accepted_at = min(accepted_at, record.known_since)
-        requests = requests if termination.reason == record.spec.terminate else 1
+        requests = requests if termination.reason == record.spec.reason(termination.cause or Cause.TERMINATE) else 1
     return accepted_at + intervals.resend(requests)
 
 

@@ -7,13 +7,14 @@ result. The rows of the decision table are in active.py, finished.py, missing.py
 from dataclasses import dataclass, replace
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Status, condition, with_conditions
+from awsbatch_operator.api.batchjob import Cause, Intent, Status, condition, with_conditions
 from awsbatch_operator.api.conditions import ConditionValue, Reason
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.job import FINISHED, account_of
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.policy.resolution import Deny
 from awsbatch_operator.reconcile.active import active
+from awsbatch_operator.reconcile.deadline import past_limit
 from awsbatch_operator.reconcile.finished import finished
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.missing import first_poll_failed, missing
@@ -26,15 +27,20 @@ __all__ = ["ReconcileResult", "Record", "reconcile"]
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """The status to show, the reason to send with TerminateJob (None: no call), when to poll next (None: never).
+    """The status to show, the termination to send (None: no call), when to poll next (None: never).
+
+    `wanted`: the termination that the object wants, whether or not it may be sent now. `requeue_at`: when to reconcile
+    again without any news.
 
     `steady_interval`: while polls show the very same job and nothing else changes, the result stays the same and each
     poll follows the last after so many milliseconds. None: every poll has to be reconciled.
     """
 
     status: Status
-    terminate: str | None = None
+    wanted: Intent | None = None
+    terminate: Intent | None = None
     next_poll_at: Millis | None = None
+    requeue_at: Millis | None = None
     steady_interval: Millis | None = None
 
 
@@ -47,14 +53,16 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
         now: epoch milliseconds. Nothing else is read from outside.
         intervals: the configured intervals.
     """
+    record = replace(record, wanted=_wanted(record, job, now))
     latest = now + intervals.longest
     if isinstance(record.access, Deny):
         answered = record.generation == record.status.observed_generation
         if record.access.reason == Reason.INVALID_REGION and record.status.finished and answered:
             # No call goes there any more.
-            return ReconcileResult(record.status)
+            return ReconcileResult(record.status, record.wanted)
         outcome = denied(record, record.access, job, now)
-        return ReconcileResult(_status(record, outcome, job, now), next_poll_at=_bounded(outcome, latest))
+        status = _status(record, outcome, job, now)
+        return ReconcileResult(status, record.wanted, next_poll_at=_bounded(outcome, latest))
     ended = record.status.finished if job.job is None else job.job.status in FINISHED
     # The job has ended and no poll has followed the object's new generation yet.
     unanswered_edit = (
@@ -66,12 +74,12 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
     if unanswered_edit or (described is None and not job.misses):
         # Nothing is known yet that a decision could use.
         if job.last_error is None:
-            return ReconcileResult(record.status, next_poll_at=now)
+            return ReconcileResult(record.status, record.wanted, next_poll_at=now)
         outcome = first_poll_failed(record, job, job.last_error)
     elif described is not None and ended:
         if job.call_in_flight and record.termination_wanted:
             # The answer decides between AlreadyFinished and a request that came first: wait for it.
-            return ReconcileResult(record.status)
+            return ReconcileResult(record.status, record.wanted)
         outcome = finished(record, job, described, now)
     elif described is None or job.misses:
         outcome = missing(record, job, now, intervals)
@@ -84,7 +92,16 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
         # Not answered yet: the next reconcile, in this process or a later one, must still poll.
         status = status.replace(observed_generation=record.status.observed_generation)
     steady_interval = outcome.steady_interval if job.last_error is None else None
-    return ReconcileResult(status, outcome.terminate, _bounded(outcome, latest), steady_interval)
+    next_poll_at = _bounded(outcome, latest)
+    return ReconcileResult(status, record.wanted, outcome.terminate, next_poll_at, outcome.requeue_at, steady_interval)
+
+
+def _wanted(record: Record, job: JobState, now: Millis) -> Intent | None:
+    """Return the termination that the object wants now: by spec.terminate, else by a limit that is past."""
+    reason = record.spec.terminate
+    if reason is not None:
+        return Intent(Cause.TERMINATE, reason, reason)
+    return None if isinstance(record.access, Deny) else past_limit(record, job, now)
 
 
 def _bounded(outcome: Outcome, latest: Millis) -> Millis | None:
@@ -193,6 +210,7 @@ def _status(record: Record, outcome: Outcome, job: JobState, now: Millis) -> Sta
         phase=outcome.phase,
         region=record.region,
         job=outcome.job,
+        deadline=outcome.deadline,
         termination=outcome.termination,
         conditions=with_conditions(record.status.conditions, wanted),
         account_id=account_id,

@@ -329,11 +329,39 @@ def test_no_secret_of_any_kind_leaves_with_the_job() -> None:
     assert SECRET not in repr(results({"jobs": [body]}, [ID], HERE))
 
 
+def described(shown: Job) -> DescribedJob:
+    return DescribedJob(shown, {}, first_started_at=shown.started_at)
+
+
+@pytest.mark.parametrize(
+    ("given", "start"),
+    [
+        ({"startedAt": None}, None),
+        ({"startedAt": 5}, 5),
+        ({"startedAt": 7, "attempts": [{"startedAt": 6}, {"startedAt": 5}]}, 5),
+        ({"startedAt": None, "attempts": [{"startedAt": 0}, None, {"startedAt": 6}]}, 6),
+        ({"startedAt": None, "eksAttempts": [{"startedAt": 6}]}, 6),
+        ({"startedAt": 3, "attempts": [{"startedAt": "soon"}]}, 3),
+    ],
+)
+def test_the_first_start_is_that_of_the_earliest_attempt(given: dict[str, Any], start: int | None) -> None:
+    found = results({"jobs": [detail(**given)]}, [ID], HERE)[ID]
+    assert isinstance(found, DescribedJob)
+    assert found.first_started_at == start
+
+
+@pytest.mark.parametrize(("given", "depends"), [(None, False), ([], False), ([{"jobId": "other"}], True), ("x", False)])
+def test_a_job_with_dependencies_is_known_as_one(given: Any, depends: bool) -> None:
+    found = results({"jobs": [detail(dependsOn=given)]}, [ID], HERE)[ID]
+    assert isinstance(found, DescribedJob)
+    assert found.has_dependencies is depends
+
+
 def test_answers_are_matched_by_id_whatever_their_order() -> None:
     ids = [f"{ID}:{index}" for index in range(5)]
     bodies = [detail(jobId=job_id, jobName=job_id) for job_id in reversed(ids)]
     found = results({"jobs": bodies}, ids, HERE)
-    assert found == {job_id: DescribedJob(job().replace(name=job_id), {}) for job_id in ids}
+    assert found == {job_id: described(job().replace(name=job_id)) for job_id in ids}
 
 
 def test_only_a_full_answer_that_lacks_the_job_means_absent() -> None:
@@ -348,13 +376,13 @@ def test_an_answer_without_a_list_of_jobs_is_no_answer(answer: dict[str, Any]) -
 @pytest.mark.parametrize("entry", [None, 3, "x", [], {}, {"jobId": None}, {"jobId": 5, "status": "RUNNING"}])
 def test_an_unreadable_entry_may_be_the_job_that_seems_absent(entry: Any) -> None:
     assert results({"jobs": [entry, detail()]}, [ID, "other"], HERE) == {
-        ID: DescribedJob(job(), {}),
+        ID: described(job()),
         "other": UNREADABLE,
     }
 
 
 def test_jobs_that_nobody_asked_for_are_dropped() -> None:
-    assert results({"jobs": [detail(), detail(jobId="other")]}, [ID], HERE) == {ID: DescribedJob(job(), {})}
+    assert results({"jobs": [detail(), detail(jobId="other")]}, [ID], HERE) == {ID: described(job())}
 
 
 THEIRS = "222222222222"
@@ -431,7 +459,7 @@ def test_what_one_job_has_wrong_costs_no_other_job(item: bytes) -> None:
     found = parse_describe_jobs(body, ["x", "last"], HERE)
     assert not isinstance(found, CallError)
     assert isinstance(found["x"], DescribedJob)
-    assert found["last"] == DescribedJob(job(), {})
+    assert found["last"] == described(job())
 
 
 def test_a_surrogate_pair_and_an_escaped_backslash_are_kept_when_a_body_is_repaired() -> None:

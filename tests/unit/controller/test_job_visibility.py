@@ -20,7 +20,7 @@ from awsbatch_operator.policy.authorizer import MAX_TAG_AGE, Allow, NeedsDescrib
 from awsbatch_operator.policy.resolution import Deny, Mode, Scope, admitted_by
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.outcome import UNRESTRICTED, Visible
-from builders import NOW, REGION, THROTTLED, a_job, absent, seen
+from builders import NOW, REGION, TERMINATE, THROTTLED, a_job, absent, seen
 from unit.controller.objects import an_object, bind
 from unit.policy.policies import MINE, QUEUE, a_scope, unrestricted
 
@@ -173,7 +173,7 @@ def test_a_child_waits_for_its_parent_and_reveals_nothing_meanwhile(mode: Mode, 
     tracked = world.an_object(TAGGED, "array:3")
     job = world.job(tracked)
     described(job, of_ours())
-    job.state = job.state.accepted(SECRET, NOW, NOW)
+    job.state = job.state.accepted(TERMINATE, SECRET, NOW, NOW)
     assert job.parent is not None
     if parent == "described":
         described(world.cache.jobs[job.parent], of_ours())
@@ -197,7 +197,7 @@ def test_a_request_of_another_object_is_invisible_where_the_job_is(mode: Mode, s
     world = World(mode)
     for scope in (QUEUED, TAGGED):
         tracked = world.an_object(scope, "j" if scope is QUEUED else "array:3", status)
-        world.job(tracked).state = state.accepted(SECRET, NOW, NOW)
+        world.job(tracked).state = state.accepted(TERMINATE, SECRET, NOW, NOW)
         assert SECRET not in repr(world.shows(tracked))
 
 

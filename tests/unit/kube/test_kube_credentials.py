@@ -131,7 +131,9 @@ def test_a_pod_with_a_broken_service_account_is_a_fault(
     assert fault in found
 
 
-@pytest.mark.parametrize(("host", "server"), [("10.0.0.1", "https://10.0.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")])
+@pytest.mark.parametrize(
+    ("host", "server"), [("10.0.0.1", "https://10.0.0.1:6443"), ("fd00::1", "https://[fd00::1]:6443")]
+)
 def test_a_pod_finds_its_server_in_the_variables_of_the_kubelet(host: str, server: str, service_account: Path) -> None:
     pod = {"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": "6443"}
     assert Login(environ=pod, service_account=service_account)().server == server

@@ -73,7 +73,9 @@ def test_nothing_is_shown_of_what_is_not_known() -> None:
 
 
 def test_the_patch_has_only_differences_and_removes_absent_fields() -> None:
-    before = Status(3, Phase.RUNNING, "eu-west-1", Job("PENDING", array=Array(3, None, {"RUNNING": 1})), None, (READY,))
+    before = Status(
+        3, Phase.RUNNING, "eu-west-1", Job("PENDING", array=Array(3, None, {"RUNNING": 1})), conditions=(READY,)
+    )
     after = before.replace(phase=None, job=Job("PENDING", array=Array(3, None, {"SUCCEEDED": 1})))
     assert diff(after, encode(before)) == {
         "phase": None,

@@ -13,7 +13,7 @@ from awsbatch_operator.api.timestamps import MINUTE, SECOND, Millis
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.outcome import Record
 from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
-from builders import INTERVALS, NOW, a_job, an_object
+from builders import INTERVALS, NOW, TERMINATE, a_job, an_object
 from unit.reconcile.invariants import result_is_valid
 from unit.reconcile.true_batch import TrueBatch
 
@@ -135,7 +135,7 @@ class Model:
             self.batch.accept(call.reason, lost=not effect)
             self.accepted = Moment(self.now, self.real)
             self.real_times[self.now] = self.real
-            self.known = self.known.accepted(call.reason, call.requested_at, self.now)
+            self.known = self.known.accepted(TERMINATE, call.reason, call.requested_at, self.now)
         else:
             if effect:
                 self.batch.accept(call.reason, lost=False)
@@ -189,9 +189,9 @@ class Model:
                 self._check(record, result)
             self.records[index] = replace(record, status=result.status)
             if result.terminate is not None:
-                self._call_is_valid(record, result.terminate)
+                self._call_is_valid(record, result.terminate.reason)
                 self.known = self.known.in_flight()
-                self.call = Call(result.terminate, self.now)
+                self.call = Call(result.terminate.reason, self.now)
             results.append(result)
         self.next_poll_at = _soonest(results)
 

@@ -6,7 +6,7 @@ from typing import Final
 from awsbatch_operator.api.batchjob import Phase, Termination
 from awsbatch_operator.api.timestamps import MINUTE, SECOND
 from awsbatch_operator.reconcile.job_state import JobState, Request
-from builders import NOW, WHY, a_job, an_object, seen
+from builders import NOW, TERMINATE, WHY, a_job, an_object, seen
 from unit.reconcile.rows import ACTIVE, FOLLOWING, OBSERVED, SENDING, STUCK, WAITING, Row
 
 LIVING = a_job().running()
@@ -14,13 +14,13 @@ FLAGGED = LIVING.flagged()
 PLAIN = an_object()
 ASKED = an_object().terminating()
 
-ACCEPTED = seen(LIVING, NOW - SECOND).in_flight().accepted(WHY, NOW - 10, NOW)
+ACCEPTED = seen(LIVING, NOW - SECOND).in_flight().accepted(TERMINATE, WHY, NOW - 10, NOW)
 """Sent and accepted this very moment; the last poll is a second old."""
 
 
 def requested(known: JobState, age: int, requests: int = 1) -> JobState:
     """Of which this process has sent so many TerminateJob calls; the last was accepted `age` ago."""
-    return replace(known, request=Request(WHY, NOW - age, NOW - age, requests))
+    return replace(known, request=Request(TERMINATE, WHY, NOW - age, NOW - age, requests))
 
 
 OBSERVED_ALIVE: Final = {

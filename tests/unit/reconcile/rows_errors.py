@@ -4,7 +4,7 @@ from typing import Final
 
 from awsbatch_operator.api.batchjob import Phase
 from awsbatch_operator.api.timestamps import MINUTE, SECOND
-from builders import CREDENTIALS, DENIED, NOW, REJECTED, THROTTLED, UNAVAILABLE, WHY, a_job, an_object, seen
+from builders import CREDENTIALS, DENIED, NOW, REJECTED, TERMINATE, THROTTLED, UNAVAILABLE, WHY, a_job, an_object, seen
 from unit.reconcile.rows import ACTIVE, FOLLOWING, OBSERVED, STUCK, Row
 
 LIVING = a_job().running()
@@ -12,9 +12,9 @@ PLAIN = an_object()
 ASKED = an_object().terminating()
 SEEN = seen(LIVING, NOW - 29 * SECOND)
 REQUESTED = "Terminated=Unknown/TerminationPending"
-SENT = SEEN.accepted(WHY, NOW - MINUTE, NOW - MINUTE)
+SENT = SEEN.accepted(TERMINATE, WHY, NOW - MINUTE, NOW - MINUTE)
 OLD = NOW - 30 * MINUTE
-OLDER = seen(LIVING.flagged()).accepted(WHY, OLD, OLD)
+OLDER = seen(LIVING.flagged()).accepted(TERMINATE, WHY, OLD, OLD)
 REFUSED = seen(LIVING).terminate_refused(DENIED, NOW)
 
 

@@ -5,7 +5,7 @@ from typing import Final
 from awsbatch_operator.api.batchjob import Phase
 from awsbatch_operator.api.timestamps import MINUTE, SECOND
 from awsbatch_operator.reconcile.job_state import JobState
-from builders import DENIED, NOW, REJECTED, THROTTLED, UNAVAILABLE, WHY, a_job, absent, an_object, seen
+from builders import DENIED, NOW, REJECTED, TERMINATE, THROTTLED, UNAVAILABLE, WHY, a_job, absent, an_object, seen
 from unit.reconcile.rows import BY_REQUEST, OBSERVED, Row
 
 LIVING = a_job().running()
@@ -15,7 +15,7 @@ TERMINATED = a_job().flagged().ended("FAILED", WHY)
 PLAIN = an_object()
 ASKED = an_object().terminating()
 
-ACCEPTED = seen(LIVING, NOW - MINUTE).accepted(WHY, NOW - MINUTE, NOW - MINUTE)
+ACCEPTED = seen(LIVING, NOW - MINUTE).accepted(TERMINATE, WHY, NOW - MINUTE, NOW - MINUTE)
 SKIPPED = "Ready=True/AlreadyFinished Terminated=False/AlreadyFinished"
 SUCCESS = "Succeeded=True/JobSucceeded"
 FAILURE = "Succeeded=False/JobFailed"
@@ -222,7 +222,7 @@ SENT: Final = {
     ),
     "finished while the call is under way, then accepted: terminated by request": Row(
         ASKED,
-        seen(LIVING).in_flight().with_job(TERMINATED.job, NOW).accepted(WHY, NOW, NOW),
+        seen(LIVING).in_flight().with_job(TERMINATED.job, NOW).accepted(TERMINATE, WHY, NOW, NOW),
         Phase.TERMINATED,
         BY_REQUEST,
         None,

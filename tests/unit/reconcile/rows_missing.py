@@ -6,7 +6,7 @@ from awsbatch_operator.api.batchjob import Phase
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.timestamps import MINUTE, SECOND
 from awsbatch_operator.reconcile.job_state import JobState
-from builders import DENIED, NOW, REJECTED, THROTTLED, UNAVAILABLE, WHY, a_job, absent, an_object, seen
+from builders import DENIED, NOW, REJECTED, TERMINATE, THROTTLED, UNAVAILABLE, WHY, a_job, absent, an_object, seen
 from unit.reconcile.rows import ACTIVE, AWAITING, FOLLOWING, NOT_FOUND, NOT_OBSERVED, OBSERVED, SENDING, VANISHED, Row
 
 LIVING = a_job().running()
@@ -117,15 +117,15 @@ VANISHES: Final = {
         40 * SECOND,
     ),
     "accepted, then absent once: followed": Row(
-        ASKED.settled(WAS_ALIVE.accepted(WHY, AGO, AGO)),
-        absent(NOW, last=WAS_ALIVE.accepted(WHY, AGO, AGO)),
+        ASKED.settled(WAS_ALIVE.accepted(TERMINATE, WHY, AGO, AGO)),
+        absent(NOW, last=WAS_ALIVE.accepted(TERMINATE, WHY, AGO, AGO)),
         Phase.TERMINATING,
         FOLLOWING,
         40 * SECOND,
     ),
     "absent once while the call is under way, then accepted: known as accepted": Row(
         ASKED.settled(WAS_ALIVE),
-        absent(NOW, last=WAS_ALIVE.in_flight()).accepted(WHY, NOW, NOW),
+        absent(NOW, last=WAS_ALIVE.in_flight()).accepted(TERMINATE, WHY, NOW, NOW),
         Phase.RUNNING,
         FOLLOWING,
         40 * SECOND,
@@ -224,7 +224,7 @@ NO_ANSWER: Final = {
         2 * SECOND,
     ),
     "a restart while a job is being terminated, the first poll throttled: all is kept": Row(
-        ASKED.settled(seen(LIVING).accepted(WHY, NOW, NOW)),
+        ASKED.settled(seen(LIVING).accepted(TERMINATE, WHY, NOW, NOW)),
         seen().with_error(THROTTLED, NOW),
         Phase.TERMINATING,
         FOLLOWING,

@@ -3,7 +3,7 @@
 import pytest
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Condition, Spec, Status
+from awsbatch_operator.api.batchjob import Cause, Condition, Spec, Status
 from awsbatch_operator.api.conditions import STALLED_REASONS, Reason
 from awsbatch_operator.api.events import Event, EventReason
 from awsbatch_operator.api.timestamps import MINUTE, SECOND, Millis
@@ -17,6 +17,7 @@ from builders import (
     JOB_ID,
     NOW,
     REJECTED,
+    TERMINATE,
     THROTTLED,
     UNAVAILABLE,
     WHY,
@@ -31,7 +32,7 @@ LIVING = a_job().running()
 PLAIN = an_object()
 ASKED = an_object().terminating()
 ALIVE = seen(LIVING)
-SENT = ALIVE.accepted(WHY, NOW, NOW)
+SENT = ALIVE.accepted(TERMINATE, WHY, NOW, NOW)
 FLAGGED = SENT.with_job(LIVING.flagged().job, NOW)
 GONE = absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW)
 KILLED = a_job().flagged().ended("FAILED", WHY).job
@@ -56,7 +57,11 @@ TRANSITIONS: dict[str, tuple[Step | None, Step, list[str]]] = {
     "a job is observed": (None, (PLAIN, ALIVE, NOW), []),
     "a termination is stated": ((PLAIN, ALIVE, NOW), (ASKED, ALIVE, NOW), []),
     "a termination is accepted": ((ASKED, ALIVE, NOW), (ASKED, SENT, NOW), ["TerminationAccepted"]),
-    "it is accepted again": ((ASKED, SENT, NOW), (ASKED, SENT.accepted(WHY, NOW, NOW + MINUTE), NOW), []),
+    "it is accepted again": (
+        (ASKED, SENT, NOW),
+        (ASKED, SENT.accepted(TERMINATE, WHY, NOW, NOW + MINUTE), NOW),
+        [],
+    ),
     "it is flagged": ((ASKED, SENT, NOW), (ASKED, FLAGGED, NOW), []),
     "it has ended by the request": ((ASKED, FLAGGED, NOW), (ASKED, FLAGGED.with_job(KILLED, NOW), NOW), ["Terminated"]),
     "accepted and ended in one step": (
@@ -258,7 +263,9 @@ STATED, REWORDED, WITHDRAWN = Spec(JOB_ID, None, WHY), Spec(JOB_ID, None, "other
 def test_a_changed_intent_is_an_event(
     before: Spec, after: Spec | None, accepted: bool, alive: bool, reason: str | None
 ) -> None:
-    event = intent_change(before, after, accepted=accepted, in_flight=False, job_alive=alive)
+    event = intent_change(
+        before, after, Cause.TERMINATE, wanted=True, accepted=accepted, in_flight=False, job_alive=alive
+    )
     assert (event and event.reason) == reason
     assert event is None or JOB_ID in event.note
 
@@ -267,5 +274,8 @@ def test_a_changed_intent_is_an_event(
 def test_a_withdrawal_beside_a_request_without_an_answer_does_not_promise_that_the_job_runs_on(
     after: Spec | None,
 ) -> None:
-    notes = [intent_change(STATED, after, accepted=False, in_flight=one, job_alive=True) for one in (True, False)]
+    notes = [
+        intent_change(STATED, after, Cause.TERMINATE, wanted=True, accepted=False, in_flight=one, job_alive=True)
+        for one in (True, False)
+    ]
     assert [event is not None and "may still terminate the job" in event.note for event in notes] == [True, False]

