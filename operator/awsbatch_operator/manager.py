@@ -23,7 +23,7 @@ from awsbatch_operator.config import Settings
 from awsbatch_operator.controller.controller import Controller
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
 from awsbatch_operator.controller.policy_cache import PolicyCache
-from awsbatch_operator.handlers.watch import EventBuffer, Watch, make_registry
+from awsbatch_operator.handlers.watch import EventBuffer, Watch, WatchError, make_registry
 from awsbatch_operator.kube import second_operator
 from awsbatch_operator.kube.batchjobs import KubeBatchJobClient
 from awsbatch_operator.kube.client import ApiError, KubeClient
@@ -194,7 +194,7 @@ async def _work(
     }
     ended, _ = await asyncio.wait({*components, stop}, return_when=asyncio.FIRST_COMPLETED)
     for component in ended & components.keys():
-        log.error("exiting: a component stopped", component=components[component], exc_info=component.exception())
+        _log_end(components[component], component.exception())
     log.info("operator stops")
     watch.stop()
     finished = await _finish(controller, control)
@@ -206,6 +206,12 @@ async def _work(
     policies.cancel()
     await asyncio.wait({control, watching, policies, lag}, timeout=1.0)
     return 0 if ended == {stop} else 1
+
+
+def _log_end(component: str, error: BaseException | None) -> None:
+    # An API server that ends the watch is no fault of the operator: the traceback would hide the remedy.
+    reason = {"error": str(error)} if isinstance(error, WatchError) else {"exc_info": error}
+    log.error("exiting: a component stopped", component=component, **reason)
 
 
 async def _watch_policies(informer: PolicyInformer, statuses: PolicyStatusWriter) -> None:

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 
 from awsbatch_operator.api import names
 from awsbatch_operator.api.decoding import Snapshot
-from awsbatch_operator.handlers.watch import EventBuffer, Watch, make_registry
+from awsbatch_operator.handlers.watch import EventBuffer, Watch, WatchError, make_registry
 from awsbatch_operator.kube.credentials import ClusterConfig
 from awsbatch_sandbox.apiserver import ApiServer, serve
 from awsbatch_sandbox.apiserver.server import load_definitions
@@ -111,6 +111,19 @@ async def test_a_watch_from_an_expired_version_ends_with_its_error(
     # A watch that ended without a word would leave a leader that receives nothing and holds its Lease.
     with pytest.raises(Exception, match="410"):
         await asyncio.wait_for(ended, 10)
+
+
+async def test_a_watch_whose_crd_is_deleted_ends_with_the_remedy(
+    url: str, watch: Watch, received: asyncio.Queue[str]
+) -> None:
+    ended = watch.start()
+    await create(url, "before")
+    await until_received(received, "before")
+    crd = f"{url}/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{names.crd_name(names.PLURAL)}"
+    async with aiohttp.ClientSession() as session, session.delete(crd) as response:
+        assert response.status == 200
+    with pytest.raises(WatchError, match=r"does not serve BatchJob: install .*kubectl apply -f"):
+        await asyncio.wait_for(ended, 20)
 
 
 async def test_a_watch_that_says_nothing_is_replaced_by_a_restart(

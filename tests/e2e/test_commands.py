@@ -187,6 +187,11 @@ def test_the_sandbox_has_roles_injects_faults_and_outlives_the_deletion_of_its_c
         job_id = shell(directory, "kubectl get bj train -o jsonpath='{.spec.jobId}'")
         shell(directory, "kubectl delete crd batchjobs.awsbatch.dev")
         hint = next(line for line in process.stdout if line.startswith("The operator exited with code 1"))
+        log = re.search(r"^Operator .*, log (\S+)$", printed, re.MULTILINE)
+        assert log is not None
+        logged = Path(log[1]).read_text("utf-8")
+        assert "Traceback" not in logged
+        assert logged.count("the cluster does not serve BatchJob: install the custom resource definition") >= 1
         shell(directory, hint.partition("not served: ")[2])
         shell(directory, "kubectl wait crd/batchjobs.awsbatch.dev --for=condition=Established --timeout=20s")
         again = f"kubectl create -f - <<< '{json.dumps(batch_job('again', job_id))}'"

@@ -21,6 +21,8 @@ from kopf._core.reactor.inventory import ResourceMemories, ResourceMemory
 from awsbatch_operator.api.decoding import Snapshot, parse_object
 from awsbatch_operator.api.names import GROUP, PLURAL, VERSION
 from awsbatch_operator.kube.credentials import ClusterConfig, NoClusterError, Renewal
+from awsbatch_operator.kube.preflight import explain_error
+from awsbatch_operator.kube.responses import ApiError
 
 _EVENTS_PER_TURN: Final = 50
 """Events that are delivered before other tasks of the loop run: a first list holds thousands."""
@@ -28,6 +30,10 @@ _LOGIN_PAUSE: Final = 5.0
 """Seconds between logins: a server that rejects fresh credentials must not be asked in a tight loop."""
 
 log = structlog.get_logger(__name__)
+
+
+class WatchError(Exception):
+    """Why the Kubernetes API ended the watch; the message is one line and names the remedy if there is one."""
 
 
 class Listener(Protocol):
@@ -205,6 +211,16 @@ def on_loop_error(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
         loop.default_exception_handler(context)
 
 
+def _explained(error: BaseException) -> BaseException:
+    """Return a WatchError for an HTTP status that Kopf does not retry, such as 404 after the CRD was deleted."""
+    status = getattr(error, "status", None)
+    if not isinstance(status, int):
+        return error
+    ended = WatchError(explain_error(ApiError(status, str(error))))
+    ended.__cause__ = error
+    return ended
+
+
 class Watch:
     """Runs Kopf. `start` returns a future that resolves when Kopf ends by itself, with its error if it had one."""
 
@@ -237,7 +253,7 @@ class Watch:
                 if not self._stopped:
                     asyncio.run(self._operate())
         except BaseException as error:  # noqa: BLE001 - passed to the main thread, which ends the process with it
-            self._ended.set_exception(error)
+            self._ended.set_exception(_explained(error))
         else:
             self._ended.set_result(None)
 

@@ -24,7 +24,10 @@ _QUIET: Final = {
     "boto3": logging.WARNING,
     "botocore": logging.WARNING,
     "kopf": logging.INFO,
-    "kopf._core.reactor.running": logging.ERROR,  # warns that it handles no signals: the operator does
+    # These two log each error that ends Kopf, with its traceback: the operator logs it. They also warn that Kopf
+    # handles no signals: the operator does.
+    "kopf._core.reactor.orchestration": logging.CRITICAL,
+    "kopf._core.reactor.running": logging.CRITICAL,
     "kopf.activities.authentication": logging.CRITICAL,  # logs each failed login: the operator logs what changes
     "kopf.objects": logging.WARNING,
     "kubernetes": logging.WARNING,
