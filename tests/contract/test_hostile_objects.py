@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from awsbatch_operator.api.batchjob import Cause, Spec
 from awsbatch_operator.api.codec import encode
-from awsbatch_operator.api.decoding import Snapshot, parse_object
+from awsbatch_operator.api.decoding import Snapshot, digest_of, parse_object
 from awsbatch_operator.api.job import Array, Node
 from awsbatch_operator.api.status_codec import diff, parse
 from awsbatch_operator.reconcile.job_state import JobState
@@ -164,6 +165,28 @@ def test_any_body_makes_a_snapshot_of_the_promised_types(body: dict[str, Any]) -
         assert spec.region is None or body["spec"]["region"] == spec.region
         assert spec.terminate is None or body["spec"]["terminate"]["reason"] == spec.terminate
         assert spec.terminate is None or spec.terminate.strip()
+
+
+@pytest.mark.parametrize("text", ["\ud83d", "a\udca9"])
+@pytest.mark.parametrize(
+    "place", [(), ("metadata",), ("spec",), ("spec", "terminate"), ("status",), ("status", "node")]
+)
+def test_half_a_surrogate_pair_anywhere_is_a_fault_of_that_object_only(text: str, place: Path) -> None:
+    """JSON can name it, UTF-8 can't: an object that made decoding fail would end the watch of all others."""
+    identity = {"namespace": "ns", "name": "job", "uid": "u", "resourceVersion": "7"}
+    whole: dict[str, Any] = {"metadata": identity, "spec": {"jobId": JOB_ID, "terminate": {"reason": "why"}}}
+    whole |= {"status": {"phase": "Running", "node": {"count": 2}}}
+    for odd in ({text: 1}, {"x": text}, {text: text}):
+        body = json.loads(json.dumps(whole))
+        inner = body
+        for name in place:
+            inner = inner[name]
+        inner |= odd
+        snapshot = parse_object(body)
+        assert (snapshot.ref.namespace, snapshot.ref.uid, snapshot.resource_version) == ("ns", "u", "7")
+        assert (snapshot.spec is None) == (place[:1] == ("spec",))
+        assert digest_of(snapshot.shown) == snapshot.digest
+        assert isinstance(diff(snapshot.status, snapshot.shown), dict)
 
 
 @example({"metadata": {"generation": 1}, "status": json.loads(SHOWN[1]) | {"attempts": -1, "exitCode": 2**63}}, seen())

@@ -1,5 +1,6 @@
 """Decodes the body of a BatchJob as the API server shows it into a Snapshot."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from sys import intern
@@ -87,7 +88,8 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
     metadata = parse_metadata(body)
     try:
         stated = msgspec.convert(body.get("spec"), BatchJobSpec)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        # The latter: a field named with half a surrogate pair, which JSON may have and UTF-8 can't.
         spec = None
     else:
         spec = _spec(stated)
@@ -124,10 +126,13 @@ def _is_reason(reason: str | None) -> TypeGuard[str]:
 
 def parse_metadata(body: Mapping[str, Any]) -> ObjectMetadata:
     """Return `.metadata`; empty if it can't be decoded."""
+    metadata: Any = body.get("metadata")
     try:
-        return msgspec.convert(body.get("metadata"), ObjectMetadata)
+        return msgspec.convert(metadata, ObjectMetadata)
     except msgspec.ValidationError:
         return _NO_METADATA
+    except UnicodeEncodeError:
+        return parse_metadata({"metadata": {key: value for key, value in metadata.items() if key.isascii()}})
 
 
 def parse_ref(metadata: Mapping[str, Any]) -> ObjectRef:
@@ -149,7 +154,10 @@ def raw_status_of(body: Mapping[str, Any]) -> dict[str, object]:
 
 def digest_of(shown: Mapping[str, object]) -> int:
     """Return a number that tells raw statuses apart, in this process."""
-    return hash(msgspec.json.encode(shown))
+    try:
+        return hash(msgspec.json.encode(shown))
+    except UnicodeEncodeError:
+        return hash(json.dumps(shown))
 
 
 def _text(value: object) -> str:
