@@ -31,6 +31,7 @@ from awsbatch_operator.kube.credentials import Login, NoClusterError
 from awsbatch_operator.kube.events import EventPoster
 from awsbatch_operator.kube.exec_plugin import kill_plugins
 from awsbatch_operator.kube.lease import LeaderElector, LeaseError
+from awsbatch_operator.kube.lease_reader import KNOWN_FOR, LeaseReader
 from awsbatch_operator.kube.policy_informer import PolicyInformer
 from awsbatch_operator.kube.policy_status import PolicyStatusWriter
 from awsbatch_operator.kube.preflight import PreflightError
@@ -91,16 +92,18 @@ async def serve(settings: Settings) -> int:
             raise StartError(str(error)) from error
         if leadership is None and not settings.leader_elect_given():
             await _check_alone(kube)
-        elector = await _elector(kube, login, settings) if leadership is not None else None
+        lease_namespace = settings.lease_namespace or login.namespace
+        lease: LeaderElector | LeaseReader = LeaseReader(kube, lease_namespace, settings.lease_name)
         if leadership is not None:
-            leadership.elector = elector
+            lease = leadership.elector = await _elector(kube, lease_namespace, settings.lease_name)
         metrics.observe(controller.cache.count_by_key, controller.depths)
+        metrics.observe_holds(controller.holds.count_by_cause, controller.holds.suspended_by)
         await _serve_http(parts, metrics, checks(controller, login.pending_for), settings)
         await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)
         log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
         watch_policies = partial(_watch_policies, informer, statuses) if read_policies else partial(_ignore, policies)
         watch = Watch(make_registry(login, EventBuffer(asyncio.get_running_loop(), controller)), settings.namespace)
-        return await _work(controller, elector, metrics, watch, watch_policies)
+        return await _work(controller, lease, metrics, watch, watch_policies)
 
 
 async def _login(settings: Settings) -> Login:
@@ -135,10 +138,9 @@ async def _check_alone(client: KubeClient) -> None:
         raise SecondOperatorError(second_operator.explain(held))
 
 
-async def _elector(client: KubeClient, login: Login, settings: Settings) -> LeaderElector:
+async def _elector(client: KubeClient, namespace: str, name: str) -> LeaderElector:
+    elector = LeaderElector(client, namespace, name, f"{platform.node()}_{secrets.token_hex(4)}")
     try:
-        namespace = settings.lease_namespace or login.namespace
-        elector = LeaderElector(client, namespace, settings.lease_name, f"{platform.node()}_{secrets.token_hex(4)}")
         await elector.check()
     except LeaseError as error:
         raise StartError(str(error)) from error
@@ -174,7 +176,7 @@ async def _provider(
 
 async def _work(
     controller: Controller,
-    elector: LeaderElector | None,
+    lease: LeaderElector | LeaseReader,
     metrics: Metrics,
     watch: Watch,
     watch_policies: Callable[[], Awaitable[None]],
@@ -185,7 +187,7 @@ async def _work(
     controller.resync.restart_watch = watch.restart
     control, lag = asyncio.ensure_future(controller.run()), asyncio.ensure_future(metrics.sample_loop_lag())
     policies = asyncio.ensure_future(watch_policies())
-    watching, election = watch.start(), asyncio.ensure_future(_elect(elector, controller))
+    watching, election = watch.start(), asyncio.ensure_future(_elect(lease, controller))
     components = {
         control: "controller",
         watching: "watch of BatchJobs",
@@ -200,8 +202,8 @@ async def _work(
     finished = await _finish(controller, control)
     election.cancel()
     await asyncio.wait({election})
-    if elector is not None and finished:
-        await elector.release()
+    if isinstance(lease, LeaderElector) and finished:
+        await lease.release()
     lag.cancel()
     policies.cancel()
     await asyncio.wait({control, watching, policies, lag}, timeout=1.0)
@@ -228,15 +230,22 @@ async def _ignore(policies: PolicyCache) -> None:
     await asyncio.Event().wait()
 
 
-async def _elect(elector: LeaderElector | None, controller: Controller) -> None:
-    if elector is None:
-        await controller.on_started_leading()
-        await asyncio.Event().wait()
+async def _elect(lease: LeaderElector | LeaseReader, controller: Controller) -> None:
+    on_annotations = partial(controller.holds.on_lease, lease.title)
+    if isinstance(lease, LeaseReader):
+        async with asyncio.TaskGroup() as tasks:
+            known_for_a_while = partial(on_annotations, known_for=KNOWN_FOR)
+            tasks.create_task(lease.run(known_for_a_while, controller.resync.doubt))
+            # What was stated before may be suspended.
+            await lease.known.wait()
+            await controller.on_started_leading()
     else:
         # A leader acts at once on all that it knows: a replica that knows nothing yet must not become leader.
         await controller.resync.synced.wait()
         await controller.policies.complete.wait()
-        await elector.run(controller.on_started_leading, controller.on_stopped_leading, controller.resync.doubt)
+        await lease.run(
+            controller.on_started_leading, controller.on_stopped_leading, controller.resync.doubt, on_annotations
+        )
 
 
 async def _finish(controller: Controller, control: asyncio.Future[None]) -> bool:

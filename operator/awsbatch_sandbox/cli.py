@@ -84,6 +84,7 @@ def sandbox(  # noqa: PLR0917  click passes them by name
     """Serve a Kubernetes API, a simulated AWS Batch and the operator on this machine, until Ctrl-C.
 
     The commands change how the simulated AWS Batch of a running sandbox answers; run them in another terminal.
+    Suspend terminations as on a cluster: by spec.suspend of a BatchAccessPolicy, or an annotation of a Lease.
     """
     if ctx.invoked_subcommand is not None:
         return

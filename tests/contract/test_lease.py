@@ -33,7 +33,7 @@ class Electorate:
     async def running(self, identity: str) -> AsyncIterator[LeaderElector]:
         """Ends as by a crash: nothing is released."""
         elector = self.elector(identity)
-        run = asyncio.ensure_future(elector.run(_nothing, lambda: None, lambda: None))
+        run = asyncio.ensure_future(elector.run(_nothing, lambda: None, lambda: None, lambda _: None))
         try:
             yield elector
         finally:
@@ -151,7 +151,7 @@ async def test_a_missing_namespace_is_reported(electorate: Electorate) -> None:
     elector = LeaderElector(electorate.client, "nowhere", "lock", "a", timing=QUICK)
     await elector.check()
     with capture_logs() as logs:
-        run = asyncio.ensure_future(elector.run(_nothing, lambda: None, lambda: None))
+        run = asyncio.ensure_future(elector.run(_nothing, lambda: None, lambda: None, lambda _: None))
         await eventually(lambda: bool(logs))
         run.cancel()
         await asyncio.wait([run])

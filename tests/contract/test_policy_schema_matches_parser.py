@@ -125,6 +125,7 @@ SPECS = st.fixed_dictionaries(
         "role": mostly(st.fixed_dictionaries({"arn": ROLES}), [*ODD, {"arn": None}, {"arn": f"{ARN}a", "name": "a"}]),
         "regions": mostly(st.lists(REGIONS, min_size=1, max_size=2), [None, [], "eu-west-1", [1]]),
         "allow": ALLOWS,
+        "suspend": mostly(st.booleans(), [None, "true", 1, {}]),
         "until": st.just("friday"),
     },
 )

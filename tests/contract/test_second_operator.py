@@ -53,7 +53,7 @@ class Leases:
             timing = Timing(lease=9, renew_deadline=6, retry=0.2)
             elector = LeaderElector(client, self._cluster.namespace, NAME, identity, timing=timing)
             leads = asyncio.Event()
-            run = asyncio.ensure_future(elector.run(_set(leads), lambda: None, lambda: None))
+            run = asyncio.ensure_future(elector.run(_set(leads), lambda: None, lambda: None, lambda _: None))
             async with asyncio.timeout(10):
                 await leads.wait()
             run.cancel()

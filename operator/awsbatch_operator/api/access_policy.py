@@ -59,7 +59,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`role`: ARN of the role to assume, None for the operator's own credentials. No `regions`: the operator's own."""
+    """`role`: ARN of the role to assume, None for the operator's own credentials. No `regions`: the operator's own.
+
+    `suspend`: the terminations of its namespaces are held. It is no part of what the policy grants.
+    """
 
     name: str
     selector: Selector
@@ -67,6 +70,7 @@ class Policy:
     role: str | None = None
     regions: tuple[str, ...] = ()
     allow: frozenset[Verb] = ALL_VERBS
+    suspend: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class BatchAccessPolicySpec(StrictObject, frozen=True):
     regions: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(min_length=1, max_length=64)] = ()
     jobs: JobsSpec | None = None
     allow: Annotated[tuple[Verb, ...], Meta(max_length=8)] = tuple(Verb)
+    suspend: bool = False
 
 
 class BatchAccessPolicyStatus(Object, frozen=True):
@@ -125,8 +130,8 @@ def parse_policy(name: str, spec: object) -> Policy | InvalidPolicy:
     faults += _faults(stated)
     if faults or selector is None or jobs is None:
         return InvalidPolicy(name, tuple(faults), selector)
-    rules = Rules(jobs.queues, tuple(sorted(jobs.tags.items())))
-    return Policy(name, selector, rules, None if role is None else role.arn, stated.regions, frozenset(stated.allow))
+    rules, role_arn = Rules(jobs.queues, tuple(sorted(jobs.tags.items()))), None if role is None else role.arn
+    return Policy(name, selector, rules, role_arn, stated.regions, frozenset(stated.allow), stated.suspend)
 
 
 def _decode(spec: object) -> tuple[BatchAccessPolicySpec, list[str]]:

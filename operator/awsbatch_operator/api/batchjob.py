@@ -37,6 +37,16 @@ class Limit(StrEnum):
     WAITING = "Waiting"
 
 
+class HoldCause(StrEnum):
+    """Why a termination is held; a label of the metric `terminations_held`."""
+
+    SUSPENDED_OPERATOR = "suspended_operator"
+    SUSPENDED_POLICY = "suspended_policy"
+    STALE_LEASE = "stale_lease"
+    STALE_POLICIES = "stale_policies"
+    STALE_OBJECTS = "stale_objects"
+
+
 FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED})
 LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING, Phase.DENIED}
 

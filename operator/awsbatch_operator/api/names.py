@@ -25,5 +25,8 @@ CRD_FILE: Final = crd_file(PLURAL)
 FIELD_MANAGER: Final = "awsbatch-operator"
 """Manager of `.status` in managedFields, and first word of the User-Agent."""
 
+SUSPEND_ANNOTATION: Final = f"{GROUP}/suspend-terminations"
+"""Annotation of the operator's Lease that holds all terminations, whatever its value."""
+
 REPORTING_CONTROLLER: Final = f"{GROUP}/awsbatch-operator"
 """The column FROM of Events in `kubectl describe`; must be a qualified name."""

@@ -131,9 +131,6 @@ class Cache:
             del self.jobs[before].objects[tracked.ref.uid]
             self._drop(before)
 
-    def in_doubt(self, uid: str) -> bool:
-        return self.in_doubt_since is not None or uid in self.unconfirmed
-
     def confirm(self, uid: str, version: str | None) -> None:
         """Note that this version of the object is known (None: its deletion)."""
         listed = self.unconfirmed.get(uid)

@@ -13,13 +13,14 @@ from typing import Final
 
 import structlog
 
-from awsbatch_operator.api.batchjob import Cause, Spec
+from awsbatch_operator.api.batchjob import Cause, HoldCause, Spec
 from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.api.interfaces import PolicyStatus
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.controller.answers import AnswerHandler
 from awsbatch_operator.controller.cache import Cache, TrackedObject, newer
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
+from awsbatch_operator.controller.holds import Holds
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.controller.policy_status import policy_statuses
 from awsbatch_operator.controller.poller import Poller
@@ -56,6 +57,7 @@ class Controller:
         self.policies = policies or _no_policies(region)
         self.policies.subscribe(self._on_policy_change)
         self.cache = Cache()
+        self.holds = Holds(self.cache, self.policies, on_change=self._decide_terminations)
         self.is_leading = False
         self.beat_at: float | None = None
         self._queue: FairQueue[str] = FairQueue(asyncio.get_running_loop().time)
@@ -87,6 +89,7 @@ class Controller:
             intervals,
             self.policies,
             self._queue,
+            holds=self.holds,
             poller=self._poller,
             terminator=self._terminator,
             writer=self._writer,
@@ -102,7 +105,7 @@ class Controller:
             now=dependencies.now,
         )
         self._stopping = asyncio.Event()
-        self._held = False
+        self._stale: frozenset[HoldCause] = frozenset()
 
     # -- run ----------------------------------------------------------------------------------------------------------
 
@@ -190,9 +193,9 @@ class Controller:
             before, self.beat_at = self.beat_at, asyncio.get_running_loop().time()
             if self.beat_at - before > FROZEN_AFTER:
                 self.resync.doubt()
-            held = self.policies.stale_reason() is not None or self.cache.in_doubt_since is not None
-            if held != self._held:
-                self._held = held
+            stale = self.holds.stale()
+            if stale != self._stale:
+                self._stale = stale
                 self._decide_terminations()
             if self.beat_at - pruned_at >= PRUNE_EVERY:
                 pruned_at = self.beat_at

@@ -62,6 +62,17 @@ class _Snapshot:
         return found
 
     @cached_property
+    def suspended(self) -> frozenset[str]:
+        policies = (policy for policy in (self.policies or {}).values() if isinstance(policy, Policy))
+        return frozenset(policy.name for policy in policies if policy.suspend)
+
+    def suspended_by(self, namespace: str) -> str | None:
+        if not self.suspended or self.labels is None or namespace not in self.labels:
+            return None
+        choice = self.choose(namespace, self.labels[namespace])
+        return choice.name if isinstance(choice, Policy) and choice.suspend else None
+
+    @cached_property
     def regions(self) -> frozenset[str]:
         policies = (policy for policy in (self.policies or {}).values() if isinstance(policy, Policy))
         return frozenset(region for policy in policies for region in policy.regions)
@@ -152,11 +163,16 @@ class PolicyCache:
         return snapshot.resolve(namespace, region) if known is None else known
 
     def is_valid(self, allow: Allow, now: Millis) -> bool:
-        """Return whether the termination may still be sent. Call it before the last byte, from any thread."""
-        scope = allow.scope
-        return (self.stale_since is None or not self.stale) and allow_is_valid(
-            allow, self.resolve(scope.namespace, scope.target.region), now
-        )
+        """Return whether the policy still allows the termination. Call it before the last byte, from any thread."""
+        return allow_is_valid(allow, self.resolve(allow.scope.namespace, allow.scope.target.region), now)
+
+    def suspended_by(self, namespace: str) -> str | None:
+        """Return the policy of the namespace if it suspends terminations. Any thread may ask."""
+        return self._snapshot.suspended_by(namespace)
+
+    def suspended(self) -> frozenset[str]:
+        """Return the policies that suspend terminations."""
+        return self._snapshot.suspended
 
     def regions(self) -> frozenset[str]:
         """Return all regions that policies name."""

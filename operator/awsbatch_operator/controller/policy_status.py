@@ -17,6 +17,9 @@ MAX_FAULTS: Final = 5
 """Faults of a policy that its status lists."""
 
 _IN_FORCE: Final = ConditionValue(say.TRUE, "InForce", "The policy is in force")
+_SUSPENDS: Final = ConditionValue(
+    say.TRUE, "InForce", "The policy is in force, and spec.suspend holds the terminations of its namespaces"
+)
 
 
 def policy_statuses(
@@ -66,7 +69,7 @@ def _ready(
                 REASON_OF_ERROR[error.error_class],
             )
             return ConditionValue(status, reason, f"The role can't be assumed: {error.message}")
-    return _IN_FORCE
+    return _SUSPENDS if policy.suspend else _IN_FORCE
 
 
 def _targets(policy: Policy, own_region: str) -> Iterable[Target]:

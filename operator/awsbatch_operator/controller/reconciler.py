@@ -10,6 +10,7 @@ from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
 from awsbatch_operator.controller.dependencies import Dependencies
+from awsbatch_operator.controller.holds import Holds
 from awsbatch_operator.controller.job_visibility import JobVisibility, VisibleState
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.controller.poller import Poller
@@ -39,13 +40,14 @@ class Reconciler:
         policies: PolicyCache,
         queue: FairQueue[str],
         *,
+        holds: Holds,
         poller: Poller,
         terminator: Terminator,
         writer: StatusWriter,
         is_leading: Callable[[], bool],
     ) -> None:
         self._cache, self._dependencies, self._intervals = cache, dependencies, intervals
-        self._policies, self._queue = policies, queue
+        self._policies, self._queue, self._holds = policies, queue, holds
         self._poller, self._terminator, self._writer = poller, terminator, writer
         self._is_leading = is_leading
         self.visibility = JobVisibility(cache.jobs, dependencies.provider.account, policies.mode, dependencies.jitter)
@@ -68,11 +70,11 @@ class Reconciler:
             # The policies are not known yet.
             return
         before = tracked.record.status
-        doubtful = self._policies.stale_since is not None or self._cache.in_doubt(uid)
+        hold = self._holds.of(tracked)
         record = replace(
             tracked.record,
             access=visible.access,
-            held=(self._policies.stale_reason() or self._cache.doubt_reason(uid)) if doubtful else None,
+            held=hold.message if hold is not None else None,
             account=self._dependencies.provider.account(job.key.target) if job is not None else None,
         )
         if visible.withhold:
@@ -145,6 +147,7 @@ class Reconciler:
                             intent,
                             self._cache,
                             self._policies,
+                            self._holds,
                             self._dependencies.now,
                             job.state.request,
                             job.state.job.status_reason if job.state.job is not None else None,

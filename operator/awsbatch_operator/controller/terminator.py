@@ -11,6 +11,7 @@ from awsbatch_operator.api.interfaces import Accepted, BatchProvider
 from awsbatch_operator.api.job import JobKey, Target
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.cache import Cache, TrackedObject
+from awsbatch_operator.controller.holds import Holds
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.policy.authorizer import Allow
 from awsbatch_operator.reconcile.job_state import Request
@@ -47,6 +48,7 @@ class TerminatePermit:
     intent: Intent
     cache: Cache
     policies: PolicyCache
+    holds: Holds
     now: Callable[[], Millis]
     request: Request | None = None
     status_reason: str | None = None
@@ -83,12 +85,15 @@ class TerminatePermit:
         job = self.cache.jobs.get(self.key)
         return job is not None and job.state.request != self.request
 
+    def held(self) -> bool:
+        return self.holds.of(self.tracked) is not None
+
     def valid(self) -> bool:
         # Without a time limit no clock need be read.
         now = 0 if self.allow.valid_until is None and self.intent.max_age is None else self.now()
-        in_doubt, job = self.cache.in_doubt(self.tracked.ref.uid), self.cache.jobs.get(self.key)
+        job = self.cache.jobs.get(self.key)
         fresh = job is not None and job.answer_counts(self.intent, now)
-        return fresh and not in_doubt and self.stated() and self.policies.is_valid(self.allow, now)
+        return fresh and not self.held() and self.stated() and self.policies.is_valid(self.allow, now)
 
 
 Answer = CallError | Accepted

@@ -21,7 +21,7 @@ from awsbatch_operator.api.names import FIELD_MANAGER
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.kube.access_review import ResourceAttributes, missing_permissions
 from awsbatch_operator.kube.client import ApiError, KubeClient, Response
-from awsbatch_operator.kube.paging import metadata_of
+from awsbatch_operator.kube.paging import annotations_of, metadata_of
 from awsbatch_operator.workqueue.log_once import Change, LogOnce
 
 _GROUP: Final = "coordination.k8s.io"
@@ -71,7 +71,7 @@ class LeaderElector:
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._client, self._identity = client, identity
-        self._namespace, self._name, self._title = namespace, name, f"{namespace}/{name}"
+        self._namespace, self._name, self.title = namespace, name, f"{namespace}/{name}"
         self._timing, self._now, self._jitter = timing, now, jitter
         self._collection = f"/apis/{_API_VERSION}/namespaces/{namespace}/leases"
         self._path = f"{self._collection}/{name}"
@@ -81,6 +81,7 @@ class LeaderElector:
         self._leading_task: asyncio.Task[None] | None = None
         self._on_stopped_leading: Callable[[], None] = lambda: None
         self._on_reconnected: Callable[[], None] = lambda: None
+        self._on_annotations: Callable[[Mapping[str, str]], None] = lambda _: None
         self._lease: Mapping[str, Any] | None = None
         self._record: Mapping[str, Any] = {}
         self._seen_at = -math.inf
@@ -96,21 +97,24 @@ class LeaderElector:
         on_started_leading: Callable[[], Coroutine[Any, Any, None]],
         on_stopped_leading: Callable[[], None],
         on_reconnected: Callable[[], None],
+        on_annotations: Callable[[Mapping[str, str]], None],
     ) -> None:
         """Acquire the Lease when it is free, and renew it, until cancelled.
 
         `on_started_leading` runs beside the renewals. When the Lease is lost, it is cancelled and `on_stopped_leading`
         is called at once. An error of `on_started_leading` ends `run` too. A Lease that is held when `run` is cancelled
         expires at its deadline; `release` gives it up at once. `on_reconnected` is called when requests succeed again
-        after failed ones, before leading starts.
+        after failed ones, before leading starts. `on_annotations` receives the annotations of the Lease with each
+        answer about it: every 2 s, and before leading starts.
         """
         self._on_stopped_leading, self._on_reconnected = on_stopped_leading, on_reconnected
+        self._on_annotations = on_annotations
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._attempt()
                 if self.is_leader and self._leading_task is None:
                     self._leading_task = tasks.create_task(on_started_leading())
-                    log.info("became leader", lease=self._title, identity=self._identity)
+                    log.info("became leader", lease=self.title, identity=self._identity)
                 await asyncio.sleep(self._pause())
 
     async def release(self, within: float = 1.0) -> None:
@@ -123,7 +127,7 @@ class LeaderElector:
         except (ApiError, TimeoutError) as error:
             log.warning(
                 "failed to release lease; it expires by itself",
-                lease=self._title,
+                lease=self.title,
                 error=str(error) or f"no answer within {within:g} s",
             )
 
@@ -211,6 +215,7 @@ class LeaderElector:
         if self._lease is None or record != self._record:
             self._seen_at = self._loop.time()
         self._lease, self._record = lease, record
+        self._on_annotations(annotations_of(lease))
 
     # -- leadership ---------------------------------------------------------------------------------------------------
 
@@ -235,7 +240,7 @@ class LeaderElector:
         self._leading_task = None
         self._on_stopped_leading()
         write = log.info if planned else log.warning
-        write("lost leadership", lease=self._title, identity=self._identity, reason=reason)
+        write("lost leadership", lease=self.title, identity=self._identity, reason=reason)
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -247,6 +252,7 @@ class LeaderElector:
             if error.status != 404:
                 raise
             self._lease = None
+            self._on_annotations({})
         return self._lease is not None
 
     async def _put(self, record: Mapping[str, Any]) -> bool:
@@ -278,7 +284,7 @@ class LeaderElector:
 
     def _forbidden(self, what: str) -> str:
         return (
-            f"Kubernetes forbids the Lease {self._title} ({what}): grant get, create and update on leases "
+            f"Kubernetes forbids the Lease {self.title} ({what}): grant get, create and update on leases "
             f"(apiGroups: [{_GROUP}]) by a Role in namespace {self._namespace}, or run a single replica with "
             "--no-leader-elect"
         )
@@ -287,7 +293,7 @@ class LeaderElector:
         """Log a problem when it begins, changes and ends."""
         match self._problem.report(problem):
             case Change.BEGAN | Change.CHANGED:
-                log.warning("failed to renew lease", lease=self._title, error=problem)
+                log.warning("failed to renew lease", lease=self.title, error=problem)
             case Change.ENDED:
-                log.info("lease requests succeed again", lease=self._title)
+                log.info("lease requests succeed again", lease=self.title)
                 self._on_reconnected()

@@ -47,3 +47,8 @@ def metadata_of(body: object) -> dict[str, Any]:
     """Return `.metadata`, or {} if there is none."""
     metadata = body.get("metadata") if isinstance(body, dict) else None
     return metadata if isinstance(metadata, dict) else {}
+
+
+def annotations_of(body: object) -> dict[str, str]:
+    annotations = metadata_of(body).get("annotations")
+    return annotations if isinstance(annotations, dict) else {}

@@ -15,7 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
-from awsbatch_operator.api.batchjob import LIVE_PHASES, ObjectMetricKey, Phase
+from awsbatch_operator.api.batchjob import LIVE_PHASES, HoldCause, ObjectMetricKey, Phase
 from awsbatch_operator.api.conditions import Reason
 from awsbatch_operator.api.interfaces import CallLabels
 from awsbatch_operator.api.job import account_of
@@ -125,6 +125,12 @@ class Metrics:
         self.registry.register(_ObjectCollector(count_by_key, role_label=self._role_label))
         for queue, depth in depths.items():
             self._queue_depth.labels(_known_queue(queue)).set_function(depth)
+
+    def observe_holds(
+        self, count_by_cause: Callable[[], Mapping[HoldCause, int]], suspended_by: Callable[[], frozenset[str]]
+    ) -> None:
+        """Call these functions at each scrape. `suspended_by`: the policies that suspend, and "" for the Lease."""
+        self.registry.register(_HoldCollector(count_by_cause, suspended_by))
 
     def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
         values = self._called.use(labels)
@@ -245,6 +251,32 @@ class _ObjectCollector(Collector):
     def _role_of(self, key: ObjectMetricKey) -> tuple[str, ...]:
         """Return the value of the label `role`, the name in the ARN; empty for the operator's own credentials."""
         return ((key.role or "").rpartition("/")[2],) if self._role else ()
+
+
+class _HoldCollector(Collector):
+    def __init__(
+        self, count_by_cause: Callable[[], Mapping[HoldCause, int]], suspended_by: Callable[[], frozenset[str]]
+    ) -> None:
+        self._count_by_cause, self._suspended_by = count_by_cause, suspended_by
+
+    def collect(self) -> Iterable[Metric]:
+        held, suspended = self.describe()
+        for cause, count in self._count_by_cause().items():
+            held.add_metric((cause,), count)
+        suspended_by = self._suspended_by()
+        for policy in {"", *suspended_by}:
+            suspended.add_metric((policy,), policy in suspended_by)
+        return held, suspended
+
+    def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            _family("terminations_held", "Stated terminations that are not sent now, by cause.", "cause"),
+            _family(
+                "terminations_suspended",
+                "1 while this policy, or without a name the Lease, suspends terminations.",
+                "policy",
+            ),
+        )
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
+from awsbatch_operator.api.access_policy import InvalidPolicy, Policy
 from awsbatch_operator.controller import policy_cache
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.policy.authorizer import Allow, JobAttributes, authorize_terminate
@@ -85,23 +86,19 @@ def test_each_event_applies_at_once_and_names_the_namespaces_that_it_affects() -
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_a_cache_without_news_for_ten_seconds_lets_nothing_be_terminated(mode: Mode) -> None:
+def test_a_cache_without_news_for_ten_seconds_is_stale(mode: Mode) -> None:
     clock = Clock()
     cache, notified = a_cache(mode, clock), list[Iterable[str] | None]()
-    allow = an_allow(cache)
     cache.subscribe(notified.append)
     cache.on_stale_since(clock.now, "Namespaces")
     clock.now += 10
-    assert cache.is_valid(allow, NOW)
     assert cache.stale_reason() is None
     clock.now += 0.1
     assert cache.stale
-    assert not cache.is_valid(allow, NOW)
     cache.on_policies({"team-a": a_policy()})
-    assert not cache.is_valid(allow, NOW), "the labels of namespaces may still be out of date"
+    assert cache.stale_reason() is not None, "the labels of namespaces may still be out of date"
     notified.clear()
     cache.on_stale_since(None, "Namespaces")
-    assert cache.is_valid(allow, NOW)
     assert cache.stale_reason() is None
     assert notified == [None]
 
@@ -191,3 +188,43 @@ def test_threads_see_policies_and_labels_of_one_moment() -> None:
     for thread in threads:
         thread.join()
     assert odd == []
+
+
+SUSPENDED = a_policy(suspend=True)
+
+
+@pytest.mark.parametrize(
+    ("policies", "labels", "suspended_by"),
+    [
+        ([SUSPENDED], TEAM_A, "team-a"),
+        ([a_policy(suspend=False)], TEAM_A, None),
+        ([SUSPENDED], {"team": "b"}, None),
+        ([SUSPENDED, a_policy("also")], TEAM_A, None),
+        ([SUSPENDED, an_invalid_policy("later", suspend=1)], TEAM_A, None),
+        ([], TEAM_A, None),
+    ],
+    ids=["suspended", "not suspended", "of others", "ambiguous: denied", "unreadable: denied", "no policy"],
+)
+def test_a_namespace_is_suspended_by_the_policy_that_applies_to_it(
+    policies: list[Policy | InvalidPolicy], labels: dict[str, str], suspended_by: str | None
+) -> None:
+    cache = empty()
+    cache.on_namespaces({"ns": labels})
+    cache.on_policies({policy.name: policy for policy in policies})
+    assert cache.suspended_by("ns") == suspended_by
+    assert cache.suspended_by("unknown") is None
+
+
+def test_a_suspension_follows_labels_and_policies_and_changes_nothing_that_the_policy_grants() -> None:
+    cache = a_cache()
+    allow, scope = an_allow(cache), cache.resolve("ns", None)
+    cache.on_policy("team-a", SUSPENDED)
+    assert cache.suspended() == {"team-a"}
+    assert cache.suspended_by("ns") == "team-a"
+    assert cache.resolve("ns", None) == scope
+    assert cache.is_valid(allow, NOW)
+    cache.on_namespace("ns", {"team": "b"})
+    assert cache.suspended_by("ns") is None
+    cache.on_namespace("ns", TEAM_A)
+    cache.on_policy("team-a", None)
+    assert (cache.suspended(), cache.suspended_by("ns")) == (frozenset(), None)

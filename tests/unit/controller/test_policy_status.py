@@ -53,6 +53,12 @@ def test_a_policy_counts_its_namespaces_and_the_objects_in_them() -> None:
     assert statuses(TEAM_A, cache=cache, all_jobs=False, ns=A)["team-a"].jobs is None
 
 
+def test_a_policy_that_suspends_is_in_force_and_says_so() -> None:
+    found = statuses(a_policy(suspend=True), ns=A)["team-a"]
+    assert ready(found) == ("True", "InForce")
+    assert "spec.suspend holds the terminations" in found.ready.message
+
+
 def test_a_policy_without_a_role_shows_the_operators_account() -> None:
     assert statuses(a_policy(), ns=A)["team-a"].account_id == OWN_ACCOUNT
     assert statuses(a_policy(), ns=A)["team-a"].namespaces == 1

@@ -132,10 +132,14 @@ class Replica:
         self._awake = True
         self.elector = self._loop.run_until_complete(self._make(day, jitter))
         self.run = self._loop.create_task(
-            self.elector.run(self._on_started_leading, self._on_stopped_leading, self._reconnected)
+            self.elector.run(
+                self._on_started_leading, self._on_stopped_leading, self._reconnected, self._on_annotations
+            )
         )
         self.start_takes = 0.0
         self.reconnected: list[float] = []
+        self.annotations: list[tuple[float, Mapping[str, str]]] = []
+        """When they were received, and which."""
         self.start_fails = False
         world.replicas.append(self)
 
@@ -198,6 +202,9 @@ class Replica:
 
     def _reconnected(self) -> None:
         self.reconnected.append(self.world.now)
+
+    def _on_annotations(self, annotations: Mapping[str, str]) -> None:
+        self.annotations.append((self.world.now, annotations))
 
     def _on_stopped_leading(self) -> None:
         self.callbacks.append((self.world.now, "stopped"))

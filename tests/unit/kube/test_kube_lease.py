@@ -284,6 +284,51 @@ def test_failed_renewals_are_logged_when_they_begin_and_end(world: World) -> Non
     assert leader.is_leader
 
 
+WHY = {"awsbatch.dev/suspend-terminations": "why"}
+
+
+def test_each_replica_receives_an_annotation_within_two_seconds_and_the_lease_keeps_it(world: World) -> None:
+    leader, other = led(world)
+    for edited in (WHY, {"another": ""}, WHY):
+        world.edit(annotations=edited)
+        at = world.now
+        world.run(2.2)
+        for replica in (leader, other):
+            assert next(received for received, which in replica.annotations if received > at and which == edited)
+    world.run(60)
+    assert world.lease is not None
+    assert world.lease["metadata"]["annotations"] == WHY
+    assert leader.callback_names == ["started"]
+
+
+@pytest.mark.parametrize("end", ["crash", "release", "edited meanwhile"])
+def test_the_next_leader_knows_the_annotations_before_it_leads_and_keeps_them(world: World, end: str) -> None:
+    leader, other = led(world)
+    world.edit(annotations=WHY if end != "edited meanwhile" else {})
+    world.run(10)
+    if end == "crash":
+        leader.freeze()
+    else:
+        leader.stop()
+    if end == "edited meanwhile":
+        # Both have a copy from before: neither its release nor the takeover may bring it back.
+        world.edit(annotations=WHY)
+    world.run_until_led_by(other, 20)
+    assert world.lease is not None
+    assert world.lease["metadata"]["annotations"] == WHY
+    (led_at, _), *_ = other.callbacks
+    assert [which for received, which in other.annotations if received <= led_at][-1] == WHY
+
+
+def test_the_annotations_end_with_the_lease(world: World) -> None:
+    leader, _ = led(world)
+    world.edit(annotations=WHY)
+    world.run(4)
+    world.lease = None
+    world.run(4)
+    assert leader.annotations[-1][1] == {}
+
+
 async def test_a_forbidden_lease_is_reported_with_its_remedy() -> None:
     elector = LeaderElector(ScriptedClient(lambda *_: ApiError(403, "no")), "ns", "lock", "me")
     with pytest.raises(LeaseError, match=r"grant get, create and update on leases .* in namespace ns"):

@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import generate_latest
 
 from awsbatch_operator import __version__
-from awsbatch_operator.api.batchjob import ObjectMetricKey, Phase
+from awsbatch_operator.api.batchjob import HoldCause, ObjectMetricKey, Phase
 from awsbatch_operator.api.interfaces import CallLabels
 from awsbatch_operator.observability.metrics import QUEUES, Metrics
 
@@ -20,6 +20,8 @@ CONTRACT = {
     "termination_acceptance_duration_seconds",
     "termination_completion_duration_seconds",
     "terminations_in_progress",
+    "terminations_held",
+    "terminations_suspended",
     "status_writes_total",
     "last_successful_poll_timestamp_seconds",
     "leader",
@@ -41,10 +43,24 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
     metrics.observe(lambda: {RUNNING: 3}, {"describe": lambda: 0})
+    metrics.observe_holds(dict, frozenset)
     page = generate_latest(metrics.registry).decode()
     families = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE awsbatch_operator_")}
     assert families == {f"awsbatch_operator_{name}" for name in CONTRACT | {"build_info"}}
     assert "_created" not in page
+
+
+def test_holds_are_counted_by_cause_and_suspensions_by_policy(metrics: Metrics) -> None:
+    held, suspended = dict.fromkeys(HoldCause, 0), frozenset[str]()
+    metrics.observe_holds(lambda: held, lambda: suspended)
+    assert value(metrics, "terminations_held", cause="suspended_operator") == 0
+    assert value(metrics, "terminations_suspended", policy="") == 0
+    held[HoldCause.SUSPENDED_OPERATOR], suspended = 7, frozenset({"", "team-a"})
+    assert value(metrics, "terminations_held", cause="suspended_operator") == 7
+    assert value(metrics, "terminations_suspended", policy="") == 1
+    assert value(metrics, "terminations_suspended", policy="team-a") == 1
+    suspended = frozenset({"team-a"})
+    assert value(metrics, "terminations_suspended", policy="") == 0
 
 
 def test_each_method_changes_its_metric(metrics: Metrics) -> None:

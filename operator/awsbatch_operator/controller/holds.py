@@ -1,0 +1,149 @@
+"""Holds terminations: the only place that knows why one is not sent now although its object states it."""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from awsbatch_operator.api import conditions
+from awsbatch_operator.api.batchjob import HoldCause
+from awsbatch_operator.api.names import SUSPEND_ANNOTATION
+from awsbatch_operator.controller.cache import Cache, TrackedObject
+from awsbatch_operator.controller.policy_cache import PolicyCache
+
+LONGEST_TEXT: Final = 300
+"""Characters of the annotation that a message quotes: an annotation may have 256 KiB."""
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """`message` is one sentence for the object's status: what holds the termination, and who removes that."""
+
+    cause: HoldCause
+    message: str
+
+
+class Holds:
+    """Asked by the reconciler, and by each permit with the last byte of its request, from any thread.
+
+    `on_change` decides all stated terminations again. It is called when the annotation of the Lease changes; the
+    policies have subscribers of their own, and the controller looks at `stale` regularly.
+    """
+
+    def __init__(self, cache: Cache, policies: PolicyCache, on_change: Callable[[], None]) -> None:
+        self._cache, self._policies, self._on_change = cache, policies, on_change
+        self._clock = asyncio.get_running_loop().time
+        self._lease = ""
+        self._annotation: str | None = None
+        self._suspension: Hold | None = None
+        self._lease_known_until = math.inf
+        self._suspended_policies: frozenset[str] = frozenset()
+        policies.subscribe(self._on_policies)
+
+    def of(self, tracked: TrackedObject) -> Hold | None:
+        """Return why the termination of the object is held now; None: it may be sent."""
+        if self._suspension is not None:
+            return self._suspension
+        policy = self._policies.suspended_by(tracked.ref.namespace)
+        if policy is not None:
+            return Hold(HoldCause.SUSPENDED_POLICY, _suspended_by_policy(policy))
+        if self._lease_is_stale():
+            return Hold(HoldCause.STALE_LEASE, _unread(self._lease))
+        if (stale := self._policies.stale_reason()) is not None:
+            return Hold(HoldCause.STALE_POLICIES, stale)
+        if (doubt := self._cache.doubt_reason(tracked.ref.uid)) is not None:
+            return Hold(HoldCause.STALE_OBJECTS, doubt)
+        return None
+
+    def stale(self) -> frozenset[HoldCause]:
+        """Return what the operator does not know well enough now. It changes with time alone."""
+        causes = {
+            HoldCause.STALE_LEASE: self._lease_is_stale(),
+            HoldCause.STALE_POLICIES: self._policies.stale,
+            HoldCause.STALE_OBJECTS: self._cache.in_doubt_since is not None,
+        }
+        return frozenset(cause for cause, holds in causes.items() if holds)
+
+    # -- what suspends ------------------------------------------------------------------------------------------------
+
+    def on_lease(self, lease: str, annotations: Mapping[str, str], *, known_for: float = math.inf) -> None:
+        """Handle an answer about the Lease.
+
+        Args:
+            lease: Its namespace and name, for messages.
+            annotations: All that it has. The value of the one that suspends may be empty: its presence counts.
+            known_for: Seconds for which the answer counts. inf: something else stops an operator that can't read it.
+        """
+        was_stale, annotation = self._lease_is_stale(), annotations.get(SUSPEND_ANNOTATION)
+        self._lease, self._lease_known_until = lease, self._clock() + known_for
+        if annotation != self._annotation:
+            self._annotation = annotation
+            if annotation is None:
+                self._suspension = None
+                log.info("terminations resumed: no annotation of the Lease suspends them any more", lease=lease)
+            else:
+                # One assignment: a permit that is asked meanwhile must not find a moment without it.
+                self._suspension = Hold(HoldCause.SUSPENDED_OPERATOR, _suspended_by_lease(lease, annotation))
+                log.warning("terminations suspended by an annotation", lease=lease, text=annotation[:LONGEST_TEXT])
+        elif not was_stale:
+            return
+        self._on_change()
+
+    def _on_policies(self, _namespaces: Iterable[str] | None) -> None:
+        now, before = self._policies.suspended(), self._suspended_policies
+        self._suspended_policies = now
+        for policy in sorted(now - before):
+            log.warning("terminations suspended by a policy", policy=policy)
+        for policy in sorted(before - now):
+            log.info("terminations resumed: the policy does not suspend them any more", policy=policy)
+
+    def _lease_is_stale(self) -> bool:
+        return self._clock() > self._lease_known_until
+
+    # -- metrics ------------------------------------------------------------------------------------------------------
+
+    def count_by_cause(self) -> Mapping[HoldCause, int]:
+        """Count the objects that show TerminationHeld."""
+        counts = dict.fromkeys(HoldCause, 0)
+        for tracked in self._cache.objects.values():
+            if tracked.record.termination_wanted and _shows_held(tracked) and (hold := self.of(tracked)) is not None:
+                counts[hold.cause] += 1
+        return counts
+
+    def suspended_by(self) -> frozenset[str]:
+        """Return the policies that suspend terminations, and "" if the Lease does."""
+        return self._policies.suspended() | frozenset([""] if self._suspension is not None else [])
+
+
+def _shows_held(tracked: TrackedObject) -> bool:
+    reconciling = tracked.record.status.condition(conditions.RECONCILING)
+    return reconciling is not None and reconciling.reason == conditions.Reason.TERMINATION_HELD
+
+
+def _suspended_by_lease(lease: str, text: str) -> str:
+    namespace, _, name = lease.partition("/")
+    quoted = f' ("{text[:LONGEST_TEXT]}")' if text else ""
+    return (
+        f"the annotation {SUSPEND_ANNOTATION} of the Lease {lease} suspends all terminations{quoted}; it is sent once "
+        f"the platform team removes it: kubectl annotate lease {name} -n {namespace} {SUSPEND_ANNOTATION}-"
+    )
+
+
+def _suspended_by_policy(policy: str) -> str:
+    return (
+        f"spec.suspend of the BatchAccessPolicy {policy} suspends the terminations of this namespace; it is sent once "
+        f"the platform team removes it: kubectl patch bap {policy} --type=merge -p "
+        """'{"spec":{"suspend":null}}'"""
+    )
+
+
+def _unread(lease: str) -> str:
+    return (
+        f"the Lease {lease} could not be read for some time, so the operator can't tell whether terminations are "
+        "suspended; it is sent once the Lease can be read again"
+    )
