@@ -44,7 +44,7 @@ def test_the_sample_of_a_terminated_job_shows_each_field_that_such_a_job_has() -
     sample = yaml.safe_load((ROOT / "crds" / "examples" / "valid" / "status-terminated.yaml").read_text("utf-8"))
     crd = yaml.safe_load((ROOT / "crds" / "batchjobs.awsbatch.dev.yaml").read_text("utf-8"))
     status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
-    assert status.keys() - sample["status"].keys() == {"access", "array", "node", "containerReason"}
+    assert status.keys() - sample["status"].keys() == {"access", "array", "node", "containerReason", "deadline"}
 
 
 def test_every_rule_of_both_kinds_is_on_the_page_with_its_message() -> None:

@@ -214,7 +214,7 @@ def test_an_example_of_a_policy_has_its_name(example: Example) -> None:
     assert example.last["metadata"]["name"] == example.name, "the fixture deletes them by these names"
 
 
-@pytest.mark.parametrize(("crd", "count"), [(JOBS, 6), (POLICIES, POLICY_RULES)], ids=["jobs", "policies"])
+@pytest.mark.parametrize(("crd", "count"), [(JOBS, 11), (POLICIES, POLICY_RULES)], ids=["jobs", "policies"])
 def test_every_rule_has_an_invalid_example(crd: Path, count: int) -> None:
     messages = [rule["message"] for rule in validations(version(crd)["schema"]["openAPIV3Schema"])]
     kind = yaml.safe_load(crd.read_text(encoding="utf-8"))["spec"]["names"]["kind"]
@@ -257,7 +257,7 @@ def test_the_columns_of_a_batchjob() -> None:
         "AGE": ".metadata.creationTimestamp",
     }
     assert list(always) == ["PHASE", "READY", "STATUS", "JOB", "TERMINATION", "AGE"]
-    assert wide == ["REASON", "JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
+    assert wide == ["REASON", "DEADLINE", "JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
 
 
 def test_the_columns_of_a_policy() -> None:
@@ -268,6 +268,7 @@ def test_the_columns_of_a_policy() -> None:
         "NAMESPACES": ".status.namespaces",
         "JOBS": ".status.jobs",
         "READY": '.status.conditions[?(@.type=="Ready")].status',
+        "SUSPENDED": ".spec.suspend",
         "AGE": ".metadata.creationTimestamp",
     }
     assert wide == ["REASON", "ACCOUNT", "QUEUES", "ALLOW"]

@@ -348,5 +348,5 @@ def test_the_help_names_every_flag_with_its_default() -> None:
 def test_version_prints_the_operator_and_its_main_dependencies() -> None:
     result = awsbatch_operator("version")
     words = [line.split()[0] for line in result.output.splitlines()]
-    assert words == ["awsbatch-operator", "kopf", "boto3", "kubernetes", "python"]
+    assert words == ["awsbatch-operator", "kopf", "boto3", "python"]
     assert __version__ in result.output

@@ -26,7 +26,6 @@ class ContainerDetail(Object):
 
 
 class Task(Object):
-    started_at: int | None = None
     containers: list[ContainerDetail | None] | None = None
 
 
@@ -36,6 +35,10 @@ class EcsProperties(Object):
 
 class EksProperties(Object):
     pod_properties: Task | None = None
+
+
+class EksAttempt(Task):
+    started_at: int | None = None
 
 
 class Attempt(Object):
@@ -78,7 +81,7 @@ class JobDetail(Object):
     ecs_properties: EcsProperties | None = None
     eks_properties: EksProperties | None = None
     attempts: list[Attempt | None] | None = None
-    eks_attempts: list[Task | None] | None = None
+    eks_attempts: list[EksAttempt | None] | None = None
     array_properties: ArrayProperties | None = None
     node_properties: NodeProperties | None = None
     node_details: NodeDetails | None = None
