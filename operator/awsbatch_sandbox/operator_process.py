@@ -18,12 +18,6 @@ from awsbatch_sandbox.processes import Child, ProcessError, free_port
 REGION: Final = "eu-west-1"
 _START_TIMEOUT: Final = 20.0
 _FOREIGN: Final = ("AWS_", "AWSBATCH_OPERATOR_")
-_LIKE_THE_IMAGE: Final = (
-    "import runpy, sys;"
-    "sys.modules.update(dict.fromkeys(('kubernetes', 'rich')));"
-    "runpy.run_module('awsbatch_operator', run_name='__main__', alter_sys=True)"
-)
-"""Kopf and structlog import these packages where they are installed. The image does not have them."""
 
 
 class OperatorProcess:
@@ -38,7 +32,7 @@ class OperatorProcess:
         environment: Mapping[str, str],
         directory: Path,
         flags: Sequence[str] = (),
-        program: Sequence[str | Path] = (sys.executable, "-c", _LIKE_THE_IMAGE),
+        program: Sequence[str | Path] = (sys.executable, "-m", "awsbatch_sandbox.like_the_image"),
     ) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         # Its world is its own: the Lease of an operator that a test killed must not keep the next one from starting.

@@ -80,16 +80,14 @@ def test_what_one_package_starts_in_another_by_name_is_drawn() -> None:
 
 
 def named_modules(path: Path) -> Iterator[str]:
-    """Modules of ours that a file imports by a text, or starts by `python -m` or `python -c`."""
+    """Modules of ours that a file imports or runs by a text, or starts by `python -m`."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         texts: list[object] = []
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "run_module")):
             texts = [one.value for one in node.args if isinstance(one, ast.Constant)]
         elif isinstance(node, ast.List | ast.Tuple):
             elements = [one.value if isinstance(one, ast.Constant) else None for one in node.elts]
             texts = [module for before, module in pairwise(elements) if before == "-m"]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            texts = [*re.findall(r"run_module\('(\w+)'", node.value)]
         yield from (text for text in texts if isinstance(text, str) and text.startswith("awsbatch_"))
 
 

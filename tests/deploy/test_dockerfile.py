@@ -48,7 +48,7 @@ def test_both_bases_can_be_given_and_have_the_same_python() -> None:
 
 def test_every_package_is_installed_by_its_hash_or_built_here() -> None:
     installs = re.findall(
-        r"pip (?:--python \S+ )?(?:install|wheel)[^&]*", " ".join(arguments(stages()["build"], "RUN"))
+        r"pip (?:--python \S+ )?(?:install|wheel)[^&]*", " && ".join(arguments(stages()["build"], "RUN"))
     )
     assert len(installs) == 4
     for command in installs:
