@@ -150,7 +150,8 @@ class KubeClient:
     async def _send(self, login: ClusterConfig, call: _Call) -> Response:
         with connection_errors(login.server, self._timeout):
             async with await _send_request(self._session, login, call) as response:
-                return parse_response(response.status, await response.read())
+                listed = call.headers["Accept"] == METADATA_LIST
+                return parse_response(response.status, await response.read(), metadata_list=listed)
 
     async def _open_watch(
         self, login: ClusterConfig, call: _Call, idle_timeout: float

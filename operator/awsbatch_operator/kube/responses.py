@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypedDict
 
 import aiohttp
 import msgspec
@@ -40,6 +40,29 @@ class WatchEvent(NamedTuple):
 
     type: str
     body: dict[str, Any]
+
+
+class _Metadata(TypedDict, total=False):
+    name: str
+    namespace: str
+    uid: str
+    resourceVersion: str
+    labels: dict[str, str] | None
+
+
+class _Item(TypedDict):
+    metadata: _Metadata
+
+
+class _MetadataList(TypedDict, total=False):
+    """The part of a PartialObjectMetadataList that is read. Most of the rest is managedFields."""
+
+    metadata: dict[str, Any]
+    items: list[_Item] | None
+
+
+_ANYTHING: Final = msgspec.json.Decoder()
+_METADATA_LIST: Final = msgspec.json.Decoder(_MetadataList)
 
 
 @contextmanager
@@ -82,10 +105,10 @@ def _event(line: bytes | bytearray) -> WatchEvent:
     raise ApiError(0, f"the watch sent something that is not an event: {text}")
 
 
-def _decode(raw: bytes | bytearray) -> Any:
-    """Return the JSON value; None if it is not JSON."""
+def _decode(raw: bytes | bytearray, decoder: "msgspec.json.Decoder[Any]" = _ANYTHING) -> Any:
+    """Return the JSON value; None if it is not JSON. All of it is decoded if it does not fit the decoder's type."""
     try:
-        return msgspec.json.decode(raw)
+        return decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         return _decode_leniently(raw)
 
@@ -108,10 +131,13 @@ def _cause(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def parse_response(status: int, raw: bytes) -> Response:
-    """Return the JSON object of a 2xx answer. Raises ApiError for every other answer."""
-    body = _decode(raw)
+def parse_response(status: int, raw: bytes, *, metadata_list: bool = False) -> Response:
+    """Return the JSON object of a 2xx answer. Raises ApiError for every other answer.
+
+    `metadata_list`: a PartialObjectMetadataList, of which undeclared fields need not become Python objects.
+    """
     success = 200 <= status < 300
+    body = _decode(raw, _METADATA_LIST if metadata_list and success else _ANYTHING)
     if success and isinstance(body, dict):
         return Response(status, body)
     text = raw[: 4 * _TEXT_SHOWN].decode(errors="replace").strip()[:_TEXT_SHOWN]

@@ -72,7 +72,7 @@ async def test_each_verb_sends_what_the_api_server_expects() -> None:
 
     server = await served(reply)
     async with server, KubeClient(Logins(server, "t")) as client:
-        assert await client.get("/x", {"limit": "1"}, METADATA_LIST) == (201, {"a": 1})
+        assert await client.get("/x", {"limit": "1"}, METADATA) == (201, {"a": 1})
         await client.post("/x", {"b": "é"})
         await client.put("/x", {"b": 2})
         await client.patch("/x", {"b": None})
@@ -80,12 +80,29 @@ async def test_each_verb_sends_what_the_api_server_expects() -> None:
     own = "?fieldManager=awsbatch-operator"
     json_type = "application/json"
     assert seen == [
-        ("GET", "/x?limit=1", METADATA_LIST, None, None),
+        ("GET", "/x?limit=1", METADATA, None, None),
         ("POST", f"/x{own}", json_type, json_type, {"b": "é"}),
         ("PUT", f"/x{own}", json_type, json_type, {"b": 2}),
         ("PATCH", f"/x{own}", json_type, "application/merge-patch+json", {"b": None}),
         ("DELETE", "/x", json_type, None, None),
     ]
+
+
+async def test_of_a_metadata_list_only_what_is_read_is_decoded() -> None:
+    name = {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1", "labels": {"team": "x"}}
+    whole = {"metadata": {"continue": "t"}, "items": [{"kind": "P", "metadata": {**name, "managedFields": [{}]}}]}
+    foreign = {"metadata": {}, "items": [{"metadata": {"name": 1, "managedFields": [{}]}}]}
+    for sent, read in (
+        (whole, {"metadata": {"continue": "t"}, "items": [{"metadata": name}]}),
+        (foreign, foreign),
+    ):
+        server = await served(replying(200, json.dumps(sent).encode()))
+        async with server, KubeClient(Logins(server, "t")) as client:
+            assert (await client.get("/x", None, METADATA_LIST)).body == read
+    server = await served(replying(403, b'{"kind": "Status", "message": "no such"}'))
+    async with server, KubeClient(Logins(server, "t")) as client:
+        with pytest.raises(ApiError, match="no such"):
+            await client.get("/x", None, METADATA_LIST)
 
 
 async def test_an_error_carries_the_fields_of_the_status_object() -> None:
