@@ -1,6 +1,7 @@
 """One operator process: wires the packages together, starts them in order, and stops without losing calls under way."""
 
 import asyncio
+import ctypes
 import gc
 import os
 import platform
@@ -8,7 +9,7 @@ import secrets
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Final
@@ -49,6 +50,10 @@ _FINISH_WITHIN: Final = 6.0
 """Seconds after SIGTERM for calls under way and their writes; Kubernetes kills after 30, the operator promises 10."""
 _END_WITHIN: Final = 9.0
 """Seconds after SIGTERM when the process ends, whatever hangs."""
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
+"""Parameters of mallopt(3)."""
+_LARGE_BLOCK: Final = 128 * 1024
+"""Bytes; glibc's default, which it would raise with each larger block that is freed."""
 
 log = structlog.get_logger(__name__)
 
@@ -321,5 +326,18 @@ def run(settings: Settings) -> int:
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     gc.enable()
+    _bound_malloc()
     # Not asyncio.run: it would wait for those threads.
     return asyncio.Runner().run(serve(settings))
+
+
+def _bound_malloc() -> None:
+    """Let all threads of the process share one heap, and give each large block back to the system when it is freed.
+
+    By default glibc keeps a heap for each thread, and keeps freed answers of Kubernetes and AWS in it: 19 MiB with
+    10,000 jobs and 300 roles. Other C libraries have no such settings.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
