@@ -9,10 +9,14 @@ from typing import Any
 import hypothesis
 import pytest
 
+import forked
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.operator_process import OperatorProcess
+from awsbatch_sandbox.processes import Child
 from awsbatch_sandbox.world import World
 from ownership_checks import assert_observe_only
+
+Child.starter = staticmethod(forked.start)
 
 # looptime makes a loop when it first needs one, and nobody closes it: none set, none made, no ResourceWarning.
 asyncio.set_event_loop(None)
@@ -22,13 +26,16 @@ GRACE = 0.2
 """Seconds between TerminateJob and the end of a job: well before the first poll after the call, which is 1 s later."""
 
 hypothesis.settings.register_profile(
-    "suite",
+    "thorough",
     derandomize=True,
     deadline=None,
     database=None,
+    max_examples=100,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile("suite")
+# The first examples are the same in both: each run of a profile tries the same ones.
+hypothesis.settings.register_profile("quick", parent=hypothesis.settings.get_profile("thorough"), max_examples=25)
+hypothesis.settings.load_profile("quick")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -29,11 +29,28 @@ class ProcessError(Exception):
     """A process did not start, did not answer in time or ended by itself; the message contains its last output."""
 
 
+def popen(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program whose output is appended to `log`."""
+    tether = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid())] if sys.platform == "linux" else []
+    with log.open("ab") as output:
+        return subprocess.Popen(  # noqa: S603  a program that this package chose
+            [*tether, *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+        )
+
+
 class Child:
     """A program with its output in a file; it can be started again after its end.
 
     It gets a session of its own, so that Ctrl-C reaches only the parent, which ends its children in order.
     """
+
+    starter = staticmethod(popen)
+    """Starts the process; the tests have another one, which takes less time."""
 
     def __init__(
         self, name: str, argv: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None
@@ -49,16 +66,7 @@ class Child:
     def start(self) -> None:
         if self.running:
             raise ProcessError(f"{self.name} runs already, as process {self.pid}")
-        tether = [sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid())] if sys.platform == "linux" else []
-        with self.log.open("ab") as output:
-            self._process = subprocess.Popen(  # noqa: S603  a program that this package chose
-                [*tether, *self._argv],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,
-            )
+        self._process = self.starter(self._argv, self.log, self._environment)
 
     @property
     def pid(self) -> int:
@@ -116,16 +124,24 @@ class Child:
         return self._process
 
 
+_LONGEST_PAUSE: Final = 0.1
+
+
 def wait_for(probe: Callable[[], T | None], *, timeout: float, what: str, every: float = 0.02) -> T:
-    """Call `probe` every so many seconds; return its first true value. TimeoutError names `what`."""
-    deadline = time.monotonic() + timeout
+    """Call `probe` until it returns a true value; return that. TimeoutError names `what`.
+
+    `every`: seconds between the first calls. The pauses grow with the time that has passed, up to 0.1 s: what is waited
+    for needs the processor more.
+    """
+    began = time.monotonic()
     while True:
         answer = probe()
         if answer:
             return answer
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout:
             raise TimeoutError(f"not within {timeout:g} s: {what}")
-        time.sleep(every)
+        time.sleep(max(every, min(waited / 4, _LONGEST_PAUSE)))
 
 
 _PORTS: Final = range(20_000, 32_000)

@@ -1,7 +1,5 @@
 """Accounts, regions and roles of the sandbox with real boto3 over HTTP: Batch and STS in one process."""
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -24,6 +22,7 @@ from awsbatch_operator.api.errors import ErrorClass
 from awsbatch_operator.aws.errors import classify_error
 from awsbatch_sandbox.batch import RemoteBatch
 from awsbatch_sandbox.sts import RemoteSts
+from contract.servers import simulated_batch
 
 HERE, THERE = "eu-west-1", "us-east-1"
 OURS, THEIRS = "123456789012", "222222222222"
@@ -38,16 +37,9 @@ ONE_ATTEMPT = Config(retries={"mode": "standard", "total_max_attempts": 1}, read
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Of Batch and of STS."""
     directory = tmp_path_factory.mktemp("accounts")
-    batch, sts = directory / "batch", directory / "sts"
-    command = [sys.executable, "-m", "awsbatch_sandbox.batch", f"--announce={batch}", f"--sts-announce={sts}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert "AWS Batch sandbox at " in process.stdout.readline()
-            yield batch.read_text("utf-8").strip(), sts.read_text("utf-8").strip()
-        finally:
-            process.terminate()
-    assert process.returncode == 0
+    sts = directory / "sts"
+    with simulated_batch(directory, f"--sts-announce={sts}") as url:
+        yield url, sts.read_text("utf-8").strip()
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The simulated Batch against real boto3 over HTTP, and against the service model that botocore carries."""
 
 import json
-import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -21,6 +19,7 @@ from click.testing import CliRunner, Result
 from awsbatch_sandbox.batch import RemoteBatch
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
 from awsbatch_sandbox.cli import sandbox
+from contract.servers import simulated_batch
 
 REGION = "eu-west-1"
 KINDS: dict[str, dict[str, Any]] = {
@@ -47,17 +46,8 @@ EVERYTHING: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RemoteBatch]:
-    announced = tmp_path_factory.mktemp("batch") / "url"
-    command = [sys.executable, "-m", "awsbatch_sandbox.batch", "--announce", str(announced)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            process.stdout.readline()
-            with RemoteBatch(announced.read_text(encoding="utf-8").strip()) as remote:
-                yield remote
-        finally:
-            process.terminate()
-    assert process.returncode == 0
+    with simulated_batch(tmp_path_factory.mktemp("batch")) as url, RemoteBatch(url) as remote:
+        yield remote
 
 
 @pytest.fixture(autouse=True)

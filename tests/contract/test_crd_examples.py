@@ -18,6 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
+from contract.servers import embedded_api_server
+
 CRDS = Path(__file__).parents[2] / "crds"
 JOBS, POLICIES = CRDS / "batchjobs.awsbatch.dev.yaml", CRDS / "batchaccesspolicies.awsbatch.dev.yaml"
 POLICY_RULES = 24
@@ -77,19 +79,12 @@ class Kubectl:
 
 @pytest.fixture(scope="module")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("crd") / "kubeconfig"
+    directory = tmp_path_factory.mktemp("crd")
     if existing := os.environ.get("AWSBATCH_OPERATOR_TEST_KUBECONFIG"):
-        path.write_bytes(Path(existing).read_bytes())
-        yield path
+        yield Path(shutil.copy(existing, directory / "kubeconfig"))
         return
-    options = ["--port", "0", "--crd", str(JOBS), "--kubeconfig", str(path)]
-    command = [sys.executable, "-m", "awsbatch_sandbox.apiserver", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        assert server.stdout.readline(), "the API server exited before it was ready; its output is above"
+    with embedded_api_server(directory) as path:
         yield path
-        server.terminate()
-        server.communicate(timeout=10)
 
 
 @pytest.fixture(scope="module")

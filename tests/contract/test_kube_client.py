@@ -21,8 +21,9 @@ from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.batchjobs import KubeBatchJobClient, PreflightError, collection_path, object_path
 from awsbatch_operator.kube.client import METADATA_LIST, KubeClient
 from awsbatch_operator.kube.events import EventPoster
+from awsbatch_sandbox.processes import Child
+from contract.servers import embedded_api_server
 
-ROOT = Path(__file__).parents[2]
 AT = 1_795_428_000_000
 RUNNING = Status(
     observed_generation=1,
@@ -34,20 +35,10 @@ RUNNING = Status(
 _numbers = count()
 
 
-def started(kubeconfig: Path, *arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "awsbatch_sandbox.apiserver", "--port", "0", "--kubeconfig", str(kubeconfig)]
-    process = subprocess.Popen([*command, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith("http"), "the API server says where it listens once it does"
-    return process
-
-
 @pytest.fixture(scope="module")
 def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("api") / "kubeconfig"
-    with started(path, "--crd", names.CRD_FILE) as process:
+    with embedded_api_server(tmp_path_factory.mktemp("api")) as path:
         yield path
-        process.terminate()
 
 
 @pytest.fixture
@@ -203,11 +194,14 @@ async def test_kubectl_shows_the_events(
 
 async def test_a_cluster_without_the_crd_is_reported_with_its_remedy(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
-    with started(path) as process:
-        async with KubeClient(credentials.Login(str(path))) as client:
-            with pytest.raises(PreflightError, match=f"kubectl apply -f {names.CRD_FILE}"):
-                await KubeBatchJobClient(client, EventPoster(client, "")).preflight()
-        process.terminate()
+    command = [sys.executable, "-m", "awsbatch_sandbox.apiserver", "--kubeconfig", str(path)]
+    server = Child("API server", command, log=tmp_path / "log")
+    server.start()
+    server.ready(server.output, timeout=20)
+    async with KubeClient(credentials.Login(str(path))) as client:
+        with pytest.raises(PreflightError, match=f"kubectl apply -f {names.CRD_FILE}"):
+            await KubeBatchJobClient(client, EventPoster(client, "")).preflight()
+    server.stop()
 
 
 async def test_preflight_passes_on_a_complete_cluster(jobs: KubeBatchJobClient) -> None:
