@@ -60,8 +60,9 @@ sandbox: $(SANDBOX_READY) ## start a cluster, a simulated AWS Batch and the oper
 # files come first, so that no worker runs one of them alone at the end.
 PYTEST := -m pytest -n 4 --dist loadfile --no-loadscope-reorder --durations 4 $(addprefix tests/,chaos integration e2e deploy contract unit)
 
+# ARGS=--hypothesis-profile=thorough tries four times as many examples.
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed
-	@$(BIN)/python $(PYTEST)
+	@$(BIN)/python $(PYTEST) $(ARGS)
 
 PROMTOOL ?= promtool
 alerts: ## unit tests of the alerts in deploy/monitoring, by promtool
@@ -71,7 +72,7 @@ alerts: ## unit tests of the alerts in deploy/monitoring, by promtool
 
 coverage: $(READY) ## all tests with branch coverage of the operator, its own processes included
 	@rm -f .coverage .coverage.*
-	@$(BIN)/coverage run $(PYTEST) -q
+	@$(BIN)/coverage run $(PYTEST) -q --hypothesis-profile=thorough
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report --fail-under=97
 

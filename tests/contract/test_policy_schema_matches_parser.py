@@ -131,7 +131,7 @@ SPECS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(spec=SPECS)
 def test_the_operator_reads_exactly_what_the_api_server_accepts(spec: Any) -> None:
     shown = stored(spec)

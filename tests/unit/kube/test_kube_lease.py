@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -386,7 +386,6 @@ PAUSES = st.lists(st.tuples(st.floats(0, 20), st.sampled_from([0.5, 3, 9, 11, 14
 RATES = st.floats(0.9, 1.1)
 
 
-@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.lists(TRIPS, max_size=20), PAUSES, RATES, st.floats(0, 1e6), st.floats(0, 1)),

@@ -119,7 +119,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         assert len(self.queue) == 0
 
 
-FairQueueMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+FairQueueMachine.TestCase.settings = settings(stateful_step_count=40)
 TestFairQueue = FairQueueMachine.TestCase
 
 
