@@ -99,13 +99,12 @@ def test_beside_an_operator_that_holds_a_lease_it_exits_2_and_names_the_holder(w
     assert "--no-leader-elect" in said
 
 
-@pytest.mark.parametrize("given", [("--no-leader-elect",), ("--leader-elect", "--lease-namespace=default"), ()])
+@pytest.mark.parametrize("given", [("--no-leader-elect",), ("--leader-elect", "--lease-namespace=default")])
 def test_it_starts_beside_another_operator_with_leader_election(
     world: World, operator: OperatorProcess, held_lease: str, given: tuple[str, ...]
 ) -> None:
-    variables = {} if given else {"AWSBATCH_OPERATOR_LEADER_ELECT": "false"}
     # The HTTP port comes after the check: that it is in use ends the process.
-    reported = run(world, f"--http-address={operator.address}", *given, **variables)
+    reported = run(world, f"--http-address={operator.address}", *given)
     assert (reported.returncode, "--http-address" in one_line(reported)) == (1, True)
 
 
