@@ -48,6 +48,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Before virtual time moves the loop turns over 42 times by default, for loops in which that may change something.
+
+    With the loop of asyncio only threads could use them, and took most of the time of the tests.
+    """
+    for item in items:
+        if item.get_closest_marker("looptime"):
+            item.add_marker(pytest.mark.looptime(noop_cycles=1))
+
+
 class _Sockets:
     """Refuses connections to anything but this machine while a unit test runs."""
 
