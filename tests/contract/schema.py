@@ -12,7 +12,7 @@ from awsbatch_operator.api import names
 
 
 def crd(file: str) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((Path(__file__).parents[2] / file).read_text("utf-8"))
+    found: dict[str, Any] = yaml.load((Path(__file__).parents[2] / file).read_text("utf-8"), yaml.CSafeLoader)
     return found
 
 

@@ -38,7 +38,7 @@ class Example:
 
     @property
     def last(self) -> Body:
-        return dict(yaml.safe_load(self.documents[-1]))
+        return dict(yaml.load(self.documents[-1], yaml.CSafeLoader))
 
 
 def valid_examples() -> Iterator[Example]:
@@ -47,7 +47,7 @@ def valid_examples() -> Iterator[Example]:
 
 
 def invalid_examples() -> Iterator[Example]:
-    for entry in yaml.safe_load((CRDS / "examples" / "invalid.yaml").read_text(encoding="utf-8")):
+    for entry in yaml.load((CRDS / "examples" / "invalid.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader):
         head = {"apiVersion": "awsbatch.dev/v1alpha1", "metadata": {"name": entry["name"]}}
         bodies = [head | entry[key] for key in ("before", "object") if key in entry]
         yield Example(entry["name"], tuple(map(json.dumps, bodies)), entry["message"])
@@ -122,7 +122,7 @@ STEPS = {
 def steps_of(example: Example) -> Iterator[tuple[str, str]]:
     """Requests of an example in their order: the first document is created, the next one replaces it."""
     for number, document in enumerate(example.documents):
-        has_status = "status" in yaml.safe_load(document)
+        has_status = "status" in yaml.load(document, yaml.CSafeLoader)
         if number == 0:
             yield "create", document
         elif not has_status:
@@ -175,7 +175,7 @@ def undescribed(schema: Body, path: str) -> Iterator[str]:
 
 
 def version(crd: Path) -> Body:
-    (only,) = yaml.safe_load(crd.read_text(encoding="utf-8"))["spec"]["versions"]
+    (only,) = yaml.load(crd.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["versions"]
     return dict(only)
 
 
@@ -212,7 +212,7 @@ def test_an_example_of_a_policy_has_its_name(example: Example) -> None:
 @pytest.mark.parametrize(("crd", "count"), [(JOBS, 11), (POLICIES, POLICY_RULES)], ids=["jobs", "policies"])
 def test_every_rule_has_an_invalid_example(crd: Path, count: int) -> None:
     messages = [rule["message"] for rule in validations(version(crd)["schema"]["openAPIV3Schema"])]
-    kind = yaml.safe_load(crd.read_text(encoding="utf-8"))["spec"]["names"]["kind"]
+    kind = yaml.load(crd.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["names"]["kind"]
     parts = [example.message for example in INVALID if example.last["kind"] == kind]
     assert len(messages) == count
     assert [message for message in messages if not any(part in message for part in parts)] == []

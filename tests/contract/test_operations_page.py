@@ -11,7 +11,7 @@ from awsbatch_operator.api import conditions, names
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs/operations.md").read_text("utf-8")
-VALUES: Final = yaml.safe_load((ROOT / "deploy/helm/awsbatch-operator/values.yaml").read_text("utf-8"))
+VALUES: Final = yaml.load((ROOT / "deploy/helm/awsbatch-operator/values.yaml").read_text("utf-8"), yaml.CSafeLoader)
 
 
 def _code() -> str:

@@ -17,7 +17,7 @@ from awsbatch_sandbox.apiserver.schema import prune, with_defaults
 from awsbatch_sandbox.apiserver.validation import Validator
 
 CRD = Path(__file__).parents[2] / "crds" / "batchaccesspolicies.awsbatch.dev.yaml"
-(VERSION,) = yaml.safe_load(CRD.read_text(encoding="utf-8"))["spec"]["versions"]
+(VERSION,) = yaml.load(CRD.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["versions"]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 VALIDATOR, RULES = Validator(SCHEMA), Rules(SCHEMA)
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("surroundings")
 
 SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 TEXT: Final = (CHART / "values.yaml").read_text("utf-8")
-VALUES: Final[Values] = yaml.safe_load(TEXT)
+VALUES: Final[Values] = yaml.load(TEXT, yaml.CSafeLoader)
 NAMES: Final = [path for path, _ in leaves(SCHEMA)]
 ON: Final[Values] = {"networkPolicy": {"enabled": True}, **MONITORING}
 _LABELS: Final = {"team": "batch"}

@@ -137,9 +137,13 @@ def test_an_object_that_is_not_ready_is_in_progress_without_other_conditions(flu
 
 
 def cases() -> list[tuple[str, dict[str, str], Object]]:
-    tests = yaml.safe_load((ARGO / "health_test.yaml").read_text("utf-8"))["tests"]
+    tests = yaml.load((ARGO / "health_test.yaml").read_text("utf-8"), yaml.CSafeLoader)["tests"]
     return [
-        (test["inputPath"], test["healthStatus"], yaml.safe_load((ARGO / test["inputPath"]).read_text("utf-8")))
+        (
+            test["inputPath"],
+            test["healthStatus"],
+            yaml.load((ARGO / test["inputPath"]).read_text("utf-8"), yaml.CSafeLoader),
+        )
         for test in tests
     ]
 
@@ -165,7 +169,7 @@ def test_every_example_is_a_reachable_status() -> None:
 
 
 def test_the_config_map_contains_the_scripts() -> None:
-    data = yaml.safe_load((ARGO / "argocd-cm.yaml").read_text("utf-8"))["data"]
+    data = yaml.load((ARGO / "argocd-cm.yaml").read_text("utf-8"), yaml.CSafeLoader)["data"]
     assert data == {
         "resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8"),
         "resource.customizations.health.awsbatch.dev_BatchAccessPolicy": HEALTH_OF_POLICIES.read_text("utf-8"),

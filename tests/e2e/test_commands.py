@@ -151,7 +151,7 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
     assert left_behind(environment) == []
 
 
-def test_the_sandbox_has_roles_injects_faults_and_outlives_the_deletion_of_its_crd(
+def test_the_sandbox_has_roles_injects_faults_outlives_the_deletion_of_its_crd_and_leaves_no_process_behind(
     control_plane: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     directory = tmp_path / "sandbox"
@@ -197,21 +197,12 @@ def test_the_sandbox_has_roles_injects_faults_and_outlives_the_deletion_of_its_c
         again = f"kubectl create -f - <<< '{json.dumps(batch_job('again', job_id))}'"
         shell(directory, again)
         shell(directory, "kubectl wait bj/again --for=jsonpath='{.status.phase}'=Running --timeout=40s")
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=30)
-    assert process.returncode == 0
 
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells children of their parent's death")
-def test_the_children_of_a_killed_sandbox_end_too(
-    control_plane: str, environment: dict[str, str], tmp_path: Path
-) -> None:
-    directory = tmp_path / "sandbox"
-    with sandbox(control_plane, directory, environment) as process:
         files = (directory / "env").read_text(), (directory / "kubeconfig").read_text()
         urls = [urlsplit(found) for text in files for found in re.findall(r"https?://127\.0\.0\.1:\d+", text)]
         servers = {(url.hostname or "", url.port or 0) for url in urls}
-        assert [listens(*server) for server in servers] == [True, True]
+        assert {listens(*server) for server in servers} == {True}
         process.kill()
         process.wait()
-        wait_for(lambda: not any(listens(*one) for one in servers), timeout=10, what="the servers end")
+        if sys.platform == "linux":  # it alone tells children of their parent's death
+            wait_for(lambda: not any(listens(*one) for one in servers), timeout=10, what="the servers end")

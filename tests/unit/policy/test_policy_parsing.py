@@ -18,7 +18,7 @@ VALID = [
 ]
 INVALID: dict[str, Any] = {
     entry["name"]: entry["object"].get("spec")
-    for entry in yaml.safe_load((EXAMPLES / "invalid.yaml").read_text(encoding="utf-8"))
+    for entry in yaml.load((EXAMPLES / "invalid.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
     if entry["name"].startswith("policy-") and not entry["name"].startswith("policy-status")
 }
 ROLE = "arn:aws:iam::111122223333:role/batch-team-a"
@@ -26,7 +26,7 @@ TEAM_A: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"team": "a"}}, "
 
 
 def spec_of(example: Path) -> Any:
-    *_, last = yaml.safe_load_all(example.read_text(encoding="utf-8"))
+    *_, last = yaml.load_all(example.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return last.get("spec")
 
 
