@@ -7,6 +7,6 @@ import runpy
 import sys
 
 if __name__ == "__main__":
-    for name in ("kubernetes", "rich"):
-        sys.modules[name] = None  # type: ignore[assignment]  - an import of it raises ImportError
+    # An import of a module that is None raises ImportError.
+    sys.modules.update(dict.fromkeys(("kubernetes", "rich")))
     runpy.run_module("awsbatch_operator", run_name="__main__", alter_sys=True)
