@@ -143,7 +143,7 @@ def tags_of(detail: JobDetail) -> Mapping[str, str] | None:
 _TAGS: Final = Decoder(dict[str, str] | None)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=4096)
 def _shared_tags(raw: bytes) -> Mapping[str, str] | None:
     """Most jobs of a team have the same tags: decoded and kept once, with the texts that others have in common."""
     try:
