@@ -294,9 +294,10 @@ class Controller:
         record = tracked.record
         # The leader keeps its desired status whatever others write; a follower uses the status that it reads.
         status = record.status if self.is_leading else snapshot.status
+        deadline_after = record.deadline_after
         if spec.deadline != record.spec.deadline:
             # Another deadline: its notice counts from now.
-            status = status.replace(deadline=None)
+            status, deadline_after = status.replace(deadline=None), None
         changed_at, withdrawn_at = record.changed_at, record.withdrawn_at
         if record.generation != snapshot.generation:
             changed_at = self._dependencies.now()
@@ -312,6 +313,7 @@ class Controller:
             generation=snapshot.generation,
             changed_at=changed_at,
             withdrawn_at=withdrawn_at,
+            deadline_after=deadline_after,
             status=status,
         )
         tracked.resource_version = snapshot.resource_version

@@ -80,6 +80,8 @@ class Reconciler:
         if visible.withhold:
             record = replace(record, status=unconfirmed(record, now))
         state = visible.job
+        if record.spec.deadline is not None and record.deadline_after is None:
+            record = replace(record, deadline_after=state.asked_at or 0)
         if job is not None and self._terminator.in_flight(job.key):
             state = state.in_flight()
         result = reconcile(record, state, now, self._intervals)

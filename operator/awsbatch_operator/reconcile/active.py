@@ -7,7 +7,7 @@ from awsbatch_operator.api import conditions
 from awsbatch_operator.api.batchjob import Deadline, Intent, Phase, Termination
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import SECOND, Millis
-from awsbatch_operator.reconcile.deadline import applies, next_limit, poll_at
+from awsbatch_operator.reconcile.deadline import applies, awaits_answer, next_limit, poll_at
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import observed_only
 from awsbatch_operator.reconcile.outcome import Outcome, Record, effective_termination, of_request, resend_at, retry_at
@@ -59,13 +59,13 @@ def _with_deadline(record: Record, deadline: Deadline, state: JobState, outcome:
     if not applies(deadline, state, job):
         stalled = conditions.deadline_not_applicable(record.job_name, array=job.is_array)
         return replace(outcome, stalled=stalled)
-    following = next_limit(record, state, job, now)
+    following = next_limit(record, state, job)
     at = poll_at(following, state) if following is not None else None
-    if at is None:
+    if at is None and not awaits_answer(record, state):
         return replace(outcome, deadline=following)
-    if now < at:
+    if at is not None and now < at:
         return replace(outcome, deadline=following, requeue_at=at)
-    # The limit seems to be past: an answer must show it, and is reconciled also if it shows nothing else that is new.
+    # The limit seems to be past, or a first answer is needed, which is reconciled also if it shows nothing that is new.
     polled_at = min(state.polled_at or 0, now)
     return replace(outcome, deadline=following, steady_interval=None, next_poll_at=max(now, polled_at + SECOND))
 
@@ -114,7 +114,7 @@ class _Terminating:
             terminated=of_request(self.record, self.termination, terminated),
             succeeded=conditions.ACTIVE,
             terminate=terminate if allowed and held is None else None,
-            deadline=next_limit(self.record, self.state, self.job, self.now) if pending else None,
+            deadline=next_limit(self.record, self.state, self.job) if pending else None,
             next_poll_at=self._next_poll_at(),
             delayed=delayed,
         )

@@ -23,10 +23,10 @@ _RESOLUTION: Final = SECOND
 """Date has whole seconds: the limit counts as past a second later."""
 
 
-def next_limit(record: Record, state: JobState, job: Job, now: Millis) -> NextLimit | None:
+def next_limit(record: Record, state: JobState, job: Job) -> NextLimit | None:
     """Return the limit of spec.deadline that falls due next, or fell due; None: none applies to the job now."""
     deadline = record.spec.deadline
-    if deadline is None or state.asked_at is None:
+    if deadline is None or state.asked_at is None or awaits_answer(record, state):
         return None
     due_at, limit = min(_limits(deadline, state, job), default=(0, None))
     if limit is None:
@@ -34,23 +34,29 @@ def next_limit(record: Record, state: JobState, job: Job, now: Millis) -> NextLi
     if state.request is not None or record.recorded is not None or job.flagged:
         # The job is being terminated: a notice would come too late.
         return NextLimit(due_at, limit)
-    # The next answer corrects what a jump of this machine's clock does here.
-    aws_now = state.asked_at + max(now - (state.observed_at or now), 0)
-    shown, notice_ends = record.status.deadline, aws_now + NOTICE
+    shown, notice_ends = record.status.deadline, state.asked_at + NOTICE
     if shown is not None:
         # It was seen before. A status that somebody wrote can't delay it by more than the notice.
         at = max(due_at, min(shown.time, notice_ends))
     else:
-        at = notice_ends if due_at <= aws_now else due_at
+        at = notice_ends if due_at <= state.asked_at else due_at
     return NextLimit(at, limit, overdue=at > due_at)
 
 
-def past_limit(record: Record, state: JobState, now: Millis) -> Intent | None:
+def awaits_answer(record: Record, state: JobState) -> bool:
+    """Return whether no answer was requested since the operator saw the deadline: its notice can't begin earlier."""
+    seen_after, asked_at = record.deadline_after, state.asked_at
+    if record.status.deadline is not None or seen_after is None or asked_at is None:
+        return False
+    return asked_at <= seen_after
+
+
+def past_limit(record: Record, state: JobState) -> Intent | None:
     """Return the termination that spec.deadline demands now."""
     deadline, job = record.spec.deadline, state.job
     if deadline is None or job is None or job.finished or state.misses:
         return None
-    following = next_limit(record, state, job, now)
+    following = next_limit(record, state, job)
     if following is None or state.asked_at is None or state.asked_at < following.time + _RESOLUTION:
         return None
     throttled = state.last_error is not None and state.last_error.error_class is ErrorClass.THROTTLED

@@ -46,7 +46,8 @@ class Record:
     `changed_at`: when this process first saw this generation. `known_since`: when this process began to act for this
     object. `access`: what the policy in force lets it show and do. `held`: why terminations are held now, one sentence.
     `withdrawn_at`: when this process last saw a wanted termination removed. `account`: which its calls reach.
-    `wanted`: the termination that it wants now, as of the latest reconcile.
+    `wanted`: the termination that it wants now, as of the latest reconcile. `deadline_after`: when the last answer
+    before this spec.deadline was requested, by AWS's clock (0: none was); None: the deadline was not reconciled yet.
     """
 
     spec: Spec
@@ -61,6 +62,7 @@ class Record:
     withdrawn_at: Millis | None = None
     account: str | None = None
     wanted: Intent | None = None
+    deadline_after: Millis | None = None
 
     @property
     def missing_as(self) -> Deny | None:

@@ -53,7 +53,7 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
         now: epoch milliseconds. Nothing else is read from outside.
         intervals: the configured intervals.
     """
-    record = replace(record, wanted=_wanted(record, job, now))
+    record = replace(record, wanted=_wanted(record, job))
     latest = now + intervals.longest
     if isinstance(record.access, Deny):
         answered = record.generation == record.status.observed_generation
@@ -96,12 +96,12 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
     return ReconcileResult(status, record.wanted, outcome.terminate, next_poll_at, outcome.requeue_at, steady_interval)
 
 
-def _wanted(record: Record, job: JobState, now: Millis) -> Intent | None:
+def _wanted(record: Record, job: JobState) -> Intent | None:
     """Return the termination that the object wants now: by spec.terminate, else by a limit that is past."""
     reason = record.spec.terminate
     if reason is not None:
         return Intent(Cause.TERMINATE, reason, reason)
-    return None if isinstance(record.access, Deny) else past_limit(record, job, now)
+    return None if isinstance(record.access, Deny) else past_limit(record, job)
 
 
 def _bounded(outcome: Outcome, latest: Millis) -> Millis | None:
