@@ -14,7 +14,7 @@ from awsbatch_operator.api.job import FINISHED, account_of
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.policy.resolution import Deny
 from awsbatch_operator.reconcile.active import active
-from awsbatch_operator.reconcile.deadline import past_limit
+from awsbatch_operator.reconcile.deadline import awaits_answer, past_limit
 from awsbatch_operator.reconcile.finished import finished
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.missing import first_poll_failed, missing
@@ -88,7 +88,7 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
     if job.last_error is not None or job.terminate_error is not None:
         outcome = _with_errors(record, outcome, job, now)
     status = _status(record, outcome, job, now)
-    if unanswered_edit:
+    if unanswered_edit or awaits_answer(record, job):
         # Not answered yet: the next reconcile, in this process or a later one, must still poll.
         status = status.replace(observed_generation=record.status.observed_generation)
     steady_interval = outcome.steady_interval if job.last_error is None else None
