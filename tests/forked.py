@@ -18,8 +18,9 @@ from typing import Any, Final, cast
 
 from awsbatch_sandbox.processes import popen
 
-PROGRAMS: Final = ("awsbatch_operator", "awsbatch_sandbox.apiserver", "awsbatch_sandbox.batch")
+PROGRAMS: Final = ("awsbatch_sandbox.like_the_image", "awsbatch_sandbox.apiserver", "awsbatch_sandbox.batch")
 _IMPORTED: Final = (
+    "awsbatch_sandbox.like_the_image",
     *("awsbatch_operator.cli", "awsbatch_operator.config", "awsbatch_operator.manager"),
     *("awsbatch_sandbox.apiserver.server", "awsbatch_sandbox.certificates"),
     *("awsbatch_sandbox.batch.server", "awsbatch_sandbox.sts.server"),
@@ -48,6 +49,7 @@ def _run(argv: Sequence[str], log: str, environment: Mapping[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = [*argv]
+    sys.modules.pop(argv[0], None)  # runpy warns of a module that is imported already
     runpy.run_module(argv[0], run_name="__main__", alter_sys=True)
 
 
