@@ -31,8 +31,12 @@ _DIE_WITH_PARENT: Final = 1  # PR_SET_PDEATHSIG
 
 
 def start(argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    """Fork `python -m PROGRAM ...`; start anything else, and everything on other systems than Linux, as usual."""
-    if sys.platform != "linux" or argv[:2] != [sys.executable, "-m"] or argv[2] not in PROGRAMS:
+    """Fork `python -m PROGRAM ...`; start all others as usual, and on other systems than Linux and under coverage all.
+
+    coverage measures a process from its start on.
+    """
+    plain = sys.platform != "linux" or "COVERAGE_PROCESS_CONFIG" in os.environ
+    if plain or argv[:2] != [sys.executable, "-m"] or argv[2] not in PROGRAMS:
         return popen(argv, log, environment)
     process = _CONTEXT.Process(target=_run, args=(argv[2:], str(log), dict(environment)))
     process.start()
