@@ -74,7 +74,7 @@ def test_the_columns_show_the_most_needed_fields(world: World, cluster: Cluster)
     assert (row["PHASE"], row["READY"], row["STATUS"], row["JOB"]) == ("Failed", "True", "FAILED", "nightly")
     assert row["TERMINATION"] == "AlreadyFinished"
     [wide] = cells(cluster.kubectl("get", "batchjobs", "-o", "wide"))
-    assert list(wide)[-7:] == ["REASON", "JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
+    assert list(wide)[-8:] == ["REASON", "DEADLINE", "JOB-ID", "QUEUE", "EXIT", "STARTED", "STOPPED", "REGION"]
     assert wide["REASON"] == "AlreadyFinished"
     assert (wide["JOB-ID"], wide["EXIT"], wide["REGION"]) == (job_id, "3", "eu-west-1")
     assert wide["QUEUE"].endswith("job-queue/night")
