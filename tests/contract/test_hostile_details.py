@@ -83,6 +83,7 @@ def test_the_status_is_valid_and_small_and_shows_no_secret(before: Any, after: A
 
 
 @example(SECRETIVE, TERMINATING)
+@example({"status": "RUNNING", "attempts": 7, "parameters": {"a": "\ud83d"}}, TERMINATING)
 @given(DETAILS, records())
 def test_a_poll_that_finds_the_same_writes_nothing_in_this_process_or_the_next(detail: Any, record: Record) -> None:
     known = seen().with_job(over_the_wire(detail), NOW)

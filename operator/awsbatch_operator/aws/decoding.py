@@ -39,6 +39,8 @@ def decode(body: bytes | Raw, kind: type[S]) -> S | None:
     except msgspec.ValidationError:
         decoded = _lenient(body, kind)
     except _FAULTS:
+        decoded = None
+    if decoded is None:
         # Perhaps valid for Python's json: half of a surrogate pair in one job must not cost the other 99.
         decoded = _lenient(_repaired(bytes(body)), kind)
     return decoded
