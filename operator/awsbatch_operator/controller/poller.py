@@ -10,7 +10,7 @@ from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, BatchProvider, D
 from awsbatch_operator.api.job import JobKey, Target
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.cache import Cache, TrackedObject
-from awsbatch_operator.workqueue.coalescer import FIRST_PAUSE, Coalescer, Dispatchers, Pacer
+from awsbatch_operator.workqueue.coalescer import Coalescer, Dispatchers, Pacer
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 
 IN_FLIGHT: Final = 4
@@ -18,6 +18,9 @@ IN_FLIGHT: Final = 4
 
 EARLY: Final = 0.5
 """The last part of a wait that a poll may skip to share a call: jobs created at different times soon share calls."""
+
+_RECHECK: Final = 0.05
+"""Seconds of a pause after which the poller checks again whether a full call is due."""
 
 _SHORTEST_SLEEP: Final = 0.001
 """Seconds. A wait for less is over: a sleep that is too short for the clock to advance would spin."""
@@ -60,7 +63,7 @@ class Poller:
 
     def in_flight(self, key: JobKey) -> bool:
         target = self.targets.get(key.target)
-        return target is not None and key in target.requested
+        return target is not None and target.in_flight(key.job_id)
 
     def depth(self) -> int:
         return sum(target.ready() for target in self.targets.values())
@@ -102,7 +105,7 @@ class TargetPoller:
         self._parts_next = False
         self._pacer: Pacer[None] = Pacer(self._clock)
         # A parent may be in several calls.
-        self.requested: Counter[JobKey] = Counter()
+        self._requested: Counter[str] = Counter()
         self.coalescer: Coalescer[tuple[Batch, tuple[str, ...]]] = Coalescer(
             wait=self._wait,
             slot=lambda: provider.describe_slot(target),
@@ -135,6 +138,9 @@ class TargetPoller:
         self._queue.clear()
         self._parts.clear()
 
+    def in_flight(self, job_id: str) -> bool:
+        return job_id in self._requested
+
     def ready(self) -> int:
         return self._queue.ready() + self._parts.ready()
 
@@ -146,7 +152,7 @@ class TargetPoller:
             if self.ready() >= JOBS_PER_DESCRIBE:
                 return
             # What falls due by time sets no event.
-            await asyncio.sleep(min(FIRST_PAUSE, left))
+            await asyncio.sleep(min(_RECHECK, left))
 
     async def _sleep_until_due(self) -> None:
         waits = [asyncio.ensure_future(queue.wait()) for queue in (self._queue, self._parts)]
@@ -170,7 +176,7 @@ class TargetPoller:
         for tracked in batch if part is not None else ():
             self._discard_others(tracked)
         self._pacer.started(None)
-        self.requested.update(JobKey(self._target_key, job_id) for job_id in ids)
+        self._requested.update(ids)
         return batch, ids
 
     def _fill(self, uids: Iterable[str], *, exclusive: bool) -> tuple[Batch, tuple[str, ...]]:
@@ -179,7 +185,7 @@ class TargetPoller:
         ids: dict[str, None] = {}
         rest = iter(uids)
         while len(ids) < JOBS_PER_DESCRIBE:
-            uid = next(rest, None) if exclusive else self._queue.pop() or (self._queue.pop_early() if ids else None)
+            uid = next(rest, None) if exclusive else self._queue.pop(early=bool(ids))
             if uid is None:
                 break
             tracked = self._cache.objects.get(uid)
@@ -187,7 +193,7 @@ class TargetPoller:
             if tracked is None or not wanted:
                 continue
             tracked.next_poll_at = None
-            if len({*ids, *wanted}) > JOBS_PER_DESCRIBE:
+            if len(ids) + len(wanted) > JOBS_PER_DESCRIBE and len({*ids, *wanted}) > JOBS_PER_DESCRIBE:
                 self._queue.add(uid, tracked.ref.namespace, first=True)
                 break
             batch[uid] = tracked
@@ -201,7 +207,7 @@ class TargetPoller:
     def _ids_of(self, tracked: TrackedObject) -> tuple[str, ...]:
         """Return the object's job and its parent, unless a call for the job is in flight."""
         key, job = tracked.key, self._cache.job_of(tracked)
-        if key is None or job is None or key.target != self._target_key or key in self.requested:
+        if key is None or job is None or key.target != self._target_key or self.in_flight(key.job_id):
             return ()
         return (key.job_id,) if job.parent is None else (key.job_id, job.parent.job_id)
 
@@ -212,7 +218,7 @@ class TargetPoller:
         try:
             answer = await self._provider.describe(self._target_key, ids)
         finally:
-            self.requested -= Counter(JobKey(self._target_key, job_id) for job_id in ids)
+            self._requested -= Counter(ids)
         rejected = isinstance(answer, CallError) and answer.error_class is ErrorClass.REJECTED
         if len({tracked.record.spec.job_id for tracked in batch}) == 1:
             self._note_malformed(ids[0], malformed=rejected)

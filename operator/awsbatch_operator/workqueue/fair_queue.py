@@ -59,7 +59,7 @@ class FairQueue(Generic[K]):
     def add_at(self, key: K, group: Hashable, at: float, *, early: float | None = None) -> None:
         """Make a key ready at `at`, instead of when it was delayed to before. A key that is ready stays ready.
 
-        From `early` on, `pop_early` may return the key.
+        From `early` on, `pop(early=True)` may return the key.
         """
         self._update()
         if key in self._ready:
@@ -92,11 +92,14 @@ class FairQueue(Generic[K]):
         self._due.clear()
         self._early.clear()
 
-    def pop(self) -> K | None:
-        """Remove and return the next ready key, None if there is none."""
-        self._update()
+    def pop(self, *, early: bool = False) -> K | None:
+        """Remove and return the next ready key, None if there is none.
+
+        With `early`, then the delayed key whose `early` passed first.
+        """
+        now = self._update()
         if not self._ring:
-            return None
+            return self._pop_early(now) if early else None
         group, keys = next(iter(self._ring.items()))
         key, _ = keys.popitem(last=False)
         del self._ready[key]
@@ -106,10 +109,7 @@ class FairQueue(Generic[K]):
             del self._ring[group]
         return key
 
-    def pop_early(self) -> K | None:
-        """Remove and return the delayed key with the smallest `early` that has passed, None if there is none."""
-        self._update()
-        now = self._clock()
+    def _pop_early(self, now: float) -> K | None:
         while self._early and self._early[0][0] <= now:
             entry = heapq.heappop(self._early)
             if self._is_current(entry):
@@ -142,10 +142,8 @@ class FairQueue(Generic[K]):
                 async with asyncio.timeout(timeout):
                     await self._changed.wait()
 
-    def _update(self) -> None:
-        """Make the delayed keys ready that are due."""
-        if not self._due:
-            return
+    def _update(self) -> float:
+        """Make the delayed keys ready that are due, and return the time."""
         now = self._clock()
         while self._due and self._due[0][0] <= now:
             entry = heapq.heappop(self._due)
@@ -156,6 +154,7 @@ class FairQueue(Generic[K]):
                 self._changed.set()
         if len(self._early) > 2 * len(self._delayed) + _SLACK:
             self._compact()
+        return now
 
     def _is_current(self, entry: tuple[float, int, K]) -> bool:
         delayed = self._delayed.get(entry[2])

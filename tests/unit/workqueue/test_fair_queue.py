@@ -74,13 +74,14 @@ class FairQueueMachine(RuleBasedStateMachine):
         self.delayed.pop(key, None)
         self.ready = [entry for entry in self.ready if entry[0] != key]
 
-    @rule()
-    def pop(self) -> None:
-        key = self.queue.pop()
+    @rule(early=st.booleans())
+    def pop(self, *, early: bool) -> None:
+        key = self.queue.pop(early=early)
         groups = self.ready_groups()
-        if key is None:
-            assert not groups
+        if not groups:
+            self.check_early(key, early=early)
             return
+        assert key is not None
         group = groups[key]
         assert key == next(ready for ready, of in self.ready if of == group), "first in, first out within a group"
         self.ready.remove((key, group))
@@ -90,10 +91,8 @@ class FairQueueMachine(RuleBasedStateMachine):
             assert group not in served, "a group waits for at most one key of each other group"
             served.append(group)
 
-    @rule()
-    def pop_early(self) -> None:
-        key = self.queue.pop_early()
-        eligible = {key: delayed.early for key, delayed in self.delayed.items() if delayed.early <= self.now}
+    def check_early(self, key: int | None, *, early: bool) -> None:
+        eligible = {key: delayed.early for key, delayed in self.delayed.items() if early and delayed.early <= self.now}
         if key is None:
             assert not eligible
         else:
@@ -229,7 +228,7 @@ async def test_outdated_delays_wake_nobody() -> None:
     queue: FairQueue[int] = FairQueue(clock)
     for key in range(1_000):
         queue.add_at(key, "group", 1.0 + key / 100, early=0.0)
-    while queue.pop_early() is not None:
+    while queue.pop(early=True) is not None:
         pass
     queue.add_at(-1, "group", 60.0)
     asked = 0
