@@ -15,8 +15,8 @@ from awsbatch_operator.api import timestamps
 from awsbatch_operator.api.timestamps import Millis
 
 
-class Object(Struct, frozen=True, gc=False, rename="camel"):
-    """A JSON object. A field whose value is None, or an empty tuple or dict, is absent in JSON.
+class Value(Struct, frozen=True, gc=False):
+    """An immutable value; to create one takes a tenth of the time of a frozen dataclass.
 
     Nothing in it refers to another object that could refer back, so the garbage collector need not visit it.
     """
@@ -24,6 +24,10 @@ class Object(Struct, frozen=True, gc=False, rename="camel"):
     def replace(self, **changes: Any) -> Self:
         """Return a copy with these fields changed."""
         return msgspec.structs.replace(self, **changes)
+
+
+class Object(Value, frozen=True, rename="camel"):
+    """A JSON object. A field whose value is None, or an empty tuple or dict, is absent in JSON."""
 
 
 class StrictObject(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

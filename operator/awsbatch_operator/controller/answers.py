@@ -199,7 +199,7 @@ def _take_in(job: TrackedJob, result: DescribeResult, requested_at: Millis, now:
             state = job.state
             if state.job is None and shown.is_array and any(_shows_start(one) for one in job.objects.values()):
                 # Children that are retried wait again: only an earlier answer shows that they have started.
-                state = replace(state, has_started=True)
+                state = state.replace(has_started=True)
             same = state.job == shown and job.tags == tags and state.last_error is None and not state.misses
             job.state = state.with_job(
                 state.job if same and state.job is not None else shown,

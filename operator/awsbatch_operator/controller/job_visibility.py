@@ -1,7 +1,7 @@
 """Determines what an object may show and do, by the policy in force and the polls of its job."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.job import NOT_FOUND, JobKey, NotFound, Target, account_of
@@ -114,7 +114,7 @@ class JobVisibility:
     def _unconfirmed(self, job: TrackedJob) -> JobState:
         """Return the state to show of a job that is not admitted yet: missing, or the error of its polls."""
         if job.state.job is None:
-            return replace(job.state, request=None)
+            return job.state.replace(request=None)
         parent = self._jobs.get(job.parent) if job.parent is not None else None
         state = parent.state if parent is not None else _UNKNOWN
         return JobState(
@@ -154,7 +154,7 @@ class JobVisibility:
 
 
 def _denied(deny: Deny, job: TrackedJob) -> VisibleState:
-    return VisibleState(deny, job.state if job.state.request is None else replace(job.state, request=None))
+    return VisibleState(deny, job.state if job.state.request is None else job.state.replace(request=None))
 
 
 def _attributes(job: TrackedJob) -> JobAttributes | None:

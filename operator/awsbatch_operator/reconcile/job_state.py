@@ -4,10 +4,11 @@ All objects that name the same job share one JobState: its polls, its accepted r
 from the status of an object.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 from awsbatch_operator.api.batchjob import Cause
+from awsbatch_operator.api.codec import Value
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.api.timestamps import Millis
@@ -31,8 +32,7 @@ class Request:
     status_reason_before: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class JobState:
+class JobState(Value, frozen=True):
     """`job` was described at `observed_at`; `misses` complete answers since then lack it, the first at `missing_since`.
 
     `asked_at`: when the answer that showed it was requested, by AWS's clock. `first_started_at`: the earliest start of
@@ -69,8 +69,7 @@ class JobState:
         first_started_at: Millis | None = None,
         has_dependencies: bool = False,
     ) -> Self:
-        # Field by field instead of dataclasses.replace: this runs for every job of every poll.
-        return type(self)(
+        return self.replace(
             job=job,
             observed_at=now,
             polled_at=now,
@@ -78,26 +77,24 @@ class JobState:
             first_started_at=first_started_at or self.first_started_at,
             has_started=self.has_started or first_started_at is not None or job.has_started,
             has_dependencies=has_dependencies,
-            failed_at=self.failed_at,
-            request=self.request,
-            terminate_error=self.terminate_error,
-            terminate_failures=self.terminate_failures,
-            terminate_failed_at=self.terminate_failed_at,
-            call_in_flight=self.call_in_flight,
+            misses=0,
+            missing_since=None,
+            last_error=None,
+            failures=0,
         )
 
     def with_not_found(self, now: Millis) -> Self:
         """A complete answer did not contain the job."""
         since = now if self.missing_since is None else self.missing_since
-        return replace(self, polled_at=now, misses=self.misses + 1, missing_since=since, last_error=None, failures=0)
+        return self.replace(polled_at=now, misses=self.misses + 1, missing_since=since, last_error=None, failures=0)
 
     def with_error(self, error: CallError, now: Millis) -> Self:
         """A poll failed: nothing new is known of the job."""
-        return replace(self, last_error=error, failures=self.failures + 1, failed_at=now)
+        return self.replace(last_error=error, failures=self.failures + 1, failed_at=now)
 
     def in_flight(self) -> Self:
         """A TerminateJob is about to be sent."""
-        return replace(self, call_in_flight=True)
+        return self.replace(call_in_flight=True)
 
     def accepted(
         self,
@@ -120,11 +117,10 @@ class JobState:
             request_id,
             first.status_reason_before if first else status_reason_before,
         )
-        return replace(self, request=request, terminate_error=None, terminate_failures=0, call_in_flight=False)
+        return self.replace(request=request, terminate_error=None, terminate_failures=0, call_in_flight=False)
 
     def terminate_refused(self, error: CallError, now: Millis) -> Self:
-        return replace(
-            self,
+        return self.replace(
             terminate_error=error,
             terminate_failures=self.terminate_failures + 1,
             terminate_failed_at=now,
@@ -133,18 +129,17 @@ class JobState:
 
     def permit_expired(self) -> Self:
         """The call was not sent: nothing was accepted, nothing refused."""
-        return replace(self, call_in_flight=False)
+        return self.replace(call_in_flight=False)
 
     def retry_terminate(self) -> Self:
         """Calls of this kind succeed again: the next TerminateJob need not wait; the error stays until its answer."""
-        return replace(self, terminate_failed_at=0)
+        return self.replace(terminate_failed_at=0)
 
     def retry_refused(self) -> Self:
         """A person may have fixed what refused the latest calls: the next ones need not wait."""
         poll = self.last_error is not None and not self.last_error.error_class.transient
         terminate = self.terminate_error is not None and not self.terminate_error.error_class.transient
-        return replace(
-            self,
+        return self.replace(
             failed_at=0 if poll else self.failed_at,
             terminate_failed_at=0 if terminate else self.terminate_failed_at,
         )

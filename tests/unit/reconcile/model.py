@@ -124,7 +124,7 @@ class Model:
             if record.status.termination is not None
         ]
         young = self.now - min(starts, default=self.now) < 10 * MINUTE and self.now >= (before.polled_at or 0)
-        same = before == replace(self.known, observed_at=before.observed_at, polled_at=before.polled_at)
+        same = before == self.known.replace(observed_at=before.observed_at, polled_at=before.polled_at)
         return quiet and young and same
 
     def answer(self, error: CallError | None, *, effect: bool) -> None:

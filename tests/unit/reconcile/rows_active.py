@@ -1,6 +1,5 @@
 """Rows of the decision table for a job that Batch shows alive."""
 
-from dataclasses import replace
 from typing import Final
 
 from awsbatch_operator.api.batchjob import Phase, Termination
@@ -20,7 +19,7 @@ ACCEPTED = seen(LIVING, NOW - SECOND).in_flight().accepted(TERMINATE, WHY, NOW -
 
 def requested(known: JobState, age: int, requests: int = 1) -> JobState:
     """Of which this process has sent so many TerminateJob calls; the last was accepted `age` ago."""
-    return replace(known, request=Request(TERMINATE, WHY, NOW - age, NOW - age, requests))
+    return known.replace(request=Request(TERMINATE, WHY, NOW - age, NOW - age, requests))
 
 
 OBSERVED_ALIVE: Final = {

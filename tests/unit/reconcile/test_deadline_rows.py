@@ -63,7 +63,7 @@ def waiting_until(at: Millis) -> NextLimit:
 
 
 START, SUBMITTED = NOW - RAN_FOR, NOW - WAITED_FOR
-FIRST_START = replace(seen(WAITING), first_started_at=START, has_started=True)
+FIRST_START = seen(WAITING).replace(first_started_at=START, has_started=True)
 IN_A_RETRY = seen(a_job().running(), NOW - MINUTE).with_job(WAITING.job, NOW, asked_at=NOW)
 PARENT = a_job().pending()
 LATE = noticed(an_object().due(running=RAN_FOR - SECOND))
@@ -252,11 +252,11 @@ def test_the_answer_counts_for_so_long(waiting: Millis | None, known: JobState, 
 
 @pytest.mark.parametrize("skew", [0, -HOUR, HOUR])
 def test_the_clock_of_this_machine_decides_nothing(skew: Millis) -> None:
-    early = replace(seen(RUNNING, NOW), observed_at=NOW + skew, polled_at=NOW + skew)
+    early = seen(RUNNING, NOW).replace(observed_at=NOW + skew, polled_at=NOW + skew)
     given = noticed(an_object().due(running=RAN_FOR + MINUTE))
     for now in (NOW + skew, NOW + skew + 10 * HOUR):
         assert decided(given, early, now).terminate is None
-    late = replace(early, asked_at=NOW + MINUTE + SECOND)
+    late = early.replace(asked_at=NOW + MINUTE + SECOND)
     assert decided(given, late, NOW + skew).terminate is not None
 
 
@@ -268,7 +268,7 @@ def test_the_job_is_polled_when_the_limit_is_past_and_then_every_second() -> Non
     given = given.settled(seen(RUNNING))
     due = decided(given, seen(RUNNING), NOW + 12 * SECOND)
     assert (due.next_poll_at, due.requeue_at, due.steady_interval) == (NOW + 12 * SECOND, None, None)
-    too_early = replace(seen(RUNNING, NOW + 12 * SECOND), asked_at=NOW + 10 * SECOND)
+    too_early = seen(RUNNING, NOW + 12 * SECOND).replace(asked_at=NOW + 10 * SECOND)
     assert decided(given, too_early, NOW + 12 * SECOND).requeue_at == NOW + 14 * SECOND
 
 

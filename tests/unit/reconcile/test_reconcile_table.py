@@ -164,15 +164,15 @@ def test_conditions_of_a_job_that_batch_has_not_described_say_one_thing() -> Non
 def test_a_request_is_delayed_after_ten_minutes_and_says_so() -> None:
     requested, flagged = an_object().terminating(), seen(a_job().running().flagged())
     for age, message in ((10 * MINUTE - 1, conditions.FOLLOWING.message), (10 * MINUTE, conditions.DELAYED.message)):
-        known = replace(flagged, request=Request(TERMINATE, WHY, NOW - age, NOW - age, 1))
+        known = flagged.replace(request=Request(TERMINATE, WHY, NOW - age, NOW - age, 1))
         reconciling = reconcile(requested.record, known, NOW, INTERVALS).status.condition(RECONCILING)
         assert reconciling is not None
         assert reconciling.message == message
 
 
 def test_the_age_of_a_request_counts_from_its_first_call_however_often_it_was_sent() -> None:
-    known = replace(
-        seen(a_job().running().flagged()), request=Request(TERMINATE, WHY, NOW - 30 * MINUTE, NOW - MINUTE, 3)
+    known = seen(a_job().running().flagged()).replace(
+        request=Request(TERMINATE, WHY, NOW - 30 * MINUTE, NOW - MINUTE, 3)
     )
     stalled = reconcile(an_object().terminating().record, known, NOW, INTERVALS).status.condition(STALLED)
     assert stalled is not None
