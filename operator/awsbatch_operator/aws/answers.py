@@ -94,6 +94,13 @@ class DescribeJobsAnswer(Object):
     error_type: Raw = field(name="__type", default=Raw(b'""'))
 
 
+class TypedDescribeJobsAnswer(Object):
+    """The same where everything has the declared type."""
+
+    jobs: list[JobDetail]
+    error_type: str = field(name="__type", default="")
+
+
 class JobError(Object):
     """Why TerminateJobs did not accept one job."""
 

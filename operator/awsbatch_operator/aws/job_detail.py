@@ -22,6 +22,7 @@ from awsbatch_operator.aws.answers import (
     NodeProperties,
     Task,
     TerminateJobsAnswer,
+    TypedDescribeJobsAnswer,
 )
 from awsbatch_operator.aws.decoding import REPLACED, decode
 from awsbatch_operator.aws.errors import classify_code
@@ -75,14 +76,13 @@ def parse_describe_jobs(
 
     `region` and `account` (None: any) are those of the request, `asked_at` its time by AWS's clock.
     """
-    answer = decode(body, DescribeJobsAnswer)
-    if answer is None or answer.jobs is None or not bytes(answer.error_type).startswith(b'"'):
+    details = _details(body)
+    if details is None:
         # An empty or cut body, or one of another kind, must never pass for "no such job".
         return NO_JOBS
     jobs: dict[str, DescribeResult] = {}
     unreadable = False
-    for raw in answer.jobs:
-        detail = decode(raw, JobDetail)
+    for detail in details:
         if detail is None or detail.job_id is None or REPLACED in detail.job_id:
             unreadable = True
         else:
@@ -93,13 +93,28 @@ def parse_describe_jobs(
     return {job_id: jobs.get(job_id, missing) for job_id in job_ids}
 
 
+def _details(body: bytes) -> Sequence[JobDetail | None] | None:
+    """Returns the jobs of an answer, with None for each that is no JSON object; None if the body is no such answer."""
+    try:
+        # Nearly always everything fits: one pass over the body instead of two.
+        return _TYPED_ANSWER.decode(body).jobs
+    except (DecodeError, RecursionError):
+        answer = decode(body, DescribeJobsAnswer)
+    if answer is None or answer.jobs is None or not bytes(answer.error_type).startswith(b'"'):
+        return None
+    return [decode(raw, JobDetail) for raw in answer.jobs]
+
+
 def _described(detail: JobDetail, job: Job, asked_at: Millis | None) -> DescribedJob:
-    attempts = (*(detail.attempts or ()), *(detail.eks_attempts or ()))
-    starts = (job.started_at, *(_moment(attempt.started_at) for attempt in attempts if attempt is not None))
+    first_started_at = job.started_at
+    for attempt in (*(detail.attempts or ()), *(detail.eks_attempts or ())):
+        start = _moment(attempt.started_at) if attempt is not None else None
+        if start is not None and (first_started_at is None or start < first_started_at):
+            first_started_at = start
     return DescribedJob(
         job,
         tags_of(detail),
-        first_started_at=min((start for start in starts if start is not None), default=None),
+        first_started_at=first_started_at,
         has_dependencies=bool(detail.depends_on),
         asked_at=asked_at,
     )
@@ -141,6 +156,7 @@ def tags_of(detail: JobDetail) -> Mapping[str, str] | None:
 
 
 _TAGS: Final = Decoder(dict[str, str] | None)
+_TYPED_ANSWER: Final = Decoder(TypedDescribeJobsAnswer)
 
 
 @lru_cache(maxsize=4096)
@@ -175,10 +191,16 @@ def job_of(detail: JobDetail) -> Job:
         container_reason=last.reason,
         log_stream_name=last.log_stream_name,
         log_group_name=_log_group(last),
-        attempts=max((len(kind) for kind in (detail.attempts, detail.eks_attempts) if kind is not None), default=None),
+        attempts=_attempts(detail),
         array=_array(detail.array_properties),
         node=_node(detail.node_properties, detail.node_details),
     )
+
+
+def _attempts(detail: JobDetail) -> int | None:
+    if detail.attempts is None and detail.eks_attempts is None:
+        return None
+    return max(len(detail.attempts or ()), len(detail.eks_attempts or ()))
 
 
 class _Container(NamedTuple):
