@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 Millis = int
@@ -27,11 +28,14 @@ def _utc(at: Millis, timespec: str) -> str:
     return (_NAIVE_EPOCH + timedelta(0, at // 1000, at % 1000 * 1000)).isoformat("T", timespec) + "Z"
 
 
+# A status is compared with what is shown before and after its write, and its conditions often have one time.
+@lru_cache(maxsize=256)
 def date_time(at: Millis) -> str:
     """Format as RFC 3339 in UTC with milliseconds, `2026-11-23T10:00:00.123Z`: the resolution of AWS Batch."""
     return _utc(at, "milliseconds")
 
 
+@lru_cache(maxsize=256)
 def meta_time(at: Millis) -> str:
     """Format as metav1.Time, `2026-11-23T10:00:00Z`: whole seconds, rounded down; clients reject a fraction."""
     return _utc(at, "seconds")
