@@ -85,6 +85,23 @@ def main() -> None:
     help="Highest rate of terminations per second, account and region. [default: 40]",
 )
 @click.option(
+    "--on-delete",
+    metavar="MODE",
+    help="enabled: the deletion of a BatchJob with spec.onDelete terminates its job; this needs the permissions to "
+    "patch batchjobs and to get their CRD. disabled: the deletion has no effect on the job. [default: disabled]",
+)
+@click.option(
+    "--on-delete-timeout",
+    metavar="TIME",
+    help="Time after which a deleted BatchJob is let go although its job could not be terminated. [default: 1h]",
+)
+@click.option(
+    "--unattended-limit",
+    metavar="N",
+    help="Most terminations by deadlines and deletions in 10 minutes for each account, region and role; a fifth of it "
+    "for each namespace. [default: 500]",
+)
+@click.option(
     "--metrics-role-label/--no-metrics-role-label",
     default=None,
     help="Label metrics with the role of a policy; without it the roles of an account share series. "

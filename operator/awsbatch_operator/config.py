@@ -144,6 +144,9 @@ class Settings(BaseSettings):
     resend_after: _Duration = _DEFAULTS.resend_after
     describe_rate: _Rate = 5.0
     terminate_rate: _Rate = 40.0
+    on_delete: Literal["disabled", "enabled"] = "disabled"
+    on_delete_timeout: _Duration = 60 * MINUTE
+    unattended_limit: Annotated[int, Field(ge=1, le=100_000)] = 500
     metrics_role_label: bool = True
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -157,7 +160,10 @@ class Settings(BaseSettings):
         return "leader_elect" in self.model_fields_set
 
     def poll_intervals(self) -> PollIntervals:
-        return PollIntervals(self.poll_running, self.poll_pending, self.missing_grace, self.resend_after)
+        on_delete_timeout = self.on_delete_timeout if self.on_delete == "enabled" else None
+        return PollIntervals(
+            self.poll_running, self.poll_pending, self.missing_grace, self.resend_after, on_delete_timeout
+        )
 
 
 def flag(field: str) -> str:

@@ -84,9 +84,15 @@ async def serve(settings: Settings) -> int:
         parts.callback(preparing.cancel)
         kube = await parts.enter_async_context(KubeClient(login))
         events = await parts.enter_async_context(EventPoster(kube, platform.node()))
-        client = KubeBatchJobClient(kube, events, settings.namespace)
+        client = KubeBatchJobClient(kube, events, settings.namespace, on_delete=settings.on_delete == "enabled")
         dependencies = Dependencies(provider, client, metrics, is_leader=leadership)
-        controller = Controller(dependencies, region=region, intervals=settings.poll_intervals(), policies=policies)
+        controller = Controller(
+            dependencies,
+            region=region,
+            intervals=settings.poll_intervals(),
+            policies=policies,
+            unattended_limit=settings.unattended_limit,
+        )
         policy_statuses = partial(controller.policy_statuses, all_jobs=not settings.namespace)
         statuses = PolicyStatusWriter(kube, policy_statuses, controller.may_act)
         informer = PolicyInformer(kube, policies, statuses, settings.policy_mode())

@@ -28,6 +28,7 @@ SPEC: Final = {
     "region": "eu-west-1",
     "terminate": {"reason": "INC-4711"},
     "deadline": {"reason": "over budget", "running": "8h", "waiting": "1h30m"},
+    "onDelete": {"terminate": {"reason": "its workflow was deleted"}},
 }
 MOST_BYTES: Final = 64 * 1024
 """Of a status. An object may have 1.5 MB in etcd, and ten thousand of them stand in the operator's memory."""

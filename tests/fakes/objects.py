@@ -1,7 +1,7 @@
 """BatchJob objects of an API server as the engine sees it, in memory, with resource versions and conflicts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,8 @@ from awsbatch_operator.api.decoding import Snapshot, parse_object
 from awsbatch_operator.api.events import Event
 from awsbatch_operator.api.interfaces import Conflict, Gone, ListError, NotWritten, Written
 from awsbatch_operator.api.status_codec import diff
-from awsbatch_sandbox.apiserver.patch import merge
+from awsbatch_operator.kube.batchjobs import finalizer_patch
+from awsbatch_sandbox.apiserver.patch import apply_json_patch, merge
 
 
 @dataclass
@@ -22,6 +23,7 @@ class FakeObjects:
     notify: Callable[[Snapshot], None] = lambda _: None
     bodies: dict[str, dict[str, Any]] = field(default_factory=dict)
     writes: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
+    finalizer_writes: list[tuple[float, str, bool]] = field(default_factory=list)
     events: list[tuple[str, Event]] = field(default_factory=list)
     away: bool = False
     unreadable: set[str] = field(default_factory=set)
@@ -32,12 +34,22 @@ class FakeObjects:
     """Names of objects whose status writes are refused, or get no answer."""
     hanging: dict[str, float] = field(default_factory=dict)
     """Seconds after which status writes of a namespace fail."""
+    crd: bool | NotWritten = False
+    """Whether the CRD is being deleted, or why it can't be read."""
+    crd_reads: list[float] = field(default_factory=list)
+    on_gone: Callable[[str], None] = lambda _: None
+    """Gets the uid of an object that is gone, as the watch would."""
     version: int = 0
     at_once: int = 0
     most_at_once: int = 0
 
     def create(
-        self, name: str, spec: Mapping[str, Any], status: Mapping[str, Any] | None = None, namespace: str = "ns"
+        self,
+        name: str,
+        spec: Mapping[str, Any],
+        status: Mapping[str, Any] | None = None,
+        namespace: str = "ns",
+        finalizers: Sequence[str] = (),
     ) -> str:
         """Create an object; its uid. `status` as an earlier operator left it."""
         uid = f"uid-{name}" if namespace == "ns" else f"uid-{namespace}-{name}"
@@ -48,6 +60,7 @@ class FakeObjects:
                 "uid": uid,
                 "generation": 1,
                 "creationTimestamp": "1970-01-01T00:10:00Z",
+                **({"finalizers": list(finalizers)} if finalizers else {}),
             },
             "spec": dict(spec),
             "status": dict(status or {}),
@@ -60,6 +73,51 @@ class FakeObjects:
         metadata = {**body["metadata"], "generation": body["metadata"]["generation"] + 1}
         self.bodies[uid] = {**body, "metadata": metadata, "spec": {**body["spec"], **spec}}
         self._changed(uid)
+
+    def delete(self, uid: str) -> None:
+        """As the API server: finalizers keep the object, with a deletionTimestamp and another generation."""
+        body = self.bodies[uid]
+        if not body["metadata"].get("finalizers"):
+            del self.bodies[uid]
+            self.on_gone(uid)
+        elif "deletionTimestamp" not in body["metadata"]:
+            more = {"generation": body["metadata"]["generation"] + 1, "deletionTimestamp": "1970-01-01T00:20:00Z"}
+            self.bodies[uid] = {**body, "metadata": {**body["metadata"], **more}}
+            self._changed(uid)
+
+    def finalizers(self, uid: str) -> list[str]:
+        return list(self.bodies[uid]["metadata"].get("finalizers", []))
+
+    async def write_finalizer(
+        self, ref: ObjectRef, finalizers: Sequence[str], resource_version: str, *, add: bool
+    ) -> Written | Conflict | Gone | NotWritten:
+        await asyncio.sleep(self.latency)
+        if self.away or ref.name in self.forbidden:
+            return NotWritten("away")
+        body = self.bodies.get(ref.uid)
+        if body is None:
+            return Gone()
+        if body["metadata"]["resourceVersion"] != resource_version:
+            return Conflict()
+        assert not (add and "deletionTimestamp" in body["metadata"]), "a finalizer added during a deletion"
+        patched = apply_json_patch(body, finalizer_patch(finalizers, resource_version, add=add))
+        self.finalizer_writes.append((asyncio.get_running_loop().time(), ref.uid, add))
+        self.bodies[ref.uid] = patched
+        if patched["metadata"].get("deletionTimestamp") and not patched["metadata"]["finalizers"]:
+            del self.bodies[ref.uid]
+            self.on_gone(ref.uid)
+        else:
+            self._changed(ref.uid)
+            patched = self.bodies[ref.uid]
+        return Written(
+            patched["metadata"]["resourceVersion"], patched["status"], tuple(patched["metadata"]["finalizers"])
+        )
+
+    async def crd_deleted(self) -> bool | NotWritten:
+        self.crd_reads.append(asyncio.get_running_loop().time())
+        answer = self.crd
+        await asyncio.sleep(self.latency)
+        return answer
 
     def write_foreign_status(self, uid: str, status: Mapping[str, Any], *, silent: bool = False) -> None:
         self.bodies[uid] = {**self.bodies[uid], "status": dict(status)}

@@ -20,6 +20,7 @@ class FakeTelemetry:
         self.completed: list[float] = []
         self.writes: Counter[str] = Counter()
         self.is_leader = False
+        self.orphans = 0
         self.depths: dict[str, int] = {}
 
     def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
@@ -52,6 +53,9 @@ class FakeTelemetry:
 
     def status_write(self, result: str) -> None:
         self.writes[result] += 1
+
+    def orphaned(self) -> None:
+        self.orphans += 1
 
     def leading(self, *, yes: bool) -> None:
         self.is_leader = yes

@@ -75,6 +75,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "resend_after": 60_000,
         "describe_rate": 5,
         "terminate_rate": 40,
+        "on_delete": "disabled",
+        "on_delete_timeout": 3_600_000,
+        "unattended_limit": 500,
         "metrics_role_label": True,
         "log_format": "json",
         "log_level": "info",
@@ -105,6 +108,9 @@ GOOD = {
     "resend_after": ("1h", 3_600_000),
     "describe_rate": ("0.5", 0.5),
     "terminate_rate": ("100", 100.0),
+    "on_delete": ("enabled", "enabled"),
+    "on_delete_timeout": ("30m", 1_800_000),
+    "unattended_limit": ("50", 50),
     "metrics_role_label": ("false", False),
     "log_format": ("console", "console"),
     "log_level": ("debug", "debug"),
@@ -123,7 +129,9 @@ def test_every_setting_is_a_flag_and_a_variable_and_the_flag_wins(field: str, mo
 
 def test_the_durations_reach_the_poll_intervals_by_name() -> None:
     intervals = load({field: text for field, (text, _) in GOOD.items()}).poll_intervals()
-    assert intervals == PollIntervals(running=500, pending=30_000, missing_grace=120_000, resend_after=3_600_000)
+    assert intervals == PollIntervals(
+        running=500, pending=30_000, missing_grace=120_000, resend_after=3_600_000, on_delete_timeout=1_800_000
+    )
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,6 +344,9 @@ def test_the_help_names_every_flag_with_its_default() -> None:
         "resend_after": "60s",
         "describe_rate": "5",
         "terminate_rate": "40",
+        "on_delete": "disabled",
+        "on_delete_timeout": "1h",
+        "unattended_limit": "500",
         "metrics_role_label": "with the label",
         "log_format": "json",
         "log_level": "info",

@@ -30,6 +30,11 @@ class Cause(StrEnum):
 
     TERMINATE = "Terminate"
     DEADLINE = "Deadline"
+    ON_DELETE = "OnDelete"
+
+
+UNATTENDED: Final = frozenset({Cause.DEADLINE, Cause.ON_DELETE})
+"""Causes of terminations that no person asks for at that moment: a limit applies to them."""
 
 
 class Limit(StrEnum):
@@ -45,6 +50,8 @@ class HoldCause(StrEnum):
     STALE_LEASE = "stale_lease"
     STALE_POLICIES = "stale_policies"
     STALE_OBJECTS = "stale_objects"
+    UNATTENDED_LIMIT = "unattended_limit"
+    CRD_UNREADABLE = "crd_unreadable"
 
 
 FINAL_PHASES: Final = frozenset({Phase.SUCCEEDED, Phase.FAILED, Phase.TERMINATED})
@@ -78,16 +85,26 @@ class Deadline:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """`terminate`: the reason of spec.terminate, 1..1024 characters, exactly as written; None: it is not set."""
+    """`terminate`: the reason of spec.terminate, 1..1024 characters, exactly as written; None: it is not set.
+
+    `on_delete`: the same of spec.onDelete.terminate.
+    """
 
     job_id: str
     region: str | None = None
     terminate: str | None = None
     deadline: Deadline | None = None
+    on_delete: str | None = None
 
     def stated(self, cause: Cause) -> str | Deadline | None:
         """Return what the field of this cause states; None: nothing."""
-        return self.terminate if cause is Cause.TERMINATE else self.deadline
+        match cause:
+            case Cause.TERMINATE:
+                return self.terminate
+            case Cause.DEADLINE:
+                return self.deadline
+            case Cause.ON_DELETE:
+                return self.on_delete
 
     def reason(self, cause: Cause) -> str | None:
         """Return the reason that the field of this cause states; None: it states nothing."""
@@ -99,8 +116,8 @@ class Spec:
 class Intent:
     """A termination that an object wants now. `stated`: the field's value, which must be the same when it is sent.
 
-    `due_at`: when a limit fell due, in epoch milliseconds by AWS's clock. `max_age`: milliseconds for which the answer
-    of DescribeJobs that it rests on counts; None: for ever.
+    `due_at`: when a limit fell due by AWS's clock, or when the object was deleted, in epoch milliseconds. `max_age`:
+    milliseconds for which the answer of DescribeJobs that it rests on counts; None: for ever.
     """
 
     cause: Cause

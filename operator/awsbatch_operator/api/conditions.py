@@ -47,6 +47,7 @@ class Reason(StrEnum):
     TERMINATION_STUCK = "TerminationStuck"
     ACCOUNT_CHANGED = "AccountChanged"
     DEADLINE_NOT_APPLICABLE = "DeadlineNotApplicable"
+    ON_DELETE_DISABLED = "OnDeleteDisabled"
 
     TERMINATED_BY_REQUEST = "TerminatedByRequest"
     SUCCEEDED_BEFORE_TERMINATION = "SucceededBeforeTermination"
@@ -66,7 +67,7 @@ STALLED_REASONS: Final = frozenset(
         *(Reason.NO_ACCESS_POLICY, Reason.AMBIGUOUS_POLICY, Reason.POLICY_UNREADABLE),
         *(Reason.ACCESS_DENIED, Reason.CREDENTIALS_UNAVAILABLE, Reason.INVALID_REGION, Reason.ACCOUNT_CHANGED),
         *(Reason.TERMINATION_NOT_ALLOWED, Reason.TERMINATION_REJECTED, Reason.TERMINATION_STUCK),
-        Reason.DEADLINE_NOT_APPLICABLE,
+        *(Reason.DEADLINE_NOT_APPLICABLE, Reason.ON_DELETE_DISABLED),
     }
 )
 """Every reason for which a user must act, for alerts and Events. It does not contain reasons of other writers."""
@@ -229,6 +230,16 @@ def deadline_not_applicable(job: JobName, *, array: bool) -> ConditionValue:
     )
     return ConditionValue(
         TRUE, Reason.DEADLINE_NOT_APPLICABLE, f"No limit of spec.deadline applies to the {job}: {why}"
+    )
+
+
+def on_delete_disabled(job: JobName) -> ConditionValue:
+    """Stalled, for spec.onDelete where the operator does not support it."""
+    return ConditionValue(
+        TRUE,
+        Reason.ON_DELETE_DISABLED,
+        f"spec.onDelete has no effect: the {job} continues when this BatchJob is deleted. Run the operator with "
+        "--on-delete=enabled (chart: onDelete.enabled), or remove spec.onDelete",
     )
 
 

@@ -25,6 +25,8 @@ class ObjectMetadata(msgspec.Struct, frozen=True, rename="camel"):
     resource_version: str = ""
     generation: Annotated[int, msgspec.Meta(ge=0)] = 0
     creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    finalizers: tuple[str, ...] | None = None
 
 
 class TerminateSpec(StrictObject, frozen=True):
@@ -41,6 +43,12 @@ class DeadlineSpec(StrictObject, frozen=True):
     waiting: str | None = None
 
 
+class OnDeleteSpec(StrictObject, frozen=True):
+    """The schema of `spec.onDelete`."""
+
+    terminate: TerminateSpec | None = None
+
+
 class BatchJobSpec(StrictObject, frozen=True):
     """The schema of `spec`. A field or type that it does not declare belongs to another version of the operator."""
 
@@ -48,6 +56,7 @@ class BatchJobSpec(StrictObject, frozen=True):
     region: _NonEmpty | None = None
     terminate: TerminateSpec | None = None
     deadline: DeadlineSpec | None = None
+    on_delete: OnDeleteSpec | None = None
 
 
 _NO_METADATA: Final = ObjectMetadata()
@@ -58,7 +67,8 @@ class Snapshot:
     """One version of an object as the API server returned it.
 
     `spec` is None when this version of the operator can't decode it (a future schema); `resource_version` orders the
-    versions of one object; `shown` is the raw `.status`, to detect what others wrote there, and `digest` that of it.
+    versions of one object; `shown` is the raw `.status`, to detect what others wrote there, and `digest` that of it;
+    `deleted` is the deletionTimestamp, `finalizers` are in their order.
     """
 
     ref: ObjectRef
@@ -68,6 +78,8 @@ class Snapshot:
     spec: Spec | None
     shown: dict[str, object]
     digest: int
+    deleted: str | None = None
+    finalizers: tuple[str, ...] = ()
 
     @property
     def status(self) -> Status:
@@ -77,6 +89,11 @@ class Snapshot:
     @property
     def created_at(self) -> Millis:
         return timestamps.parse(self.created) or 0
+
+    @property
+    def deleted_at(self) -> Millis | None:
+        """When the deletion was requested, by the clock of the API server; None: the object is not being deleted."""
+        return None if self.deleted is None else timestamps.parse(self.deleted) or 0
 
 
 def parse_object(body: Mapping[str, Any]) -> Snapshot:
@@ -103,6 +120,8 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
         spec=spec,
         shown=shown,
         digest=digest_of(shown),
+        deleted=metadata.deletion_timestamp,
+        finalizers=metadata.finalizers or (),
     )
 
 
@@ -116,7 +135,14 @@ def _spec(stated: BatchJobSpec) -> Spec | None:
             # A limit in a form that this version does not know.
             return None
         deadline = Deadline(stated.deadline.reason, running, waiting)
-    return Spec(stated.job_id, stated.region, reason if _is_reason(reason) else None, deadline)
+    last = stated.on_delete.terminate.reason if stated.on_delete is not None and stated.on_delete.terminate else None
+    return Spec(
+        stated.job_id,
+        stated.region,
+        reason if _is_reason(reason) else None,
+        deadline,
+        last if _is_reason(last) else None,
+    )
 
 
 def _is_reason(reason: str | None) -> TypeGuard[str]:

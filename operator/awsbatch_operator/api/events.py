@@ -19,6 +19,7 @@ class EventReason(StrEnum):
     TERMINATION_WITHDRAWN = "TerminationWithdrawn"
     TERMINATION_CHANGE_IGNORED = "TerminationChangeIgnored"
     TERMINATION_HELD = "TerminationHeld"
+    TERMINATION_GIVEN_UP = "TerminationGivenUp"
     DEADLINE_SOON = "DeadlineSoon"
     JOB_BLOCKED = "JobBlocked"
     JOB_SUCCEEDED = "JobSucceeded"

@@ -116,10 +116,11 @@ class BatchProvider(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """The write succeeded; `shown` is the raw `.status` as the API server now has it."""
+    """The write succeeded; `shown` is the raw `.status` as the API server now has it, `finalizers` its finalizers."""
 
     resource_version: str
     shown: dict[str, object]
+    finalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,16 @@ class BatchJobClient(Protocol):
         self, ref: ObjectRef, change: Mapping[str, object], resource_version: str
     ) -> Written | Conflict | Gone | NotWritten:
         """Apply the result of `change`, provided that the object still has this version."""
+        ...
+
+    async def write_finalizer(
+        self, ref: ObjectRef, finalizers: Sequence[str], resource_version: str, *, add: bool
+    ) -> Written | Conflict | Gone | NotWritten:
+        """Add the operator's finalizer to these, or remove it, provided that the object still has this version."""
+        ...
+
+    async def crd_deleted(self) -> bool | NotWritten:
+        """Return whether the CRD of BatchJobs is being deleted, or is gone; NotWritten: it can't be read."""
         ...
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
@@ -229,4 +240,8 @@ class Telemetry(Protocol):
     def termination_accepted(self, seconds: float) -> None: ...
     def termination_completed(self, seconds: float) -> None: ...
     def status_write(self, result: str) -> None: ...
+    def orphaned(self) -> None:
+        """Count an object whose deletion left a job alive although spec.onDelete states its termination."""
+        ...
+
     def leading(self, *, yes: bool) -> None: ...

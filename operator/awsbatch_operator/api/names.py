@@ -25,6 +25,9 @@ CRD_FILE: Final = crd_file(PLURAL)
 FIELD_MANAGER: Final = "awsbatch-operator"
 """Manager of `.status` in managedFields, and first word of the User-Agent."""
 
+FINALIZER: Final = f"{GROUP}/terminate-on-delete"
+"""Holds an object that states spec.onDelete until its job is terminated."""
+
 SUSPEND_ANNOTATION: Final = f"{GROUP}/suspend-terminations"
 """Annotation of the operator's Lease that holds all terminations, whatever its value."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import structlog
 
-from awsbatch_operator.api.batchjob import Termination
+from awsbatch_operator.api.batchjob import UNATTENDED, Termination
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult
 from awsbatch_operator.api.job import JobKey, NotFound, Target
@@ -18,6 +18,7 @@ from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.controller.recovery import Recovery
 from awsbatch_operator.controller.status_writer import StatusWriter, log_accepted, report_event
 from awsbatch_operator.controller.terminator import TerminatePermit
+from awsbatch_operator.controller.unattended_limit import UnattendedLimit
 from awsbatch_operator.reconcile.events import change_ignored
 from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.fair_queue import FairQueue
@@ -41,9 +42,10 @@ class AnswerHandler:
         *,
         writer: StatusWriter,
         is_leading: Callable[[], bool],
+        limit: UnattendedLimit,
     ) -> None:
         self._cache, self._dependencies, self._queue, self._writer = cache, dependencies, queue, writer
-        self._is_leading = is_leading
+        self._is_leading, self._limit = is_leading, limit
         self.recovery: Recovery[Scope, str] = Recovery()
         self.silent_since: dict[Target, float | None] = {}
         self.poller: Poller
@@ -133,6 +135,8 @@ class AnswerHandler:
             permit.reason, requested_at, now, requests=1, cause=permit.intent.cause, request_id=answer.request_id
         )
         log_accepted(tracked, sent)
+        if permit.intent.cause in UNATTENDED:
+            self._limit.sent(tracked.ref.uid, permit.target, permit.namespace)
         if job is not None:
             job.state = job.state.accepted(
                 permit.intent.cause,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from awsbatch_operator.api.batchjob import Intent, ObjectMetricKey, ObjectRef, Phase, Status
 from awsbatch_operator.api.conditions import STALLED, STALLED_REASONS, TRUE
 from awsbatch_operator.api.job import JobKey
-from awsbatch_operator.api.timestamps import Millis, meta_time
+from awsbatch_operator.api.names import FINALIZER
+from awsbatch_operator.api.timestamps import SECOND, Millis, meta_time
 from awsbatch_operator.controller.hidden_view import HiddenView
 from awsbatch_operator.policy.resolution import Deny, Scope
 from awsbatch_operator.reconcile.job_state import JobState
@@ -15,6 +16,28 @@ from awsbatch_operator.reconcile.outcome import Record
 
 Shown = Status | Mapping[str, object]
 """A status as the API server has it: raw, or the Status that renders to it."""
+
+
+@dataclass(slots=True, eq=False)
+class TrackedDeletion:
+    """The deletion of an object: `at`, by the clock of the API server, and when it was seen (loop time).
+
+    `waited`: seconds that this process has acted on it, without those in which it was `paused`; `counted_at`: loop time
+    up to which they are counted.
+    """
+
+    at: Millis
+    seen_at: float
+    waited: float = 0.0
+    counted_at: float | None = None
+    paused: bool = False
+
+    def count(self, now: float) -> Millis:
+        """Return `waited` in milliseconds, up to now (loop time)."""
+        if self.counted_at is not None and not self.paused:
+            self.waited += now - self.counted_at
+        self.counted_at = now
+        return int(self.waited * SECOND)
 
 
 @dataclass(slots=True, eq=False)
@@ -31,6 +54,9 @@ class TrackedObject:
     milliseconds to the next poll as long as polls show nothing new; None: each poll needs a reconcile. `hidden`
     replaces the state of a job that must look like a missing one. `terminated_alone`: AWS rejected a call that its
     termination shared, so the next one shares none.
+
+    `finalizers`: as the API server has them; `deletion`: None: the object is not being deleted. `finalizer_wanted`: as
+    in ReconcileResult; None: not decided yet. `given_up`: the same.
     """
 
     ref: ObjectRef
@@ -49,6 +75,24 @@ class TrackedObject:
     digest: int = 0
     write_failures: int = 0
     terminated_alone: bool = False
+    finalizers: tuple[str, ...] = ()
+    deletion: TrackedDeletion | None = None
+    finalizer_wanted: bool | None = None
+    given_up: str | None = None
+
+    @property
+    def held_deletion(self) -> TrackedDeletion | None:
+        """The deletion, while the operator's finalizer holds the object."""
+        return self.deletion if FINALIZER in self.finalizers else None
+
+    @property
+    def adds_finalizer(self) -> bool:
+        # Kubernetes forbids to add one to an object that is being deleted.
+        return self.finalizer_wanted is True and self.deletion is None and FINALIZER not in self.finalizers
+
+    @property
+    def removes_finalizer(self) -> bool:
+        return self.finalizer_wanted is False and FINALIZER in self.finalizers
 
     @property
     def shown(self) -> Shown:

@@ -18,7 +18,8 @@ from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.api.interfaces import PolicyStatus
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.controller.answers import AnswerHandler
-from awsbatch_operator.controller.cache import Cache, TrackedObject, newer
+from awsbatch_operator.controller.cache import Cache, TrackedDeletion, TrackedObject, newer
+from awsbatch_operator.controller.crd_check import CrdCheck
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
 from awsbatch_operator.controller.holds import Holds
 from awsbatch_operator.controller.policy_cache import PolicyCache
@@ -28,6 +29,7 @@ from awsbatch_operator.controller.reconciler import Reconciler
 from awsbatch_operator.controller.resync import Resync
 from awsbatch_operator.controller.status_writer import StatusWriter, report_event
 from awsbatch_operator.controller.terminator import Terminator
+from awsbatch_operator.controller.unattended_limit import UnattendedLimit
 from awsbatch_operator.policy.resolution import Mode
 from awsbatch_operator.reconcile.events import intent_change
 from awsbatch_operator.reconcile.outcome import Record
@@ -51,16 +53,29 @@ class Controller:
     """`policies` resolves which policy applies; None: there are no policies, and none is required."""
 
     def __init__(
-        self, dependencies: Dependencies, *, region: str, intervals: PollIntervals, policies: PolicyCache | None = None
+        self,
+        dependencies: Dependencies,
+        *,
+        region: str,
+        intervals: PollIntervals,
+        policies: PolicyCache | None = None,
+        unattended_limit: int = 500,
     ) -> None:
         self._dependencies = dependencies
         self.policies = policies or _no_policies(region)
         self.policies.subscribe(self._on_policy_change)
         self.cache = Cache()
-        self.holds = Holds(self.cache, self.policies, on_change=self._decide_terminations)
+        self._queue: FairQueue[str] = FairQueue(asyncio.get_running_loop().time)
+        self._crd = CrdCheck(dependencies.client, on_answer=self._add)
+        self.holds = Holds(
+            self.cache,
+            self.policies,
+            on_change=self._decide_terminations,
+            crd=self._crd,
+            limit=UnattendedLimit(unattended_limit, on_place=self._queue.add),
+        )
         self.is_leading = False
         self.beat_at: float | None = None
-        self._queue: FairQueue[str] = FairQueue(asyncio.get_running_loop().time)
         provider, client = dependencies.provider, dependencies.client
         self._writer = StatusWriter(
             self.cache,
@@ -71,7 +86,12 @@ class Controller:
             is_leader=self.may_act,
         )
         self._answers = AnswerHandler(
-            self.cache, dependencies, self._queue, writer=self._writer, is_leading=lambda: self.is_leading
+            self.cache,
+            dependencies,
+            self._queue,
+            writer=self._writer,
+            is_leading=lambda: self.is_leading,
+            limit=self.holds.limit,
         )
         self._poller = Poller(
             self.cache,
@@ -113,8 +133,9 @@ class Controller:
         """Run until `stop`, then finish the calls in flight. An error in any part stops all of them."""
         async with asyncio.TaskGroup() as tasks:
             self._terminator.targets.start(tasks)
-            parts = (self._poller.run(), self._writer.run(), self._work(), self.resync.run(), self._tick())
-            background = [tasks.create_task(part) for part in parts]
+            parts = (self._poller, self._writer, self.resync, self._crd)
+            background = [tasks.create_task(part.run()) for part in parts]
+            background += [tasks.create_task(self._work()), tasks.create_task(self._tick())]
             await self._stopping.wait()
             self._poller.targets.stop()
             await self._finish()
@@ -146,6 +167,8 @@ class Controller:
         for tracked in self.cache.objects.values():
             # Drop statuses that an earlier term computed but did not write: they would seem written.
             tracked.record = replace(tracked.record, status=tracked.last_written, known_since=now)
+            if tracked.deletion is not None:
+                tracked.deletion = TrackedDeletion(tracked.deletion.at, tracked.deletion.seen_at)
             if tracked.foreign_status is not None:
                 self._writer.correct(tracked)
             self._queue.add(tracked.ref.uid, tracked.ref.namespace, first=tracked.record.termination_wanted)
@@ -154,14 +177,15 @@ class Controller:
         """Stop acting at once and drop the state of all jobs: it becomes stale."""
         self.is_leading = False
         self._dependencies.telemetry.leading(yes=False)
-        for part in (self._queue, self._writer, self._poller, self._terminator, self._answers):
+        parts = (self._queue, self._writer, self._poller, self._terminator, self._answers, self._crd, self.holds.limit)
+        for part in parts:
             part.clear()
         for job in self.cache.jobs.values():
             job.state = type(job.state)(request=job.state.request)
             job.expired, job.held_until = 0, 0
         for tracked in self.cache.objects.values():
             tracked.hidden = tracked.steady_interval = tracked.next_poll_at = None
-            tracked.hold_until = 0.0
+            tracked.finalizer_wanted, tracked.hold_until = None, 0.0
 
     def may_act(self) -> bool:
         """Checked right before each call and write: a process that was frozen learns late that it lost the Lease."""
@@ -197,10 +221,14 @@ class Controller:
             if stale != self._stale:
                 self._stale = stale
                 self._decide_terminations()
+            self.holds.limit.grant()
             if self.beat_at - pruned_at >= PRUNE_EVERY:
                 pruned_at = self.beat_at
                 self._prune()
             await asyncio.sleep(_TICK)
+
+    def _add(self, tracked: TrackedObject) -> None:
+        self._queue.add(tracked.ref.uid, tracked.ref.namespace)
 
     def _decide_terminations(self) -> None:
         for tracked in self.cache.objects.values():
@@ -268,6 +296,7 @@ class Controller:
             self._terminator.withdraw(tracked, tracked.key.target)
         self._queue.discard(uid)
         self._writer.forget(tracked)
+        self.holds.limit.withdraw(uid)
         self._answers.recovery.forget(uid)
         self.cache.remove(uid)
 
@@ -287,6 +316,7 @@ class Controller:
         )
         at = asyncio.get_running_loop().time()
         tracked = TrackedObject(snapshot.ref, record, snapshot.resource_version, status, at)
+        _note_metadata(tracked, snapshot, at)
         tracked.compare(status, snapshot.shown, snapshot.digest, self._dependencies.client.change)
         return tracked
 
@@ -318,6 +348,7 @@ class Controller:
         )
         tracked.resource_version = snapshot.resource_version
         tracked.updated_at = asyncio.get_running_loop().time()
+        _note_metadata(tracked, snapshot, tracked.updated_at)
         change = self._dependencies.client.change
         if not self.is_leading:
             tracked.compare(status, snapshot.shown, snapshot.digest, change)
@@ -334,6 +365,9 @@ class Controller:
         record = tracked.record
         for cause in Cause:
             wanted = cause is Cause.TERMINATE or (record.wanted is not None and record.wanted.cause is cause)
+            if cause is Cause.ON_DELETE and not wanted:
+                # The object is not being deleted: an edit concerns no termination.
+                continue
             event = intent_change(
                 record.spec, spec, cause, wanted=wanted, accepted=accepted, in_flight=in_flight, job_alive=alive
             )
@@ -364,6 +398,15 @@ class Controller:
     def policy_statuses(self, *, all_jobs: bool = True) -> Mapping[str, PolicyStatus]:
         """Return the wanted statuses of the access policies. `all_jobs`: whether all BatchJobs are watched."""
         return policy_statuses(self.policies, self.cache, self._dependencies.provider, all_jobs=all_jobs)
+
+
+def _note_metadata(tracked: TrackedObject, snapshot: Snapshot, at: float) -> None:
+    """Note the finalizers, and the deletion when it is first seen. `at`: loop time."""
+    tracked.finalizers, deleted_at = snapshot.finalizers, snapshot.deleted_at
+    if deleted_at is None:
+        tracked.deletion = None
+    elif tracked.deletion is None:
+        tracked.deletion = TrackedDeletion(deleted_at, at)
 
 
 def _no_policies(region: str) -> PolicyCache:

@@ -9,10 +9,13 @@ from typing import Final
 import structlog
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import HoldCause
-from awsbatch_operator.api.names import SUSPEND_ANNOTATION
+from awsbatch_operator.api.batchjob import UNATTENDED, Cause, HoldCause, Intent
+from awsbatch_operator.api.names import CRD_NAME, SUSPEND_ANNOTATION
 from awsbatch_operator.controller.cache import Cache, TrackedObject
+from awsbatch_operator.controller.crd_check import CrdCheck
 from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.controller.unattended_limit import WINDOW, UnattendedLimit
+from awsbatch_operator.reconcile.outcome import Crd
 
 LONGEST_TEXT: Final = 300
 """Characters of the annotation that a message quotes: an annotation may have 256 KiB."""
@@ -35,8 +38,17 @@ class Holds:
     policies have subscribers of their own, and the controller looks at `stale` regularly.
     """
 
-    def __init__(self, cache: Cache, policies: PolicyCache, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        cache: Cache,
+        policies: PolicyCache,
+        on_change: Callable[[], None],
+        *,
+        crd: CrdCheck,
+        limit: UnattendedLimit,
+    ) -> None:
         self._cache, self._policies, self._on_change = cache, policies, on_change
+        self.crd, self.limit = crd, limit
         self._clock = asyncio.get_running_loop().time
         self._lease = ""
         self._annotation: str | None = None
@@ -59,6 +71,21 @@ class Holds:
         if (doubt := self._cache.doubt_reason(tracked.ref.uid)) is not None:
             return Hold(HoldCause.STALE_OBJECTS, doubt)
         return None
+
+    def of_intent(self, tracked: TrackedObject, intent: Intent) -> Hold | None:
+        """Return why this very termination is held, which is to be sent now. It takes a place within the limit."""
+        if self.is_crd_in_doubt(tracked, intent):
+            return Hold(HoldCause.CRD_UNREADABLE, _crd_unread(self.crd.error))
+        if intent.cause not in UNATTENDED or tracked.key is None:
+            return None
+        if self.limit.admits(tracked.ref.uid, tracked.key.target, tracked.ref.namespace):
+            return None
+        return Hold(HoldCause.UNATTENDED_LIMIT, _over_limit(self.limit))
+
+    def is_crd_in_doubt(self, tracked: TrackedObject, intent: Intent) -> bool:
+        """Return whether the object may be deleted only because its CRD is. For any thread."""
+        deletion = tracked.deletion
+        return intent.cause is Cause.ON_DELETE and (deletion is None or self.crd.state(deletion) is not Crd.SERVED)
 
     def stale(self) -> frozenset[HoldCause]:
         """Return what the operator does not know well enough now. It changes with time alone."""
@@ -113,6 +140,8 @@ class Holds:
         for tracked in self._cache.objects.values():
             if tracked.record.termination_wanted and _shows_held(tracked) and (hold := self.of(tracked)) is not None:
                 counts[hold.cause] += 1
+        counts[HoldCause.UNATTENDED_LIMIT] = self.limit.waiting()
+        counts[HoldCause.CRD_UNREADABLE] = self.crd.waiting() if self.crd.error is not None else 0
         return counts
 
     def suspended_by(self) -> frozenset[str]:
@@ -139,6 +168,21 @@ def _suspended_by_policy(policy: str) -> str:
         f"spec.suspend of the BatchAccessPolicy {policy} suspends the terminations of this namespace; it is sent once "
         f"the platform team removes it: kubectl patch bap {policy} --type=merge -p "
         """'{"spec":{"suspend":null}}'"""
+    )
+
+
+def _crd_unread(error: str | None) -> str:
+    return (
+        f"the operator can't read whether the CRD {CRD_NAME} is being deleted, which would delete this object, too "
+        f"({error or 'no answer yet'}); it is sent once the operator can get that customresourcedefinition"
+    )
+
+
+def _over_limit(limit: UnattendedLimit) -> str:
+    return (
+        f"deadlines and deletions may terminate at most {limit.limit} jobs of an account and region in "
+        f"{WINDOW / 60:g} minutes, and {limit.namespace_limit} of a namespace (--unattended-limit); it is sent in its "
+        "turn"
     )
 
 

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from awsbatch_operator.api.batchjob import Phase, Status, Termination
+from awsbatch_operator.api.batchjob import HoldCause, Phase, Status, Termination
 from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
 from awsbatch_operator.controller.dependencies import Dependencies
-from awsbatch_operator.controller.holds import Holds
+from awsbatch_operator.controller.holds import Hold, Holds
 from awsbatch_operator.controller.job_visibility import JobVisibility, VisibleState
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.controller.poller import Poller
@@ -20,13 +20,15 @@ from awsbatch_operator.policy.authorizer import MAX_TAG_AGE, Allow, NeedsDescrib
 from awsbatch_operator.policy.resolution import Deny, Scope, invalid_region
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import unconfirmed
-from awsbatch_operator.reconcile.outcome import retry_at
+from awsbatch_operator.reconcile.outcome import Deletion, Record, retry_at
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 
 MAX_HOLD: Final = 15 * SECOND
 """The longest wait after a permit expired: a later time means that the clock was set back."""
+_PAUSES: Final = frozenset({HoldCause.SUSPENDED_OPERATOR, HoldCause.SUSPENDED_POLICY, HoldCause.UNATTENDED_LIMIT})
+"""Holds whose time does not count towards the end of a deletion."""
 
 
 class Reconciler:
@@ -76,6 +78,7 @@ class Reconciler:
             access=visible.access,
             held=hold.message if hold is not None else None,
             account=self._dependencies.provider.account(job.key.target) if job is not None else None,
+            deletion=self._deletion(tracked) if tracked.deletion is not None else None,
         )
         if visible.withhold:
             record = replace(record, status=unconfirmed(record, now))
@@ -84,7 +87,10 @@ class Reconciler:
             record = replace(record, deadline_after=state.asked_at or 0)
         if job is not None and self._terminator.in_flight(job.key):
             state = state.in_flight()
-        result = reconcile(record, state, now, self._intervals)
+        record, result, hold = self._decide(tracked, record, state, hold, now)
+        if tracked.deletion is not None:
+            tracked.deletion.paused = hold is not None and hold.cause in _PAUSES
+        tracked.finalizer_wanted, tracked.given_up = result.finalizer, result.given_up
         tracked.record = replace(record, status=result.status, wanted=result.wanted)
         if tracked.last_written == result.status:
             # Keep one of two equal statuses: this one shares its job with the state of the job.
@@ -98,7 +104,29 @@ class Reconciler:
         if job is not None:
             sending = state.call_in_flight or self._terminate(tracked, job, visible, result, now)
             self._schedule(tracked, job, visible, result, now)
+        self._requeue(tracked, job, result, now)
         self._write(tracked, before, job is None, sending=sending)
+
+    def _decide(
+        self, tracked: TrackedObject, record: Record, state: JobState, hold: Hold | None, now: Millis
+    ) -> tuple[Record, ReconcileResult, Hold | None]:
+        """Decide, and decide again if the very termination that is to be sent is held."""
+        result = reconcile(record, state, now, self._intervals)
+        if result.terminate is not None:
+            hold = self._holds.of_intent(tracked, result.terminate)
+            if hold is not None:
+                record = replace(record, held=hold.message)
+                result = reconcile(record, state, now, self._intervals)
+        elif not state.call_in_flight:
+            self._holds.limit.withdraw(tracked.ref.uid)
+        return record, result, hold
+
+    def _deletion(self, tracked: TrackedObject) -> Deletion | None:
+        deletion = tracked.held_deletion
+        if deletion is None:
+            return None
+        waited = deletion.count(asyncio.get_running_loop().time())
+        return Deletion(deletion.at, self._holds.crd.require(tracked, deletion), waited)
 
     # -- job ----------------------------------------------------------------------------------------------------------
 
@@ -166,15 +194,7 @@ class Reconciler:
     def _schedule(
         self, tracked: TrackedObject, job: TrackedJob, visible: VisibleState, result: ReconcileResult, now: Millis
     ) -> None:
-        """Schedule the next poll for this object, and its next reconcile without news: of a limit, or a retry."""
-        requeue_at, jitter = result.requeue_at, 1.0
-        if tracked.record.termination_wanted and (job.state.terminate_error or now < job.held_until):
-            requeue_at, jitter = retry_at(tracked.record, job.state, now), self._dependencies.jitter(1.0, 1.1)
-            if requeue_at is None and now < job.held_until <= now + MAX_HOLD:
-                requeue_at = job.held_until
-        if requeue_at is not None:
-            at = asyncio.get_running_loop().time() + max(requeue_at - now, 0) / SECOND * jitter
-            self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at)
+        """Schedule the next poll for this object."""
         next_poll_at, hidden_due = result.next_poll_at, 0
         if visible.hidden and next_poll_at is not None:
             # First: a poll that is in flight for others, or starts at once, must not count at the wrong time.
@@ -197,8 +217,26 @@ class Reconciler:
             jitter = self._dependencies.jitter(0.9 if settled else 1.0, 1.1)
             self._poller.poll_after(tracked, max(next_poll_at - now, 0) / SECOND * jitter)
 
+    def _requeue(self, tracked: TrackedObject, job: TrackedJob | None, result: ReconcileResult, now: Millis) -> None:
+        """Schedule the next reconcile without news: of a limit, of the end of a deletion, or of a retry."""
+        requeue_at, jitter = result.requeue_at, 1.0
+        wanted = job is not None and tracked.record.termination_wanted
+        if job is not None and wanted and (job.state.terminate_error or now < job.held_until):
+            retry, jitter = retry_at(tracked.record, job.state, now), self._dependencies.jitter(1.0, 1.1)
+            if retry is None and now < job.held_until <= now + MAX_HOLD:
+                retry = job.held_until
+            requeue_at = min((at for at in (retry, requeue_at) if at is not None), default=None)
+        if requeue_at is not None:
+            at = asyncio.get_running_loop().time() + max(requeue_at - now, 0) / SECOND * jitter
+            self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at)
+
     def _write(self, tracked: TrackedObject, before: Status, no_job: bool, *, sending: bool) -> None:
         after = tracked.record.status
+        if tracked.adds_finalizer or tracked.removes_finalizer:
+            # At once: the object may be deleted at any moment, or waits for its release.
+            tracked.hold_until = 0.0
+            self._writer.add(tracked)
+            return
         if after == before and not tracked.hold_until:
             return
         if after.termination is not None and after.termination.completed_at is not None:

@@ -1,4 +1,4 @@
-"""Status writes: the latest status of each object, namespaces in turn; only a 404 ends the attempts."""
+"""Writes of statuses and finalizers: the latest of each object, namespaces in turn; only a 404 ends the attempts."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from awsbatch_operator.api.events import Event
 from awsbatch_operator.api.interfaces import BatchJobClient, Conflict, Gone, NotWritten, Telemetry, Written
 from awsbatch_operator.controller.cache import Cache, TrackedObject, newer
 from awsbatch_operator.controller.recovery import Recovery
-from awsbatch_operator.reconcile.events import between
+from awsbatch_operator.reconcile.events import between, termination_given_up
 from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 from awsbatch_operator.workqueue.log_once import Change, LogOnce
@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 
 
 class StatusWriter:
-    """Writes the desired status of objects that differ from what the API server has.
+    """Writes the desired status of objects that differ from what the API server has, and their finalizer.
 
     A namespace with hanging or failing writes gets at most one slot; all such namespaces share a quarter of the slots.
     """
@@ -176,21 +176,50 @@ class StatusWriter:
         tracked = self._cache.objects.get(uid)
         if tracked is None or not self._is_leader():
             return
+        if tracked.adds_finalizer:
+            # Before the status that answers the generation which states spec.onDelete.
+            await self._write_finalizer(tracked, slot, add=True)
+            return
         wanted = tracked.record.status
         change = self._client.change(wanted, tracked.shown)
-        if not change:
-            return
-        outcome = await self._client.write_status(tracked.ref, change, tracked.resource_version)
-        self._telemetry.status_write(_RESULTS[type(outcome)])
+        if change:
+            outcome = await self._client.write_status(tracked.ref, change, tracked.resource_version)
+            self._telemetry.status_write(_RESULTS[type(outcome)])
+            await self._on_outcome(tracked, wanted, outcome, slot)
+            if isinstance(outcome, Gone | Conflict):
+                return
+        # After the last status; one that can't be written must not hold the object.
+        if tracked.removes_finalizer and self._is_leader():
+            await self._write_finalizer(tracked, slot, add=False)
+
+    async def _on_outcome(
+        self, tracked: TrackedObject, wanted: Status, outcome: Written | Conflict | Gone | NotWritten, slot: Slot
+    ) -> None:
         match outcome:
             case Written():
                 self._written(tracked, wanted, outcome)
             case Gone():
-                self._on_delete(uid)
+                self._on_delete(tracked.ref.uid)
             case Conflict():
                 await self._read(tracked, slot)
             case NotWritten():
                 await self._failed(tracked, outcome, slot)
+
+    async def _write_finalizer(self, tracked: TrackedObject, slot: Slot, *, add: bool) -> None:
+        given_up = tracked.given_up
+        outcome = await self._client.write_finalizer(tracked.ref, tracked.finalizers, tracked.resource_version, add=add)
+        if not isinstance(outcome, Written):
+            await self._on_outcome(tracked, tracked.record.status, outcome, slot)
+            return
+        tracked.write_failures = 0
+        self._no_longer_refused(tracked)
+        if newer(outcome.resource_version, tracked.resource_version):
+            tracked.resource_version, tracked.finalizers = outcome.resource_version, outcome.finalizers
+        if given_up is not None and not add:
+            report_event(self._client, tracked, termination_given_up(tracked.record.job_name, given_up))
+            self._telemetry.orphaned()
+        if tracked.ref.uid in self._cache.objects:
+            self.add(tracked)
 
     def _written(self, tracked: TrackedObject, wanted: Status, written: Written) -> None:
         tracked.write_failures = 0

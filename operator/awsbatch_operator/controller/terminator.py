@@ -86,7 +86,7 @@ class TerminatePermit:
         return job is not None and job.state.request != self.request
 
     def held(self) -> bool:
-        return self.holds.of(self.tracked) is not None
+        return self.holds.of(self.tracked) is not None or self.holds.is_crd_in_doubt(self.tracked, self.intent)
 
     def valid(self) -> bool:
         # Without a time limit no clock need be read.

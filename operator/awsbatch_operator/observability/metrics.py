@@ -100,6 +100,9 @@ class Metrics:
         for result in _WRITE_RESULTS:
             # Start at 0: for Prometheus, a series that starts at 1 has not increased.
             self._writes.labels(result)
+        self._orphaned = self._counter(
+            "orphaned", "Deleted objects whose job may be alive although spec.onDelete states its termination."
+        )
         self._polled = self._gauge(
             "last_successful_poll_timestamp_seconds",
             "Time of the last complete answer to DescribeJobs, Unix time.",
@@ -178,6 +181,9 @@ class Metrics:
 
     def status_write(self, result: str) -> None:
         self._writes.labels(result).inc()
+
+    def orphaned(self) -> None:
+        self._orphaned.inc()
 
     def leading(self, *, yes: bool) -> None:
         self._leader.set(yes)

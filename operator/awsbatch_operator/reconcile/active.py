@@ -35,6 +35,9 @@ def active(record: Record, state: JobState, job: Job, now: Millis, intervals: Po
         outcome = Outcome(phase, job, conditions.observed(job), next_poll_at, wait, succeeded=conditions.ACTIVE)
         if record.spec.deadline is not None and not flagged:
             outcome = _with_deadline(record, record.spec.deadline, state, outcome, now)
+        disabled = record.spec.on_delete is not None and intervals.on_delete_timeout is None
+        if disabled and outcome.stalled is None and not flagged:
+            outcome = replace(outcome, stalled=conditions.on_delete_disabled(record.job_name))
         stated = record.wanted is not None or record.spec.deadline is not None
         return observed_only(outcome, denied) if denied is not None and stated else outcome
     row = _Terminating(

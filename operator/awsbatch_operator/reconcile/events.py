@@ -9,7 +9,7 @@ from awsbatch_operator.api.conditions import JobName, Reason
 from awsbatch_operator.api.events import Event, EventReason
 from awsbatch_operator.api.timestamps import meta_time
 
-_FIELDS: Final = {Cause.TERMINATE: "spec.terminate", Cause.DEADLINE: "spec.deadline"}
+_FIELDS: Final = {Cause.TERMINATE: "spec.terminate", Cause.DEADLINE: "spec.deadline", Cause.ON_DELETE: "spec.onDelete"}
 
 
 def between(before: Status, after: Status, job_id: str) -> tuple[Event, ...]:
@@ -64,6 +64,16 @@ def change_ignored(stated: Spec, cause: Cause, *, in_flight: bool) -> Event:
         EventReason.TERMINATION_CHANGE_IGNORED,
         f"AWS Batch accepted TerminateJob for {job}, and nothing can undo that: {_FIELDS[cause]} was {change} {when}; "
         "status.termination shows what was sent",
+        warning=True,
+    )
+
+
+def termination_given_up(job: JobName, why: str) -> Event:
+    """The Event for a deletion that left a job alive although spec.onDelete states its termination."""
+    return Event(
+        EventReason.TERMINATION_GIVEN_UP,
+        f"{job.as_subject} may still be alive: the operator let the BatchJob go without the termination that "
+        f"spec.onDelete states: {why}. Terminate the job in AWS Batch",
         warning=True,
     )
 

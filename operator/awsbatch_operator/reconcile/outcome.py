@@ -1,6 +1,7 @@
 """Shared by the rows of the decision table: their input, their outcome, and the request that was sent."""
 
 from dataclasses import dataclass, replace
+from enum import Enum, auto
 from typing import Final
 
 from awsbatch_operator.api import conditions
@@ -39,6 +40,28 @@ class Visible:
 UNRESTRICTED: Final = Visible()
 
 
+class Crd(Enum):
+    """What is known of the CRD of BatchJobs since a deletion was seen. Its own deletion deletes all objects."""
+
+    UNKNOWN = auto()
+    UNREADABLE = auto()
+    SERVED = auto()
+    DELETED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """The deletion of an object that has the operator's finalizer.
+
+    `at`: when it was requested, by the clock of the API server; `waited`: milliseconds that this process has tried to
+    terminate the job, without those in which terminations were suspended or over the limit.
+    """
+
+    at: Millis
+    crd: Crd
+    waited: Millis = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One object: its spec, its status, and when this process learned of them.
@@ -48,6 +71,7 @@ class Record:
     `withdrawn_at`: when this process last saw a wanted termination removed. `account`: which its calls reach.
     `wanted`: the termination that it wants now, as of the latest reconcile. `deadline_after`: when the last answer
     before this spec.deadline was requested, by AWS's clock (0: none was); None: the deadline was not reconciled yet.
+    `deletion`: None also without the finalizer.
     """
 
     spec: Spec
@@ -63,6 +87,7 @@ class Record:
     account: str | None = None
     wanted: Intent | None = None
     deadline_after: Millis | None = None
+    deletion: Deletion | None = None
 
     @property
     def missing_as(self) -> Deny | None:

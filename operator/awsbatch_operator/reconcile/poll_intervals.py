@@ -19,12 +19,16 @@ _TRANSIENT_LONGEST: Final = 60 * SECOND
 
 @dataclass(frozen=True, slots=True)
 class PollIntervals:
-    """The intervals that users can set, with their defaults."""
+    """The times that users can set, with their defaults.
+
+    `on_delete_timeout`: how long the finalizer holds an object; None: spec.onDelete is disabled.
+    """
 
     running: Millis = 30 * SECOND
     pending: Millis = 60 * SECOND
     missing_grace: Millis = 2 * MINUTE
     resend_after: Millis = 60 * SECOND
+    on_delete_timeout: Millis | None = None
     longest: Millis = field(init=False)
     """No interval is longer."""
 

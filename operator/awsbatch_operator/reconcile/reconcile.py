@@ -1,7 +1,8 @@
 """Computes the status, the termination and the next poll from an object and the state of its job.
 
 `reconcile` is pure and level-triggered: it runs after every answer, edit and timer, and the same input gives the same
-result. The rows of the decision table are in active.py, finished.py, missing.py and not_allowed.py.
+result. The rows of the decision table are in active.py, finished.py, missing.py, not_allowed.py,
+deadline.py and on_delete.py.
 """
 
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.job import FINISHED, account_of
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.policy.resolution import Deny
+from awsbatch_operator.reconcile import on_delete
 from awsbatch_operator.reconcile.active import active
 from awsbatch_operator.reconcile.deadline import awaits_answer, past_limit
 from awsbatch_operator.reconcile.finished import finished
@@ -34,6 +36,9 @@ class ReconcileResult:
 
     `steady_interval`: while polls show the very same job and nothing else changes, the result stays the same and each
     poll follows the last after so many milliseconds. None: every poll has to be reconciled.
+
+    `finalizer`: whether the object should have the operator's finalizer. `given_up`: where a deletion no longer holds
+    the object, why its job may be left alive.
     """
 
     status: Status
@@ -42,6 +47,8 @@ class ReconcileResult:
     next_poll_at: Millis | None = None
     requeue_at: Millis | None = None
     steady_interval: Millis | None = None
+    finalizer: bool = False
+    given_up: str | None = None
 
 
 def reconcile(record: Record, job: JobState, now: Millis, intervals: PollIntervals) -> ReconcileResult:
@@ -53,7 +60,23 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
         now: epoch milliseconds. Nothing else is read from outside.
         intervals: the configured intervals.
     """
-    record = replace(record, wanted=_wanted(record, job))
+    timeout = intervals.on_delete_timeout
+    record = replace(record, wanted=_wanted(record, job, on_delete_enabled=timeout is not None))
+    result = _decide(record, job, now, intervals)
+    if record.deletion is None:
+        holds = record.spec.on_delete is not None and timeout is not None
+        return replace(result, finalizer=True) if holds else result
+    released = on_delete.release(record, job, result.status, now, timeout)
+    if isinstance(released, on_delete.Release):
+        # A job that has ended need not be polled once more for the generation that the deletion made.
+        next_poll_at = None if result.status.finished else result.next_poll_at
+        return replace(result, wanted=None, terminate=None, next_poll_at=next_poll_at, given_up=released.given_up)
+    at = on_delete.decide_at(record, job, now, timeout or 0)
+    requeue_at = at if result.requeue_at is None else min(at, result.requeue_at)
+    return replace(result, requeue_at=requeue_at, finalizer=True)
+
+
+def _decide(record: Record, job: JobState, now: Millis, intervals: PollIntervals) -> ReconcileResult:
     latest = now + intervals.longest
     if isinstance(record.access, Deny):
         answered = record.generation == record.status.observed_generation
@@ -96,12 +119,14 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
     return ReconcileResult(status, record.wanted, outcome.terminate, next_poll_at, outcome.requeue_at, steady_interval)
 
 
-def _wanted(record: Record, job: JobState) -> Intent | None:
-    """Return the termination that the object wants now: by spec.terminate, else by a limit that is past."""
+def _wanted(record: Record, job: JobState, *, on_delete_enabled: bool) -> Intent | None:
+    """Return the termination that the object wants now: by spec.terminate, else by a limit, else by its deletion."""
     reason = record.spec.terminate
     if reason is not None:
         return Intent(Cause.TERMINATE, reason, reason)
-    return None if isinstance(record.access, Deny) else past_limit(record, job)
+    if isinstance(record.access, Deny):
+        return None
+    return past_limit(record, job) or on_delete.wants(record, enabled=on_delete_enabled)
 
 
 def _bounded(outcome: Outcome, latest: Millis) -> Millis | None:

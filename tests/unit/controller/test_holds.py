@@ -9,9 +9,12 @@ from structlog.testing import capture_logs
 
 from awsbatch_operator.api.batchjob import HoldCause
 from awsbatch_operator.controller.cache import Cache
+from awsbatch_operator.controller.crd_check import CrdCheck
 from awsbatch_operator.controller.holds import LONGEST_TEXT, Hold, Holds
 from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.controller.unattended_limit import UnattendedLimit
 from awsbatch_operator.policy.resolution import Mode
+from fakes.objects import FakeObjects
 from unit.controller.objects import an_object
 from unit.controller.world import now
 from unit.policy.policies import a_policy
@@ -32,7 +35,9 @@ class Known:
         clock = asyncio.get_running_loop().time
         self.cache, self.policies = Cache(), PolicyCache(Mode.REQUIRED, "eu-west-1", clock, now)
         self.changes = 0
-        self.holds = Holds(self.cache, self.policies, self._changed)
+        crd = CrdCheck(FakeObjects(), on_answer=lambda _: None)
+        limit = UnattendedLimit(500, on_place=lambda *_: None)
+        self.holds = Holds(self.cache, self.policies, self._changed, crd=crd, limit=limit)
         self.policies.on_policies({"team-a": a_policy()})
         self.policies.on_namespaces({"a": A, "b": B})
         self.objects = {namespace: an_object(self.cache, f"in-{namespace}", namespace) for namespace in ("a", "b")}

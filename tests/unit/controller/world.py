@@ -29,6 +29,8 @@ class World:
     mode: Mode | None = None
     """None: a controller without policies."""
     is_leader: Callable[[], bool] = lambda: True
+    on_delete_timeout: int | None = None
+    unattended_limit: int = 500
     controller: Controller = field(init=False)
     killed: bool = False
     restarts: list[float] = field(default_factory=list)
@@ -39,9 +41,15 @@ class World:
             self.batch, self.objects, self.telemetry, now=now, jitter=self.jitter, is_leader=self.is_leader
         )
         policies = PolicyCache(self.mode, REGION, _seconds, now) if self.mode is not None else None
-        self.controller = Controller(dependencies, region=REGION, intervals=PollIntervals(), policies=policies)
+        self.controller = Controller(
+            dependencies,
+            region=REGION,
+            intervals=PollIntervals(on_delete_timeout=self.on_delete_timeout),
+            policies=policies,
+            unattended_limit=self.unattended_limit,
+        )
         self.controller.resync.restart_watch = lambda: self.restarts.append(_seconds())
-        self.objects.notify = self.controller.on_upsert
+        self.objects.notify, self.objects.on_gone = self.controller.on_upsert, self.controller.on_delete
 
     def a_job(self, job_id: str, status: str = "RUNNING", **more: Any) -> str:
         self.batch.jobs[job_id] = Job(status, name=job_id, **more)
@@ -77,7 +85,7 @@ class World:
 
     async def restarted(self) -> "World":
         """A new process on the same objects and jobs: it knows only what they show."""
-        world = World(self.batch, self.objects, FakeTelemetry())
+        world = World(self.batch, self.objects, FakeTelemetry(), on_delete_timeout=self.on_delete_timeout)
         for uid in self.objects.bodies:
             world.controller.on_upsert(self.objects.snapshot(uid))
         return world

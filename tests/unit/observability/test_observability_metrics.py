@@ -23,6 +23,7 @@ CONTRACT = {
     "terminations_held",
     "terminations_suspended",
     "status_writes_total",
+    "orphaned_total",
     "last_successful_poll_timestamp_seconds",
     "leader",
     "queue_depth",
