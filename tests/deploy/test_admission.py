@@ -1,11 +1,13 @@
 """The optional policy that makes ending a job a right of its own, on a real control plane: bob has it, ann has not."""
 
+import json
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import pytest
+import yaml
 
-from awsbatch_sandbox.cluster import Cluster, KubectlError
+from awsbatch_sandbox.cluster import Cluster, KubectlError, batch_job
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
 from deploy.places import DEPLOY
@@ -14,10 +16,15 @@ pytestmark = pytest.mark.real
 
 POLICY: Final = str(DEPLOY / "admission/terminate-verb.yaml")
 REFUSED: Final = "needs the verb terminate on batchjobs.awsbatch.dev in namespace"
-STATED: Final = '{"spec": {"terminate": {"reason": "by hand"}}}'
-REWORDED: Final = '{"spec": {"terminate": {"reason": "by another hand"}}}'
-WITHDRAWN: Final = '{"spec": {"terminate": null}}'
-RELABELLED: Final = '{"metadata": {"labels": {"team": "a"}}}'
+COLLECTOR: Final = "system:serviceaccount:kube-system:generic-garbage-collector"
+CONTROLLER_MANAGER: Final = "system:kube-controller-manager"
+OWNED: Final = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "1f0a9c1e-0000-4000-8000-000000000000"}
+INTENTS: Final[dict[str, tuple[dict[str, Any], dict[str, Any]]]] = {
+    "terminate": ({"reason": "by hand"}, {"reason": "by another hand"}),
+    "deadline": ({"reason": "too long", "running": "8h"}, {"reason": "too long", "running": "60s"}),
+    "onDelete": ({"terminate": {"reason": "gone"}}, {"terminate": {"reason": "gone at last"}}),
+}
+"""Fields of the spec that demand a termination, each with a value and another one."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -29,50 +36,119 @@ def policy(world: World) -> Iterator[None]:
 
 @pytest.fixture
 def namespace(cluster: Cluster) -> Cluster:
-    for role, verbs, users in (
-        ("edit", "get,create,update,patch,delete", ("ann", "bob")),
-        ("end", "terminate", ("bob",)),
-    ):
-        cluster.kubectl("create", "role", role, f"--verb={verbs}", "--resource=batchjobs.awsbatch.dev")
-        cluster.kubectl("create", "rolebinding", role, f"--role={role}", *(f"--user={user}" for user in users))
+    users = ("ann", "bob", COLLECTOR, CONTROLLER_MANAGER)
+    grant(cluster, "edit", "get,create,update,patch,delete", "batchjobs.awsbatch.dev", *users)
+    grant(cluster, "status", "get,patch", "batchjobs.awsbatch.dev/status", "ann")
+    grant(cluster, "end", "terminate", "batchjobs.awsbatch.dev", "bob")
     cluster.create("job", "no-such-job")
-    wait_for(lambda: refused(cluster, "ann", STATED, "--dry-run=server"), timeout=30, what="the policy is in force")
+    change = spec(terminate={"reason": "by hand"})
+    wait_for(lambda: refused(cluster, "ann", change, "--dry-run=server"), timeout=30, what="the policy is in force")
     return cluster
 
 
-def patch(cluster: Cluster, user: str, change: str, *flags: str) -> None:
-    cluster.kubectl("patch", "batchjob", "job", f"--as={user}", "--type=merge", f"--patch={change}", *flags)
+def grant(cluster: Cluster, role: str, verbs: str, resource: str, *users: str) -> None:
+    cluster.kubectl("create", "role", role, f"--verb={verbs}", f"--resource={resource}")
+    cluster.kubectl("create", "rolebinding", role, f"--role={role}", *(f"--user={user}" for user in users))
 
 
-def refused(cluster: Cluster, user: str, change: str, *flags: str) -> bool:
+def spec(**fields: Any) -> dict[str, Any]:
+    return {"spec": fields}
+
+
+def owners(*references: dict[str, str]) -> dict[str, Any]:
+    return {"metadata": {"ownerReferences": list(references)}}
+
+
+def patch(cluster: Cluster, user: str, change: dict[str, Any], *flags: str, kind: str = "batchjob") -> None:
+    cluster.kubectl("patch", kind, "job", f"--as={user}", "--type=merge", f"--patch={json.dumps(change)}", *flags)
+
+
+def refused(cluster: Cluster, user: str, change: dict[str, Any], *flags: str, kind: str = "batchjob") -> bool:
     try:
-        patch(cluster, user, change, *flags)
+        patch(cluster, user, change, *flags, kind=kind)
     except KubectlError as error:
         return f"{user} {REFUSED} {cluster.namespace}" in str(error)
     return False
 
 
-def test_a_user_with_edit_only_can_neither_state_nor_change_nor_remove_a_termination(namespace: Cluster) -> None:
-    assert refused(namespace, "ann", STATED)
-    patch(namespace, "ann", RELABELLED)
-    patch(namespace, "bob", STATED)
-    patch(namespace, "ann", RELABELLED.replace("team", "crew"))
-    assert refused(namespace, "ann", REWORDED)
-    assert refused(namespace, "ann", WITHDRAWN)
-    assert namespace.get("job")["spec"]["terminate"] == {"reason": "by hand"}
-    patch(namespace, "bob", REWORDED)
-    patch(namespace, "bob", WITHDRAWN)
+@pytest.mark.parametrize("field", INTENTS)
+def test_a_user_with_edit_only_can_neither_state_nor_change_nor_withdraw_it(namespace: Cluster, field: str) -> None:
+    one, other = INTENTS[field]
+    assert refused(namespace, "ann", spec(**{field: one}))
+    patch(namespace, "bob", spec(**{field: one}))
+    assert refused(namespace, "ann", spec(**{field: other}))
+    assert refused(namespace, "ann", spec(**{field: None}))
+    assert namespace.get("job")["spec"][field] == one
+    patch(namespace, "bob", spec(**{field: other}))
+    patch(namespace, "bob", spec(**{field: None}))
 
 
-def test_creating_an_object_with_a_termination_needs_the_verb_too(namespace: Cluster) -> None:
-    def born(terminate: str) -> str:
-        return (
-            "apiVersion: awsbatch.dev/v1alpha1\nkind: BatchJob\n"
-            f"metadata: {{generateName: born-}}\nspec: {{jobId: no-such-job{terminate}}}\n"
-        )
+@pytest.mark.parametrize("field", INTENTS)
+def test_creating_an_object_with_it_needs_the_verb_too(namespace: Cluster, field: str) -> None:
+    def born(name: str, **fields: Any) -> str:
+        return json.dumps(batch_job(name, "no-such-job", **fields))
 
-    stated = born(", terminate: {reason: why}")
+    stated = born("stated", **{field: INTENTS[field][0]})
     with pytest.raises(KubectlError, match=f"ann {REFUSED}"):
         namespace.kubectl("create", "--as=ann", "-f", "-", stdin=stated)
-    namespace.kubectl("create", "--as=ann", "-f", "-", stdin=born(""))
+    namespace.kubectl("create", "--as=ann", "-f", "-", stdin=born("plain"))
     namespace.kubectl("create", "--as=bob", "-f", "-", stdin=stated)
+
+
+def test_other_edits_and_deletes_need_no_verb(namespace: Cluster) -> None:
+    patch(namespace, "bob", spec(**{field: one for field, (one, _) in INTENTS.items()}))
+    patch(namespace, "ann", {"metadata": {"labels": {"team": "a"}, "annotations": {"example.com/note": "1"}}})
+    patch(namespace, "ann", {"metadata": {"finalizers": ["awsbatch.dev/terminate-on-delete"]}})
+    patch(namespace, "ann", {"metadata": {"finalizers": None}})
+    patch(namespace, "ann", {"status": {"phase": "Running"}}, "--subresource=status")
+    namespace.kubectl("delete", "batchjob", "job", "--as=ann")
+
+
+def test_the_owner_of_an_object_that_states_on_delete_cannot_be_forged(namespace: Cluster) -> None:
+    patch(namespace, "ann", owners(OWNED))
+    patch(namespace, "ann", owners())
+    patch(namespace, "bob", spec(onDelete=INTENTS["onDelete"][0]))
+    assert refused(namespace, "ann", owners(OWNED))
+    patch(namespace, "bob", owners(OWNED))
+    assert refused(namespace, "ann", owners({**OWNED, "name": "another"}))
+    assert refused(namespace, "ann", owners())
+
+
+@pytest.mark.parametrize("account", [COLLECTOR, CONTROLLER_MANAGER])
+def test_the_garbage_collector_changes_owners_and_states_nothing(namespace: Cluster, account: str) -> None:
+    patch(namespace, "bob", {**spec(onDelete=INTENTS["onDelete"][0]), **owners(OWNED)})
+    assert refused(namespace, account, spec(onDelete=INTENTS["onDelete"][1]))
+    patch(namespace, account, owners())
+    assert "ownerReferences" not in namespace.get("job")["metadata"]
+    namespace.kubectl("delete", "batchjob", "job", f"--as={account}")
+
+
+def test_approving_a_batch_termination_needs_the_verb(world: World, namespace: Cluster) -> None:
+    with_terminations(world)
+    grant(namespace, "bulk", "get,create,update,patch", "batchterminations.awsbatch.dev", "ann", "bob")
+    body = {"apiVersion": "awsbatch.dev/v1alpha1", "kind": "BatchTermination", "metadata": {"name": "job"}, "spec": {}}
+    namespace.kubectl("create", "--as=ann", "-f", "-", stdin=json.dumps(body))
+    approve, withdraw = spec(approved=True), spec(approved=False)
+    patch(namespace, "ann", withdraw, kind="batchtermination")
+    assert refused(namespace, "ann", approve, kind="batchtermination")
+    patch(namespace, "bob", approve, kind="batchtermination")
+    patch(namespace, "ann", {"metadata": {"labels": {"team": "a"}}}, kind="batchtermination")
+    assert refused(namespace, "ann", withdraw, kind="batchtermination")
+    approved = json.dumps({**body, "metadata": {"name": "born"}, "spec": {"approved": True}})
+    with pytest.raises(KubectlError, match=f"ann {REFUSED}"):
+        namespace.kubectl("create", "--as=ann", "-f", "-", stdin=approved)
+
+
+def with_terminations(world: World) -> None:
+    """Serve BatchTerminations: those of crds/, else some with any spec."""
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    names = {"kind": "BatchTermination", "plural": "batchterminations", "singular": "batchtermination"}
+    crd = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "batchterminations.awsbatch.dev"},
+        "spec": {"group": "awsbatch.dev", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+    world.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(crd))
+    world.cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd['metadata']['name']}")
