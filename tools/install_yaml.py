@@ -30,6 +30,8 @@ metadata:
     pod-security.kubernetes.io/enforce: restricted
 """
 _ORDER: Final = (
+    # Before the right that it limits.
+    *("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"),
     *("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"),
     *("Service", "PodDisruptionBudget", "Deployment"),
 )

@@ -22,7 +22,8 @@ MONITORING: Final[Values] = {
 }
 CUSTOM: Final = ("ServiceMonitor", "PrometheusRule")
 """Kinds that Kubernetes itself does not know."""
-CLUSTER_SCOPED: Final = ("ClusterRole", "ClusterRoleBinding")
+ADMISSION: Final = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+CLUSTER_SCOPED: Final = ("ClusterRole", "ClusterRoleBinding", *ADMISSION)
 _PLACEMENT: Final = {
     "nodeSelector": {"kubernetes.io/arch": "arm64"},
     "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}],
@@ -81,6 +82,11 @@ FACTORS: Final[Mapping[str, Sequence[Values]]] = {
         {"serviceAccount": {"create": False, "name": "batch"}},
     ),
     "rights": ({}, {"userRoles": {"aggregate": "view"}}, {"userRoles": {"create": False}, "rbac": {"create": False}}),
+    "deletion": (
+        {},
+        {"onDelete": {"enabled": True, "timeout": "2h"}, "unattendedLimit": 50},
+        {"rbac": {"finalizers": False}},
+    ),
     "names": ({}, {"fullnameOverride": "batch"}, {"nameOverride": "n" * 60}),
     "placement": ({}, _PLACEMENT),
     "settings": ({}, _SETTINGS),

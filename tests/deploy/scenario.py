@@ -7,17 +7,25 @@ from contextlib import contextmanager
 from typing import Final
 
 from awsbatch_operator.api.names import API_VERSION, POLICY_KIND
-from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.cluster import Cluster, batch_job
 from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
 from deploy.charts import NAME
-from integration.scenario import SOON, has_events, phase, says
+from integration.scenario import SOON, has_events, phase, reasons_sent, says
 
 REASON: Final = "INC-4711: runaway cost"
 
 
-def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster], *, with_policies: bool = True) -> None:
+def run(
+    world: World,
+    operator: OperatorProcess,
+    clusters: Sequence[Cluster],
+    *,
+    with_policies: bool = True,
+    with_finalizers: bool = True,
+    with_on_delete: bool = False,
+) -> None:
     """Run the operator twice: the second process finds the Lease and an Event of the first one."""
     for cluster in clusters:
         cluster.create("job", world.batch.seed())
@@ -32,6 +40,8 @@ def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster], *,
         cluster.wait_for("done", phase("Succeeded"), timeout=SOON)
         assert has_events(cluster, "job", "TerminationAccepted", "Terminated")
         _provoke_a_conflict(world, operator, cluster)
+    for cluster in clusters if with_finalizers else ():
+        _delete_with_finalizer(world, cluster, on_delete=with_on_delete)
     assert operator.stop() == 0
     assert not _holder(world)
     for cluster in clusters:
@@ -42,6 +52,17 @@ def run(world: World, operator: OperatorProcess, clusters: Sequence[Cluster], *,
         with policy(clusters) as name:
             world.cluster.kubectl("wait", "bap", name, "--for=condition=Ready", f"--timeout={SOON}s")
     assert operator.stop() == 0
+
+
+def _delete_with_finalizer(world: World, cluster: Cluster, *, on_delete: bool) -> None:
+    """Delete an object whose manifest has the operator's finalizer: the operator releases it."""
+    job_id = world.batch.seed()
+    body = batch_job("held", job_id, **({"onDelete": {"terminate": {"reason": REASON}}} if on_delete else {}))
+    body["metadata"]["finalizers"] = ["awsbatch.dev/terminate-on-delete"]
+    cluster.kubectl("create", "--filename=-", stdin=json.dumps(body))
+    cluster.wait_for("held", phase("Running"), timeout=SOON)
+    cluster.kubectl("delete", "batchjob", "held", f"--timeout={SOON}s")
+    assert reasons_sent(world, job_id) == ([REASON] if on_delete else [])
 
 
 def _holder(world: World) -> str:

@@ -24,7 +24,21 @@ from deploy.record import AUDIT_POLICY, AuditLog, Record, RequestLog
 
 Values = Mapping[str, Any]
 QUICK: Final[Values] = {"pollInterval": {"running": "500ms", "pending": "500ms"}, "missingGrace": "600ms"}
+MODES: Final[Mapping[str, Values]] = {
+    "cluster-wide": {},
+    "namespaced": {"watchNamespaces": True},
+    "without-policies": {"watchNamespaces": True, "accessPolicy": {"mode": "disabled"}},
+    # Its hook would run a pod, and there is no node here.
+    "on-delete": {"onDelete": {"enabled": True, "uninstallHook": False}},
+}
+"""Values of the chart that grant different rights; watchNamespaces stands for those of a test."""
 ACCOUNT: Final = f"system:serviceaccount:{NAME}:{NAME}"
+
+
+def values_of(mode: str, watched: Sequence[str]) -> Values:
+    """Those of a key of MODES, with short intervals."""
+    values = {**QUICK, **MODES[mode]}
+    return {**values, "watchNamespaces": list(watched)} if "watchNamespaces" in values else values
 
 
 def flags(release: Iterable[Object]) -> list[str]:

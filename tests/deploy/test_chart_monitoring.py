@@ -88,6 +88,7 @@ def test_the_patch_in_the_notes_is_valid() -> None:
         ({**KNOWN, "userRoles": {"create": False}}, []),
         ({**KNOWN, "accessPolicy": {"mode": "disabled"}}, ["BatchAccessPolicies are not read"]),
         ({**KNOWN, **NARROW, "rbac": {"create": False}}, ["rbac.create is false"]),
+        ({**KNOWN, **NARROW, "onDelete": {"enabled": True}}, ["onDelete is enabled"]),
         (KNOWN, ["anyone who can edit"]),
         ({**KNOWN, "accessPolicy": {"mode": "required"}}, []),
     ],

@@ -9,6 +9,7 @@ import pytest
 from awsbatch_operator import __version__
 from deploy import kubernetes_schemas
 from deploy.charts import (
+    ADMISSION,
     CLUSTER_SCOPED,
     CUSTOM,
     DIGEST,
@@ -67,7 +68,9 @@ def test_every_object_has_valid_labels_and_names() -> None:
             labels = body["metadata"]["labels"]
             assert labels["app.kubernetes.io/instance"] == NAME
             assert labels["app.kubernetes.io/managed-by"] == "Helm"
-            assert re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", body["metadata"]["name"]), body["metadata"]["name"]
+            name, longest = body["metadata"]["name"], 253 if body["kind"] in ADMISSION else 63
+            assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name), name
+            assert len(name) <= longest
             assert all(re.fullmatch(r"([A-Za-z0-9][-\w.]{0,61})?[A-Za-z0-9]", label) for label in labels.values())
 
 

@@ -1,6 +1,6 @@
 """The operator's pods as the chart makes them: Pod Security "restricted", and flags that `run` knows."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import click
@@ -33,7 +33,7 @@ RESTRICTED: Final[Mapping[str, Callable[[Object, Object], bool]]] = {
     ),
     "/proc as it comes": lambda _, one: "procMount" not in _security(one),
     "probes of its own host": lambda _, one: (
-        not any("host" in one[f"{k}Probe"]["httpGet"] for k in ("liveness", "readiness"))
+        not any("host" in one[f"{k}Probe"]["httpGet"] for k in ("liveness", "readiness") if f"{k}Probe" in one)
     ),
 }
 """The Pod Security Standard "restricted", control by control: of a pod's spec and one container."""
@@ -50,12 +50,20 @@ def _either(pod: Object, container: Object, field: str) -> Any:
 @pytest.mark.parametrize("control", RESTRICTED)
 def test_pods_pass_pod_security_restricted(control: str) -> None:
     for _, all_objects in matrix():
-        assert RESTRICTED[control](pod_of(all_objects)["spec"], container_of(all_objects)), control
+        for pod, container in _pods(all_objects):
+            assert RESTRICTED[control](pod, container), control
+
+
+def _pods(all_objects: Iterable[Object]) -> Iterator[tuple[Object, Object]]:
+    """The pods' specs, of the Deployment and of the hook of an uninstallation, each with its container."""
+    for body in of_kind(all_objects, "Deployment", "Job"):
+        pod = body["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        yield pod, container
 
 
 def test_the_container_has_a_read_only_filesystem_and_no_root_user() -> None:
-    for _, all_objects in matrix():
-        pod, container = pod_of(all_objects)["spec"], container_of(all_objects)
+    for pod, container in (each for _, all_objects in matrix() for each in _pods(all_objects)):
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (65532, 65532)
         assert "initContainers" not in pod
@@ -128,6 +136,8 @@ def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> No
     assert given.allow_region == ("eu-west-9", "xx-test-1")
     assert (given.access_policy, given.cluster_name) == ("required", "prod")
     assert settings_of(objects({"metricsRoleLabel": False})).metrics_role_label is False
+    given = settings_of(objects({"onDelete": {"enabled": True, "timeout": "2h"}, "unattendedLimit": 50}))
+    assert (given.on_delete, given.on_delete_timeout, given.unattended_limit) == ("enabled", 7_200_000, 50)
     assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
 
 

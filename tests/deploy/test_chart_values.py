@@ -24,7 +24,7 @@ SCHEMA: Final[dict[str, Any]] = json.loads((CHART / "values.schema.json").read_t
 TEXT: Final = (CHART / "values.yaml").read_text("utf-8")
 VALUES: Final[Values] = yaml.load(TEXT, yaml.CSafeLoader)
 NAMES: Final = [path for path, _ in leaves(SCHEMA)]
-ON: Final[Values] = {"networkPolicy": {"enabled": True}, **MONITORING}
+ON: Final[Values] = {"networkPolicy": {"enabled": True}, "onDelete": {"enabled": True}, **MONITORING}
 _LABELS: Final = {"team": "batch"}
 
 OTHER: Final[dict[str, Any]] = {
@@ -50,6 +50,10 @@ OTHER: Final[dict[str, Any]] = {
     "resendAfter": "100ms",
     "describeRate": 0.1,
     "terminateRate": 1000,
+    "unattendedLimit": 100,
+    "onDelete.enabled": False,
+    "onDelete.timeout": "30m",
+    "onDelete.uninstallHook": False,
     "metricsRoleLabel": False,
     "logFormat": "console",
     "logLevel": "error",
@@ -58,6 +62,7 @@ OTHER: Final[dict[str, Any]] = {
     "serviceAccount.name": "other",
     "serviceAccount.annotations": _LABELS,
     "rbac.create": False,
+    "rbac.finalizers": False,
     "userRoles.create": False,
     "userRoles.aggregate": "view",
     "resources": {"requests": {"memory": "1Gi"}},
@@ -170,6 +175,9 @@ def test_no_object_accepts_unknown_names() -> None:
         ("pollInterval.running", 30, "at '/pollInterval/running': got number, want string"),
         ("describeRate", 0, "at '/describeRate'"),
         ("terminateRate", 1001, "at '/terminateRate'"),
+        ("unattendedLimit", 0, "at '/unattendedLimit'"),
+        ("onDelete.enabled", "enabled", "at '/onDelete/enabled': got string, want boolean"),
+        ("onDelete.timeout", "1d", "at '/onDelete/timeout'"),
         ("logLevel", "INFO", "at '/logLevel'"),
         ("lease.name", "Lease", "at '/lease/name'"),
         ("userRoles.aggregate", "edit", "one of 'none', 'view', 'all'"),

@@ -14,7 +14,7 @@ from deploy import scenario
 from deploy.charts import NAME, objects
 from deploy.record import Calls
 from deploy.rights import ResourceAttributes, rights_of, spare, ungranted
-from deploy.stage import QUICK, Stage, namespaces
+from deploy.stage import MODES, Stage, namespaces, values_of
 from integration.scenario import reasons_sent
 
 
@@ -30,16 +30,20 @@ class Activity:
     elsewhere: Cluster
 
 
-@pytest.fixture(scope="module", params=["cluster-wide", "namespaced", "without-policies"])
+@pytest.fixture(scope="module", params=list(MODES))
 def activity(request: pytest.FixtureRequest, stage: Stage) -> Iterator[Activity]:
     with namespaces(stage.world.cluster, "team-a", "team-b", "elsewhere") as (*watched, elsewhere):
-        names = [cluster.namespace for cluster in watched]
-        values = {**QUICK} | ({"watchNamespaces": names} if request.param != "cluster-wide" else {})
-        with_policies = request.param != "without-policies"
-        values |= {} if with_policies else {"accessPolicy": {"mode": "disabled"}}
+        values = values_of(request.param, [cluster.namespace for cluster in watched])
         with stage.operator(values) as operator:
             elsewhere.create("job", stage.world.batch.seed(), terminate={"reason": scenario.REASON})
-            scenario.run(stage.world, operator, watched, with_policies=with_policies)
+            scenario.run(
+                stage.world,
+                operator,
+                watched,
+                with_policies="accessPolicy" not in values,
+                with_finalizers=request.param != "without-policies",
+                with_on_delete="onDelete" in values,
+            )
             rights = rights_of(NAME, NAME, objects(values))
             yield Activity(request.param, rights, stage.record.calls(), operator.output(), stage.world, elsewhere)
 
@@ -62,4 +66,5 @@ def test_the_operator_ignores_namespaces_that_it_may_not_see(activity: Activity)
     body = activity.elsewhere.get("job")
     sent = reasons_sent(activity.world, body["spec"]["jobId"])
     seen = "phase" in body.get("status", {})
-    assert (sent, seen) == (([scenario.REASON], True) if activity.mode == "cluster-wide" else ([], False))
+    expected = ([scenario.REASON], True) if activity.mode in ("cluster-wide", "on-delete") else ([], False)
+    assert (sent, seen) == expected

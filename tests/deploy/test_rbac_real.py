@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ import yaml
 
 from awsbatch_operator.api.names import API_VERSION, POLICY_KIND
 from awsbatch_sandbox.cluster import Cluster, KubectlError
+from awsbatch_sandbox.processes import wait_for
 from deploy.charts import NAME, Object, objects
 from deploy.rights import ANY, BASIC_USER, DISCOVERY, ResourceAttributes, of_rule, rights_of
-from deploy.stage import ACCOUNT, QUICK, RealStage, namespaces
+from deploy.stage import ACCOUNT, MODES, RealStage, namespaces, values_of
 
 pytestmark = pytest.mark.real
 
+FINALIZER = "awsbatch.dev/terminate-on-delete"
 REVIEWS = "authorization.k8s.io/v1"
 STOP = json.dumps({"spec": {"terminate": {"reason": "enough"}}})
 FORBIDDEN = (
@@ -28,12 +31,13 @@ FORBIDDEN = (
         ("get", "", "nodes"),
     ),
     *(("create", "", "pods/exec"), ("get", "", "configmaps"), ("create", "", "serviceaccounts/token")),
-    *((verb, "awsbatch.dev", "batchjobs") for verb in ("create", "update", "patch", "delete", "deletecollection")),
+    *((verb, "awsbatch.dev", "batchjobs") for verb in ("create", "update", "delete", "deletecollection")),
     *(("update", "awsbatch.dev", "batchjobs/status"), ("update", "awsbatch.dev", "batchjobs/finalizers")),
     *(("list", "events.k8s.io", "events"), ("watch", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events")),
     *(("create", "", "events"), ("list", "coordination.k8s.io", "leases"), ("delete", "coordination.k8s.io", "leases")),
     *(("get", "coordination.k8s.io", "leases"), ("update", "coordination.k8s.io", "leases")),
     *(("get", "apiextensions.k8s.io", "customresourcedefinitions"), ("get", "", "namespaces")),
+    *(("patch", "apps", "deployments"), ("patch", "apps", "deployments/scale")),
     *((verb, "", "namespaces") for verb in ("create", "update", "patch", "delete")),
     *((verb, "awsbatch.dev", "batchaccesspolicies") for verb in ("get", "create", "update", "patch", "delete")),
     *((verb, "awsbatch.dev", "batchaccesspolicies/status") for verb in ("get", "update")),
@@ -53,13 +57,12 @@ class Installed:
     rights: set[ResourceAttributes]
 
 
-@pytest.fixture(scope="module", params=["cluster-wide", "namespaced", "without-policies"])
+@pytest.fixture(scope="module", params=list(MODES))
 def installed(request: pytest.FixtureRequest, real: RealStage) -> Iterator[Installed]:
     with namespaces(real.world.cluster, "team", "elsewhere") as (team, elsewhere):
-        namespaced = request.param != "cluster-wide"
-        values = {**QUICK} | ({"watchNamespaces": [team.namespace]} if namespaced else {})
-        values |= {"accessPolicy": {"mode": "disabled"}} if request.param == "without-policies" else {}
+        values = values_of(request.param, [team.namespace])
         with real.operator(values):
+            namespaced = "watchNamespaces" in values
             watched = (team.namespace,) if namespaced else ("", team.namespace, elsewhere.namespace)
             yield Installed(real, team, elsewhere, watched, rights_of(NAME, NAME, objects(values)))
 
@@ -108,6 +111,58 @@ def test_only_what_is_watched_may_be_read(installed: Installed) -> None:
     reading = [(verb, "awsbatch.dev", "batchjobs") for verb in ("get", "list", "watch")]
     for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, ""):
         assert _allowed(installed, reading, namespace) == (set(reading) if namespace in installed.watched else set())
+
+
+@pytest.fixture
+def operator(installed: Installed, job: str, tmp_path: Path) -> Iterator[Cluster]:
+    """The operator's login, in the namespace of the object `job`."""
+    if ResourceAttributes("awsbatch.dev", "batchjobs", "patch", ANY, ANY) not in installed.rights:
+        pytest.skip("no cluster-scoped object limits the patch, so it is not granted")
+    account = Cluster(installed.stage.kubeconfig_of(NAME), tmp_path, installed.namespace.namespace)
+    relabel = {"metadata": {"labels": {"team": "x"}}}
+    refused = partial(_denied, account, job, relabel, "--dry-run=server")
+    wait_for(refused, timeout=30, what="the policy that limits the patch is in force")
+    yield account
+    account.close()
+
+
+def _denied(account: Cluster, job: str, change: Object, *flags: str) -> bool:
+    try:
+        account.kubectl("patch", "batchjob", job, "--type=merge", f"--patch={json.dumps(change)}", *flags)
+    except KubectlError as error:
+        return "the operator may change nothing of a BatchJob but its own finalizer" in str(error)
+    return False
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"spec": {"terminate": {"reason": "enough"}}},
+        {"spec": {"deadline": {"reason": "enough", "running": "60s"}}},
+        {"spec": {"onDelete": {"terminate": {"reason": "enough"}}}},
+        {"metadata": {"labels": {"team": "x"}}},
+        {"metadata": {"annotations": {"example.com/note": "x"}}},
+        {"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "x", "uid": "x"}]}},
+        {"metadata": {"finalizers": ["example.com/another", FINALIZER, "example.com/mine"]}},
+        {"metadata": {"finalizers": [FINALIZER]}},
+    ],
+    ids=json.dumps,
+)
+def test_the_operator_may_patch_nothing_but_its_finalizer(
+    installed: Installed, operator: Cluster, job: str, change: Object
+) -> None:
+    before = installed.namespace.patch(job, {"metadata": {"finalizers": ["example.com/another"]}})
+    assert _denied(operator, job, change)
+    assert installed.namespace.get(job) == before
+    installed.namespace.patch(job, {"metadata": {"finalizers": None}})
+
+
+def test_the_operator_may_add_and_remove_its_finalizer(installed: Installed, operator: Cluster, job: str) -> None:
+    installed.namespace.patch(job, {"metadata": {"finalizers": ["example.com/another"]}})
+    for finalizers in (["example.com/another", FINALIZER], ["example.com/another"]):
+        assert not _denied(operator, job, {"metadata": {"finalizers": finalizers}})
+        assert installed.namespace.get(job)["metadata"]["finalizers"] == finalizers
+    installed.namespace.patch(job, {"metadata": {"finalizers": None}})
 
 
 def _allowed(

@@ -27,11 +27,18 @@
     "resendAfter" "resend-after"
     "describeRate" "describe-rate"
     "terminateRate" "terminate-rate"
+    "unattendedLimit" "unattended-limit"
     "logFormat" "log-format"
     "logLevel" "log-level" }}
 {{- with index $.Values $value }}
 - --{{ $flag }}={{ . }}
 {{- end }}
+{{- end }}
+{{- if .Values.onDelete.enabled }}
+- --on-delete=enabled
+{{- end }}
+{{- with .Values.onDelete.timeout }}
+- --on-delete-timeout={{ . }}
 {{- end }}
 {{- if not .Values.metricsRoleLabel }}
 - --no-metrics-role-label

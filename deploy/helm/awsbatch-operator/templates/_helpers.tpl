@@ -97,6 +97,38 @@ annotations:
   verbs: [list, watch]
 {{- end -}}
 
+{{- /* Whether the operator can write its finalizer. It needs a ClusterRole, and the policy that limits it, which is one more
+cluster-scoped object: an installation without cluster-scoped objects gets neither, unless it wants onDelete. */ -}}
+{{- define "awsbatch-operator.finalizers" -}}
+{{- $clusterScoped := or (not .Values.watchNamespaces) (ne .Values.accessPolicy.mode "disabled") .Values.onDelete.enabled -}}
+{{- if and .Values.rbac.create .Values.rbac.finalizers $clusterScoped -}}true{{- end -}}
+{{- end -}}
+
+{{- /* Rules for the finalizer: always for a ClusterRole, since the Role of a namespace that is being deleted is gone before
+the objects that the finalizer holds. */ -}}
+{{- define "awsbatch-operator.finalizerRules" -}}
+# The finalizer awsbatch.dev/terminate-on-delete; also where onDelete is disabled, to release objects whose manifest has it.
+# The ValidatingAdmissionPolicy {{ include "awsbatch-operator.finalizerPolicy" . }} denies every other change.
+- apiGroups: [awsbatch.dev]
+  resources: [batchjobs]
+  verbs: [patch]
+{{- if .Values.onDelete.enabled }}
+# Whether the CRD itself is being deleted, which terminates no job.
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  resourceNames: [batchjobs.awsbatch.dev]
+  verbs: [get]
+{{- end }}
+{{- end -}}
+
+{{- define "awsbatch-operator.finalizerPolicy" -}}
+{{- printf "%s-finalizers-only" (include "awsbatch-operator.clusterRole" .) -}}
+{{- end -}}
+
+{{- define "awsbatch-operator.uninstallHook" -}}
+{{- printf "%s-release-finalizers" (include "awsbatch-operator.fullname" . | trunc 44 | trimSuffix "-") -}}
+{{- end -}}
+
 {{- /* Name of the operator's ClusterRole; with watchNamespaces it contains the namespace, since names can repeat. */ -}}
 {{- define "awsbatch-operator.clusterRole" -}}
 {{- $name := include "awsbatch-operator.fullname" . -}}
@@ -112,6 +144,78 @@ annotations:
 - kind: ServiceAccount
   name: {{ include "awsbatch-operator.serviceAccount" . }}
   namespace: {{ .Release.Namespace }}
+{{- end -}}
+
+{{- /* Metadata of the pods of the Deployment and of the uninstall hook. */ -}}
+{{- define "awsbatch-operator.podMetadata" -}}
+labels:
+  {{- $own := dict "app.kubernetes.io/version" .Chart.AppVersion }}
+  {{- $own = merge $own (include "awsbatch-operator.selectorLabels" . | fromYaml) }}
+  {{- toYaml (merge $own .Values.podLabels .Values.commonLabels) | nindent 2 }}
+annotations:
+  {{- $default := dict "kubectl.kubernetes.io/default-container" "operator" }}
+  {{- toYaml (merge dict .Values.podAnnotations $default .Values.commonAnnotations) | nindent 2 }}
+{{- end -}}
+
+{{- /* What the pods of the Deployment and of the uninstall hook have in common. */ -}}
+{{- define "awsbatch-operator.podSpec" -}}
+serviceAccountName: {{ include "awsbatch-operator.serviceAccount" . }}
+automountServiceAccountToken: true
+# The variables of Services in the namespace are not settings of the operator.
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .Values.podSecurityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraVolumes }}
+volumes:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- /* What their containers have in common. */ -}}
+{{- define "awsbatch-operator.container" -}}
+image: {{ include "awsbatch-operator.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+{{- with .Values.extraEnv }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.securityContext }}
+securityContext:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.extraVolumeMounts }}
+volumeMounts:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}
 
 {{- /* topologySpreadConstraints, with the Deployment's selector where there is no other. */ -}}
