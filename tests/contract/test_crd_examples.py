@@ -1,4 +1,4 @@
-"""Sends every example of the CRDs to an API server with kubectl, and compares what the API server answers.
+"""Sends every example of the CRDs, and each BatchJob in the pages, to an API server, and compares what it answers.
 
 By default to the embedded API server; to a real one if AWSBATCH_OPERATOR_TEST_KUBECONFIG names a kubeconfig. The two
 CRDs are applied there and stay; the namespace of the examples and the policies are deleted at the end.
@@ -6,6 +6,7 @@ CRDs are applied there and stay; the namespace of the examples and the policies 
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,8 @@ import yaml
 
 from contract.servers import embedded_api_server
 
-CRDS = Path(__file__).parents[2] / "crds"
+ROOT = Path(__file__).parents[2]
+CRDS = ROOT / "crds"
 JOBS, POLICIES = CRDS / "batchjobs.awsbatch.dev.yaml", CRDS / "batchaccesspolicies.awsbatch.dev.yaml"
 POLICY_RULES = 24
 
@@ -46,6 +48,25 @@ def valid_examples() -> Iterator[Example]:
         yield Example(path.stem, tuple(path.read_text(encoding="utf-8").split("\n---\n")))
 
 
+def page_examples() -> Iterator[Example]:
+    """The BatchJobs in README.md and docs/, without their metadata."""
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        blocks = re.findall(r"^```yaml\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        documents = [document for block in blocks for document in yaml.load_all(block, yaml.CSafeLoader)]
+        for number, body in enumerate(one for document in documents for one in batch_jobs_in(document)):
+            name = f"page-{page.stem.lower()}-{number}"
+            yield Example(name, (json.dumps(body | {"metadata": {"name": name}}),))
+
+
+def batch_jobs_in(body: Body) -> Iterator[Body]:
+    """The manifest itself, or those that an Argo workflow creates, with its parameters filled in."""
+    if body.get("kind") == "BatchJob":
+        yield body
+    elif body.get("kind") == "Workflow":
+        for template in body["spec"]["templates"]:
+            yield yaml.safe_load(re.sub(r"\{\{.*?\}\}", "filled-in", template["resource"]["manifest"]))
+
+
 def invalid_examples() -> Iterator[Example]:
     for entry in yaml.load((CRDS / "examples" / "invalid.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader):
         head = {"apiVersion": "awsbatch.dev/v1alpha1", "metadata": {"name": entry["name"]}}
@@ -53,7 +74,8 @@ def invalid_examples() -> Iterator[Example]:
         yield Example(entry["name"], tuple(map(json.dumps, bodies)), entry["message"])
 
 
-VALID, INVALID = [*valid_examples()], [*invalid_examples()]
+PAGES = [*page_examples()]
+VALID, INVALID = [*valid_examples(), *PAGES], [*invalid_examples()]
 POLICY_EXAMPLES = [example for example in (*VALID, *INVALID) if example.name.startswith("policy-")]
 
 
@@ -195,6 +217,11 @@ def test_a_valid_example_is_accepted_and_stored_as_written(outcomes: Outcomes, e
     assert stored["status"] == last.get("status", {"observedGeneration": 0})
     owned = any("f:status" in entry["fieldsV1"] for entry in stored["metadata"]["managedFields"])
     assert owned == ("status" in last), "the default status has no manager"
+
+
+def test_the_page_about_automatic_termination_has_four_manifests() -> None:
+    shown = [example.last["spec"] for example in PAGES if example.name.startswith("page-automatic-termination-")]
+    assert [sorted(set(spec) & {"deadline", "onDelete"}) for spec in shown] == [["deadline"]] * 2 + [["onDelete"]] * 2
 
 
 @pytest.mark.parametrize("example", INVALID, ids=lambda example: example.name)
