@@ -103,7 +103,7 @@ def test_the_alerts_are_those_of_the_contract() -> None:
         *("AWSBatchOperatorTerminationStuck", "AWSBatchOperatorPollsStale", "AWSBatchOperatorThrottled"),
         *("AWSBatchOperatorAccessDenied", "AWSBatchOperatorAccessPolicyMisconfigured"),
         *("AWSBatchOperatorNoLeader", "AWSBatchOperatorStatusWritesFailing"),
-        "AWSBatchOperatorTerminationsSuspended",
+        *("AWSBatchOperatorTerminationsSuspended", "AWSBatchOperatorUnattendedLimit", "AWSBatchOperatorJobsOrphaned"),
     }
 
 
@@ -186,6 +186,7 @@ def test_the_throttling_codes_are_those_of_the_operator() -> None:
 
 def test_reasons_and_results_are_the_operators_own() -> None:
     assert {reason for value in matched("reason") for reason in value.split("|")} <= STALLED_REASONS
+    assert matched("cause") <= set(HoldCause)
     assert {result for value in matched("result") for result in value.split("|")} <= set(_RESULTS.values())
 
 
