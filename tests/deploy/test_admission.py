@@ -144,7 +144,7 @@ def with_terminations(world: World) -> None:
     schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
     names = {"kind": "BatchTermination", "plural": "batchterminations", "singular": "batchtermination"}
-    crd = {
+    crd: dict[str, Any] = {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
         "metadata": {"name": "batchterminations.awsbatch.dev"},
