@@ -69,7 +69,7 @@ class History:
         if overdue:
             assert self.real >= self.stated_at + NOTICE - SECOND, "without notice"
         self.calls += 1
-        self.known = replace(self.known, call_in_flight=True)
+        self.known = self.known.replace(call_in_flight=True)
 
     def poll(self, latency: Millis = 0, *, lost: bool = False) -> None:
         asked, shown = self.real, self.job
