@@ -126,6 +126,33 @@ def run(ctx: click.Context, /, **flags: Any) -> NoReturn:
     _end(_run(settings))
 
 
+@main.command(short_help="Remove the operator's finalizer from all BatchJobs.")
+@click.option("-n", "--namespace", multiple=True, metavar="NS", help="Namespace; repeatable. [default: all]")
+@click.option("--kubeconfig", metavar="FILE", help="Kubeconfig of the cluster. [default: as for run]")
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig. [default: its current context]")
+@click.option("--force", is_flag=True, help="Do it also while an operator holds its Lease.")
+def release_finalizers(namespace: tuple[str, ...], kubeconfig: str | None, context: str | None, *, force: bool) -> None:
+    """Remove the finalizer of spec.onDelete from all BatchJobs, before an uninstallation. No job is terminated."""
+    import asyncio  # noqa: PLC0415 (as above)
+
+    from awsbatch_operator.kube import release_finalizers as releasing  # noqa: PLC0415 (as above)
+    from awsbatch_operator.kube.client import ApiError  # noqa: PLC0415 (as above)
+    from awsbatch_operator.kube.credentials import Login, NoClusterError  # noqa: PLC0415 (as above)
+
+    try:
+        result = asyncio.run(releasing.release_all(Login(kubeconfig, context), namespace, force=force))
+    except (NoClusterError, releasing.OperatorActsError) as error:
+        click.echo(f"awsbatch-operator: {error}", err=True)
+        sys.exit(2)
+    except ApiError as error:
+        click.echo(f"awsbatch-operator: BatchJobs can't be listed: {error.message}", err=True)
+        sys.exit(1)
+    click.echo(f"{result.released} finalizers removed; {result.objects} BatchJobs in the last list")
+    for name, why in result.kept.items():
+        click.echo(f"awsbatch-operator: {name} keeps its finalizer: {why}", err=True)
+    sys.exit(1 if result.kept else 0)
+
+
 @main.command(short_help="Serve a Kubernetes API, an AWS Batch and the operator.", **_FORWARD_ARGUMENTS)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context

@@ -17,8 +17,9 @@ Group = tuple[Target, str]
 
 
 class UnattendedLimit:
-    """Places for terminations, of a target and of a namespace in it; who finds none waits, and namespaces take turns.
+    """Places for terminations, of a target and of a namespace in it.
 
+    An object that finds none waits; the namespace that has used the fewest places comes first.
     A place is taken before the request is queued and counts from the acceptance on for ten minutes. `on_place` decides
     an object again that has waited. All in the memory of this process.
     """
@@ -82,26 +83,18 @@ class UnattendedLimit:
         return group[0]
 
     def _grant(self, target: Target, asking: str = "") -> None:
-        granted = True
-        while granted and self._has_room((target, ""), self.limit):
-            granted = False
-            waiting = self._waiting.get(target, {})
-            for namespace in list(waiting):
-                if not self._has_room((target, ""), self.limit):
-                    break
-                if self._has_room((target, namespace), self.namespace_limit):
-                    granted = True
-                    self._give(next(iter(waiting[namespace])), target, namespace, asking)
-
-    def _give(self, uid: str, target: Target, namespace: str, asking: str) -> None:
-        others = self._waiting[target].pop(namespace)
-        # At the end: the next turn is another namespace's.
-        self._waiting[target][namespace] = others
-        self._stop_waiting(uid, self._waits.pop(uid))
-        self._places[uid] = (target, namespace)
-        self._taken.update(((target, namespace), (target, "")))
-        if uid != asking:
-            self._on_place(uid, namespace)
+        """Give free places of the target to those that wait; first to the namespace that has used the fewest."""
+        while (waiting := self._waiting.get(target)) and self._used((target, "")) < self.limit:
+            used = {namespace: self._used((target, namespace)) for namespace in waiting}
+            namespace = min(used, key=lambda one: used[one])
+            if used[namespace] >= self.namespace_limit:
+                return
+            uid = next(iter(waiting[namespace]))
+            self._stop_waiting(uid, self._waits.pop(uid))
+            self._places[uid] = (target, namespace)
+            self._taken.update(((target, namespace), (target, "")))
+            if uid != asking:
+                self._on_place(uid, namespace)
 
     def _stop_waiting(self, uid: str, group: Group) -> None:
         target, namespace = group
@@ -112,10 +105,10 @@ class UnattendedLimit:
         if not namespaces:
             del self._waiting[target]
 
-    def _has_room(self, group: Group, most: int) -> bool:
+    def _used(self, group: Group) -> int:
         sent = self._sent.get(group)
         while sent and sent[0] <= self._clock() - WINDOW:
             sent.popleft()
         if sent is not None and not sent:
             del self._sent[group]
-        return len(sent or ()) + self._taken[group] < most
+        return len(sent or ()) + self._taken[group]

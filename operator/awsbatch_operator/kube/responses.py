@@ -48,6 +48,7 @@ class _Metadata(TypedDict, total=False):
     uid: str
     resourceVersion: str
     labels: dict[str, str] | None
+    finalizers: list[str] | None
 
 
 class _Item(TypedDict):
