@@ -1,5 +1,6 @@
 """spec.onDelete with real processes: what a deletion ends, what it must not end, and that no object is left hanging."""
 
+import asyncio
 import json
 import secrets
 import subprocess
@@ -10,7 +11,13 @@ from typing import Any
 import pytest
 from kubernetes.client import ApiException
 
+from awsbatch_operator.api.batchjob import ObjectRef
+from awsbatch_operator.api.interfaces import Conflict, NotWritten, Written
 from awsbatch_operator.api.names import CRD_NAME, FINALIZER
+from awsbatch_operator.kube.batchjobs import KubeBatchJobClient
+from awsbatch_operator.kube.client import KubeClient
+from awsbatch_operator.kube.credentials import Login
+from awsbatch_operator.kube.events import EventPoster
 from awsbatch_sandbox.cluster import Cluster, batch_job
 from awsbatch_sandbox.controlplane import Embedded
 from awsbatch_sandbox.processes import wait_for
@@ -72,7 +79,7 @@ def is_gone(place: Cluster, name: str) -> bool:
     try:
         place.get(name)
     except ApiException as error:
-        return error.status == 404
+        return bool(error.status == 404)
     return False
 
 
@@ -148,7 +155,7 @@ def test_an_owner_that_is_deleted_without_its_dependents_ends_nothing(own_world:
     uid = place.kubectl("get", "configmap", "owner", "--output=jsonpath={.metadata.uid}")
     owner = {"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": uid}
     place.patch("job", {"metadata": {"ownerReferences": [owner]}})
-    place.kubectl("delete", "configmap", "owner", "--cascade=orphan")
+    place.kubectl("delete", "configmap", "owner", "--cascade=orphan", "--wait=false")
     # What the garbage collector does to dependents then.
     place.patch("job", {"metadata": {"ownerReferences": None}})
     tied(own_world, place, "witness")
@@ -156,6 +163,36 @@ def test_an_owner_that_is_deleted_without_its_dependents_ends_nothing(own_world:
     wait_until_gone(place, "witness")
     assert reasons_sent(own_world, job_id) == []
     assert not is_gone(place, "job")
+
+
+def test_the_answers_to_writes_of_the_finalizer_are_told_apart(own_world: World, place: Cluster) -> None:
+    own_world.operator.stop()
+    place.create("job", own_world.batch.seed())
+
+    async def write(*finalizers: str, version: str = "", add: bool) -> object:
+        metadata = place.get("job")["metadata"]
+        ref = ObjectRef(place.namespace, "job", metadata["uid"])
+        login = Login(own_world.environment["KUBECONFIG"], None)
+        async with KubeClient(login) as client, EventPoster(client, "test") as events:
+            jobs = KubeBatchJobClient(client, events)
+            return await jobs.write_finalizer(ref, finalizers, version or metadata["resourceVersion"], add=add)
+
+    def written(*finalizers: str, version: str = "", add: bool) -> object:
+        return asyncio.run(write(*finalizers, version=version, add=add))
+
+    assert written(version="1", add=True) == Conflict()
+    added = written(add=True)
+    assert isinstance(added, Written)
+    assert added.finalizers == (FINALIZER,)
+    assert written("example.com/not-there", FINALIZER, add=False) == Conflict()
+    place.patch("job", {"metadata": {"finalizers": ["example.com/other"]}})
+    assert written(FINALIZER, add=False) == Conflict()
+    place.delete("job")
+    forbidden = written("example.com/other", add=True)
+    assert isinstance(forbidden, NotWritten)
+    assert forbidden.refused
+    assert "no new finalizers can be added" in forbidden.message
+    place.patch("job", {"metadata": {"finalizers": None}})
 
 
 def release_finalizers(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -232,7 +232,8 @@ class Reconciler:
 
     def _write(self, tracked: TrackedObject, before: Status, no_job: bool, *, sending: bool) -> None:
         after = tracked.record.status
-        if tracked.adds_finalizer or tracked.removes_finalizer:
+        writes_finalizer = tracked.adds_finalizer or tracked.removes_finalizer
+        if writes_finalizer and (after != before or not tracked.write_failures):
             # At once: the object may be deleted at any moment, or waits for its release.
             tracked.hold_until = 0.0
             self._writer.add(tracked)

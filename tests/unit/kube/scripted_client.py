@@ -1,7 +1,7 @@
 """A client of the Kubernetes API that answers from a script and remembers what it was asked."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from awsbatch_operator.kube.client import JSON, ApiError, KubeClient, Response
@@ -26,6 +26,9 @@ class ScriptedClient(KubeClient):
 
     async def patch(self, path: str, body: Mapping[str, Any]) -> Response:
         return await self._reply("patch", path, body)
+
+    async def json_patch(self, path: str, operations: Sequence[Mapping[str, Any]]) -> Response:
+        return await self._reply("json patch", path, {"operations": list(operations)})
 
     async def _reply(self, verb: str, path: str, sent: Mapping[str, Any]) -> Response:
         self.calls.append((verb, path, dict(sent)))

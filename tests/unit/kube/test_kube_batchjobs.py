@@ -10,6 +10,7 @@ from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.api.events import Event, EventReason
 from awsbatch_operator.api.interfaces import BatchJobClient, Conflict, Gone, ListError, NotWritten, Written
 from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.names import FINALIZER
 from awsbatch_operator.kube.batchjobs import KubeBatchJobClient, PreflightError
 from awsbatch_operator.kube.client import ApiError
 from awsbatch_operator.kube.events import EventPoster
@@ -118,6 +119,72 @@ async def listed(script: Script, *namespaces: str) -> tuple[list[str], ScriptedC
     found = [(ref.name, version) async for ref, version in jobs.versions()]
     assert all(version == f"1-{name}" for name, version in found)
     return [name for name, _ in found], client
+
+
+TEST_VERSION = {"op": "test", "path": "/metadata/resourceVersion", "value": "7"}
+OTHER = "example.com/other"
+
+
+@pytest.mark.parametrize(
+    ("finalizers", "add", "operations"),
+    [
+        ((), True, [{"op": "add", "path": "/metadata/finalizers", "value": [FINALIZER]}]),
+        ((OTHER,), True, [{"op": "add", "path": "/metadata/finalizers/-", "value": FINALIZER}]),
+        (
+            (OTHER, FINALIZER),
+            False,
+            [
+                {"op": "test", "path": "/metadata/finalizers/1", "value": FINALIZER},
+                {"op": "remove", "path": "/metadata/finalizers/1"},
+            ],
+        ),
+    ],
+)
+async def test_the_finalizer_is_written_by_a_json_patch_that_tests_what_it_rests_on(
+    finalizers: tuple[str, ...], add: bool, operations: list[dict[str, Any]]
+) -> None:
+    answer = body()
+    answer["metadata"]["finalizers"] = [OTHER]
+    jobs, client = objects(always(answer))
+    assert await jobs.write_finalizer(REF, finalizers, "7", add=add) == Written("8", {}, (OTHER,))
+    assert client.calls == [("json patch", PATH, {"operations": [TEST_VERSION, *operations]})]
+
+
+CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/batchjobs.awsbatch.dev"
+
+
+@pytest.mark.parametrize(
+    ("reply", "deleted"),
+    [
+        ({"metadata": {"name": "batchjobs.awsbatch.dev"}}, False),
+        ({"metadata": {"name": "batchjobs.awsbatch.dev", "deletionTimestamp": "2026-11-30T13:00:00Z"}}, True),
+        (not_found("batchjobs.awsbatch.dev"), True),
+        (ApiError(403, "cannot get"), NotWritten("cannot get")),
+        (ApiError(0, "away"), NotWritten("away")),
+        ({}, NotWritten("the Kubernetes API answers with something else than the CRD")),
+    ],
+)
+async def test_only_the_crd_itself_says_that_it_is_not_being_deleted(reply: Reply, deleted: bool | NotWritten) -> None:
+    jobs, client = objects(always(reply))
+    assert await jobs.crd_deleted() == deleted
+    assert client.calls == [("get", CRD_PATH, {})]
+
+
+async def on_delete_preflight(script: Script) -> None:
+    client = ScriptedClient(script)
+    await KubeBatchJobClient(client, EventPoster(client, "pod-1"), on_delete=True).preflight()
+
+
+async def test_on_delete_needs_to_patch_objects_and_to_read_the_crd() -> None:
+    with pytest.raises(PreflightError, match="forbids patch batchjobs in the whole cluster"):
+        await on_delete_preflight(cluster(frozenset({"patch/"})))
+
+    def script(verb: str, path: str, sent: Mapping[str, Any]) -> Reply:
+        return ApiError(403, "cannot get it") if path == CRD_PATH else cluster()(verb, path, sent)
+
+    with pytest.raises(PreflightError, match=r"needs to read the CRD .*: cannot get it; grant get"):
+        await on_delete_preflight(script)
+    await objects(cluster(frozenset({"patch/"})))[0].preflight()
 
 
 async def test_all_pages_are_listed() -> None:
