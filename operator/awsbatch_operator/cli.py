@@ -131,17 +131,40 @@ def run(ctx: click.Context, /, **flags: Any) -> NoReturn:
 @click.option("--kubeconfig", metavar="FILE", help="Kubeconfig of the cluster. [default: as for run]")
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig. [default: its current context]")
 @click.option("--force", is_flag=True, help="Do it also while an operator holds its Lease.")
-def release_finalizers(namespace: tuple[str, ...], kubeconfig: str | None, context: str | None, *, force: bool) -> None:
+@click.option(
+    "--scale-down",
+    metavar="DEPLOYMENT",
+    help="First scale this Deployment of the operator to 0 and wait, up to 4 minutes, until its Lease is free.",
+)
+@click.option("--lease-name", metavar="N", default="awsbatch-operator", show_default=True, help="Name of that Lease.")
+@click.option(
+    "--lease-namespace", metavar="NS", help="Namespace of the Deployment and its Lease. [default: as for run]"
+)
+def release_finalizers(
+    *,
+    namespace: tuple[str, ...],
+    kubeconfig: str | None,
+    context: str | None,
+    force: bool,
+    scale_down: str | None,
+    lease_name: str,
+    lease_namespace: str | None,
+) -> None:
     """Remove the finalizer of spec.onDelete from all BatchJobs, before an uninstallation. No job is terminated."""
     import asyncio  # noqa: PLC0415 (as above)
 
     from awsbatch_operator.kube import release_finalizers as releasing  # noqa: PLC0415 (as above)
     from awsbatch_operator.kube.client import ApiError  # noqa: PLC0415 (as above)
     from awsbatch_operator.kube.credentials import Login, NoClusterError  # noqa: PLC0415 (as above)
+    from awsbatch_operator.kube.stop_operator import NotStoppedError, stop_with_login  # noqa: PLC0415 (as above)
 
     try:
-        result = asyncio.run(releasing.release_all(Login(kubeconfig, context), namespace, force=force))
-    except (NoClusterError, releasing.OperatorActsError) as error:
+        login = Login(kubeconfig, context)
+        if scale_down is not None:
+            where = lease_namespace or login.namespace
+            asyncio.run(stop_with_login(login, where, scale_down, lease_name))
+        result = asyncio.run(releasing.release_all(login, namespace, force=force or scale_down is not None))
+    except (NoClusterError, NotStoppedError, releasing.OperatorActsError) as error:
         click.echo(f"awsbatch-operator: {error}", err=True)
         sys.exit(2)
     except ApiError as error:

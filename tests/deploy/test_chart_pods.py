@@ -114,6 +114,16 @@ def test_run_accepts_every_flag() -> None:
         assert settings.http_address == ("", 8080), "IPv4 and IPv6"
 
 
+def test_release_finalizers_accepts_the_flags_of_the_hook() -> None:
+    for values, all_objects in matrix():
+        for job in of_kind(all_objects, "Job"):
+            command, *flags = job["spec"]["template"]["spec"]["containers"][0]["args"]
+            assert command == cli.release_finalizers.name
+            given = cli.release_finalizers.make_context(command, list(flags)).params
+            assert given["namespace"] == tuple(values.get("watchNamespaces", ()))
+            assert given["scale_down"] == only(all_objects, "Deployment")["metadata"]["name"]
+
+
 def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> None:
     times = {"pollInterval": {"running": "45s", "pending": "2m"}, "missingGrace": "1h", "resendAfter": "1500ms"}
     rates = {"describeRate": 0.25, "terminateRate": 1000, "logFormat": "console", "logLevel": "debug"}
