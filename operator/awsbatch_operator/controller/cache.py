@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from awsbatch_operator.api.batchjob import Intent, ObjectMetricKey, ObjectRef, Phase, Status
+from awsbatch_operator.api.batchjob import ObjectMetricKey, ObjectRef, Phase, Status
 from awsbatch_operator.api.conditions import STALLED, STALLED_REASONS, TRUE
 from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.names import FINALIZER
@@ -124,9 +124,9 @@ class TrackedJob:
     expired: int = 0
     held_until: Millis = 0
 
-    def answer_counts(self, intent: Intent, now: Millis) -> bool:
-        """Return whether the latest answer is young enough for this termination. Called from any thread."""
-        return intent.max_age is None or 0 <= now - self.requested_at <= intent.max_age
+    def answer_counts(self, max_age: Millis, now: Millis) -> bool:
+        """Return whether the latest answer is not older than that. Called from any thread."""
+        return 0 <= now - self.requested_at <= max_age
 
 
 class Cache:

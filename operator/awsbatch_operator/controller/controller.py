@@ -272,7 +272,8 @@ class Controller:
             self.cache.unreadable[snapshot.ref.uid] = snapshot.resource_version
             return
         self.cache.unreadable.pop(snapshot.ref.uid, None)
-        self.cache.confirm(snapshot.ref.uid, snapshot.resource_version)
+        if self.cache.unconfirmed:
+            self.cache.confirm(snapshot.ref.uid, snapshot.resource_version)
         tracked = self.cache.objects.get(snapshot.ref.uid)
         if tracked is None:
             self.cache.add(self._new(snapshot, snapshot.spec))
@@ -334,7 +335,8 @@ class Controller:
             wanted = record.wanted
             if wanted is not None and spec.stated(wanted.cause) is None:
                 withdrawn_at = changed_at
-            if self.is_leading:
+            before = record.spec
+            if self.is_leading and (before.terminate or before.deadline or before.on_delete):
                 self._report_intent_change(tracked, spec)
         tracked.record = replace(
             record,
@@ -402,11 +404,11 @@ class Controller:
 
 def _note_metadata(tracked: TrackedObject, snapshot: Snapshot, at: float) -> None:
     """Note the finalizers, and the deletion when it is first seen. `at`: loop time."""
-    tracked.finalizers, deleted_at = snapshot.finalizers, snapshot.deleted_at
-    if deleted_at is None:
+    tracked.finalizers = snapshot.finalizers
+    if snapshot.deleted is None:
         tracked.deletion = None
     elif tracked.deletion is None:
-        tracked.deletion = TrackedDeletion(deleted_at, at)
+        tracked.deletion = TrackedDeletion(snapshot.deleted_at or 0, at)
 
 
 def _no_policies(region: str) -> PolicyCache:

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import UNATTENDED, Cause, HoldCause, Intent
+from awsbatch_operator.api.batchjob import Cause, HoldCause, Intent
 from awsbatch_operator.api.names import CRD_NAME, SUSPEND_ANNOTATION
 from awsbatch_operator.controller.cache import Cache, TrackedObject
 from awsbatch_operator.controller.crd_check import CrdCheck
@@ -59,6 +59,8 @@ class Holds:
 
     def of(self, tracked: TrackedObject) -> Hold | None:
         """Return why the termination of the object is held now; None: it may be sent."""
+        if self._nothing_holds():
+            return None
         if self._suspension is not None:
             return self._suspension
         policy = self._policies.suspended_by(tracked.ref.namespace)
@@ -72,20 +74,27 @@ class Holds:
             return Hold(HoldCause.STALE_OBJECTS, doubt)
         return None
 
+    def _nothing_holds(self) -> bool:
+        """Return whether no termination of any object is held, which is the rule: it is asked for each permit."""
+        cache, policies = self._cache, self._policies
+        doubt = cache.in_doubt_since is not None or cache.unconfirmed or policies.stale_since is not None
+        suspended = self._suspension is not None or self._suspended_policies
+        return not (doubt or suspended) and self._lease_known_until >= self._clock()
+
     def of_intent(self, tracked: TrackedObject, intent: Intent) -> Hold | None:
-        """Return why this very termination is held, which is to be sent now. It takes a place within the limit."""
-        if self.is_crd_in_doubt(tracked, intent):
+        """Return why this termination by a deadline or a deletion is held. It takes a place within the limit."""
+        if intent.cause is Cause.ON_DELETE and self.is_crd_in_doubt(tracked):
             return Hold(HoldCause.CRD_UNREADABLE, _crd_unread(self.crd.error))
-        if intent.cause not in UNATTENDED or tracked.key is None:
+        if tracked.key is None:
             return None
         if self.limit.admits(tracked.ref.uid, tracked.key.target, tracked.ref.namespace):
             return None
         return Hold(HoldCause.UNATTENDED_LIMIT, _over_limit(self.limit))
 
-    def is_crd_in_doubt(self, tracked: TrackedObject, intent: Intent) -> bool:
+    def is_crd_in_doubt(self, tracked: TrackedObject) -> bool:
         """Return whether the object may be deleted only because its CRD is. For any thread."""
         deletion = tracked.deletion
-        return intent.cause is Cause.ON_DELETE and (deletion is None or self.crd.state(deletion) is not Crd.SERVED)
+        return deletion is None or self.crd.state(deletion) is not Crd.SERVED
 
     def stale(self) -> frozenset[HoldCause]:
         """Return what the operator does not know well enough now. It changes with time alone."""

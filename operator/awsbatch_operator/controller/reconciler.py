@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from awsbatch_operator.api.batchjob import HoldCause, Phase, Status, Termination
+from awsbatch_operator.api.batchjob import UNATTENDED, HoldCause, Phase, Status, Termination
 from awsbatch_operator.api.job import JobKey
+from awsbatch_operator.api.names import FINALIZER
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
 from awsbatch_operator.controller.dependencies import Dependencies
@@ -112,12 +113,12 @@ class Reconciler:
     ) -> tuple[Record, ReconcileResult, Hold | None]:
         """Decide, and decide again if the very termination that is to be sent is held."""
         result = reconcile(record, state, now, self._intervals)
-        if result.terminate is not None:
+        if result.terminate is not None and result.terminate.cause in UNATTENDED:
             hold = self._holds.of_intent(tracked, result.terminate)
             if hold is not None:
                 record = replace(record, held=hold.message)
                 result = reconcile(record, state, now, self._intervals)
-        elif not state.call_in_flight:
+        elif result.terminate is None and not state.call_in_flight:
             self._holds.limit.withdraw(tracked.ref.uid)
         return record, result, hold
 
@@ -166,7 +167,7 @@ class Reconciler:
         intent, target = result.terminate, job.key.target
         if intent is not None and not job.held_until - MAX_HOLD <= now < job.held_until:
             match visible.authorization:
-                case Allow() if not job.answer_counts(intent, now):
+                case Allow() if intent.max_age is not None and not job.answer_counts(intent.max_age, now):
                     if _describe_helps(job, now, intent.max_age):
                         self._poller.poll_now(tracked)
                 case Allow() as allow:
@@ -220,8 +221,8 @@ class Reconciler:
     def _requeue(self, tracked: TrackedObject, job: TrackedJob | None, result: ReconcileResult, now: Millis) -> None:
         """Schedule the next reconcile without news: of a limit, of the end of a deletion, or of a retry."""
         requeue_at, jitter = result.requeue_at, 1.0
-        wanted = job is not None and tracked.record.termination_wanted
-        if job is not None and wanted and (job.state.terminate_error or now < job.held_until):
+        delayed = job is not None and (job.state.terminate_error is not None or now < job.held_until)
+        if job is not None and delayed and tracked.record.termination_wanted:
             retry, jitter = retry_at(tracked.record, job.state, now), self._dependencies.jitter(1.0, 1.1)
             if retry is None and now < job.held_until <= now + MAX_HOLD:
                 retry = job.held_until
@@ -232,8 +233,12 @@ class Reconciler:
 
     def _write(self, tracked: TrackedObject, before: Status, no_job: bool, *, sending: bool) -> None:
         after = tracked.record.status
-        writes_finalizer = tracked.adds_finalizer or tracked.removes_finalizer
-        if writes_finalizer and (after != before or not tracked.write_failures):
+        differs = tracked.finalizer_wanted is not (FINALIZER in tracked.finalizers)
+        if (
+            differs
+            and (tracked.adds_finalizer or tracked.removes_finalizer)
+            and (after != before or not tracked.write_failures)
+        ):
             # At once: the object may be deleted at any moment, or waits for its release.
             tracked.hold_until = 0.0
             self._writer.add(tracked)

@@ -86,13 +86,15 @@ class TerminatePermit:
         return job is not None and job.state.request != self.request
 
     def held(self) -> bool:
-        return self.holds.of(self.tracked) is not None or self.holds.is_crd_in_doubt(self.tracked, self.intent)
+        if self.intent.cause is Cause.ON_DELETE and self.holds.is_crd_in_doubt(self.tracked):
+            return True
+        return self.holds.of(self.tracked) is not None
 
     def valid(self) -> bool:
         # Without a time limit no clock need be read.
         now = 0 if self.allow.valid_until is None and self.intent.max_age is None else self.now()
         job = self.cache.jobs.get(self.key)
-        fresh = job is not None and job.answer_counts(self.intent, now)
+        fresh = job is not None and (self.intent.max_age is None or job.answer_counts(self.intent.max_age, now))
         return fresh and not self.held() and self.stated() and self.policies.is_valid(self.allow, now)
 
 

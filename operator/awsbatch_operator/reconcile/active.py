@@ -117,7 +117,7 @@ class _Terminating:
             terminated=of_request(self.record, self.termination, terminated),
             succeeded=conditions.ACTIVE,
             terminate=terminate if allowed and held is None else None,
-            deadline=next_limit(self.record, self.state, self.job) if pending else None,
+            deadline=next_limit(self.record, self.state, self.job) if pending and self.record.spec.deadline else None,
             next_poll_at=self._next_poll_at(),
             delayed=delayed,
         )

@@ -46,7 +46,7 @@ def next_limit(record: Record, state: JobState, job: Job) -> NextLimit | None:
 def awaits_answer(record: Record, state: JobState) -> bool:
     """Return whether no answer was requested since the operator saw the deadline: its notice can't begin earlier."""
     seen_after, asked_at = record.deadline_after, state.asked_at
-    if record.spec.deadline is None or record.status.deadline is not None or seen_after is None or asked_at is None:
+    if record.status.deadline is not None or seen_after is None or asked_at is None:
         return False
     return asked_at <= seen_after
 

@@ -111,7 +111,7 @@ def _decide(record: Record, job: JobState, now: Millis, intervals: PollIntervals
     if job.last_error is not None or job.terminate_error is not None:
         outcome = _with_errors(record, outcome, job, now)
     status = _status(record, outcome, job, now)
-    if unanswered_edit or awaits_answer(record, job):
+    if unanswered_edit or (record.spec.deadline is not None and awaits_answer(record, job)):
         # Not answered yet: the next reconcile, in this process or a later one, must still poll.
         status = status.replace(observed_generation=record.status.observed_generation)
     steady_interval = outcome.steady_interval if job.last_error is None else None
