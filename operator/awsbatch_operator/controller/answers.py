@@ -132,7 +132,7 @@ class AnswerHandler:
     ) -> None:
         now, tracked = self._dependencies.now(), permit.tracked
         sent = Termination(
-            permit.reason, requested_at, now, requests=1, cause=permit.intent.cause, request_id=answer.request_id
+            permit.intent.reason, requested_at, now, requests=1, cause=permit.intent.cause, request_id=answer.request_id
         )
         log_accepted(tracked, sent)
         if permit.intent.cause in UNATTENDED:
@@ -140,7 +140,7 @@ class AnswerHandler:
         if job is not None:
             job.state = job.state.accepted(
                 permit.intent.cause,
-                permit.reason,
+                permit.intent.reason,
                 requested_at,
                 now,
                 request_id=answer.request_id,

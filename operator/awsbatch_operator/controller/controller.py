@@ -317,7 +317,8 @@ class Controller:
         )
         at = asyncio.get_running_loop().time()
         tracked = TrackedObject(snapshot.ref, record, snapshot.resource_version, status, at)
-        _note_metadata(tracked, snapshot, at)
+        tracked.finalizers = snapshot.finalizers
+        _note_deletion(tracked, snapshot)
         tracked.compare(status, snapshot.shown, snapshot.digest, self._dependencies.client.change)
         return tracked
 
@@ -350,7 +351,9 @@ class Controller:
         )
         tracked.resource_version = snapshot.resource_version
         tracked.updated_at = asyncio.get_running_loop().time()
-        _note_metadata(tracked, snapshot, tracked.updated_at)
+        tracked.finalizers = snapshot.finalizers
+        if snapshot.deleted is not None or tracked.deletion is not None:
+            _note_deletion(tracked, snapshot)
         change = self._dependencies.client.change
         if not self.is_leading:
             tracked.compare(status, snapshot.shown, snapshot.digest, change)
@@ -402,13 +405,11 @@ class Controller:
         return policy_statuses(self.policies, self.cache, self._dependencies.provider, all_jobs=all_jobs)
 
 
-def _note_metadata(tracked: TrackedObject, snapshot: Snapshot, at: float) -> None:
-    """Note the finalizers, and the deletion when it is first seen. `at`: loop time."""
-    tracked.finalizers = snapshot.finalizers
+def _note_deletion(tracked: TrackedObject, snapshot: Snapshot) -> None:
     if snapshot.deleted is None:
         tracked.deletion = None
     elif tracked.deletion is None:
-        tracked.deletion = TrackedDeletion(snapshot.deleted_at or 0, at)
+        tracked.deletion = TrackedDeletion(snapshot.deleted_at or 0, tracked.updated_at)
 
 
 def _no_policies(region: str) -> PolicyCache:

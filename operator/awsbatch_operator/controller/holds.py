@@ -59,7 +59,11 @@ class Holds:
 
     def of(self, tracked: TrackedObject) -> Hold | None:
         """Return why the termination of the object is held now; None: it may be sent."""
-        if self._nothing_holds():
+        cache, policies = self._cache, self._policies
+        stale = cache.in_doubt_since is not None or cache.unconfirmed or policies.stale_since is not None
+        suspended = self._suspension is not None or self._suspended_policies
+        if not (stale or suspended) and self._lease_known_until >= self._clock():
+            # The rule; it is asked for each permit.
             return None
         if self._suspension is not None:
             return self._suspension
@@ -68,18 +72,11 @@ class Holds:
             return Hold(HoldCause.SUSPENDED_POLICY, _suspended_by_policy(policy))
         if self._lease_is_stale():
             return Hold(HoldCause.STALE_LEASE, _unread(self._lease))
-        if (stale := self._policies.stale_reason()) is not None:
-            return Hold(HoldCause.STALE_POLICIES, stale)
+        if (reason := self._policies.stale_reason()) is not None:
+            return Hold(HoldCause.STALE_POLICIES, reason)
         if (doubt := self._cache.doubt_reason(tracked.ref.uid)) is not None:
             return Hold(HoldCause.STALE_OBJECTS, doubt)
         return None
-
-    def _nothing_holds(self) -> bool:
-        """Return whether no termination of any object is held, which is the rule: it is asked for each permit."""
-        cache, policies = self._cache, self._policies
-        doubt = cache.in_doubt_since is not None or cache.unconfirmed or policies.stale_since is not None
-        suspended = self._suspension is not None or self._suspended_policies
-        return not (doubt or suspended) and self._lease_known_until >= self._clock()
 
     def of_intent(self, tracked: TrackedObject, intent: Intent) -> Hold | None:
         """Return why this termination by a deadline or a deletion is held. It takes a place within the limit."""

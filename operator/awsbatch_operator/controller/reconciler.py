@@ -111,7 +111,7 @@ class Reconciler:
     def _decide(
         self, tracked: TrackedObject, record: Record, state: JobState, hold: Hold | None, now: Millis
     ) -> tuple[Record, ReconcileResult, Hold | None]:
-        """Decide, and decide again if the very termination that is to be sent is held."""
+        """Decide, and decide again if the termination that is to be sent for a deadline or a deletion is held."""
         result = reconcile(record, state, now, self._intervals)
         if result.terminate is not None and result.terminate.cause in UNATTENDED:
             hold = self._holds.of_intent(tracked, result.terminate)

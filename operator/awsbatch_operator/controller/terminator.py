@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final
 
 from awsbatch_operator.api.batchjob import Cause, Intent
 from awsbatch_operator.api.errors import CallError, ErrorClass
@@ -24,9 +24,6 @@ GATHER: Final = 1.0
 IN_FLIGHT: Final = 8
 """TerminateJob and TerminateJobs calls in flight at once for a target."""
 
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 _PRECEDENCE: Final = tuple(Cause)
 
@@ -71,10 +68,6 @@ class TerminatePermit:
         return tracked.record.spec.stated(self.intent.cause) == self.intent.stated
 
     @property
-    def reason(self) -> str:
-        return self.intent.reason
-
-    @property
     def rank(self) -> tuple[int, Millis, Millis, str]:
         """Of the objects that want the end of one job, the words of the one with the lowest rank are sent."""
         record, uid = self.tracked.record, self.tracked.ref.uid
@@ -91,11 +84,12 @@ class TerminatePermit:
         return self.holds.of(self.tracked) is not None
 
     def valid(self) -> bool:
+        job, max_age = self.cache.jobs.get(self.key), self.intent.max_age
         # Without a time limit no clock need be read.
-        now = 0 if self.allow.valid_until is None and self.intent.max_age is None else self.now()
-        job = self.cache.jobs.get(self.key)
-        fresh = job is not None and (self.intent.max_age is None or job.answer_counts(self.intent.max_age, now))
-        return fresh and not self.held() and self.stated() and self.policies.is_valid(self.allow, now)
+        now = 0 if self.allow.valid_until is None and max_age is None else self.now()
+        if job is None or not self.stated() or (max_age is not None and not job.answer_counts(max_age, now)):
+            return False
+        return not self.held() and self.policies.is_valid(self.allow, now)
 
 
 Answer = CallError | Accepted
@@ -167,7 +161,6 @@ class TargetTerminator:
         self._pacer: Pacer[Sharing] = Pacer(self._clock)
         self._sharing: dict[Sharing, dict[str, None]] = {}
         self.waiting: dict[str, TerminatePermit] = {}
-        self._by_job: dict[JobKey, dict[str, TerminatePermit]] = {}
         self.requested: set[JobKey] = set()
         self._in_flight: dict[Sharing, float] = {}
         self.coalescer: Coalescer[tuple[TerminatePermit, ...]] = Coalescer(
@@ -181,10 +174,9 @@ class TargetTerminator:
     def request(self, permit: TerminatePermit) -> None:
         uid = permit.tracked.ref.uid
         alone = uid if permit.tracked.terminated_alone else ""
-        permit.sharing = (permit.namespace if self._target_key.role else "", permit.reason, alone)
+        permit.sharing = (permit.namespace if self._target_key.role else "", permit.intent.reason, alone)
         before = self._drop(uid)
         self.waiting[uid] = permit
-        self._by_job.setdefault(permit.key, {})[uid] = permit
         self._sharing.setdefault(permit.sharing, {})[uid] = None
         if before is None:
             self._queue.add(uid, permit.tracked.ref.namespace)
@@ -200,8 +192,10 @@ class TargetTerminator:
     def _drop(self, uid: str) -> TerminatePermit | None:
         permit = self.waiting.pop(uid, None)
         if permit is not None:
-            _discard(self._sharing, permit.sharing, uid)
-            _discard(self._by_job, permit.key, uid)
+            others = self._sharing[permit.sharing]
+            del others[uid]
+            if not others:
+                del self._sharing[permit.sharing]
         return permit
 
     def _take(self) -> tuple[TerminatePermit, ...] | None:
@@ -236,10 +230,10 @@ class TargetTerminator:
 
     def _first_of_job(self, permit: TerminatePermit) -> TerminatePermit:
         """Return the permit with precedence among all that wait for the same job."""
-        permits = self._by_job[permit.key]
-        if len(permits) == 1:
-            return permit
-        return min((one for one in permits.values() if one.valid()), key=lambda one: one.rank, default=permit)
+        job = permit.cache.jobs.get(permit.key)
+        waiting = (self.waiting.get(uid) for uid in job.objects) if job is not None else ()
+        valid = (one for one in waiting if one is not None and one.key == permit.key and one.valid())
+        return min(valid, key=lambda one: one.rank, default=permit)
 
     def _taken(self, shared: tuple[TerminatePermit, ...], limit: int) -> tuple[TerminatePermit, ...]:
         """Those of the permits that go into one call. The first has left the queue, and waits no longer."""
@@ -270,7 +264,7 @@ class TargetTerminator:
     async def _send(self, permits: tuple[TerminatePermit, ...]) -> None:
         requested_at = self._now()
         try:
-            answer = await self._provider.terminate(self._target_key, permits, permits[0].reason)
+            answer = await self._provider.terminate(self._target_key, permits, permits[0].intent.reason)
         finally:
             self.requested.difference_update(permit.key for permit in permits)
             self._in_flight.pop(permits[0].sharing, None)
@@ -285,9 +279,3 @@ class TargetTerminator:
         for permit in permits:
             permit.tracked.terminated_alone = False
             self._on_result(permit, answer if isinstance(answer, CallError) else answer[permit], requested_at)
-
-
-def _discard(groups: dict[K, dict[str, V]], key: K, uid: str) -> None:
-    del groups[key][uid]
-    if not groups[key]:
-        del groups[key]

@@ -114,7 +114,7 @@ class _Terminating:
             ready=ready,
             reconciling=reconciling,
             stalled=conditions.stuck(self.record.job_name) if age >= STUCK_AFTER else None,
-            terminated=of_request(self.record, self.termination, terminated),
+            terminated=terminated if pending else of_request(self.record, self.termination, terminated),
             succeeded=conditions.ACTIVE,
             terminate=terminate if allowed and held is None else None,
             deadline=next_limit(self.record, self.state, self.job) if pending and self.record.spec.deadline else None,

@@ -110,12 +110,12 @@ def _decide(record: Record, job: JobState, now: Millis, intervals: PollIntervals
         outcome = active(record, job, described, now, intervals)
     if job.last_error is not None or job.terminate_error is not None:
         outcome = _with_errors(record, outcome, job, now)
+    next_poll_at = _bounded(outcome, latest)
     status = _status(record, outcome, job, now)
     if unanswered_edit or (record.spec.deadline is not None and awaits_answer(record, job)):
         # Not answered yet: the next reconcile, in this process or a later one, must still poll.
         status = status.replace(observed_generation=record.status.observed_generation)
     steady_interval = outcome.steady_interval if job.last_error is None else None
-    next_poll_at = _bounded(outcome, latest)
     return ReconcileResult(status, record.wanted, outcome.terminate, next_poll_at, outcome.requeue_at, steady_interval)
 
 
