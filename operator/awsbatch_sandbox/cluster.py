@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, cast
@@ -68,9 +68,11 @@ class Cluster:
 
     # -- objects ------------------------------------------------------------------------------------------------------
 
-    def create(self, name: str, job_id: str, **spec: Any) -> Body:
-        """`spec` may contain region and terminate."""
+    def create(self, name: str, job_id: str, *, finalizers: Sequence[str] = (), **spec: Any) -> Body:
+        """`spec`: the other fields."""
         body = batch_job(name, job_id, **spec)
+        if finalizers:
+            body["metadata"]["finalizers"] = list(finalizers)
         return self._said(self._objects.create_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, body))
 
     def get(self, name: str) -> Body:
@@ -118,8 +120,9 @@ class Cluster:
     def terminate(self, name: str, reason: str) -> Body:
         return self.patch(name, {"spec": {"terminate": {"reason": reason}}})
 
-    def delete(self, name: str) -> None:
-        self._objects.delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name)
+    def delete(self, name: str) -> Body:
+        """The answer: the object if finalizers hold it, else a Status."""
+        return self._said(self._objects.delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name))
 
     def delete_all(self) -> None:
         self._objects.delete_collection_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)

@@ -37,7 +37,20 @@ _ACTIONS: Final = {
     "rival": 3,
     "hide": 3,
     "twin": 4,
+    "deadline": 10,
+    "move_deadline": 8,
+    "drop_deadline": 3,
+    "tie": 5,
+    "untie": 3,
+    "namespace": 1,
 }
+_WAITING: Final = frozenset({"runnable", "natural", "array"})
+"""Jobs of which a deadline limits the time until they start; of all others, the time that they run."""
+_NEVER_DUE: Final = 10_000.0
+_AGES: Final = (65.0, 110.0)
+"""Seconds since a job started, or was submitted: a limit, which is a minute at least, can fall due within a storm."""
+_CROWD: Final = 8
+"""Objects of a namespace that is deleted."""
 _WORDS: Final = ("runaway cost", "wrong image", "Übung ✓", "line one\nline two", '"quoted" \\ back', "x" * 900)
 FOREIGN_STATUSES: Final[tuple[dict[str, Any], ...]] = (
     {"phase": "Pending"},
@@ -54,13 +67,17 @@ ended is believed (docs/decisions/2026-11-23-decide-on-knowledge.md)."""
 class Actors:
     """Knows which objects exist at this point of the plan, and chooses actions that make sense."""
 
-    def __init__(self, dice: random.Random, *, ignoring: bool) -> None:
-        self._dice = dice
+    def __init__(self, dice: random.Random, *, ignoring: bool, longest: float) -> None:
+        """`longest`: seconds until a stated limit falls due."""
+        self._dice, self._longest = dice, longest
         self._jobs = _JOBS | ({"ignoring": _IGNORING} if ignoring else {})
         self._kinds: dict[str, str] = {}
         self._stated: dict[str, int] = {}
         self._over: set[str] = set()
         self._hidden: set[str] = set()
+        self._limited: set[str] = set()
+        self._tied: set[str] = set()
+        self._namespaces: list[str] = []
         self._made = self._words = 0
 
     def arrive(self, count: int) -> Iterator[Action]:
@@ -77,6 +94,8 @@ class Actors:
             reason = self._reason("everything")
             names = self._dice.sample(self._open(), min(len(self._open()), self._dice.randint(3, 25)))
             return [self._state(name, reason) for name in names]
+        if kind == "namespace":
+            return [self._namespace()]
         names = self._fit_for(kind)
         if not names:
             return []
@@ -92,6 +111,14 @@ class Actors:
                 return [name for name in self._open() if self._kinds[name] in _STEADY]
             case "hide":
                 return [name for name in self._open() if name not in self._hidden and self._kinds[name] != UNKNOWN]
+            case "deadline":
+                return [name for name in self._open() if name not in self._limited]
+            case "move_deadline" | "drop_deadline":
+                return [name for name in self._kinds if name in self._limited]
+            case "tie":
+                return [name for name in self._kinds if name not in self._tied]
+            case "untie":
+                return [name for name in self._kinds if name in self._tied]
         return list(self._kinds)
 
     def _done(self, kind: str, name: str) -> Action:
@@ -102,9 +129,9 @@ class Actors:
                 self._stated.pop(name)
                 return kind, name, {}
             case "delete":
-                for known in (self._stated, self._kinds):
-                    known.pop(name, None)
-                return kind, name, {}
+                return kind, name, self._delete(name)
+            case "deadline" | "move_deadline" | "drop_deadline" | "tie" | "untie":
+                return kind, name, self._tie(kind, name)
             case "foreign_status":
                 return kind, name, {"status": self._dice.choice(FOREIGN_STATUSES)}
             case "race" | "end":
@@ -133,11 +160,66 @@ class Actors:
         name = self._name()
         kind = self._dice.choices(list(self._jobs), [often for often, _ in self._jobs.values()])[0]
         self._kinds[name] = kind
-        detail: dict[str, Any] = {"job": self._jobs[kind][1], "kind": kind}
+        detail = self._job(kind)
         if self._dice.random() < 0.1:
             self._stated[name] = 1
             detail["reason"] = self._reason(name)
+        if self._dice.random() < 0.2:
+            detail["deadline"] = self._tie("deadline", name)
+        if self._dice.random() < 0.4:
+            detail["on_delete"] = self._tie("tie", name)["reason"]
+        # Written in the manifest; without spec.onDelete it has no effect.
+        detail["finalizer"] = self._dice.random() < (0.5 if name in self._tied else 0.03)
         return "create", name, detail
+
+    def _job(self, kind: str) -> dict[str, Any]:
+        return {"job": self._jobs[kind][1], "kind": kind, "age": self._dice.uniform(*_AGES)}
+
+    def _delete(self, name: str) -> dict[str, Any]:
+        """Some change their mind: onDelete is removed right before the deletion, or after it."""
+        detail: dict[str, Any] = {}
+        if name in self._tied:
+            detail["untied"] = self._dice.choices(("", "before", "after"), (8, 1, 1))[0]
+            detail["gap"] = self._dice.uniform(0, 0.3)
+        self._stated.pop(name, None)
+        self._kinds.pop(name)
+        self._limited.discard(name)
+        self._tied.discard(name)
+        return detail
+
+    def _tie(self, kind: str, name: str) -> dict[str, Any]:
+        """What somebody states of spec.deadline or spec.onDelete, or removes."""
+        match kind:
+            case "tie":
+                self._tied.add(name)
+                return {"reason": self._reason(name)}
+            case "untie":
+                self._tied.remove(name)
+                return {}
+            case "drop_deadline":
+                self._limited.remove(name)
+                return {}
+        detail: dict[str, Any] = {"limit": "waiting" if self._kinds[name] in _WAITING else "running"}
+        if kind == "deadline" or self._dice.random() < 0.3:
+            detail["reason"] = self._reason(name)
+        self._limited.add(name)
+        # In a few cases it is over already.
+        overdue = self._dice.random() < 0.08
+        due_in = self._dice.uniform(-4, 0) if overdue else self._dice.uniform(2, self._longest)
+        return detail | {"due_in": due_in if self._dice.random() < 0.8 else _NEVER_DUE}
+
+    def _namespace(self) -> Action:
+        """A namespace with objects that all state spec.onDelete; the next time it is deleted."""
+        if self._namespaces:
+            return "delete_namespace", self._namespaces.pop(), {}
+        self._made += 1
+        name = f"crowd-{self._made:04d}"
+        self._namespaces.append(name)
+        objects = [
+            self._job("running") | {"name": f"{name}-{number}", "on_delete": self._reason(name)}
+            for number in range(_CROWD)
+        ]
+        return "create_namespace", name, {"objects": objects}
 
     def _twin(self, of: str) -> Action:
         """A second object on the same job, with or without a statement of its own."""

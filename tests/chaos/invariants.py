@@ -3,12 +3,13 @@
 What is allowed as a race is defined here, and counted; docs/decisions/2026-11-25-chaos.md says why.
 """
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from chaos.ledger import Evidence
+from chaos.ledger import Evidence, History
 from chaos.record import Call
 
 RESEND_AFTER: Final = 60.0
@@ -51,6 +52,8 @@ STATED: Final = "(b) nothing without a statement"
 FINISHED: Final = "(c) no call to a finished or unknown job"
 ONCE: Final = "(d) accepted once is asked once"
 ONE_LEADER: Final = "(g) one acts at a time"
+NOT_EARLY: Final = "(h) no limit is past before its time"
+RELEASED: Final = "(i) the operator lets go of an object only once its job is asked to end"
 
 
 def judge(evidence: Evidence) -> Judgement:
@@ -58,12 +61,13 @@ def judge(evidence: Evidence) -> Judgement:
     for job_id, calls in evidence.terminations.items():
         for finding in (
             *_without_statement(evidence, job_id, calls),
+            *_before_the_limit(evidence, job_id, calls),
             *_without_poll(evidence, job_id, calls),
             *_after_the_end(evidence, job_id, calls),
             *_twice(evidence, job_id, calls),
         ):
             _enter(judgement, finding)
-    for violation in _two_leaders(evidence):
+    for violation in (*_released_too_soon(evidence), *_two_leaders(evidence)):
         _enter(judgement, violation)
     return judgement
 
@@ -86,6 +90,34 @@ def _without_statement(evidence: Evidence, job_id: str, calls: Iterable[Call]) -
             yield "called within 15 s of the withdrawal"
         else:
             yield Violation(STATED, f"call {call.n} with {reason!r}, which nobody stated", job_id)
+
+
+def _before_the_limit(evidence: Evidence, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+    """Whoever asks for the end by a deadline does so after the limit, by the clock of Batch.
+
+    A deadline that was raised up to STALE before may count as it was, and a start that is no older as not seen yet.
+    """
+    job = evidence.jobs.get(job_id)
+    for call in calls if job is not None else ():
+        reason, began = call.reason or "", evidence.first_attempt(call, job_id).at
+        of_deadline = [one for one in evidence.ledger.naming(job_id) if one.states_deadline(reason)]
+        if not of_deadline or _is_past(evidence, of_deadline, reason, began, began):
+            continue
+        if _is_past(evidence, of_deadline, reason, began - STALE, began):
+            yield "called within 15 s of the raise of a deadline"
+        else:
+            yield Violation(NOT_EARLY, f"call {call.n} with {reason!r}, before that limit", job_id)
+
+
+def _is_past(evidence: Evidence, of_deadline: Iterable[History], reason: str, since: float, until: float) -> bool:
+    """Whether a deadline with this reason that was stated in this time was past at its end."""
+    at = evidence.ledger.batch_time(until)
+    for history in of_deadline:
+        for stated in history.causes_at(reason, since, until):
+            due = stated.deadline.due(evidence.jobs[history.job_id], at - STALE) if stated.deadline else None
+            if due is not None and due[0] <= at:
+                return True
+    return False
 
 
 def _without_poll(evidence: Evidence, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
@@ -126,7 +158,8 @@ def _conclusion(evidence: Evidence, call: Call, began: float) -> float:
 
 def _flagged_at(evidence: Evidence, job_id: str) -> float:
     """From when on DescribeJobs shows the flag of a termination."""
-    effects = (one.answered_at or one.at for one in evidence.terminations[job_id] if job_id in one.effective)
+    calls = evidence.terminations.get(job_id, ())
+    effects = (one.answered_at or one.at for one in calls if job_id in one.effective)
     return min((*effects, evidence.ledger.rivals.get(job_id, float("inf"))))
 
 
@@ -154,6 +187,19 @@ def _repeated(evidence: Evidence, job_id: str, call: Call, later: Call, flagged_
     return Violation(
         ONCE, f"call {later.n} by {later.access_key} {seconds:.1f} s after call {call.n} was granted", job_id
     )
+
+
+def _released_too_soon(evidence: Evidence) -> Iterator[Violation]:
+    """An object that was held by onDelete goes after the request, an end of the job, or somebody else's request."""
+    for history in evidence.ledger.objects.values():
+        job, gone = evidence.jobs.get(history.job_id), history.gone
+        if not history.owes or gone is None or job is None:
+            continue
+        calls = evidence.terminations.get(history.job_id, ())
+        granted = (call.answered_at or call.at for call in calls if call.granted(history.job_id))
+        asked_at = min(*granted, _flagged_at(evidence, history.job_id), evidence.ledger.ended_at(job), math.inf)
+        if asked_at > gone.certain:
+            yield Violation(RELEASED, f"{history.name} is gone, and its job was not asked to end", history.job_id)
 
 
 def _two_leaders(evidence: Evidence) -> Iterator[Violation]:

@@ -5,7 +5,7 @@ A change has two times: `began`, before the request went out, and `certain`, aft
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -17,41 +17,118 @@ BACKOFF: Final = 2.5
 """Seconds that boto3 waits at the most before its third attempt, and a little."""
 
 
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """spec.deadline as it was stated; `running` and `waiting` in seconds."""
+
+    reason: str
+    running: int | None = None
+    waiting: int | None = None
+
+    def due(self, job: Job, at: float) -> tuple[float, str] | None:
+        """When the next limit falls due, and which, for the job as it had started at that time; by Batch's clock.
+
+        None: no limit applies.
+        """
+        found = []
+        if self.running is not None and job.started_at is not None:
+            found.append((job.started_at + self.running, "Running"))
+        if self.waiting is not None and not job.started_before(at):
+            found.append((job.created_at + self.waiting, "Waiting"))
+        return min(found, default=None)
+
+
 @dataclass(slots=True)
 class Statement:
-    """What an object stated from a moment on; None: no termination."""
+    """What an object states from a moment on; each part None: nothing. `terminate`, `on_delete`: the reasons."""
 
-    reason: str | None
+    terminate: str | None
+    began: float
+    certain: float = math.inf
+    deadline: Deadline | None = None
+    on_delete: str | None = None
+
+
+@dataclass(slots=True)
+class Moment:
+    """Something that took place between these two times."""
+
     began: float
     certain: float = math.inf
 
 
 @dataclass(slots=True)
 class History:
-    """One object. The deletion is a last statement of nothing."""
+    """One object. `since`: when its job started, or was submitted, by the clock of Batch.
+
+    `deletion`: the DELETE request; `held`: whether the finalizer held the object then (None: not known). `gone`: when
+    it ceased to exist, between the last answer that showed it and the first that did not. Until then it states what it
+    stated, and then nothing.
+    """
 
     name: str
     job_id: str
     statements: list[Statement] = field(default_factory=list)
-    deletion: Statement | None = None
-
-    @property
-    def stated(self) -> str | None:
-        """What it states now; a deleted one states nothing."""
-        return None if self.deletion is not None else self.statements[-1].reason
+    since: float = 0.0
+    deletion: Moment | None = None
+    held: bool | None = False
+    gone: Moment | None = None
 
     @property
     def exists(self) -> bool:
         return self.deletion is None
 
+    @property
+    def now(self) -> Statement:
+        """What it states now, or stated last."""
+        return self.statements[-1]
+
+    @property
+    def stated(self) -> str | None:
+        """The reason of spec.terminate that it states now; a deleted one states nothing."""
+        return self.now.terminate if self.exists else None
+
+    @property
+    def deadline(self) -> Deadline | None:
+        """The deadline that it states now; a deleted one states nothing."""
+        return self.now.deadline if self.exists else None
+
+    @property
+    def owes(self) -> bool:
+        """Whether it was deleted while it stated spec.onDelete and the operator held it, and states it still."""
+        return self.held is True and self.now.on_delete is not None
+
+    def states_deadline(self, reason: str) -> bool:
+        """Whether a deadline of it had this reason at any time."""
+        return any(one.deadline is not None and one.deadline.reason == reason for one in self.statements)
+
+    def cause_of(self, reason: str) -> str | None:
+        """Which field stated this reason at any time, as status.termination.cause; None: none of this object."""
+        if self.states_deadline(reason):
+            return "Deadline"
+        if any(one.on_delete == reason for one in self.statements):
+            return "OnDelete"
+        return "Terminate" if any(one.terminate == reason for one in self.statements) else None
+
     def stated_at(self, reason: str, since: float, until: float) -> bool:
-        """Whether it may have stated this reason at any moment from `since` to `until`."""
-        line = [*self.statements, *([self.deletion] if self.deletion else [])]
-        for number, one in enumerate(line):
-            withdrawn = line[number + 1].certain if number + 1 < len(line) else math.inf
-            if one.reason == reason and one.began <= until and withdrawn >= since:
-                return True
-        return False
+        """Whether it may have asked for the end of the job with this reason at any moment from `since` to `until`."""
+        return any(self.causes_at(reason, since, until))
+
+    def causes_at(self, reason: str, since: float, until: float) -> Iterator[Statement]:
+        """The statements that may have done so."""
+        deleted_at = math.inf if self.deletion is None else self.deletion.began
+        for number, one in enumerate(self.statements):
+            later = number + 1 < len(self.statements)
+            withdrawn = self.statements[number + 1].certain if later else math.inf
+            if self.gone is not None:
+                withdrawn = min(withdrawn, self.gone.certain)
+            begins = []
+            if reason == one.terminate or (one.deadline is not None and one.deadline.reason == reason):
+                begins.append(one.began)
+            if reason == one.on_delete:
+                begins.append(max(one.began, deleted_at))
+            if begins and min(begins) <= until and withdrawn >= since:
+                yield one
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +159,10 @@ class Ledger:
     def struck(self, kinds: Sequence[str], life: str, since: float, until: float) -> bool:
         return any(one.kind in kinds and one.touches(life, since, until) for one in self.strikes)
 
+    def batch_time(self, at: float) -> float:
+        """What the clock of Batch showed then; at the moment of a jump, the later time."""
+        return at + sum(seconds for jumped_at, seconds in self.jumps if jumped_at <= at)
+
     def ended_at(self, job: Job) -> float:
         """When the job ended by the clock on the wall; infinity while it lives."""
         if not job.finished or job.stopped_at is None:
@@ -103,11 +184,12 @@ def wall_time(simulated: float, jumps: Sequence[tuple[float, float]]) -> float:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that an invariant may read: the script's own ledger, and the simulator's own record."""
+    """All that an invariant may read: the script's own ledger, and the simulator's own record, as of `at`."""
 
     ledger: Ledger
     calls: Sequence[Call]
     jobs: Mapping[str, Job]
+    at: float = 0.0
 
     @cached_property
     def terminations(self) -> Mapping[str, Sequence[Call]]:

@@ -68,7 +68,7 @@ def long_shape(minutes: float) -> Shape:
 
 def make_plan(seed: int, shape: Shape) -> Plan:
     dice = random.Random(seed)
-    actors = Actors(dice, ignoring=shape.ignoring)
+    actors = Actors(dice, ignoring=shape.ignoring, longest=shape.storm)
     opening = [
         Step(at=0.0, kind=kind, target=name, detail=detail) for kind, name, detail in actors.arrive(shape.objects)
     ]

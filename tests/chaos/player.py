@@ -20,6 +20,7 @@ from proxy import Network
 
 _TICK: Final = 0.02
 _CHECK_EVERY: Final = 0.25
+_LOOK_EVERY: Final = 1.0
 _LEADERLESS: Final = 3.0
 """Seconds: a hand-over takes about two."""
 _BATCHJOBS: Final = "batchjobs$"
@@ -42,6 +43,14 @@ class Player:
         self._known: dict[str, str] = {}
         self._broken: dict[str, float] = {}
         self._script = Script(world, clusters, ledger)
+        self._looked_at = 0.0
+
+    @property
+    def clusters(self) -> Sequence[Cluster]:
+        return self._script.clusters
+
+    def close(self) -> None:
+        self._script.close()
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
@@ -65,6 +74,9 @@ class Player:
                 heapq.heappop(self._later)[2]()
             for replica in self.replicas:
                 replica.tend(now)
+            if now - self._looked_at >= _LOOK_EVERY:
+                self._looked_at = now
+                self._script.look_for_deleted()
             if now >= until:
                 return
             time.sleep(_TICK)
@@ -212,5 +224,6 @@ class Player:
         self._in(step.seconds, lambda: self._world.batch.limit(None))
 
     def _jump(self, step: Step) -> None:
+        jump = (time.time(), step.seconds)
         self._world.batch.advance(step.seconds)
-        self._ledger.jumps.append((time.time(), step.seconds))
+        self._ledger.jumps.append(jump)

@@ -71,7 +71,7 @@ _PLAIN_FIELDS: Final = ("n", "at", "operation", "access_key", "reason", "http_st
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as the simulator knows it; `stopped_at` in seconds of its own clock."""
+    """A job as the simulator knows it; times in seconds of its own clock."""
 
     job_id: str
     status: str
@@ -80,6 +80,9 @@ class Job:
     is_cancelled: bool = False
     stopped_at: float | None = None
     any_child_runs: bool = False
+    created_at: float = 0.0
+    started_at: float | None = None
+    child_started: bool = False
 
     @property
     def finished(self) -> bool:
@@ -93,14 +96,22 @@ class Job:
     def runs(self) -> bool:
         return self.status == "RUNNING" or self.any_child_runs
 
+    def started_before(self, at: float) -> bool:
+        """Whether it, or a child, had started by then."""
+        return self.child_started or (self.started_at is not None and self.started_at < at)
+
 
 def jobs_from_json(raw: Sequence[Mapping[str, Any]]) -> dict[str, Job]:
     states = {one["job_id"]: one["status"] for one in raw}
+    started = {one["job_id"] for one in raw if one["started_at"] is not None}
     return {
         one["job_id"]: Job(
             **{field: one[field] for field in ("job_id", "status", "status_reason", "is_terminated", "is_cancelled")},
             stopped_at=None if one["stopped_at"] is None else one["stopped_at"] / 1000,
             any_child_runs=one["kind"] == "array" and any(states.get(child) == "RUNNING" for child in one["children"]),
+            created_at=one["created_at"] / 1000,
+            started_at=None if one["started_at"] is None else one["started_at"] / 1000,
+            child_started=one["kind"] == "array" and not started.isdisjoint(one["children"]),
         )
         for one in raw
     }

@@ -18,6 +18,8 @@ FLAGS: Final = (
     *("--leader-elect", "--lease-namespace=default"),
     *("--poll-running=1s", "--poll-pending=1s", "--missing-grace=1s", "--resend-after=60s"),
     *("--describe-rate=25", "--terminate-rate=25"),
+    # What is shown here is not the limit: a storm may need more within ten minutes than a namespace has.
+    *("--on-delete=enabled", "--unattended-limit=100000"),
 )
 PROMISED_EXIT: Final = 10.0
 """Seconds from SIGTERM to the end (DESIGN: exits 0 within 10 s)."""

@@ -1,11 +1,12 @@
 """What a person needs to see of a run: a line when it went well, the history of the job concerned when not."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
 from chaos.invariants import Violation
-from chaos.ledger import Evidence
+from chaos.ledger import Evidence, Statement
 from chaos.scenario import Outcome
 
 _MOST: Final = 5
@@ -20,6 +21,8 @@ def summary(outcome: Outcome) -> str:
     tried = [call for call in calls if call.terminates]
     accepted = sum(len(call.accepted) for call in tried)
     effective = sum(len(call.effective) for call in tried)
+    causes = Counter(_cause(outcome, call.reason or "") for call in tried for _ in call.effective)
+    by_cause = ", ".join(f"{cause} {count}" for cause, count in sorted(causes.items()))
     done = ", ".join(f"{kind} {count}" for kind, count in sorted(outcome.counts.items()))
     races = ", ".join(f"{what} {count}" for what, count in sorted(outcome.races.items())) or "none"
     lives = len({call.access_key for call in calls})
@@ -27,8 +30,13 @@ def summary(outcome: Outcome) -> str:
     return (
         f"{len(outcome.ledger.objects)} objects, {len(outcome.evidence.jobs)} jobs; done: {done}; "
         f"{lives} processes made {len(calls)} calls, {len(tried)} of them to terminate: {accepted} accepted, "
-        f"{effective} took effect; settled after {calms} s; races allowed: {races}"
+        f"{effective} took effect ({by_cause}); settled after {calms} s; races allowed: {races}"
     )
+
+
+def _cause(outcome: Outcome, reason: str) -> str:
+    found = (history.cause_of(reason) for history in outcome.ledger.objects.values())
+    return next((cause for cause in found if cause is not None), "nobody")
 
 
 def failure(outcome: Outcome, seed: int) -> str:
@@ -65,11 +73,23 @@ def timeline(evidence: Evidence, violation: Violation) -> Iterator[str]:
 def _stated(evidence: Evidence, job_id: str) -> Iterator[tuple[float, str]]:
     for history in evidence.ledger.naming(job_id):
         for one in history.statements:
-            yield one.began, f"{history.name} states {one.reason!r} ({one.certain - one.began:.3f} s)"
+            yield one.began, f"{history.name} states {_words(one)} ({one.certain - one.began:.3f} s)"
         if history.deletion is not None:
-            yield history.deletion.began, f"{history.name} is deleted"
+            held = {True: ", held", False: "", None: ", perhaps held"}[history.held]
+            yield history.deletion.began, f"{history.name} is deleted{held}"
+        if history.gone is not None:
+            yield history.gone.certain, f"{history.name} is gone ({history.gone.certain - history.gone.began:.3f} s)"
     if job_id in evidence.ledger.rivals:
         yield evidence.ledger.rivals[job_id], "somebody else asks for its end"
+
+
+def _words(stated: Statement) -> str:
+    words = [repr(stated.terminate)]
+    if stated.deadline is not None:
+        words.append(str(stated.deadline))
+    if stated.on_delete is not None:
+        words.append(f"onDelete {stated.on_delete!r}")
+    return ", ".join(words)
 
 
 def _called(evidence: Evidence, job_id: str) -> Iterator[tuple[float, str]]:

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.processes import ProcessError, wait_for
 from awsbatch_sandbox.world import World
 from chaos.invariants import Violation, judge
@@ -42,7 +41,7 @@ class Outcome:
 
 def run(plan: Plan, control_plane: str) -> Outcome:
     ledger = Ledger()
-    with _stage(control_plane, ledger) as (world, clusters, player):
+    with _stage(control_plane, ledger) as (world, player):
         player.play(plan.opening, until=0.0)
         _await_ready(player)
         outcome = Outcome(ledger, Evidence(ledger, [], {}))
@@ -51,7 +50,7 @@ def run(plan: Plan, control_plane: str) -> Outcome:
             player.play(storm, until=plan.shape.storm)
             last = number == len(plan.storms) or time.time() >= over_at
             outcome.calms.append(
-                _calm(world, clusters, player, outcome, plan.shape.patience, strict=last and plan.shape.ignoring)
+                _calm(world, player, outcome, plan.shape.patience, strict=last and plan.shape.ignoring)
             )
             _judge(outcome, player)
             print(f"storm {number}: settled after {outcome.calms[-1]:.1f} s, {len(outcome.violations)} violations")
@@ -63,7 +62,7 @@ def run(plan: Plan, control_plane: str) -> Outcome:
 
 
 @contextmanager
-def _stage(control_plane: str, ledger: Ledger) -> Iterator[tuple[World, Sequence[Cluster], Player]]:
+def _stage(control_plane: str, ledger: Ledger) -> Iterator[tuple[World, Player]]:
     """Objects are spread over several namespaces, so that turns between namespaces are part of what is played."""
     with ExitStack() as ends:
         world = ends.enter_context(World(control_plane, grace=0.5))
@@ -77,7 +76,9 @@ def _stage(control_plane: str, ledger: Ledger) -> Iterator[tuple[World, Sequence
             replica = Replica(name, world, network, ledger)
             ends.callback(replica.end)
             replicas.append(replica)
-        yield world, clusters, Player(world, clusters, network, replicas, ledger)
+        player = Player(world, clusters, network, replicas, ledger)
+        ends.callback(player.close)
+        yield world, player
 
 
 def _await_ready(player: Player) -> None:
@@ -92,17 +93,16 @@ def _await_ready(player: Player) -> None:
         raise ProcessError(f"{late}:\n{words}") from late
 
 
-def _calm(
-    world: World, clusters: Sequence[Cluster], player: Player, outcome: Outcome, patience: float, *, strict: bool
-) -> float:
+def _calm(world: World, player: Player, outcome: Outcome, patience: float, *, strict: bool) -> float:
     """Wait until everything agrees; what does not in time is a violation. `strict`: every orphan must be gone."""
     began = time.time()
     while True:
         player.rest(time.time() + _CHECK_EVERY)
         player.read()
+        objects = {body["metadata"]["name"]: body for one in player.clusters for body in one.objects()}
+        at = time.time()
         jobs = jobs_from_json(world.batch.jobs())
-        objects = {body["metadata"]["name"]: body for one in clusters for body in one.objects()}
-        outcome.evidence = Evidence(outcome.ledger, player.calls, jobs)
+        outcome.evidence = Evidence(outcome.ledger, player.calls, jobs, at)
         missing = [
             *unsettled(outcome.evidence, objects),
             *_left_over(player, outcome.ledger, len(objects), strict=strict),
@@ -148,7 +148,7 @@ def _missed_deletions(replica: Replica, ledger: Ledger) -> Iterator[str]:
     """Objects whose deletion this process may learn from its next resync only: its watch was broken then."""
     watch_faults = ("freeze", "hang", "refuse", "cut", "restart")
     for history in ledger.objects.values():
-        gone = history.deletion
+        gone = history.gone
         if gone is not None and ledger.struck(watch_faults, replica.life.key, gone.began - 10, gone.certain + 10):
             yield history.name
 

@@ -5,6 +5,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import boto3
@@ -146,6 +147,14 @@ def test_the_other_answers_are_in_the_service_model_too(batch: RemoteBatch) -> N
     assert strays(raw(batch, "CancelJobs", jobs=[job_id, "a b"], reason="r"), output("CancelJobs")) == []
     submitted = raw(batch, "SubmitJob", jobName="a", jobQueue="default", jobDefinition="c")
     assert strays(submitted, output("SubmitJob")) == []
+
+
+def test_answers_are_dated_by_the_clock_of_the_jobs(batch: RemoteBatch, client: Any) -> None:
+    batch.advance(3600)
+    job_id = batch.seed()
+    answer = client.describe_jobs(jobs=[job_id])
+    dated = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"]).timestamp()
+    assert 0 <= dated - answer["jobs"][0]["createdAt"] // 1000 <= 5
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -57,6 +57,10 @@ class Frontend:
         self._limits = limits
         self._recorder = recorder
 
+    def batch_time(self) -> float:
+        """Epoch seconds on the clock of the jobs, which every answer shows as its Date."""
+        return self._clock.now_ms() / 1000
+
     def receive(self, operation: str, request: SignedRequest, path_values: dict[str, Any] | None = None) -> Call:
         """Handle the arrival of a request: authenticate it."""
         try:

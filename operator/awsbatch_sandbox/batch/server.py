@@ -6,6 +6,7 @@ import struct
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from email.utils import formatdate
 from typing import Any, Final
 
 from aiohttp import web
@@ -70,7 +71,7 @@ def _wire(frontend: Frontend, operation: str) -> Handler:
             await asyncio.sleep(call.wait_after)
         if reply.status == 0:
             return _cut(request)
-        return _response(reply)
+        return _response(reply, formatdate(frontend.batch_time(), usegmt=True))
 
     return handle
 
@@ -103,10 +104,11 @@ def _cut(request: web.Request) -> web.StreamResponse:
     return web.Response(status=500)
 
 
-def _response(reply: Reply) -> web.Response:
+def _response(reply: Reply, date: str) -> web.Response:
     """The headers of a real answer (facts of 2025): gateway ids, trace id, CORS."""
     request_id = str(uuid.uuid4())
     headers = {
+        "date": date,
         "x-amzn-requestid": request_id,
         "x-amz-apigw-id": request_id[:8] + "AAAAIAA=",
         "x-amzn-trace-id": f"Root=1-{request_id[:8]}-{request_id[9:13]}{request_id[14:18]}{request_id[24:]}0000",

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from chaos.ledger import Evidence, History, Ledger, Statement
+from chaos.ledger import Deadline, Evidence, History, Ledger, Moment, Statement
 from chaos.record import Call, Job
 
 JOB = "job-a"
@@ -35,8 +35,23 @@ def refused(n: int, at: float, key: str = FIRST, **more: Any) -> Call:
 def stating(*statements: tuple[str | None, float], job_id: str = JOB, deleted: float | None = None) -> Ledger:
     """One object that states these things, each certain a hundredth of a second after its begin."""
     line = [Statement(reason, began, began + 0.01) for reason, began in statements]
-    gone = None if deleted is None else Statement(None, deleted, deleted + 0.01)
-    return Ledger(objects={"a": History("a", job_id, line, gone)})
+    gone = None if deleted is None else Moment(deleted, deleted + 0.01)
+    return Ledger(objects={"a": History("a", job_id, line, deletion=gone, gone=gone)})
+
+
+def limited(*deadlines: tuple[Deadline | None, float]) -> Ledger:
+    """One object that states these deadlines, and nothing else."""
+    line = [Statement(None, began, began + 0.01, deadline=deadline) for deadline, began in deadlines]
+    return Ledger(objects={"a": History("a", JOB, line)})
+
+
+def tied(*, deleted: float, gone: float | None, held: bool | None = True, untied: float | None = None) -> Ledger:
+    """One object that states onDelete, which `untied` removes, and its deletion."""
+    line = [Statement(None, 100.0, 100.01, on_delete=REASON)]
+    if untied is not None:
+        line.append(Statement(None, untied, untied + 0.01))
+    went = None if gone is None else Moment(gone, gone + 0.5)
+    return Ledger(objects={"a": History("a", JOB, line, 0.0, Moment(deleted, deleted + 0.01), held, went)})
 
 
 def evidence(ledger: Ledger, *calls: Call, **job: Any) -> Evidence:

@@ -1,11 +1,13 @@
 """The checker of the chaos suite: it lets good histories and defined races pass, and each bad one turns it red."""
 
+from dataclasses import replace
+
 import pytest
 
-from chaos.invariants import FINISHED, ONCE, ONE_LEADER, STATED, judge
-from chaos.ledger import Evidence, History, Ledger, Statement, Strike
+from chaos.invariants import FINISHED, NOT_EARLY, ONCE, ONE_LEADER, RELEASED, STATED, judge
+from chaos.ledger import Deadline, Evidence, History, Ledger, Moment, Statement, Strike
 from chaos.record import Call
-from unit.chaos.histories import FIRST, JOB, REASON, SECOND, call, evidence, poll, refused, stating
+from unit.chaos.histories import FIRST, JOB, REASON, SECOND, call, evidence, limited, poll, refused, stating, tied
 
 STATES = ((None, 100.0), (REASON, 110.0))
 """The object is created at 100 and states its termination at 110."""
@@ -66,6 +68,64 @@ def test_what_was_accepted_is_sent_again_only_while_it_is_stated() -> None:
     again = (poll(1, 101), ignored, poll(3, 170), call(4, 171.0))
     assert races(evidence(stating(*STATES), *again)) == {}
     assert red(evidence(stating(*STATES, (None, 120.0)), *again)) == {STATED}
+
+
+# -- (b), (h), (i) deadlines and deletions ---------------------------------------------------------------------------
+
+RUNS = Deadline(REASON, running=60)
+WAITS = Deadline(REASON, waiting=60)
+
+
+def test_a_deadline_is_called_for_once_its_limit_is_past() -> None:
+    started = {"started_at": 50.0}
+    assert races(evidence(limited((RUNS, 100.0)), poll(1, 101), call(2, 111.5), **started)) == {}
+    assert red(evidence(limited((RUNS, 100.0)), poll(1, 101), call(2, 109.9), **started)) == {NOT_EARLY}
+    assert red(evidence(limited((RUNS, 100.0)), poll(1, 101), call(2, 111.5))) == {NOT_EARLY}
+
+
+def test_a_limit_falls_due_by_the_clock_of_batch() -> None:
+    ledger = limited((RUNS, 100.0))
+    ledger.jumps.append((104.0, 10.0))
+    assert red(evidence(ledger, poll(1, 101), call(2, 104.5), started_at=50.0)) == set()
+    assert red(evidence(ledger, poll(1, 101), call(2, 103.5), started_at=50.0)) == {NOT_EARLY}
+
+
+def test_a_limit_of_waiting_holds_until_the_job_has_started() -> None:
+    ledger = limited((WAITS, 100.0))
+    calls = (poll(1, 101), call(2, 131.5))
+    assert red(evidence(ledger, *calls, created_at=50.0)) == set()
+    assert red(evidence(ledger, *calls, created_at=50.0, started_at=130.0)) == set()
+    assert red(evidence(ledger, *calls, created_at=50.0, started_at=101.0)) == {NOT_EARLY}
+
+
+def test_the_raise_of_a_deadline_may_be_noticed_late_within_a_limit() -> None:
+    ledger = limited((RUNS, 100.0), (replace(RUNS, running=600), 120.0))
+    late = {"called within 15 s of the raise of a deadline": 1}
+    assert races(evidence(ledger, poll(1, 101), call(2, 133.0), started_at=50.0)) == late
+    assert red(evidence(ledger, poll(1, 101), call(2, 136.0), started_at=50.0)) == {NOT_EARLY}
+    dropped = limited((RUNS, 100.0), (None, 120.0))
+    assert STATED in red(evidence(dropped, poll(1, 101), call(2, 136.0), started_at=50.0))
+
+
+def test_on_delete_is_called_for_from_the_deletion_on_until_the_object_is_gone() -> None:
+    ledger = tied(deleted=110.0, gone=112.0)
+    assert races(evidence(ledger, poll(1, 101), call(2, 110.5))) == {}
+    assert red(evidence(ledger, poll(1, 101), call(2, 109.5))) == {STATED}
+    assert STATED in red(evidence(ledger, poll(1, 101), call(2, 128.0)))
+    assert red(evidence(tied(deleted=110.0, gone=110.0, held=False), poll(1, 101), call(2, 126.0))) == {STATED}
+
+
+def test_an_object_with_on_delete_goes_only_once_its_job_is_asked_to_end() -> None:
+    ledger = tied(deleted=110.0, gone=112.0)
+    assert red(evidence(ledger, poll(1, 101))) == {RELEASED}
+    assert red(evidence(ledger, poll(1, 101), refused(2, 110.5))) == {RELEASED}
+    assert red(evidence(ledger, poll(1, 101), call(2, 113.0))) == {RELEASED}
+    assert red(evidence(ledger, poll(1, 101), call(2, 110.5, effective=False))) == set()
+    assert red(evidence(ledger, poll(1, 101), status="SUCCEEDED", stopped_at=105.0)) == set()
+    assert red(evidence(ledger, poll(1, 101), unknown=True)) == set()
+    assert red(evidence(tied(deleted=110.0, gone=None), poll(1, 101))) == set()
+    assert red(evidence(tied(deleted=110.0, gone=112.0, untied=111.0), poll(1, 101))) == set()
+    assert red(evidence(tied(deleted=110.0, gone=110.0, held=False), poll(1, 101))) == set()
 
 
 # -- (c) no call to a finished or unknown job, none by a process that has not seen it ----------------------------------
@@ -190,7 +250,7 @@ def test_a_statement_counts_from_its_begin_to_the_certainty_of_the_next() -> Non
     history = History("a", JOB, [Statement(None, 1, 2), Statement("x", 5, 6), Statement("y", 8, 9)])
     assert [history.stated_at("x", at, at) for at in (4.9, 5, 8.9, 9.1)] == [False, True, True, False]
     assert history.stated == "y"
-    history.deletion = Statement(None, 20, 21)
+    history.deletion = history.gone = Moment(20, 21)
     assert [history.stated_at("y", at, at) for at in (20.5, 21.5)] == [True, False]
     assert not history.exists
     assert history.stated is None

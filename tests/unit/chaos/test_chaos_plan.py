@@ -8,7 +8,9 @@ MINOR_FAULTS = {
     *("cut", "watches_cut", "gone_in_stream", "gone_on_watch", "gone_on_page", "hang", "refuse", "restart"),
     *("fault", "limit", "jump", "freeze", "kill", "term"),
 }
-ACTIONS = {"create", "state", "withdraw", "reword", "delete", "foreign_status", "race", "twin"}
+ACTIONS = {"create", "state", "withdraw", "reword", "delete", "foreign_status", "race", "twin"} | {
+    *("deadline", "move_deadline", "drop_deadline", "tie", "untie", "create_namespace", "delete_namespace")
+}
 
 
 def steps(plan: Plan) -> list[Step]:
