@@ -374,3 +374,28 @@ async def test_a_crash_between_acceptance_and_release_neither_repeats_nor_forget
         await asyncio.sleep(5)
         assert sent(again) == [("j", GONE)]
         assert again.objects.bodies == {}
+
+
+async def test_each_leader_has_the_whole_time_to_terminate_the_job() -> None:
+    async with enabled().running() as world:
+        world.batch.id_errors["j"] = DENIED
+        uid = tied(world, world.a_job("j"))
+        await asyncio.sleep(5)
+        world.objects.delete(uid)
+        await asyncio.sleep(3_000)
+        world.controller.on_stopped_leading()
+        await asyncio.sleep(3_000)
+        await world.controller.on_started_leading()
+        await asyncio.sleep(3_000)
+        assert uid in world.objects.bodies
+        await asyncio.sleep(700)
+        assert world.telemetry.orphans == 1
+
+
+async def test_an_edit_of_on_delete_of_an_object_that_is_not_deleted_concerns_no_termination() -> None:
+    async with enabled().running() as world:
+        uid = world.objects.create("o", {"jobId": world.a_job("j"), "terminate": {"reason": "now"}, **ON_DELETE})
+        await asyncio.sleep(5)
+        world.objects.edit(uid, {"onDelete": {"terminate": {"reason": "in other words"}}})
+        await asyncio.sleep(5)
+        assert world.objects.reasons(uid) == ["TerminationAccepted"]

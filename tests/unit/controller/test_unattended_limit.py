@@ -168,3 +168,33 @@ async def test_a_job_that_ends_while_it_is_held_frees_its_turn() -> None:
         await asyncio.sleep(60)
         assert held(world) == 1
         assert uids[1] not in world.objects.bodies
+
+
+@pytest.mark.parametrize("lost", ["job ends", "object goes", "no longer stated"])
+async def test_a_place_that_can_not_be_used_any_more_goes_to_another(lost: str) -> None:
+    async with limited(1).running() as world:
+        first, _ = (
+            # Another finalizer: the object stays after its release.
+            world.objects.create(
+                f"o{n}", {"jobId": world.a_job(f"j{n}"), **ON_DELETE}, finalizers=("example.com/slow",)
+            )
+            for n in range(2)
+        )
+        await asyncio.sleep(5)
+        world.batch.turns.clear()
+        for uid in list(world.objects.bodies):
+            world.objects.delete(uid)
+        await asyncio.sleep(5)
+        assert held(world) == 1
+        if lost == "job ends":
+            world.batch.end("j0", "SUCCEEDED")
+        elif lost == "object goes":
+            del world.objects.bodies[first]
+            world.objects.on_gone(first)
+        else:
+            world.objects.edit(first, {"onDelete": None})
+        await asyncio.sleep(60)
+        assert held(world) == 0
+        world.batch.turns.set()
+        await asyncio.sleep(5)
+        assert [job for _, job, _ in world.batch.terminations] == ["j1"]
