@@ -59,9 +59,8 @@ def release(record: Record, state: JobState, status: Status, now: Millis, timeou
     if hopeless is not None:
         return Release(hopeless)
     if deletion.waited >= timeout and not state.call_in_flight and not _accepted(record, state):
-        ready = status.condition(conditions.READY)
-        why = ready.message if ready is not None else conditions.NOT_OBSERVED.message
-        return Release(f"it could not be terminated within {timeout / MINUTE:g} minutes ({why})")
+        limit = f"--on-delete-timeout ({timeout / MINUTE:.3g} min)"
+        return Release(f"it could not be terminated within {limit}: {_obstacle(status)}")
     return Held.HELD
 
 
@@ -82,6 +81,13 @@ def _hopeless(record: Record, status: Status, *, alive: bool) -> str | None:
         return record.missing_as.message
     denied = record.terminate_denied
     return denied.message if denied is not None and alive else None
+
+
+def _obstacle(status: Status) -> str:
+    # Ready does not name an error that may pass by itself.
+    trying, ready = status.condition(conditions.RECONCILING), status.condition(conditions.READY)
+    shown = trying if trying is not None and trying.reason in conditions.ERROR_REASONS else ready
+    return shown.message if shown is not None else conditions.NOT_OBSERVED.message
 
 
 def _accepted(record: Record, state: JobState) -> Millis | None:
