@@ -72,6 +72,8 @@ class CrdCheck:
                 failures, self.error = failures + 1, result.message
                 self._waiting = waiting | self._waiting
             else:
+                if result and (self._answer is None or not self._answer.deleted):
+                    log.warning("the CRD is being deleted; its objects are released and no job is terminated by that")
                 failures, self.error, self._answer = 0, None, _Answer(asked_at, result)
             if self.error is None or began:
                 for tracked in waiting.values():

@@ -28,6 +28,8 @@ EVENT_PERMISSIONS: Final = tuple((verb, _GROUP, "events") for verb in ("create",
 """Verb, group and resource of all calls here: `get` reads the count that an earlier process left."""
 
 _REMEDY: Final = f"grant create, get and patch on events (apiGroups: [{_GROUP}]) to the operator's service account"
+_NAMESPACE_DELETED: Final = "because it is being terminated"
+"""In the API server's message: a namespace that is being deleted gets no more Events."""
 _NOTE_BYTES: Final = 1024
 _NAME_LENGTH: Final = 253
 _INSTANCE_LENGTH: Final = 128
@@ -143,6 +145,8 @@ class EventPoster:
             self._problem.report("")
 
     def _log_lost(self, ref: ObjectRef, event: Event, error: ApiError) -> None:
+        if error.status == 403 and _NAMESPACE_DELETED in error.message:
+            return  # nobody can change that, and the log has the Event
         # An API server that is away, or a missing permission, fails all Events alike: one line until one succeeds.
         remedy = {"remedy": _REMEDY} if error.status == 403 else {}
         if self._problem.report(remedy.get("remedy", error.message)):

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import NotWritten, TerminatePermit
@@ -137,16 +138,19 @@ async def test_without_the_flag_the_object_goes_a_minute_after_the_acceptance() 
 
 
 async def test_the_deletion_of_the_crd_ends_nothing() -> None:
-    async with enabled().running() as world:
-        uids = [tied(world, world.a_job(f"j{number}")) for number in range(100)]
-        await asyncio.sleep(5)
-        world.objects.crd = True
-        for uid in uids:
-            world.objects.delete(uid)
-        await asyncio.sleep(60)
-        assert world.batch.terminate_calls == []
-        assert world.objects.bodies == {}
-        assert len(world.objects.crd_reads) <= 2
+    with capture_logs() as logs:
+        async with enabled().running() as world:
+            uids = [tied(world, world.a_job(f"j{number}")) for number in range(100)]
+            await asyncio.sleep(5)
+            world.objects.crd = True
+            for uid in uids:
+                world.objects.delete(uid)
+            await asyncio.sleep(60)
+            assert world.batch.terminate_calls == []
+            assert world.objects.bodies == {}
+            assert len(world.objects.crd_reads) <= 2
+    (line,) = (line for line in logs if "CRD" in line["event"])
+    assert line["log_level"] == "warning"
 
 
 async def test_an_answer_about_the_crd_from_before_the_deletion_does_not_count() -> None:

@@ -210,6 +210,17 @@ async def test_errors_that_differ_only_in_the_event_name_are_logged_once() -> No
     assert len(logs) == 1
 
 
+async def test_a_namespace_that_is_being_deleted_gets_no_event_and_nobody_is_told_to_grant_anything() -> None:
+    server = ApiServer()
+    ended = "unable to create new content in namespace ns because it is being terminated"
+    server.refusals = [ApiError(403, f'events.events.k8s.io "e" is forbidden: {ended}')]
+    with capture_logs() as logs:
+        async with server.poster() as events:
+            events.post(REF, event("JobFailed", 1))
+    assert logs == []
+    assert server.refusals == []
+
+
 async def test_the_end_does_not_wait_for_an_api_server_that_hangs() -> None:
     server = ApiServer(latency=3_600)
     async with server.poster() as events:
