@@ -29,7 +29,7 @@ FIRST: Final = [row.split("|")[1] for row in TROUBLESHOOTING.splitlines() if row
 SAID: Final[list[str]] = [
     printed for cell in FIRST for printed in re.findall(r"`([^`]+)`", cell) if printed.count(" ") > 1
 ]
-LOGGED: Final = re.findall(r"`([^`]+)` in the log|grep '(status [^']+)'", RUNBOOKS)
+LOGGED: Final = re.findall(r"`([^`]+)` in the log| logs .*\| grep (?:-\w )?'?([A-Za-z][\w ]*)", RUNBOOKS)
 QUOTED: Final = [*SAID, *(one or other for one, other in LOGGED)]
 
 
@@ -40,7 +40,9 @@ def test_quoted_messages_are_in_the_code(printed: str) -> None:
 
 
 def test_the_page_quotes_messages() -> None:
-    assert {"needs the verb terminate", "failed to renew lease", "status update failed"} <= set(QUOTED)
+    assert {"needs the verb terminate", "failed to renew lease", "status update failed", "TerminationGivenUp"} <= set(
+        QUOTED
+    )
 
 
 def test_every_chart_value_on_the_page_exists() -> None:
