@@ -27,8 +27,8 @@ def test_the_status_of_another_namespace_is_written_in_time(namespaces: Namespac
     (sent,) = [one for one in namespaces.world.batch.terminate_requests() if one["job_id"] == job_id]
     assert sent["reason"] == "victim"
     later = namespaces.world.batch.seed()
-    stated = {"terminate": {"reason": "stated from the start"}}
-    assert namespaces.sent_after(later, lambda: namespaces.quiet.create("born", later, **stated)) < SENT_WITHIN
+    stated = {"reason": "stated from the start"}
+    assert namespaces.sent_after(later, lambda: namespaces.quiet.create("born", later, terminate=stated)) < SENT_WITHIN
 
 
 def test_a_status_that_was_denied_converges_after_the_webhook_is_gone(namespaces: Namespaces) -> None:
