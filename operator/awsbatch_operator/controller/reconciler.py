@@ -21,7 +21,7 @@ from awsbatch_operator.policy.authorizer import MAX_TAG_AGE, Allow, NeedsDescrib
 from awsbatch_operator.policy.resolution import Deny, Scope, invalid_region
 from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.not_allowed import unconfirmed
-from awsbatch_operator.reconcile.outcome import Deletion, Record, retry_at
+from awsbatch_operator.reconcile.outcome import Crd, Deletion, Record, retry_at
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
 from awsbatch_operator.workqueue.fair_queue import FairQueue
@@ -106,7 +106,8 @@ class Reconciler:
             sending = state.call_in_flight or self._terminate(tracked, job, visible, result, now)
             self._schedule(tracked, job, visible, result, now)
         self._requeue(tracked, job, result, now)
-        self._write(tracked, before, job is None, sending=sending)
+        checking = record.deletion is not None and record.deletion.crd is Crd.UNKNOWN
+        self._write(tracked, before, job is None, answer_soon=sending or checking)
 
     def _decide(
         self, tracked: TrackedObject, record: Record, state: JobState, hold: Hold | None, now: Millis
@@ -231,7 +232,7 @@ class Reconciler:
             at = asyncio.get_running_loop().time() + max(requeue_at - now, 0) / SECOND * jitter
             self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at)
 
-    def _write(self, tracked: TrackedObject, before: Status, no_job: bool, *, sending: bool) -> None:
+    def _write(self, tracked: TrackedObject, before: Status, no_job: bool, *, answer_soon: bool) -> None:
         after = tracked.record.status
         differs = tracked.finalizer_wanted is not (FINALIZER in tracked.finalizers)
         if (
@@ -247,10 +248,11 @@ class Reconciler:
             return
         if after.termination is not None and after.termination.completed_at is not None:
             self._measure(before, after)
-        # Usually an answer arrives soon, and one write reports both: the answer to a waiting TerminateJob, or to a poll
-        # that confirms hidden details, or a policy that is applied together with its first objects.
+        # Usually an answer arrives soon, and one write reports both: the answer to a waiting TerminateJob, or to the
+        # check of the CRD, or to a poll that confirms hidden details, or a policy that is applied together with its
+        # first objects.
         withheld = after.phase is Phase.UNKNOWN and before.job is not None
-        if sending or withheld or (no_job and before.phase is None) or (tracked.hold_until and after == before):
+        if answer_soon or withheld or (no_job and before.phase is None) or (tracked.hold_until and after == before):
             now = asyncio.get_running_loop().time()
             tracked.hold_until = tracked.hold_until or now + HOLD
             if now < tracked.hold_until:
