@@ -77,9 +77,22 @@ def demo_teams(control_plane: str) -> None:
     is_flag=True,
     help="Add the namespaces team-a and team-b, each with a policy that names a role in an account of its own.",
 )
+@click.option(
+    "--on-delete",
+    type=click.Choice(("disabled", "enabled")),
+    default="disabled",
+    show_default=True,
+    help="enabled: the deletion of a BatchJob with spec.onDelete terminates its job, as with the operator's own flag.",
+)
 @click.pass_context
 def sandbox(  # noqa: PLR0917  click passes them by name
-    ctx: click.Context, directory: Path, control_plane: str, jobs: int, with_operator: bool, roles: bool
+    ctx: click.Context,
+    directory: Path,
+    control_plane: str,
+    jobs: int,
+    with_operator: bool,
+    roles: bool,
+    on_delete: str,
 ) -> None:
     """Serve a Kubernetes API, a simulated AWS Batch and the operator on this machine, until Ctrl-C.
 
@@ -88,7 +101,9 @@ def sandbox(  # noqa: PLR0917  click passes them by name
     """
     if ctx.invoked_subcommand is not None:
         return
-    flags = (*QUICK, f"--cluster-name={CLUSTER_NAME}") if roles else QUICK
+    flags = [*QUICK, f"--on-delete={on_delete}"]
+    if roles:
+        flags.append(f"--cluster-name={CLUSTER_NAME}")
     with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=flags, roles=roles) as world:
         names = populate(world, jobs)
         if roles:

@@ -151,6 +151,18 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
     assert left_behind(environment) == []
 
 
+def test_with_on_delete_the_sandbox_terminates_the_job_of_a_deleted_object(
+    control_plane: str, environment: dict[str, str], tmp_path: Path
+) -> None:
+    directory = tmp_path / "sandbox"
+    with sandbox(control_plane, directory, environment, "--on-delete=enabled"):
+        change = """kubectl patch bj train --type=merge -p '{"spec":{"onDelete":{"terminate":{"reason":"deleted"}}}}'"""
+        held = "kubectl wait bj/train --for=jsonpath='{.metadata.finalizers}' --timeout=30s"
+        shell(directory, f"{change}; {held}; kubectl delete bj train --timeout=30s")
+        jobs = "import boto3; print(boto3.client('batch').list_jobs(jobQueue='batch', jobStatus='FAILED'))"
+        wait_for(lambda: "train" in shell(directory, f'{sys.executable} -c "{jobs}"'), timeout=20, what="the job ends")
+
+
 def test_the_sandbox_has_roles_injects_faults_outlives_the_deletion_of_its_crd_and_leaves_no_process_behind(
     control_plane: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
