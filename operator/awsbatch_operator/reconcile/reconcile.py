@@ -94,6 +94,7 @@ def _decide(record: Record, job: JobState, now: Millis, intervals: PollIntervals
         and (job.polled_at is None or job.polled_at < record.changed_at <= now)
     )
     described = job.job or (record.status.job if ended else None)
+    alive = described is not None and not ended and not job.misses
     if unanswered_edit or (described is None and not job.misses):
         # Nothing is known yet that a decision could use.
         if job.last_error is None:
@@ -112,7 +113,7 @@ def _decide(record: Record, job: JobState, now: Millis, intervals: PollIntervals
         outcome = _with_errors(record, outcome, job, now)
     next_poll_at = _bounded(outcome, latest)
     status = _status(record, outcome, job, now)
-    if unanswered_edit or (record.spec.deadline is not None and awaits_answer(record, job)):
+    if unanswered_edit or (alive and record.spec.deadline is not None and awaits_answer(record, job)):
         # Not answered yet: the next reconcile, in this process or a later one, must still poll.
         status = status.replace(observed_generation=record.status.observed_generation)
     steady_interval = outcome.steady_interval if job.last_error is None else None

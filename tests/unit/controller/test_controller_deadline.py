@@ -89,6 +89,25 @@ async def test_an_edit_of_the_deadline_within_the_notice_counts() -> None:
         assert sent(world)[1:] == [("k", BUDGET)]
 
 
+@pytest.mark.parametrize("vanished", [False, True], ids=["finished", "vanished"])
+async def test_edits_of_the_deadline_of_a_job_that_is_over_are_answered(vanished: bool) -> None:
+    async with World().running() as world:
+        uid = world.an_object(running_since(world, "j", 0))
+        await asyncio.sleep(5)
+        if vanished:
+            del world.batch.jobs["j"]
+        else:
+            world.batch.end("j", "SUCCEEDED", stopped_at=int(asyncio.get_running_loop().time() * 1000))
+        await asyncio.sleep(600)
+        # Within one second, which AWS's clock can't tell apart.
+        world.objects.edit(uid, limit(running="10m"))
+        await asyncio.sleep(0.2)
+        world.objects.edit(uid, limit(running="20m"))
+        await asyncio.sleep(5)
+        assert world.objects.status(uid).observed_generation == 3
+        assert sent(world) == []
+
+
 @pytest.mark.parametrize("change", ["removed", "raised", "terminate stated", "deleted"])
 async def test_what_is_stated_with_the_last_byte_is_sent(change: str) -> None:
     async with World().running() as world:
