@@ -116,5 +116,5 @@ def open_attempt(job: Job, was: str, at: int) -> None:
         job.task_id = uuid.uuid4().hex
         job.exit_code = None
         job.container_reason = None
-    if job.status == RUNNING:
+    if job.status == RUNNING and was != RUNNING:
         job.started_at = at
