@@ -43,6 +43,7 @@ class Life:
     def __init__(self, key: str, process: OperatorProcess) -> None:
         self.key, self.process = key, process
         self.was_ready = self.frozen = False
+        self.seen_at = 0.0
         self.asked_at: float | None = None
         self.killed = False
 
@@ -70,6 +71,8 @@ class Replica:
 
     def tend(self, now: float) -> None:
         """Notice the end of a life, begin the next one when its time has come."""
+        if self._start_at is None and self.life.running:
+            self.life.seen_at = now
         if self._start_at is None and not self.life.running:
             self._ended(self.life, now)
             self._start_at = now + _BACK_OFF
@@ -143,7 +146,8 @@ class Replica:
         code = life.process.exit_code
         if life.killed:
             return
-        self._ledger.strikes.append(Strike("ended", life.key, now, now))
+        # It may have ended long ago: the player may have been at something else.
+        self._ledger.strikes.append(Strike("ended", life.key, life.seen_at, now))
         # A process that has not come to install its handlers yet dies of the signal.
         if life.asked_at is not None and (code == 0 or not life.was_ready):
             return
