@@ -10,10 +10,12 @@ from awsbatch_operator.api.conditions import Reason
 from awsbatch_operator.api.timestamps import MINUTE, SECOND, Millis
 from awsbatch_operator.policy.resolution import Deny
 from awsbatch_operator.reconcile.job_state import JobState
-from awsbatch_operator.reconcile.outcome import Crd, Record, effective_termination
+from awsbatch_operator.reconcile.outcome import Crd, Record
 
 RELEASE_AFTER: Final = 60 * SECOND
 """How long after its acceptance a request releases the object if AWS Batch shows no sign of it."""
+
+_WITHOUT_EFFECT: Final = "AWS Batch accepted the request a minute ago, and shows no sign of it"
 
 _HOPELESS: Final = frozenset({Reason.JOB_NOT_ALLOWED, Reason.ACCOUNT_CHANGED, Reason.INVALID_REGION})
 """Why a job is not admitted so that waiting for a policy does not help."""
@@ -53,12 +55,16 @@ def release(record: Record, state: JobState, status: Status, now: Millis, timeou
         return Release()
     alive = state.job is not None and not state.misses and not state.job.finished
     flagged = alive and state.job is not None and state.job.flagged
-    if status.finished or status.phase is Phase.MISSING or flagged or _accepted_long_ago(record, state, now):
+    if status.finished or status.phase is Phase.MISSING or flagged:
         return Release()
+    accepted_at = _accepted(record, state)
+    # An acceptance that lies in the future means that the clock was set back.
+    if accepted_at is not None and abs(now - accepted_at) >= RELEASE_AFTER:
+        return Release(_WITHOUT_EFFECT if alive else None)
     hopeless = _hopeless(record, status, alive=alive)
     if hopeless is not None:
         return Release(hopeless)
-    if deletion.waited >= timeout and not state.call_in_flight and not _accepted(record, state):
+    if deletion.waited >= timeout and not state.call_in_flight and accepted_at is None:
         limit = f"--on-delete-timeout ({timeout / MINUTE:.3g} min)"
         return Release(f"it could not be terminated within {limit}: {_obstacle(status)}")
     return Held.HELD
@@ -91,14 +97,9 @@ def _obstacle(status: Status) -> str:
 
 
 def _accepted(record: Record, state: JobState) -> Millis | None:
-    """Return when AWS Batch accepted a request in words that the object states now."""
-    sent = effective_termination(record, state)
-    if sent is None or sent.reason != record.spec.reason(sent.cause or Cause.TERMINATE):
-        return None
-    return sent.accepted_at
+    """Return when AWS Batch accepted a request of this process in words that the object states now.
 
-
-def _accepted_long_ago(record: Record, state: JobState, now: Millis) -> bool:
-    accepted_at = _accepted(record, state)
-    # An acceptance that lies in the future means that the clock was set back.
-    return accepted_at is not None and abs(now - accepted_at) >= RELEASE_AFTER
+    What only a status records does not release the object: without a sign of that request, it is sent again.
+    """
+    sent = state.request
+    return None if sent is None or sent.reason != record.spec.reason(sent.cause) else sent.accepted_at
