@@ -164,7 +164,7 @@ class Actors:
         if self._dice.random() < 0.1:
             self._stated[name] = 1
             detail["reason"] = self._reason(name)
-        if self._dice.random() < 0.2:
+        if self._dice.random() < 0.35:
             detail["deadline"] = self._tie("deadline", name)
         if self._dice.random() < 0.4:
             detail["on_delete"] = self._tie("tie", name)["reason"]

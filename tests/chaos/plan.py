@@ -13,6 +13,8 @@ T = TypeVar("T")
 BOTH: Final = "both"
 LEADER: Final = "leader"
 OTHER: Final = "other"
+_BEFORE: Final = 20.0
+"""Seconds between the first objects and the storm: a limit that falls due before is overdue at first sight."""
 LONGER_THAN_THE_LEASE: Final = 17.0
 """Seconds; and than the 10 in which a leader must renew it."""
 
@@ -68,7 +70,7 @@ def long_shape(minutes: float) -> Shape:
 
 def make_plan(seed: int, shape: Shape) -> Plan:
     dice = random.Random(seed)
-    actors = Actors(dice, ignoring=shape.ignoring, longest=shape.storm)
+    actors = Actors(dice, ignoring=shape.ignoring, longest=shape.storm + _BEFORE)
     opening = [
         Step(at=0.0, kind=kind, target=name, detail=detail) for kind, name, detail in actors.arrive(shape.objects)
     ]
