@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from awsbatch_operator.api import conditions
-from awsbatch_operator.api.batchjob import Cause, HoldCause, Intent
+from awsbatch_operator.api.batchjob import Cause, HoldCause
 from awsbatch_operator.api.names import CRD_NAME, SUSPEND_ANNOTATION
 from awsbatch_operator.controller.cache import Cache, TrackedObject
 from awsbatch_operator.controller.crd_check import CrdCheck
@@ -57,8 +57,10 @@ class Holds:
         self._suspended_policies: frozenset[str] = frozenset()
         policies.subscribe(self._on_policies)
 
-    def of(self, tracked: TrackedObject) -> Hold | None:
-        """Return why the termination of the object is held now; None: it may be sent."""
+    def of(self, tracked: TrackedObject, cause: Cause | None) -> Hold | None:
+        """Return why the termination of the object is held now; None: it may be sent. `cause`: None: not known yet."""
+        if cause is Cause.ON_DELETE and self._is_crd_in_doubt(tracked):
+            return Hold(HoldCause.CRD_UNREADABLE, _crd_unread(self.crd.error))
         cache, policies = self._cache, self._policies
         stale = cache.in_doubt_since is not None or cache.unconfirmed or policies.stale_since is not None
         suspended = self._suspension is not None or self._suspended_policies
@@ -78,9 +80,9 @@ class Holds:
             return Hold(HoldCause.STALE_OBJECTS, doubt)
         return None
 
-    def of_intent(self, tracked: TrackedObject, intent: Intent) -> Hold | None:
+    def of_unattended(self, tracked: TrackedObject, cause: Cause) -> Hold | None:
         """Return why this termination by a deadline or a deletion is held. It takes a place within the limit."""
-        if intent.cause is Cause.ON_DELETE and self.is_crd_in_doubt(tracked):
+        if cause is Cause.ON_DELETE and self._is_crd_in_doubt(tracked):
             return Hold(HoldCause.CRD_UNREADABLE, _crd_unread(self.crd.error))
         if tracked.key is None:
             return None
@@ -88,7 +90,7 @@ class Holds:
             return None
         return Hold(HoldCause.UNATTENDED_LIMIT, _over_limit(self.limit))
 
-    def is_crd_in_doubt(self, tracked: TrackedObject) -> bool:
+    def _is_crd_in_doubt(self, tracked: TrackedObject) -> bool:
         """Return whether the object may be deleted only because its CRD is. For any thread."""
         deletion = tracked.deletion
         return deletion is None or self.crd.state(deletion) is not Crd.SERVED
@@ -144,7 +146,11 @@ class Holds:
         """Count the objects that show TerminationHeld."""
         counts = dict.fromkeys(HoldCause, 0)
         for tracked in self._cache.objects.values():
-            if tracked.record.termination_wanted and _shows_held(tracked) and (hold := self.of(tracked)) is not None:
+            if (
+                tracked.record.termination_wanted
+                and _shows_held(tracked)
+                and (hold := self.of(tracked, None)) is not None
+            ):
                 counts[hold.cause] += 1
         counts[HoldCause.UNATTENDED_LIMIT] = self.limit.waiting()
         counts[HoldCause.CRD_UNREADABLE] = self.crd.waiting() if self.crd.error is not None else 0

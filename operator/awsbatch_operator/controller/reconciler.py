@@ -73,7 +73,7 @@ class Reconciler:
             # The policies are not known yet.
             return
         before = tracked.record.status
-        hold = self._holds.of(tracked)
+        hold = self._holds.of(tracked, None)
         record = replace(
             tracked.record,
             access=visible.access,
@@ -88,14 +88,13 @@ class Reconciler:
             record = replace(record, deadline_after=state.asked_at or 0)
         if job is not None and self._terminator.in_flight(job.key):
             state = state.in_flight()
-        record, result, hold = self._decide(tracked, record, state, hold, now)
+        result = reconcile(record, state, now, self._intervals)
+        if result.terminate is None or result.terminate.cause in UNATTENDED:
+            record, result, hold = self._within_limit(tracked, record, state, result, hold)
         if tracked.deletion is not None:
             tracked.deletion.paused = hold is not None and hold.cause in _PAUSES
         tracked.finalizer_wanted, tracked.given_up = result.finalizer, result.given_up
         tracked.record = replace(record, status=result.status, wanted=result.wanted)
-        if tracked.last_written == result.status:
-            # Keep one of two equal statuses: this one shares its job with the state of the job.
-            tracked.last_written = result.status
         sent = result.status.termination
         if sent is not None and state.request is not None and _newly_accepted(sent, before.termination):
             # Another object's request counts for this one, too. That object's own line was written with the answer.
@@ -109,19 +108,19 @@ class Reconciler:
         checking = record.deletion is not None and record.deletion.crd is Crd.UNKNOWN
         self._write(tracked, before, job is None, answer_soon=sending or checking)
 
-    def _decide(
-        self, tracked: TrackedObject, record: Record, state: JobState, hold: Hold | None, now: Millis
+    def _within_limit(
+        self, tracked: TrackedObject, record: Record, state: JobState, result: ReconcileResult, hold: Hold | None
     ) -> tuple[Record, ReconcileResult, Hold | None]:
-        """Decide, and decide again if the termination that is to be sent for a deadline or a deletion is held."""
-        result = reconcile(record, state, now, self._intervals)
-        if result.terminate is not None and result.terminate.cause in UNATTENDED:
-            hold = self._holds.of_intent(tracked, result.terminate)
-            if hold is not None:
-                record = replace(record, held=hold.message)
-                result = reconcile(record, state, now, self._intervals)
-        elif result.terminate is None and not state.call_in_flight:
-            self._holds.limit.withdraw(tracked.ref.uid)
-        return record, result, hold
+        """Decide again if the termination that is to be sent for a deadline or a deletion is held."""
+        if result.terminate is None:
+            if not state.call_in_flight:
+                self._holds.limit.withdraw(tracked.ref.uid)
+            return record, result, hold
+        held = self._holds.of_unattended(tracked, result.terminate.cause)
+        if held is None:
+            return record, result, hold
+        record = replace(record, held=held.message)
+        return record, reconcile(record, state, self._dependencies.now(), self._intervals), held
 
     def _deletion(self, tracked: TrackedObject) -> Deletion | None:
         deletion = tracked.held_deletion
@@ -234,6 +233,9 @@ class Reconciler:
 
     def _write(self, tracked: TrackedObject, before: Status, no_job: bool, *, answer_soon: bool) -> None:
         after = tracked.record.status
+        if tracked.last_written == after:
+            # Keep one of two equal statuses: this one shares its job with the state of the job.
+            tracked.last_written = after
         differs = tracked.finalizer_wanted is not (FINALIZER in tracked.finalizers)
         if (
             differs

@@ -5,13 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from awsbatch_operator.api.batchjob import Cause, Intent
+from awsbatch_operator.api.batchjob import Cause, Intent, Spec
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, BatchProvider
 from awsbatch_operator.api.job import JobKey, Target
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.cache import Cache, TrackedObject
-from awsbatch_operator.controller.holds import Holds
+from awsbatch_operator.controller.holds import Hold, Holds
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.policy.authorizer import Allow
 from awsbatch_operator.reconcile.job_state import Request
@@ -53,19 +53,21 @@ class TerminatePermit:
     namespace: str = field(init=False)
     job_id: str = field(init=False)
     key: JobKey = field(init=False)
+    spec: Spec = field(init=False)
     sharing: Sharing = ("", "", "")
 
     def __post_init__(self) -> None:
         scope = self.allow.scope
         self.target, self.namespace, self.job_id = scope.target, scope.namespace, self.allow.job_id
-        self.key = JobKey(self.target, self.job_id)
+        self.key, self.spec = JobKey(self.target, self.job_id), self.tracked.record.spec
 
     def stated(self) -> bool:
         """Return whether the object still exists and states this very termination for this very job."""
         tracked = self.cache.objects.get(self.tracked.ref.uid)
         if tracked is not self.tracked or tracked.key != self.key:
             return False
-        return tracked.record.spec.stated(self.intent.cause) == self.intent.stated
+        spec = tracked.record.spec
+        return spec is self.spec or spec.stated(self.intent.cause) == self.intent.stated
 
     @property
     def rank(self) -> tuple[int, Millis, Millis, str]:
@@ -78,10 +80,8 @@ class TerminatePermit:
         job = self.cache.jobs.get(self.key)
         return job is not None and job.state.request != self.request
 
-    def held(self) -> bool:
-        if self.intent.cause is Cause.ON_DELETE and self.holds.is_crd_in_doubt(self.tracked):
-            return True
-        return self.holds.of(self.tracked) is not None
+    def hold(self) -> Hold | None:
+        return self.holds.of(self.tracked, self.intent.cause)
 
     def valid(self) -> bool:
         job, max_age = self.cache.jobs.get(self.key), self.intent.max_age
@@ -89,7 +89,7 @@ class TerminatePermit:
         now = 0 if self.allow.valid_until is None and max_age is None else self.now()
         if job is None or not self.stated() or (max_age is not None and not job.answer_counts(max_age, now)):
             return False
-        return not self.held() and self.policies.is_valid(self.allow, now)
+        return self.holds.of(self.tracked, self.intent.cause) is None and self.policies.is_valid(self.allow, now)
 
 
 Answer = CallError | Accepted
@@ -205,7 +205,9 @@ class TargetTerminator:
             self.clear()
             return None
         while (uid := self._queue.pop()) is not None:
-            first = self._first_of_job(self.waiting[uid])
+            first = self.waiting[uid]
+            if (job := first.cache.jobs.get(first.key)) is not None and len(job.objects) > 1:
+                first = self._first_of_job(first)
             shared = self._sharing[first.sharing]
             at, limit = self._in_flight.get(first.sharing), 1
             if at is None or at <= self._clock():

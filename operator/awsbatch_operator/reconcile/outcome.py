@@ -16,7 +16,7 @@ from awsbatch_operator.api.batchjob import (
     Termination,
 )
 from awsbatch_operator.api.conditions import ConditionValue, JobName
-from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.job import FINISHED, Job
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.policy.resolution import Deny
 from awsbatch_operator.reconcile import poll_intervals as intervals_
@@ -149,7 +149,7 @@ def finished_value(record: Record, phase: Phase, job: Job | None, stalled: Condi
         job: the job to show; None: it is hidden, or was never observed.
         stalled: the condition Stalled to show.
     """
-    if job is not None and job.finished:
+    if job is not None and job.status in FINISHED:
         return replace(conditions.success(job, by_request=phase is Phase.TERMINATED), status=conditions.TRUE)
     if job is not None:
         return conditions.VANISHED if phase is Phase.MISSING else conditions.NOT_FINISHED

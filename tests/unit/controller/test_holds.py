@@ -49,7 +49,7 @@ class Known:
         self.holds.on_lease(LEASE, annotations, **known_for)
 
     def hold(self, namespace: str = "a") -> Hold | None:
-        return self.holds.of(self.objects[namespace])
+        return self.holds.of(self.objects[namespace], None)
 
     def cause(self, namespace: str = "a") -> HoldCause | None:
         hold = self.hold(namespace)
