@@ -27,15 +27,15 @@ def test_the_first_limit_of_two_objects_ends_the_job_once_and_not_before(
     assert shown["time"] in cluster.kubectl("get", "bj", "first", "-o", "jsonpath={.status.deadline.time}")
     status = cluster.wait_for("first", BY_REQUEST, timeout=10 + SOON)["status"]
     assert (status["termination"]["cause"], "deadline" in status) == ("Deadline", False)
-    (request,) = world.batch.terminate_requests()
+    (request,) = (one for one in world.batch.terminate_requests() if one["job_id"] == job_id)
     assert request["reason"] == f"{LIMIT} (first)"
     assert request["at"] * 1000 >= started_at + 60_000
     other = cluster.wait_for("second", phase("Terminated"), timeout=SOON)["status"]
     assert "termination" not in other
     assert claim(other, "Succeeded") == ("False", "JobTerminated")
     assert has_events(cluster, "first", "TerminationAccepted", "Terminated")
-    (line,) = (line for line in operator.logs() if line["message"] == "termination accepted")
-    assert line["cause"] == "Deadline"
+    lines = [line for line in operator.logs() if line["message"] == "termination accepted" and line["jobId"] == job_id]
+    assert [line["cause"] for line in lines] == ["Deadline"]
 
 
 def test_a_job_that_waits_too_long_keeps_what_aws_said_about_it(
