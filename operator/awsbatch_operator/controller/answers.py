@@ -167,7 +167,7 @@ class AnswerHandler:
 
     def _not_sent(self, permit: TerminatePermit, job: TrackedJob | None, answer: CallError) -> None:
         """Handle an expired permit: reconcile again, with a back-off if permits expire repeatedly."""
-        if job is not None and answer.code != "Regrouped" and permit.stated() and not permit.hold() is not None:
+        if job is not None and answer.code != "Regrouped" and permit.stated() and permit.hold() is None:
             wait = backoff(job.expired, 1.0, 15.0) if job.expired else 0.0
             job.expired += 1
             job.held_until = self._dependencies.now() + int(wait * SECOND)

@@ -35,7 +35,7 @@ class Holds:
     """Asked by the reconciler, and by each permit with the last byte of its request, from any thread.
 
     `on_change` decides all stated terminations again. It is called when the annotation of the Lease changes; the
-    policies have subscribers of their own, and the controller looks at `stale` regularly.
+    policies have subscribers of their own, and the controller asks `stale` regularly.
     """
 
     def __init__(

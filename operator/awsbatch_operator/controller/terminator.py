@@ -89,7 +89,7 @@ class TerminatePermit:
         now = 0 if self.allow.valid_until is None and max_age is None else self.now()
         if job is None or not self.stated() or (max_age is not None and not job.answer_counts(max_age, now)):
             return False
-        return self.holds.of(self.tracked, self.intent.cause) is None and self.policies.is_valid(self.allow, now)
+        return self.hold() is None and self.policies.is_valid(self.allow, now)
 
 
 Answer = CallError | Accepted

@@ -143,7 +143,7 @@ def test_terminated_tells_when_the_request_had_other_words_than_this_object(job:
         .accepted(TERMINATE, WHY, NOW - MINUTE, NOW - MINUTE)
         .with_job(job.job, NOW)
     )
-    told = []
+    counts = []
     for given in (an_object().terminating(WHY), an_object().terminating("other words")):
         for again in (given, given.settled(known)):
             status = reconcile(again.record, known, NOW, INTERVALS).status
@@ -151,8 +151,8 @@ def test_terminated_tells_when_the_request_had_other_words_than_this_object(job:
             assert status.termination is not None
             assert terminated is not None
             assert status.termination.reason == WHY
-            told.append(terminated.message.count("the reason in status.termination, not this spec's"))
-    assert told == [0, 0, 1, 1]
+            counts.append(terminated.message.count("the reason in status.termination, not this spec's"))
+    assert counts == [0, 0, 1, 1]
 
 
 def test_conditions_of_a_job_that_batch_has_not_described_say_one_thing() -> None:
