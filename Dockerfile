@@ -31,7 +31,7 @@ RUN find botocore/data -mindepth 1 -maxdepth 1 -type d \
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
-COPY crds/batchaccesspolicies.awsbatch.dev.yaml crds/batchjobs.awsbatch.dev.yaml crds/
+COPY crds/batchaccesspolicies.awsbatch.dev.yaml crds/batchjobs.awsbatch.dev.yaml crds/batchterminations.awsbatch.dev.yaml crds/
 COPY operator operator
 RUN pip wheel --no-build-isolation --no-deps --no-index --wheel-dir dist . \
  && pip --python /opt/awsbatch-operator/bin/python install --no-deps --no-index --no-compile dist/*.whl \

@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 # A line of a description that lists one value: its name, in brackets its conditions, its meaning.
 BULLET = re.compile(r"^- (?P<name>\w+)(?: \((?P<places>[^)]+)\))?: (?P<meaning>.+)$")
 # Shown as code inside a sentence: paths into DescribeJobs' response and into the object, and ids.
-CODE = re.compile(r"(?:\bjobs\[\]|\b(?:spec|status|metadata))(?:\.\w+)+|<id>[:#]\d")
+CODE = re.compile(r"(?:\b(?:jobs|jobSummaryList)\[\]|\b(?:spec|status|metadata))(?:\.\w+)+|<id>[:#]\d")
 
 # Fields of status that have their own chapter of the same name.
 CHAPTERS = ("phase", "conditions")
@@ -36,8 +36,9 @@ TOP = """\
 
 <!-- Written by tools/api_docs.py from crds/; change the CRD, then run: python tools/api_docs.py > docs/api.md -->
 
-[BatchJob](#batchjob): one job, for users who mirror and terminate jobs · [BatchAccessPolicy](#batchaccesspolicy): which
-namespaces may see and terminate which jobs, for the platform team. Needs Kubernetes 1.31 or later.
+[BatchJob](#batchjob): one job, for users who mirror and terminate jobs · [BatchTermination](#batchtermination): the
+termination of many jobs at once, counted first · [BatchAccessPolicy](#batchaccesspolicy): which namespaces may see and
+terminate which jobs, for the platform team. Needs Kubernetes 1.31 or later.
 
 """
 
@@ -68,6 +69,25 @@ Field selectors: `spec.jobId`, `status.region`, `status.phase`, `status.jobQueue
 namespaces: `kubectl get bj -A --field-selector spec.jobId=<id>`.
 """
 
+USE_OF_BULK = """
+Create it, look at what it counted, and approve it:
+
+```console
+$ kubectl create -f stop-run-42.yaml
+$ kubectl wait bt stop-run-42 --for=jsonpath='{.status.phase}'=AwaitingApproval --timeout=5m
+$ kubectl get bt stop-run-42 -o yaml
+$ kubectl patch bt stop-run-42 --type=merge -p '{"spec": {"approved": true}}'
+$ kubectl wait bt stop-run-42 --for=condition=Finished --timeout=10m
+```
+
+`status.matched` and `status.examples` say what an approval terminates. Jobs that end before the approval drop out, and
+`spec.createdBefore` excludes jobs that are submitted later. Setting `approved` back to false, or deleting the object,
+stops what was not sent.
+
+Field selectors: `spec.approved`, `status.phase`. All that wait for an approval:
+`kubectl get bt -A --field-selector status.phase=AwaitingApproval`.
+"""
+
 
 USE_OF_POLICIES = """
 `kubectl get bap` shows in the column READY whether a policy is in force; `-o wide` adds the cause if it is not. See
@@ -92,6 +112,14 @@ class Kind:
 
 KINDS = (
     Kind("batchjobs", "", USE_OF_JOBS, "terminate", "The status of a terminated job", "status-terminated"),
+    Kind(
+        "batchterminations",
+        " of a bulk termination",
+        USE_OF_BULK,
+        "bulk",
+        "The status of jobs that are counted",
+        "bulk-status-awaiting-approval",
+    ),
     Kind(
         "batchaccesspolicies",
         " of a policy",
@@ -188,10 +216,10 @@ def rules(schema: Schema, path: str) -> Iterator[tuple[str, str]]:
             yield from rules(schema[name], f"{path}{marks}")
 
 
-def phase_chapter(status: Schema) -> Iterator[str]:
+def phase_chapter(status: Schema, of: str) -> Iterator[str]:
     if (phase := status["properties"].get("phase")) is None:
         return
-    yield f"## Phase\n\n{prose(phase['description'])}\n\n"
+    yield f"## Phase{of}\n\n{prose(phase['description'])}\n\n"
     yield table(["Phase", "Meaning"], ((f"`{value.name}`", value.meaning) for value in bullets(phase["description"])))
     yield "\n"
 
@@ -261,7 +289,7 @@ def part(kind: Kind) -> str:
         f"\n## Status{kind.of}\n\n{prose(status['description'])}\n\n",
         table(["Field", "Type", "Meaning"], fields(status, kind.of)),
         f"\n{kind.caption}:\n\n```yaml\n{example(kind.shown)}```\n\n",
-        *phase_chapter(status),
+        *phase_chapter(status, kind.of),
         *conditions_chapter(status["properties"]["conditions"], kind.of),
         "\n",
         *columns_chapter(version["additionalPrinterColumns"], plural),

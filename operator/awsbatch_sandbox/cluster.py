@@ -13,7 +13,7 @@ from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from awsbatch_operator.api.names import API_VERSION, GROUP, KIND, PLURAL, POLICY_PLURAL, VERSION
+from awsbatch_operator.api.names import API_VERSION, GROUP, KIND, PLURAL, VERSION
 from awsbatch_sandbox.processes import wait_for
 
 Body = dict[str, Any]
@@ -82,17 +82,10 @@ class Cluster:
         found = self._objects.list_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)
         return cast("list[Body]", self._said(found)["items"])
 
-    def serves(self) -> bool:
-        """Whether BatchJobs are served: that needs a moment after a CRD is created and after a restart."""
-        return self._serves(self.objects)
-
-    def serves_policies(self) -> bool:
-        """Whether BatchAccessPolicies are served."""
-        return self._serves(lambda: self._objects.list_cluster_custom_object(GROUP, VERSION, POLICY_PLURAL))
-
-    def _serves(self, request: Callable[[], object]) -> bool:
+    def serves(self, plural: str = PLURAL) -> bool:
+        """Whether a kind is served: that needs a moment after a CRD is created and after a restart."""
         try:
-            request()
+            self._objects.list_custom_object_for_all_namespaces(GROUP, VERSION, plural)
         except (client.ApiException, HTTPError):
             return False
         return True

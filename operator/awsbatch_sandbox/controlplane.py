@@ -20,7 +20,11 @@ from awsbatch_sandbox.processes import Child, wait_for
 
 CHOICES: Final = ("auto", "embedded", "envtest")
 ASSETS: Final = "KUBEBUILDER_ASSETS"
-_CRDS: Final = ("batchjobs.awsbatch.dev.yaml", "batchaccesspolicies.awsbatch.dev.yaml")
+_CRDS: Final = (
+    "batchjobs.awsbatch.dev.yaml",
+    "batchaccesspolicies.awsbatch.dev.yaml",
+    "batchterminations.awsbatch.dev.yaml",
+)
 _START_TIMEOUT: Final = 30.0
 
 
@@ -184,7 +188,7 @@ def crd_file() -> Path:
 
 
 def crd_files() -> tuple[Path, ...]:
-    """Both CRDs, that of BatchJobs first: as the wheel carries them, else of the source tree of an editable install."""
+    """All CRDs, that of BatchJobs first: as the wheel carries them, else of the source tree of an editable install."""
     return tuple(_found(name) for name in _CRDS)
 
 

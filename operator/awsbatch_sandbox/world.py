@@ -4,6 +4,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -128,5 +129,5 @@ def establish(cluster: Cluster) -> None:
     crds = crd_files()
     cluster.kubectl("apply", *(f"--filename={crd}" for crd in crds))
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *(f"crd/{crd.stem}" for crd in crds))
-    wait_for(cluster.serves, timeout=30, what="the API server serves BatchJobs")
-    wait_for(cluster.serves_policies, timeout=30, what="the API server serves BatchAccessPolicies")
+    for plural in (crd.stem.partition(".")[0] for crd in crds):
+        wait_for(partial(cluster.serves, plural), timeout=30, what=f"the API server serves {plural}")

@@ -24,7 +24,7 @@ def simulated_batch(directory: Path, *flags: str) -> Iterator[str]:
 
 @contextmanager
 def embedded_api_server(directory: Path) -> Iterator[Path]:
-    """Yield the kubeconfig of an API server that serves both kinds."""
+    """Yield the kubeconfig of an API server that serves all kinds."""
     server = Embedded(directory)
     server.launch()
     server.ready()

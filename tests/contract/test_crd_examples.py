@@ -1,7 +1,7 @@
 """Sends every example of the CRDs, and each BatchJob in the pages, to an API server, and compares what it answers.
 
-By default to the embedded API server; to a real one if AWSBATCH_OPERATOR_TEST_KUBECONFIG names a kubeconfig. The two
-CRDs are applied there and stay; the namespace of the examples and the policies are deleted at the end.
+By default to the embedded API server; to a real one if AWSBATCH_OPERATOR_TEST_KUBECONFIG names a kubeconfig. The CRDs
+are applied there and stay; the namespace of the examples and the policies are deleted at the end.
 """
 
 import json
@@ -23,8 +23,10 @@ from contract.servers import embedded_api_server
 
 ROOT = Path(__file__).parents[2]
 CRDS = ROOT / "crds"
-JOBS, POLICIES = CRDS / "batchjobs.awsbatch.dev.yaml", CRDS / "batchaccesspolicies.awsbatch.dev.yaml"
-POLICY_RULES = 24
+JOBS, POLICIES, BULK = (
+    CRDS / f"{plural}.awsbatch.dev.yaml" for plural in ("batchjobs", "batchaccesspolicies", "batchterminations")
+)
+RULES = {JOBS: 13, POLICIES: 24, BULK: 8}
 
 Body = dict[str, Any]
 Answer = subprocess.CompletedProcess[str]
@@ -113,7 +115,7 @@ def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def kubectl(kubeconfig: Path) -> Iterator[Kubectl]:
     namespace = f"examples-{uuid.uuid4().hex[:8]}"
     run = Kubectl(kubeconfig, namespace)
-    for crd in (JOBS, POLICIES):
+    for crd in RULES:
         run.must("apply", "-f", str(crd))
         run.must("wait", "--for=condition=Established", "--timeout=20s", f"crd/{crd.stem}")
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
@@ -169,7 +171,7 @@ def outcomes(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Outc
             if found := [line for line in printed if f'"{file}"' in line]:
                 errors[example][step] = "\n".join(found)
         assert [line for line in printed if not any(f'"{file}"' in line for file in files.values())] == []
-    listed = json.loads(kubectl.must("get", "batchjobs,bap", "-o", "json", "--show-managed-fields"))["items"]
+    listed = json.loads(kubectl.must("get", "batchjobs,bap,bt", "-o", "json", "--show-managed-fields"))["items"]
     return Outcomes(errors, {(body["kind"], body["metadata"]["name"]): body for body in listed})
 
 
@@ -236,7 +238,7 @@ def test_an_example_of_a_policy_has_its_name(example: Example) -> None:
     assert example.last["metadata"]["name"] == example.name, "the fixture deletes them by these names"
 
 
-@pytest.mark.parametrize(("crd", "count"), [(JOBS, 13), (POLICIES, POLICY_RULES)], ids=["jobs", "policies"])
+@pytest.mark.parametrize(("crd", "count"), RULES.items(), ids=lambda value: getattr(value, "stem", ""))
 def test_every_rule_has_an_invalid_example(crd: Path, count: int) -> None:
     messages = [rule["message"] for rule in validations(version(crd)["schema"]["openAPIV3Schema"])]
     kind = yaml.load(crd.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["names"]["kind"]
@@ -245,7 +247,7 @@ def test_every_rule_has_an_invalid_example(crd: Path, count: int) -> None:
     assert [message for message in messages if not any(part in message for part in parts)] == []
 
 
-@pytest.mark.parametrize("crd", [JOBS, POLICIES], ids=["jobs", "policies"])
+@pytest.mark.parametrize("crd", RULES, ids=lambda crd: crd.stem)
 def test_every_field_is_described(crd: Path) -> None:
     assert list(undescribed(version(crd)["schema"]["openAPIV3Schema"], "")) == []
 
@@ -258,7 +260,7 @@ def shared_maps(schema: Body, path: str) -> Iterator[str]:
             yield from shared_maps(child, f"{path}.{name}")
 
 
-@pytest.mark.parametrize("crd", [JOBS, POLICIES], ids=["jobs", "policies"])
+@pytest.mark.parametrize("crd", RULES, ids=lambda crd: crd.stem)
 def test_no_two_managers_can_leave_an_empty_map_in_a_spec(crd: Path) -> None:
     assert list(shared_maps(version(crd)["schema"]["openAPIV3Schema"]["properties"]["spec"], "spec")) == ["spec"]
 
@@ -294,6 +296,65 @@ def test_the_columns_of_a_policy() -> None:
         "AGE": ".metadata.creationTimestamp",
     }
     assert wide == ["REASON", "ACCOUNT", "QUEUES", "ALLOW"]
+
+
+def test_the_columns_of_a_bulk_termination() -> None:
+    always, wide = columns(BULK)
+    assert always == {
+        "PHASE": ".status.phase",
+        "APPROVED": ".spec.approved",
+        "MATCHED": ".status.matched",
+        "MAX": ".spec.maxJobs",
+        "REQUESTED": ".status.requested",
+        "FAILED": ".status.failed",
+        "AGE": ".metadata.creationTimestamp",
+    }
+    assert wide == ["REASON", "REGION"]
+
+
+def test_a_bulk_termination_is_shown_on_one_line_and_found_by_what_needs_approval(
+    kubectl: Kubectl, outcomes: Outcomes
+) -> None:
+    assert ("BatchTermination", "bulk-status-awaiting-approval") in outcomes.stored
+    selector = "--field-selector=spec.approved=false,status.phase=AwaitingApproval"
+    (line,) = kubectl.must("get", "bt", selector, "--no-headers", "-o", "wide").splitlines()
+    name, phase, approved, matched, most, requested, failed, _, *reason, region = line.split()
+    assert (name, phase, approved) == ("bulk-status-awaiting-approval", "AwaitingApproval", "false")
+    assert (matched, most, requested, failed, region) == ("37", "200", "0", "0", "eu-west-1")
+    assert " ".join(reason) == "INC-4711: runaway cost"
+
+
+def test_a_bulk_termination_is_not_approved_unless_it_says_so(kubectl: Kubectl) -> None:
+    body = valid("bulk")
+    del body["spec"]["approved"]
+    answer = kubectl.must("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(renamed(body)))
+    assert json.loads(answer)["spec"]["approved"] is False
+
+
+def test_one_manager_owns_a_whole_selection(outcomes: Outcomes) -> None:
+    (manager,) = outcomes.stored["BatchTermination", "stop-run-42"]["metadata"]["managedFields"]
+    assert manager["fieldsV1"]["f:spec"]["f:select"] == {}
+
+
+def test_the_status_of_a_bulk_termination_is_not_written_with_its_spec(kubectl: Kubectl) -> None:
+    forged = renamed(valid("bulk-status-finished"), "forged")
+    kubectl.must("create", "-f", "-", stdin=json.dumps(forged))
+    answer = json.loads(kubectl.must("get", "bt", "forged", "-o", "json"))
+    assert answer["status"] == {"observedGeneration": 0}
+    patch = json.dumps({"spec": {"approved": False}, "status": {"phase": "Planning"}})
+    kubectl.must("patch", "bt", "forged", "--subresource=status", "--type=merge", f"--patch={patch}")
+    answer = json.loads(kubectl.must("get", "bt", "forged", "-o", "json"))
+    assert (answer["spec"]["approved"], answer["status"]["phase"]) == (True, "Planning")
+
+
+def test_kubectl_explains_a_bulk_termination(kubectl: Kubectl) -> None:
+    text = " ".join(kubectl.must("explain", "bt.spec.createdBefore").split())
+    assert "KIND: BatchTermination" in text
+    assert "Only jobs that were submitted before this time" in text
+
+
+def renamed(body: Body, name: str = "another") -> Body:
+    return body | {"metadata": {"name": name}}
 
 
 def test_a_policy_is_shown_on_one_line_and_found_by_its_short_name(kubectl: Kubectl) -> None:

@@ -1,5 +1,6 @@
 """The rules of `x-kubernetes-validations`, evaluated by cel-python in kube-apiserver's order and with its messages."""
 
+import datetime as dt
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ class _Rule:
 class _Node:
     """The rules of one schema and of the schemas below it; only what has rules somewhere is kept."""
 
+    schema: dict[str, Any]
     rules: tuple[_Rule, ...]
     properties: dict[str, "_Node"]
     items: "_Node | None"
@@ -81,6 +83,7 @@ def _compile(schema: dict[str, Any], path: FieldPath) -> _Node | None:
     }
     items, additional = schema.get("items"), schema.get("additionalProperties")
     node = _Node(
+        schema=schema,
         rules=tuple(
             _compile_rule(rule, (*path, "x-kubernetes-validations", index))
             for index, rule in enumerate(schema.get("x-kubernetes-validations", []))
@@ -118,7 +121,7 @@ def _walk(node: _Node, new: Any, old: Any, path: FieldPath) -> Iterator[FieldErr
     if new is None or new == old:
         return
     if node.rules:
-        yield from _evaluate(node.rules, new, old, path)
+        yield from _evaluate(node, new, old, path)
     if isinstance(new, dict):
         before = old if isinstance(old, dict) else {}
         for key, value in new.items():
@@ -134,12 +137,12 @@ def _identity(item: Any, node: _Node) -> tuple[Any, ...]:
     return tuple(item.get(key) for key in node.map_keys) if isinstance(item, dict) else ()
 
 
-def _evaluate(rules: tuple[_Rule, ...], new: Any, old: Any, path: FieldPath) -> Iterator[FieldError]:
-    values = {"self": json_to_cel(new)}
+def _evaluate(node: _Node, new: Any, old: Any, path: FieldPath) -> Iterator[FieldError]:
+    values = {"self": json_to_cel(_typed(new, node.schema))}
     if old is not None:
-        values["oldSelf"] = json_to_cel(old)
+        values["oldSelf"] = json_to_cel(_typed(old, node.schema))
     shown = OMIT if isinstance(new, dict | list) else new
-    for rule in rules:
+    for rule in node.rules:
         if rule.uses_old and old is None:
             continue
         try:
@@ -149,6 +152,20 @@ def _evaluate(rules: tuple[_Rule, ...], new: Any, old: Any, path: FieldPath) -> 
             continue
         if not holds:
             yield FieldError(rule.reason, (*path, *rule.field), shown, _message(rule, values))
+
+
+def _typed(value: Any, schema: dict[str, Any]) -> Any:
+    """`value` with its strings of format date-time as times: to CEL, two spellings of one time are equal."""
+    match value:
+        case dict():
+            properties, other = schema.get("properties", {}), schema.get("additionalProperties")
+            others = other if isinstance(other, dict) else {}
+            return {key: _typed(item, properties.get(key, others)) for key, item in value.items()}
+        case list():
+            return [_typed(item, schema.get("items", {})) for item in value]
+        case str() if schema.get("format") == "date-time":
+            return dt.datetime.fromisoformat(value.upper())
+    return value
 
 
 def _message(rule: _Rule, values: dict[str, Any]) -> str:

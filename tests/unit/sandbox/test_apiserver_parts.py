@@ -132,6 +132,21 @@ def test_a_rule_that_can_not_be_evaluated_is_a_fault() -> None:
     assert (field, "evaluating rule: self.missing > 1" in body) == ("spec", True)
 
 
+def test_a_rule_compares_times_not_their_spelling() -> None:
+    rule = {"rule": "self.at == oldSelf.at && self.at > timestamp('2026-01-01T00:00:00Z')", "message": "no"}
+    at = {"type": "string", "format": "date-time"}
+    inner = {"type": "object", "properties": {"at": at}, "x-kubernetes-validations": [rule]}
+    items = {"type": "array", "items": inner, "x-kubernetes-list-map-keys": ["k"]}
+    schema = {"properties": {"spec": {"properties": {"list": items}}}}
+
+    def verdict(new: str) -> list[str]:
+        spec = {"list": [{"k": 1, "at": new}]}
+        return [field for field, _ in broken(spec, {"list": [{"k": 1, "at": "2026-11-25T11:00:00Z"}]}, schema)]
+
+    assert verdict("2026-11-25t12:00:00.000+01:00") == []
+    assert verdict("2026-11-25T12:00:00Z") == ["spec.list[0]"]
+
+
 def test_rules_reach_into_lists_and_maps() -> None:
     item = {"type": "object", "x-kubernetes-validations": [{"rule": "self.v >= oldSelf.v", "message": "no way back"}]}
     schema = {
