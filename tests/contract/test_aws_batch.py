@@ -14,15 +14,15 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from awsbatch_operator import __version__
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import Accepted, DescribedJob
-from awsbatch_operator.api.job import NOT_FOUND, Array, Job, Node, Target
-from awsbatch_operator.aws.answers import JobDetail
+from awsbatch_operator.api.interfaces import Accepted, DescribedJob, JobPage
+from awsbatch_operator.api.job import NOT_FOUND, Array, Job, JobSummary, Node, Target
+from awsbatch_operator.aws import answers
 from awsbatch_operator.aws.hooks import RequestScope
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory, own_credentials
 from awsbatch_operator.aws.sessions import OwnSession
 from awsbatch_sandbox.batch import BatchSimulator, serve
-from fakes.aws import HERE, OWN, FakePermit, classes, describe, make_batch, terminate
+from fakes.aws import HERE, OWN, FakePermit, classes, describe, list_jobs, make_batch, terminate
 from fakes.telemetry import FakeTelemetry
 
 SECRET = "hunter2"
@@ -47,6 +47,9 @@ class World:
         """The job, or why there is none."""
         result = (await describe(self.batch, OWN, job_id))[job_id]
         return result.job if isinstance(result, DescribedJob) else result
+
+    async def list_jobs(self, queue: str = "default", status: str = "RUNNING", token: str | None = None) -> Any:
+        return await list_jobs(self.batch, queue=queue, status=status, token=token)
 
     async def terminate(self, *ids: str, reason: str = "why") -> list[Accepted | CallError]:
         return await terminate(self.batch, *map(FakePermit, ids), reason=reason)
@@ -111,6 +114,17 @@ async def test_every_faulty_reply_to_a_describe_has_its_class_and_never_means_a_
     assert await world.describe(job_id) == result
     world.simulator.clear_faults()
     assert isinstance(await world.describe(job_id), Job)
+
+
+@pytest.mark.parametrize("kind", [*CLASSES, *EMPTY])
+async def test_every_faulty_reply_to_a_list_has_its_class_and_never_means_no_jobs(world: World, kind: str) -> None:
+    world.simulator.seed()
+    world.simulator.fault("ListJobs", kind=kind, times=None)
+    assert classes([await world.list_jobs()]) == [CLASSES.get(kind, ErrorClass.UNAVAILABLE)]
+    world.simulator.clear_faults()
+    page = await world.list_jobs()
+    assert isinstance(page, JobPage)
+    assert len(page.jobs) == 1
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -225,6 +239,45 @@ async def test_jobs_live_in_their_region(world: World) -> None:
     assert isinstance((await describe(world.batch, Target("us-east-1"), job_id))[job_id], DescribedJob)
 
 
+async def test_a_queue_is_listed_page_by_page_without_children(world: World) -> None:
+    ids = world.simulator.seed_many(1001, name="train")
+    array = world.simulator.seed(name="array", children=["RUNNING", "RUNNABLE", "SUCCEEDED"])
+    nodes = world.simulator.seed(name="nodes", num_nodes=3)
+    first = await world.list_jobs()
+    second = await world.list_jobs(token=first.next_token)
+    assert (len(first.jobs), len(second.jobs), second.next_token) == (1000, 2, None)
+    assert {one.job_id for one in (*first.jobs, *second.jobs)} == {*ids, nodes}
+    job = await world.describe(ids[0])
+    (shown,) = (one for one in (*first.jobs, *second.jobs) if one.job_id == ids[0])
+    assert shown == JobSummary(ids[0], "train-0", "RUNNING", job.created_at, False, 1, job.arn)
+    (parent,) = (await world.list_jobs(status="PENDING")).jobs
+    assert (parent.job_id, parent.name, parent.size) == (array, "array", 3)
+    assert (await world.list_jobs(status="SUBMITTED")) == JobPage((), None)
+
+
+async def test_a_list_shows_which_jobs_were_asked_to_end(world: World) -> None:
+    alive, ending = world.simulator.seed_many(2)
+    await world.terminate(ending)
+    assert {one.job_id: one.flagged for one in (await world.list_jobs()).jobs} == {alive: False, ending: True}
+
+
+async def test_an_unknown_queue_and_a_made_up_token_are_rejected(world: World) -> None:
+    world.simulator.seed()
+    errors = [
+        await world.list_jobs("no-such-queue"),
+        await world.list_jobs(token="made-up"),
+    ]
+    assert classes(errors) == [ErrorClass.REJECTED] * 2
+    assert {error.code for error in errors} == {"ClientException"}
+    assert "JobQueue no-such-queue not found." in errors[0].message
+
+
+async def test_a_list_reaches_its_region_and_account_only(world: World) -> None:
+    world.simulator.seed(region="us-east-1")
+    job_id = world.simulator.seed()
+    assert [one.job_id for one in (await world.list_jobs()).jobs] == [job_id]
+
+
 SHAPES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("single", {"status": "FAILED", "exit_code": 3}, {"exit_code": 3, "status": "FAILED", "array": None}),
     ("eks", {"kind": "eks", "status": "FAILED", "exit_code": 3}, {"exit_code": 3, "log_stream_name": None}),
@@ -323,13 +376,20 @@ def member(shape: Shape, path: tuple[str, ...]) -> Shape | None:
 FORBIDDEN = {"environment", "env", "command", "args", "parameters", "secrets", "volumes", "mountPoints"}
 
 
+def test_every_declared_field_of_a_summary_is_in_the_service_model() -> None:
+    model = botocore.session.get_session().get_service_model("batch").shape_for("JobSummary")
+    paths = list(declared(answers.JobSummary))
+    assert [path for path in paths if member(model, path) is None] == []
+    assert len(paths) >= 10
+
+
 def test_every_declared_field_is_in_the_service_model_and_none_is_forbidden() -> None:
     model = botocore.session.get_session().get_service_model("batch").shape_for("JobDetail")
     # Containers are declared alike wherever they stand; those of EKS have no log, those of attempts none configured.
     lacking = {"eksProperties": "log", "eksAttempts": "log", "attempts": "logConfiguration"}
     paths = [
         path
-        for path in declared(JobDetail)
+        for path in declared(answers.JobDetail)
         if path[0] not in lacking or not any(name.startswith(lacking[path[0]]) for name in path[1:])
     ]
     for path in paths:

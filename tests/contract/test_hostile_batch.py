@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import botocore.session
 import pytest
 from aiohttp import web
 from botocore.config import Config
@@ -15,13 +16,13 @@ from structlog.testing import capture_logs
 from awsbatch_operator.api.batchjob import Status
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.errors import CallError
-from awsbatch_operator.api.interfaces import DescribedJob
+from awsbatch_operator.api.interfaces import DescribedJob, JobPage
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory
 from awsbatch_sandbox.batch.server import listen
 from builders import JOB_ID
 from contract.schema import assert_valid
-from fakes.aws import OWN, FakePermit, describe, make_batch, terminate
+from fakes.aws import OWN, FakePermit, describe, list_jobs, make_batch, terminate
 from hostile import MANY, SECRET, whole
 
 CONFIGURED = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
@@ -122,6 +123,48 @@ async def test_a_body_that_is_no_answer_never_means_a_missing_job(
     assert SECRET not in seen_by_people(results, lines, caplog)
 
 
+def listed(**broken: Any) -> bytes:
+    """A page with one job, every member of it present and secret, and a second job that nothing breaks."""
+    shape = botocore.session.get_session().get_service_model("batch").shape_for("JobSummary")
+    first = {**whole(shape), "jobId": JOB_ID, "arrayProperties": {"size": 3}, **broken}
+    return json.dumps({"jobSummaryList": [first, {"jobId": "public"}]}).encode()
+
+
+LISTS = {
+    "every member": listed(),
+    "numbers that are none": listed(createdAt=float("nan"), startedAt=float("inf"), stoppedAt=10**400),
+    "half a surrogate": listed(statusReason="a\ud83d", jobName="\udca9", status="RUN\ud83d"),
+    "raw surrogates": listed(jobName="HERE").replace(b"HERE", b"\xed\xa0\xbd"),
+    "megabytes of text": listed(jobName="💸" * 500_000),
+    "wrong types": listed(status=[SECRET], jobName={"command": SECRET}, arrayProperties=[SECRET], isTerminated=SECRET),
+    "a number of 10,000 digits": listed(createdAt="HERE").replace(b'"HERE"', b"1" * 10_000),
+}
+
+
+@pytest.mark.parametrize("body", LISTS.values(), ids=LISTS)
+async def test_a_hostile_summary_costs_no_other_job_of_its_page(
+    server: Server, batch: AwsBatch, body: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.body = body
+    with caplog.at_level(logging.DEBUG), capture_logs() as lines:
+        page = await list_jobs(batch)
+    assert isinstance(page, JobPage)
+    assert [one.job_id for one in page.jobs] == [JOB_ID, "public"]
+    assert not page.jobs[1].flagged
+    for one in page.jobs:
+        assert len(f"{one.name}{one.status}".encode()) <= 8 * 1024
+    assert SECRET not in seen_by_people(page, lines, caplog)
+
+
+@pytest.mark.parametrize("body", NO_ANSWERS.values(), ids=NO_ANSWERS)
+async def test_a_body_that_is_no_answer_never_means_no_jobs(server: Server, batch: AwsBatch, body: bytes) -> None:
+    server.body = body.replace(b'"jobs"', b'"jobSummaryList"')
+    error = await list_jobs(batch)
+    assert isinstance(error, CallError)
+    assert error.error_class.transient
+    assert SECRET not in repr(error)
+
+
 REFUSALS = {
     "deep": DEEP,
     "no text": b'{"message": {"a": ["b"]}, "__type": 7}',
@@ -140,7 +183,7 @@ async def test_a_hostile_error_has_a_class_and_can_be_written_down(
 ) -> None:
     server.body, server.status = body, status
     results = await describe(batch, OWN, JOB_ID)
-    for error in (results[JOB_ID], *await terminate(batch, FakePermit(JOB_ID))):
+    for error in (results[JOB_ID], await list_jobs(batch), *await terminate(batch, FakePermit(JOB_ID))):
         assert isinstance(error, CallError)
         assert 0 < len(error.message.encode()) <= 4 * 1024
         assert len(error.code.encode()) <= 128

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import Accepted, DescribeResult
+from awsbatch_operator.api.interfaces import Accepted, DescribeResult, JobPage
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.aws.provider import AwsBatch
 from fakes.telemetry import FakeTelemetry
@@ -47,6 +47,13 @@ async def describe(batch: AwsBatch, target: Target, *job_ids: str) -> dict[str, 
     async with batch.describe_slot(target):
         answer = await batch.describe(target, job_ids)
     return dict.fromkeys(job_ids, answer) if isinstance(answer, CallError) else dict(answer)
+
+
+async def list_jobs(
+    batch: AwsBatch, target: Target = OWN, *, queue: str = "batch", status: str = "RUNNING", token: str | None = None
+) -> JobPage | CallError:
+    async with batch.describe_slot(target):
+        return await batch.list_jobs(target, queue, status, token)
 
 
 async def terminate(batch: AwsBatch, *permits: FakePermit, reason: str = "why") -> list[Accepted | CallError]:

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult, P, TerminatePermit
-from awsbatch_operator.api.job import NOT_FOUND, Job, Target
+from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult, JobPage, P, TerminatePermit
+from awsbatch_operator.api.job import NOT_FOUND, Job, JobSummary, Target
 
 EXPIRED = CallError(ErrorClass.NOT_SENT, "a permit was not valid any more", "PermitExpired")
 REGROUPED = CallError(ErrorClass.NOT_SENT, "another permit of the call was not valid any more", "Regrouped")
@@ -41,6 +41,15 @@ class FakeProvider:
         self.describes: list[tuple[float, tuple[str, ...]]] = []
         self.terminations: list[tuple[float, str, str]] = []
         self.terminate_calls: list[tuple[float, str, tuple[str, ...]]] = []
+        self.lists: list[tuple[float, str, str, str | None]] = []
+        """Time, queue, status and token of each ListJobs."""
+        self.jobs_per_page = 1000
+        self.unknown_queues: set[str] = set()
+        self.not_listed: set[str] = set()
+        """Ids that ListJobs leaves out although it should not."""
+        self.list_errors: list[CallError] = []
+        self.on_list: Callable[[JobPage], JobPage | CallError] = lambda page: page
+        """Sees and may change each page that was listed without an error."""
         self.describe_errors: list[CallError] = []
         self.call_errors: list[CallError] = []
         self.shows_flag = True
@@ -103,6 +112,38 @@ class FakeProvider:
         self.on_describe(target, answer, requested_at)
         return answer
 
+    async def list_jobs(self, target: Target, queue: str, status: str, token: str | None) -> JobPage | CallError:
+        self.lists.append((_now(), queue, status, token))
+        bound = f"{target} {queue} {status} "
+        if queue in self.unknown_queues:
+            answer: JobPage | CallError = _rejected(f"JobQueue {queue} not found.")
+        elif token is not None and not token.startswith(bound):
+            answer = _rejected("Invalid nextToken")
+        else:
+            first = 0 if token is None else int(token.removeprefix(bound))
+            end = first + self.jobs_per_page
+            listed = self._listed(queue, status)
+            answer = JobPage(tuple(listed[first:end]), f"{bound}{end}" if end < len(listed) else None)
+        await asyncio.sleep(self.latency)
+        if target in self.target_errors:
+            return self.target_errors[target]
+        if self.list_errors:
+            return self.list_errors.pop(0)
+        return answer if isinstance(answer, CallError) else self.on_list(answer)
+
+    def _listed(self, queue: str, status: str) -> list[JobSummary]:
+        """The jobs of a queue (name or ARN) with that status, newest first, without children."""
+        found = [
+            (job_id, job)
+            for job_id, job in self.jobs.items()
+            if job.status == status
+            and job_id not in self.not_listed
+            and not {":", "#"}.intersection(job_id)
+            and queue in (job.queue, (job.queue or "").rpartition("/")[2])
+        ]
+        found.sort(key=lambda one: one[1].created_at or 0, reverse=True)
+        return [_summary(job_id, job) for job_id, job in found]
+
     async def terminate(
         self, target: Target, permits: Sequence[P], reason: str
     ) -> Mapping[P, Accepted | CallError] | CallError:
@@ -157,6 +198,15 @@ class FakeProvider:
 
     def end(self, job_id: str, status: str, reason: str | None = None, stopped_at: int | None = None) -> None:
         self.jobs[job_id] = self.jobs[job_id].replace(status=status, status_reason=reason, stopped_at=stopped_at)
+
+
+def _rejected(message: str) -> CallError:
+    return CallError(ErrorClass.REJECTED, message, "ClientException")
+
+
+def _summary(job_id: str, job: Job) -> JobSummary:
+    size = (job.array.size if job.array is not None else None) or 1
+    return JobSummary(job_id, job.name or "", job.status, job.created_at, job.flagged, size, job.arn)
 
 
 def _now() -> float:

@@ -11,7 +11,7 @@ from awsbatch_operator.api.conditions import ConditionValue
 from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.events import Event
-from awsbatch_operator.api.job import Job, NotFound, Target
+from awsbatch_operator.api.job import Job, JobSummary, NotFound, Target
 from awsbatch_operator.api.label_selector import Labels
 from awsbatch_operator.api.timestamps import Millis
 
@@ -35,6 +35,14 @@ class DescribedJob:
 
 
 DescribeResult = DescribedJob | NotFound | CallError
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """One page of ListJobs. `next_token` asks for the next one; None: this is the last."""
+
+    jobs: tuple[JobSummary, ...]
+    next_token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,14 @@ class BatchProvider(Protocol):
         """One DescribeJobs for at most 100 distinct ids, in a slot. A CallError is that of the whole call.
 
         REJECTED for several ids: one of them is malformed, and AWS rejected the call for all.
+        """
+        ...
+
+    async def list_jobs(self, target: Target, queue: str, status: str, token: str | None) -> JobPage | CallError:
+        """One page of ListJobs of one queue (name or ARN) and status, in a slot of describes.
+
+        `token`: that of the page before; None: the first page. REJECTED: the queue does not exist or, only with a
+        token, AWS Batch does not accept the token any more.
         """
         ...
 

@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 from msgspec import field
 
-from awsbatch_operator.api.codec import Count, DateTime, Int64, Object
+from awsbatch_operator.api.codec import Count, DateTime, Int64, Object, Value
+from awsbatch_operator.api.timestamps import Millis
 
 FINISHED: Final = frozenset({"SUCCEEDED", "FAILED"})
 """`status` values from which a Batch job never returns. Every other value, known or not, counts as alive."""
@@ -128,6 +129,23 @@ class Job(Object, frozen=True):
         return self.status == "PENDING" and not (
             self.array is not None and any(self.array.count(status) for status in ACTIVE_CHILDREN)
         )
+
+
+class JobSummary(Value, frozen=True):
+    """One entry of ListJobs: a job, the parent of an array, or the main job of several nodes; never a child.
+
+    Unlike DescribeJobs, ListJobs shows neither tags nor the queue. `created_at`: time of the submission, epoch
+    milliseconds; None: not readable. `flagged`: Batch shows that a termination or cancellation was accepted
+    (isTerminated or isCancelled). `size`: children of an array (arrayProperties.size), at least 1; 1 for any other job.
+    """
+
+    job_id: str
+    name: str
+    status: str
+    created_at: Millis | None = None
+    flagged: bool = False
+    size: int = 1
+    arn: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

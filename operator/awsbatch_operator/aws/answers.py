@@ -101,6 +101,38 @@ class TypedDescribeJobsAnswer(Object):
     error_type: str = field(name="__type", default="")
 
 
+class ListedArray(Object):
+    size: int | None = None
+    index: int | None = None
+
+
+class JobSummary(Object):
+    """What is decoded of a JobSummary of ListJobs."""
+
+    job_id: str | None = None
+    job_name: str | None = None
+    job_arn: str | None = None
+    status: str | None = None
+    created_at: int | None = None
+    is_terminated: bool | None = None
+    is_cancelled: bool | None = None
+    array_properties: ListedArray | None = None
+
+
+class ListJobsAnswer(Object):
+    job_summary_list: list[Raw] | None = None
+    next_token: Raw = Raw(b"null")
+    error_type: Raw = field(name="__type", default=Raw(b'""'))
+
+
+class TypedListJobsAnswer(Object):
+    """The same where everything has the declared type."""
+
+    job_summary_list: list[JobSummary]
+    next_token: str | None = None
+    error_type: str = field(name="__type", default="")
+
+
 class JobError(Object):
     """Why TerminateJobs did not accept one job."""
 

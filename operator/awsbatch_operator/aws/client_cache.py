@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 
@@ -103,10 +103,13 @@ class CallRunner:
         operation: str,
         target: Target,
         scope: RequestScope,
-        job_ids: Sequence[str],
+        log_fields: Mapping[str, object],
         request: Callable[[Any], T | CallError],
     ) -> T | CallError:
-        """Calls `request` with a client in a thread; returns its result, or the error of AWS."""
+        """Calls `request` with a client in a thread; returns its result, or the error of AWS.
+
+        `log_fields` tell in the log what the call was about.
+        """
         started = time.perf_counter()
         answer: T | CallError = await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: self._with_renewal(target, scope, request)
@@ -115,7 +118,7 @@ class CallRunner:
         if error is None or error.error_class is not ErrorClass.NOT_SENT:
             code = "OK" if error is None else error.code
             self._telemetry.aws_request(operation, code, time.perf_counter() - started, self._labels(target))
-            self._log_change(operation, target, job_ids, error)
+            self._log_change(operation, target, log_fields, error)
         if error is not None and error.error_class is ErrorClass.THROTTLED:
             self._throttled(target)
         return answer
@@ -172,14 +175,14 @@ class CallRunner:
         finally:
             scope.session.error = error
 
-    def _log_change(self, operation: str, target: Target, job_ids: Sequence[str], error: CallError | None) -> None:
+    def _log_change(
+        self, operation: str, target: Target, log_fields: Mapping[str, object], error: CallError | None
+    ) -> None:
         problem = f"{error.error_class.value} {error.code} {error.message}" if error else ""
         change = self._problems.setdefault((target, operation), LogOnce()).report(problem)
         if change is None and error is None:
             return
-        labels = {name: value for name, value in self._labels(target)._asdict().items() if value}
-        # A hundred ids would make the line unreadable: log the first one.
-        log = _log.bind(operation=operation, **labels, jobId=job_ids[0], jobs=len(job_ids))
+        log = _log.bind(operation=operation, **self._labels(target).log_fields(), **log_fields)
         if error is None:
             log.info("AWS requests succeed again")
             return

@@ -26,7 +26,7 @@ MAX_CODE: Final = 128
 
 _MAX_SEARCHED: Final = 16 * 1024
 
-BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "TerminateJob", "TerminateJobs"})
+BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "ListJobs", "TerminateJob", "TerminateJobs"})
 
 
 class NotLeaderError(sdk.BotoCoreError):

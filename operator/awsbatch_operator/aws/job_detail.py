@@ -1,6 +1,5 @@
 """Turns answers of DescribeJobs and TerminateJobs into results. Nothing raises, whatever a body contains."""
 
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -26,9 +25,7 @@ from awsbatch_operator.aws.answers import (
 )
 from awsbatch_operator.aws.decoding import REPLACED, decode
 from awsbatch_operator.aws.errors import classify_code
-
-MAX_TEXT: Final = 1024
-"""Characters of a text that are kept: a termination's reason, the longest text that AWS accepts, stays whole."""
+from awsbatch_operator.aws.values import MAX_TEXT, UNKNOWN, count, int64, is_foreign, moment, shared, text
 
 MAX_STATUSES: Final = 32
 """Statuses of an array's children that are kept. Batch has seven; these go into each status of the parent."""
@@ -41,12 +38,6 @@ _KNOWN: Final = frozenset({"SUBMITTED", "PENDING", *ACTIVE_CHILDREN, *FINISHED})
 
 _DEFAULT_LOG_GROUP: Final = "/aws/batch/job"
 """Of jobs whose log configuration names none."""
-
-UNKNOWN: Final = "UNKNOWN"
-"""The status of a job in an answer without one."""
-
-_LAST_MILLI: Final = 253_402_300_799_999
-"""The end of the year 9999: no later moment can be written in RFC 3339."""
 
 NO_JOBS: Final = CallError(
     ErrorClass.UNAVAILABLE, "DescribeJobs answered without a list of jobs: an empty or cut body", "EmptyAnswer"
@@ -65,8 +56,6 @@ _NO_LISTS: Final = CallError(
     ErrorClass.UNAVAILABLE, "TerminateJobs answered without its lists: an empty or cut body", "EmptyAnswer"
 )
 _NOT_MENTIONED: Final = CallError(ErrorClass.UNAVAILABLE, "TerminateJobs did not mention the job", "NotMentioned")
-
-_ARN: Final = re.compile(r"arn:[a-z-]+:batch:([a-z0-9-]+):([0-9]{12}):")
 
 
 def parse_describe_jobs(
@@ -87,7 +76,7 @@ def parse_describe_jobs(
             unreadable = True
         else:
             job = job_of(detail)
-            foreign = _is_foreign(job.arn, region, account)
+            foreign = is_foreign(job.arn, region, account)
             jobs[detail.job_id] = FOREIGN if foreign else _described(detail, job, asked_at)
     missing = UNREADABLE if unreadable else NOT_FOUND
     return {job_id: jobs.get(job_id, missing) for job_id in job_ids}
@@ -108,7 +97,7 @@ def _details(body: bytes) -> Sequence[JobDetail | None] | None:
 def _described(detail: JobDetail, job: Job, asked_at: Millis | None) -> DescribedJob:
     first_started_at = job.started_at
     for attempt in (*(detail.attempts or ()), *(detail.eks_attempts or ())):
-        start = _moment(attempt.started_at) if attempt is not None else None
+        start = moment(attempt.started_at) if attempt is not None else None
         if start is not None and (first_started_at is None or start < first_started_at):
             first_started_at = start
     return DescribedJob(
@@ -137,19 +126,6 @@ def parse_terminate_jobs(
     return results
 
 
-def _is_foreign(arn: str | None, region: str, account: str | None) -> bool:
-    """Return False for an ARN that can't be parsed: the request was signed with the right credentials."""
-    found = _origin(arn.partition("/")[0]) if arn else None
-    return found is not None and (found[0] != region or account not in (None, found[1]))
-
-
-@lru_cache(maxsize=512)
-def _origin(arn: str) -> tuple[str, str] | None:
-    """Returns region and account of a job's ARN without its id."""
-    found = _ARN.match(arn)
-    return (found[1], found[2]) if found else None
-
-
 def tags_of(detail: JobDetail) -> Mapping[str, str] | None:
     """Returns a job's tags: {} without any, None if they can't be decoded."""
     return _shared_tags(bytes(detail.tags))
@@ -173,20 +149,20 @@ def _shared_tags(raw: bytes) -> Mapping[str, str] | None:
 
 def job_of(detail: JobDetail) -> Job:
     """Returns the job without the fields that the operator does not keep."""
-    status = _shared(detail.status) or UNKNOWN
+    status = shared(detail.status) or UNKNOWN
     last = _last_container(detail, finished=status in FINISHED, succeeded=status == "SUCCEEDED")
     return Job(
         status=status,
-        status_reason=_shared(detail.status_reason),
+        status_reason=shared(detail.status_reason),
         is_terminated=detail.is_terminated is True,
         is_cancelled=detail.is_cancelled is True,
-        name=_text(detail.job_name),
-        arn=_text(detail.job_arn),
-        queue=_shared(detail.job_queue),
-        definition=_shared(detail.job_definition),
-        created_at=_moment(detail.created_at),
-        started_at=_moment(detail.started_at),
-        stopped_at=_moment(detail.stopped_at),
+        name=text(detail.job_name),
+        arn=text(detail.job_arn),
+        queue=shared(detail.job_queue),
+        definition=shared(detail.job_definition),
+        created_at=moment(detail.created_at),
+        started_at=moment(detail.started_at),
+        stopped_at=moment(detail.stopped_at),
         exit_code=last.exit_code,
         container_reason=last.reason,
         log_stream_name=last.log_stream_name,
@@ -279,8 +255,8 @@ def _container(detail: ContainerDetail | None) -> _Container:
     if log is not None and log.log_driver not in (None, "awslogs"):
         group = ""
     elif log is not None and log.options is not None:
-        group = _shared(log.options.group)
-    return _Container(_int64(detail.exit_code), _shared(detail.reason), _text(detail.log_stream_name), group)
+        group = shared(log.options.group)
+    return _Container(int64(detail.exit_code), shared(detail.reason), text(detail.log_stream_name), group)
 
 
 def _log_group(last: _Container) -> str | None:
@@ -293,13 +269,13 @@ def _log_group(last: _Container) -> str | None:
 def _array(properties: ArrayProperties | None) -> Array | None:
     if properties is None:
         return None
-    array = Array(_count(properties.size), _count(properties.index), _summary(properties.status_summary or {}))
+    array = Array(count(properties.size), count(properties.index), _summary(properties.status_summary or {}))
     return array if array != Array() else None
 
 
 def _summary(raw: Mapping[str, int | None]) -> dict[str, int]:
     """Returns the children by status. Of too many statuses, the known ones stay."""
-    named = ((_shared(status), _count(number)) for status, number in raw.items() if len(status) <= _MAX_STATUS)
+    named = ((shared(status), count(number)) for status, number in raw.items() if len(status) <= _MAX_STATUS)
     counts = {status: number for status, number in named if status and number is not None}
     if len(counts) > MAX_STATUSES:
         counts = {status: counts[status] for status in sorted(counts, key=_last_if_unknown)[:MAX_STATUSES]}
@@ -314,29 +290,5 @@ def _node(properties: NodeProperties | None, details: NodeDetails | None) -> Nod
     if properties is None and details is None:
         return None
     properties, details = properties or NodeProperties(), details or NodeDetails()
-    node = Node(_count(properties.num_nodes), _count(details.node_index), details.is_main_node)
+    node = Node(count(properties.num_nodes), count(details.node_index), details.is_main_node)
     return node if node != Node() else None
-
-
-def _text(value: str | None) -> str | None:
-    if not value:
-        return None
-    return value if len(value) <= MAX_TEXT else value[: MAX_TEXT - 1] + "…"
-
-
-def _shared(value: str | None) -> str | None:
-    """A text that many jobs have in common is kept once: ten thousand jobs are in few queues."""
-    text = _text(value)
-    return None if text is None else sys.intern(text)
-
-
-def _int64(number: int | None) -> int | None:
-    return number if number is not None and -(2**63) <= number < 2**63 else None
-
-
-def _count(number: int | None) -> int | None:
-    return number if number is not None and 0 <= number < 2**63 else None
-
-
-def _moment(number: int | None) -> Millis | None:
-    return number if number is not None and 0 < number <= _LAST_MILLI else None

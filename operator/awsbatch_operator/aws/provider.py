@@ -1,4 +1,4 @@
-"""AWS Batch for the controller: DescribeJobs, TerminateJob and TerminateJobs, one request a call."""
+"""AWS Batch for the controller: DescribeJobs, ListJobs, TerminateJob and TerminateJobs, one request a call."""
 
 import asyncio
 import datetime as dt
@@ -12,7 +12,15 @@ from typing import Any, Final
 import structlog
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import Accepted, CallLabels, DescribedJob, DescribeResult, P, Telemetry
+from awsbatch_operator.api.interfaces import (
+    Accepted,
+    CallLabels,
+    DescribedJob,
+    DescribeResult,
+    JobPage,
+    P,
+    Telemetry,
+)
 from awsbatch_operator.api.job import NotFound, Target, account_of
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.aws.caller_identity import CallerIdentity, Sts
@@ -20,6 +28,7 @@ from awsbatch_operator.aws.client_cache import CallRunner, ClientCache
 from awsbatch_operator.aws.errors import NoSigningScopeError, classify_error, lacks_operation
 from awsbatch_operator.aws.hooks import PermitCheck, RequestScope
 from awsbatch_operator.aws.job_detail import parse_describe_jobs, parse_terminate_jobs
+from awsbatch_operator.aws.job_summary import parse_list_jobs
 from awsbatch_operator.aws.sdk_session import MAX_THREADS, MakeClient, own_credentials
 from awsbatch_operator.aws.sessions import OwnSession, Session, SessionCache
 from awsbatch_operator.workqueue.rate_limiter import AccountRateLimiter
@@ -27,6 +36,9 @@ from awsbatch_operator.workqueue.worker_pool import WorkerPool
 
 MAX_TERMINATE_IDS: Final = 50
 """Most ids in one TerminateJobs."""
+
+JOBS_PER_PAGE: Final = 1000
+"""Most jobs of one ListJobs without a filter."""
 
 MAX_PER_TARGET: Final = 8
 """Calls of one kind and one target at once."""
@@ -130,11 +142,30 @@ class AwsBatch:
             return results
 
         scope = RequestScope(self._sessions.for_describe(target))
-        answer = await self._describes.run("DescribeJobs", target, scope, job_ids, request)
+        answer = await self._describes.run("DescribeJobs", target, scope, _log_fields(job_ids), request)
         if isinstance(answer, CallError):
             _mark_slow(self._describe_pool, target, answer)
         else:
             self._telemetry.polled(self._clock(), self._labels_of(target))
+        return answer
+
+    async def list_jobs(self, target: Target, queue: str, status: str, token: str | None) -> JobPage | CallError:
+        asked: dict[str, Any] = {"jobQueue": queue, "jobStatus": status, "maxResults": JOBS_PER_PAGE}
+        if token is not None:
+            asked["nextToken"] = token
+
+        # The answer is decoded in the thread as well.
+        def request(client: Any) -> JobPage | CallError:
+            page = parse_list_jobs(client.list_jobs(**asked)["body"], target.region, account_of(target.role))
+            if target.role is None and isinstance(page, JobPage) and page.jobs:
+                self._identity.learn(target.region, account_of(page.jobs[0].arn))
+            return page
+
+        scope = RequestScope(self._sessions.for_describe(target))
+        fields = {"queue": queue, "status": status}
+        answer = await self._describes.run("ListJobs", target, scope, fields, request)
+        if isinstance(answer, CallError):
+            _mark_slow(self._describe_pool, target, answer)
         return answer
 
     async def terminate(
@@ -194,7 +225,7 @@ class AwsBatch:
             # The answer is `{}`: a 200 means accepted.
             return {ids[0]: Accepted(_request_id(client.terminate_job(jobId=ids[0], reason=reason)))}
 
-        answer = await self._terminates.run("TerminateJob", target, scope, ids, request)
+        answer = await self._terminates.run("TerminateJob", target, scope, _log_fields(ids), request)
         self._telemetry.terminate_batch(1)
         if isinstance(answer, CallError) and lacks_operation(answer):
             # The endpoint is not AWS Batch at the moment: TerminateJobs may exist.
@@ -208,7 +239,7 @@ class AwsBatch:
             answer = client.terminate_jobs(jobs=ids, reason=reason)
             return parse_terminate_jobs(answer["body"], ids, Accepted(_request_id(answer)))
 
-        answer = await self._terminates.run("TerminateJobs", target, scope, ids, request)
+        answer = await self._terminates.run("TerminateJobs", target, scope, _log_fields(ids), request)
         self._telemetry.terminate_batch(len(ids))
         if not isinstance(answer, CallError):
             if any(isinstance(one, CallError) and one.error_class is ErrorClass.THROTTLED for one in answer.values()):
@@ -253,6 +284,11 @@ class AwsBatch:
         shown = next((one.job.arn for one in results.values() if isinstance(one, DescribedJob) and one.job.arn), None)
         missing = any(isinstance(one, NotFound) for one in results.values())
         self._identity.learn(region, account_of(shown), needed=missing)
+
+
+def _log_fields(job_ids: Sequence[str]) -> dict[str, object]:
+    """Returns the fields of a log line about these jobs. A hundred ids would make it unreadable: it has the first."""
+    return {"jobId": job_ids[0], "jobs": len(job_ids)}
 
 
 def _mark_slow(pool: WorkerPool[Target], target: Target, error: CallError) -> None:

@@ -43,6 +43,12 @@ class FakeClient:
 
         return self._reply("DescribeJobs", jobs, None, answer)
 
+    def list_jobs(self, **request: Any) -> Mapping[str, Any]:
+        """Lists all jobs whatever is requested; the request is recorded as texts."""
+        listed = [{"jobId": job_id, "jobName": job_id, "status": status} for job_id, status in self.jobs.items()]
+        texts = [f"{name}={value}" for name, value in request.items()]
+        return self._reply("ListJobs", texts, None, lambda: {"jobSummaryList": listed})
+
     def terminate_job(self, *, jobId: str, reason: str) -> Mapping[str, Any]:  # noqa: N803 (the SDK's own spelling)
         return self._reply("TerminateJob", [jobId], reason, dict)
 

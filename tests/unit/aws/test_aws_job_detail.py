@@ -16,13 +16,13 @@ from awsbatch_operator.aws.job_detail import (
     FOREIGN,
     MAX_STATUSES,
     MAX_TAGS,
-    MAX_TEXT,
     NO_JOBS,
     UNREADABLE,
     job_of,
     parse_describe_jobs,
     tags_of,
 )
+from awsbatch_operator.aws.values import MAX_TEXT
 
 ID = "61e743ed-35e4-48da-b2de-5c8333821c84"
 HERE = "eu-west-1"

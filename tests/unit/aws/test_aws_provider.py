@@ -14,15 +14,15 @@ from botocore.exceptions import ConnectTimeoutError, NoCredentialsError
 from structlog.testing import capture_logs
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import Accepted, CallLabels, DescribedJob, DescribeResult
-from awsbatch_operator.api.job import NOT_FOUND, Job, Target
+from awsbatch_operator.api.interfaces import Accepted, CallLabels, DescribedJob, DescribeResult, JobPage
+from awsbatch_operator.api.job import NOT_FOUND, Job, JobSummary, Target
 from awsbatch_operator.aws.errors import PermitExpiredError
 from awsbatch_operator.aws.hooks import EXPIRED, REGROUPED, current_scope
 from awsbatch_operator.aws.provider import MAX_PER_TARGET
 from awsbatch_operator.aws.regions import KnownRegions
 from awsbatch_operator.aws.sdk_session import MAX_THREADS
 from awsbatch_operator.aws.sessions import Session
-from fakes.aws import HERE, OWN, FakePermit, classes, describe, expires_after, make_batch, terminate
+from fakes.aws import HERE, OWN, FakePermit, classes, describe, expires_after, list_jobs, make_batch, terminate
 from fakes.telemetry import FakeTelemetry
 from unit.aws.fake_client import REQUEST_ID, FakeClient, refusal
 
@@ -161,6 +161,30 @@ async def test_a_malformed_id_spoils_its_call_alone(world: World) -> None:
 async def test_an_empty_answer_never_means_that_jobs_are_missing(world: World, answer: dict[str, Any]) -> None:
     world.client("describe").script["DescribeJobs"] = [answer]
     assert classes(list((await world.describe(*ids(2))).values())) == [ErrorClass.UNAVAILABLE] * 2
+
+
+async def test_a_page_is_one_call_for_a_thousand_jobs_of_one_queue_and_status(world: World) -> None:
+    world.jobs["a"] = "RUNNING"
+    page = await list_jobs(world.batch, queue="gpu", status="RUNNING")
+    assert page == JobPage((JobSummary("a", "a", "RUNNING"),), None)
+    await list_jobs(world.batch, queue="gpu", status="RUNNING", token="more")
+    first = ("jobQueue=gpu", "jobStatus=RUNNING", "maxResults=1000")
+    assert [call[1] for call in world.client("describe").calls] == [first, (*first, "nextToken=more")]
+
+
+async def test_a_page_is_signed_as_a_describe_of_its_target(world: World) -> None:
+    await list_jobs(world.batch, TEAM_A)
+    await list_jobs(world.batch)
+    assert world.client("describe").signed == ["policy,team-a@prod", "own"]
+
+
+async def test_the_account_is_learned_from_a_page_without_a_call_to_sts(world: World) -> None:
+    listed = {"jobId": "a", "jobArn": f"arn:aws:batch:{HERE}:{OURS}:job/a"}
+    world.client("describe").script["ListJobs"] = [{"jobSummaryList": []}, {"jobSummaryList": [listed]}]
+    for account in (None, OURS):
+        await list_jobs(world.batch)
+        assert world.batch.account(OWN) == account
+    assert world.made == [("describe", HERE)]
 
 
 async def test_a_fault_of_this_program_surfaces(world: World) -> None:
@@ -397,15 +421,17 @@ async def test_terminations_do_not_wait_for_describes(world: World) -> None:
     await asyncio.gather(*describes)
 
 
-@pytest.mark.parametrize("kind", ["describe", "terminate"])
-async def test_a_target_that_does_not_answer_gets_one_thread_until_it_does(world: World, kind: str) -> None:
-    batch, client = world.batch, world.client(kind)
-    slot = batch.describe_slot if kind == "describe" else batch.terminate_slot
-    call: Callable[[], Any] = (
-        (lambda: batch.describe(OWN, ["x"]))
-        if kind == "describe"
-        else (lambda: batch.terminate(OWN, [FakePermit("x")], ""))
-    )
+@pytest.mark.parametrize("operation", ["DescribeJobs", "ListJobs", "TerminateJob"])
+async def test_a_target_that_does_not_answer_gets_one_thread_until_it_does(world: World, operation: str) -> None:
+    batch = world.batch
+    client = world.client("terminate" if operation == "TerminateJob" else "describe")
+    slot = batch.terminate_slot if operation == "TerminateJob" else batch.describe_slot
+    calls: dict[str, Callable[[], Any]] = {
+        "DescribeJobs": lambda: batch.describe(OWN, ["x"]),
+        "ListJobs": lambda: batch.list_jobs(OWN, "q", "RUNNING", None),
+        "TerminateJob": lambda: batch.terminate(OWN, [FakePermit("x")], ""),
+    }
+    call = calls[operation]
 
     async def slots() -> int:
         """Counts the slots that the target gets at once."""
@@ -421,8 +447,7 @@ async def test_a_target_that_does_not_answer_gets_one_thread_until_it_does(world
     async with slot(OWN):
         await call()
     assert await slots() == MAX_PER_TARGET
-    for operation in ("DescribeJobs", "TerminateJob"):
-        client.script[operation] = [ConnectTimeoutError(endpoint_url="https://batch")]
+    client.script[operation] = [ConnectTimeoutError(endpoint_url="https://batch")]
     async with slot(OWN):
         await call()
     assert await slots() == 1
@@ -462,11 +487,17 @@ async def test_what_an_unnamed_account_was_found_to_grant_is_kept_when_it_is_nam
     world.batch.close()
 
 
-@pytest.mark.parametrize("kind", ["describe", "terminate"])
-async def test_a_throttle_slows_its_own_account_alone(kind: str) -> None:
+@pytest.mark.parametrize("operation", ["DescribeJobs", "ListJobs", "TerminateJob"])
+async def test_a_throttle_slows_its_own_account_alone(operation: str) -> None:
     world = World(rate=4.0)
-    world.client(kind).always = dict.fromkeys(("DescribeJobs", "TerminateJob"), THROTTLE)
-    await (world.describe("x", target=TEAM_A) if kind == "describe" else world.terminate("x", target=TEAM_A))
+    for kind in ("describe", "terminate"):
+        world.client(kind).always = {operation: THROTTLE}
+    calls: dict[str, Callable[[], Any]] = {
+        "DescribeJobs": lambda: world.describe("x", target=TEAM_A),
+        "ListJobs": lambda: list_jobs(world.batch, TEAM_A),
+        "TerminateJob": lambda: world.terminate("x", target=TEAM_A),
+    }
+    await calls[operation]()
     start = now()
     async with world.batch.describe_slot(ELSEWHERE):
         assert now() == start
@@ -492,11 +523,13 @@ async def test_metrics_are_kept_of_every_call(world: World) -> None:
     await world.describe(*ids(2))
     await world.terminate("a")
     await world.terminate(*ids(7))
+    await list_jobs(world.batch)
     assert world.telemetry.requests == [
         ("DescribeJobs", "OK"),
         ("DescribeJobs", "TooManyRequestsException"),
         ("TerminateJob", "OK"),
         ("TerminateJobs", "OK"),
+        ("ListJobs", "OK"),
     ]
     assert (world.telemetry.describe_sizes, world.telemetry.terminate_sizes) == ([3, 2], [1, 7])
     assert world.telemetry.polls == [(HERE, 1234.5)]
@@ -552,6 +585,13 @@ async def test_an_error_is_logged_when_it_begins_and_when_it_ends_with_region_an
     ]
     assert all((line["region"], line["jobId"]) == (HERE, "a") for line in lines)
     assert lines[0]["error"] == "Too Many Requests"
+
+
+async def test_an_error_of_a_page_is_logged_with_queue_and_status(world: World) -> None:
+    world.client("describe").script["ListJobs"] = [THROTTLE]
+    with capture_logs() as lines:
+        await list_jobs(world.batch, queue="gpu", status="PENDING")
+    assert [(line["operation"], line["queue"], line["status"]) for line in lines] == [("ListJobs", "gpu", "PENDING")]
 
 
 @pytest.mark.parametrize(
