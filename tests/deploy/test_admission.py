@@ -10,7 +10,7 @@ import yaml
 from awsbatch_sandbox.cluster import Cluster, KubectlError, batch_job
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from deploy.places import DEPLOY
+from deploy.places import DEPLOY, ROOT
 
 pytestmark = pytest.mark.real
 
@@ -123,32 +123,26 @@ def test_the_garbage_collector_changes_owners_and_states_nothing(namespace: Clus
     namespace.kubectl("delete", "batchjob", "job", f"--as={account}")
 
 
-def test_approving_a_batch_termination_needs_the_verb(world: World, namespace: Cluster) -> None:
-    with_terminations(world)
-    grant(namespace, "bulk", "get,create,update,patch", "batchterminations.awsbatch.dev", "ann", "bob")
-    body = {"apiVersion": "awsbatch.dev/v1alpha1", "kind": "BatchTermination", "metadata": {"name": "job"}, "spec": {}}
-    namespace.kubectl("create", "--as=ann", "-f", "-", stdin=json.dumps(body))
+def bulk(name: str, *, approved: bool) -> str:
+    body = yaml.safe_load((ROOT / "crds/examples/valid/bulk.yaml").read_text("utf-8"))
+    return json.dumps({**body, "metadata": {"name": name}, "spec": {**body["spec"], "approved": approved}})
+
+
+def test_approving_a_batch_termination_needs_the_verb(namespace: Cluster) -> None:
+    grant(namespace, "bulk", "get,create,update,patch,delete", "batchterminations.awsbatch.dev", "ann", "bob")
     approve, withdraw = spec(approved=True), spec(approved=False)
+    namespace.kubectl("create", "--as=ann", "-f", "-", stdin=bulk("job", approved=False))
     patch(namespace, "ann", withdraw, kind="batchtermination")
     assert refused(namespace, "ann", approve, kind="batchtermination")
     patch(namespace, "bob", approve, kind="batchtermination")
     patch(namespace, "ann", {"metadata": {"labels": {"team": "a"}}}, kind="batchtermination")
     assert refused(namespace, "ann", withdraw, kind="batchtermination")
-    approved = json.dumps({**body, "metadata": {"name": "born"}, "spec": {"approved": True}})
+    patch(namespace, "bob", withdraw, kind="batchtermination")
+    namespace.kubectl("delete", "batchtermination", "job", "--as=ann")
+
+
+def test_creating_an_approved_batch_termination_needs_the_verb(namespace: Cluster) -> None:
+    grant(namespace, "bulk", "create", "batchterminations.awsbatch.dev", "ann", "bob")
     with pytest.raises(KubectlError, match=f"ann {REFUSED}"):
-        namespace.kubectl("create", "--as=ann", "-f", "-", stdin=approved)
-
-
-def with_terminations(world: World) -> None:
-    """Serve BatchTerminations: those of crds/, else some with any spec."""
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1alpha1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    names = {"kind": "BatchTermination", "plural": "batchterminations", "singular": "batchtermination"}
-    crd: dict[str, Any] = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "batchterminations.awsbatch.dev"},
-        "spec": {"group": "awsbatch.dev", "scope": "Namespaced", "names": names, "versions": [version]},
-    }
-    world.cluster.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(crd))
-    world.cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{crd['metadata']['name']}")
+        namespace.kubectl("create", "--as=ann", "-f", "-", stdin=bulk("job", approved=True))
+    namespace.kubectl("create", "--as=bob", "-f", "-", stdin=bulk("job", approved=True))

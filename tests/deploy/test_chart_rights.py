@@ -7,8 +7,8 @@ import pytest
 from deploy.charts import ADMISSION, CLUSTER_SCOPED, NAME, Object, Values, matrix, objects, of_kind, only, pod_of
 
 WORK: Final = [
-    {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs"], "verbs": ["get", "list", "watch"]},
-    {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs/status"], "verbs": ["patch"]},
+    {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs", "batchterminations"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs/status", "batchterminations/status"], "verbs": ["patch"]},
     {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "get", "patch"]},
 ]
 ACCESS: Final = [
@@ -26,7 +26,7 @@ DEFINITION: Final = [
     }
 ]
 ON_DELETE: Final[Values] = {"onDelete": {"enabled": True}}
-USERS: Final = (f"{NAME}-view", f"{NAME}-edit", "awsbatch-operator-policies-view", "awsbatch-operator-policies-edit")
+USERS: Final = tuple(f"{NAME}-{role}" for role in ("view", "edit", "policies-view", "policies-edit", "bulk-terminate"))
 AGGREGATE: Final = "rbac.authorization.k8s.io/aggregate-to-"
 
 
@@ -180,10 +180,10 @@ def _aggregated(values: Values) -> dict[str, set[str]]:
 @pytest.mark.parametrize(
     ("roles", "joins"),
     [
-        ({}, ({"view"}, {"edit", "admin"}, set(), set())),
-        ({"aggregate": "view"}, ({"view"}, set(), set(), set())),
-        ({"aggregate": "none"}, (set(), set(), set(), set())),
-        ({"aggregate": "all"}, ({"view"}, {"edit", "admin"}, set(), set())),
+        ({}, ({"view"}, {"edit", "admin"}, set(), set(), set())),
+        ({"aggregate": "view"}, ({"view"}, set(), set(), set(), set())),
+        ({"aggregate": "none"}, (set(),) * 5),
+        ({"aggregate": "all"}, ({"view"}, {"edit", "admin"}, set(), set(), set())),
     ],
 )
 def test_editors_of_a_namespace_can_terminate_jobs_unless_aggregation_is_limited(roles: Values, joins: Any) -> None:
@@ -192,19 +192,26 @@ def test_editors_of_a_namespace_can_terminate_jobs_unless_aggregation_is_limited
 
 def test_users_roles_can_be_left_out() -> None:
     assert _aggregated({"userRoles": {"create": False}}) == {}
+    assert tuple(_aggregated({"userRoles": {"bulkTerminate": False}})) == USERS[:4]
 
 
 @pytest.mark.parametrize(
-    ("resource", "viewer", "editor"), [("batchjobs", *USERS[:2]), ("batchaccesspolicies", *USERS[2:])]
+    ("viewer", "editor", "written", "read"),
+    [
+        (*USERS[:2], "batchjobs", {"batchjobs", "batchterminations"}),
+        (*USERS[2:4], "batchaccesspolicies", {"batchaccesspolicies"}),
+        (USERS[0], USERS[4], "batchterminations", {"batchjobs", "batchterminations"}),
+    ],
 )
 def test_the_viewer_reads_and_the_editor_writes_objects_but_never_the_status(
-    resource: str, viewer: str, editor: str
+    viewer: str, editor: str, written: str, read: set[str]
 ) -> None:
     rules = {role["metadata"]["name"]: role["rules"] for role in of_kind(objects(), "ClusterRole")}
     may = {
         name: {(which, verb) for rule in rules[name] for which in rule["resources"] for verb in rule["verbs"]}
         for name in USERS
     }
-    status, verbs = f"{resource}/status", ("create", "delete", "get", "list", "patch", "update", "watch")
-    assert may[viewer] == {(which, verb) for which in (resource, status) for verb in ("get", "list", "watch")}
-    assert may[editor] == {(status, "get"), *((resource, verb) for verb in verbs)}
+    shown = {*read, *(f"{one}/status" for one in read)}
+    verbs = ("create", "delete", "get", "list", "patch", "update", "watch")
+    assert may[viewer] == {(which, verb) for which in shown for verb in ("get", "list", "watch")}
+    assert may[editor] == {(f"{written}/status", "get"), *((written, verb) for verb in verbs)}

@@ -65,6 +65,7 @@ OTHER: Final[dict[str, Any]] = {
     "rbac.finalizers": False,
     "userRoles.create": False,
     "userRoles.aggregate": "view",
+    "userRoles.bulkTerminate": False,
     "resources": {"requests": {"memory": "1Gi"}},
     "terminationGracePeriodSeconds": 10,
     "podDisruptionBudget.enabled": False,

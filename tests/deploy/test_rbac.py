@@ -53,7 +53,9 @@ def test_every_call_is_allowed(activity: Activity) -> None:
 
 
 def test_every_permission_is_needed(activity: Activity) -> None:
-    assert spare(activity.rights, activity.calls) == set()
+    # Until the operator handles them.
+    ahead = {right for right in activity.rights if right.resource.startswith("batchterminations")}
+    assert spare(activity.rights, activity.calls) == ahead
 
 
 @pytest.mark.real

@@ -32,6 +32,7 @@ FORBIDDEN = (
     ),
     *(("create", "", "pods/exec"), ("get", "", "configmaps"), ("create", "", "serviceaccounts/token")),
     *((verb, "awsbatch.dev", "batchjobs") for verb in ("create", "update", "delete", "deletecollection")),
+    *((verb, "awsbatch.dev", "batchterminations") for verb in ("create", "update", "patch", "delete")),
     *(("update", "awsbatch.dev", "batchjobs/status"), ("update", "awsbatch.dev", "batchjobs/finalizers")),
     *(("list", "events.k8s.io", "events"), ("watch", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events")),
     *(("create", "", "events"), ("list", "coordination.k8s.io", "leases"), ("delete", "coordination.k8s.io", "leases")),
@@ -108,7 +109,8 @@ def test_the_account_may_not_do_what_it_need_not(installed: Installed) -> None:
 
 
 def test_only_what_is_watched_may_be_read(installed: Installed) -> None:
-    reading = [(verb, "awsbatch.dev", "batchjobs") for verb in ("get", "list", "watch")]
+    kinds, verbs = ("batchjobs", "batchterminations"), ("get", "list", "watch")
+    reading = [(verb, "awsbatch.dev", kind) for kind in kinds for verb in verbs]
     for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, ""):
         assert _allowed(installed, reading, namespace) == (set(reading) if namespace in installed.watched else set())
 
@@ -250,3 +252,29 @@ def test_an_editor_states_terminations_and_no_status(installed: Installed, job: 
         kubectl("--as=ed", "patch", "batchjob", job, "--type=merge", "-p", "{}", "--subresource=status")
     with pytest.raises(KubectlError, match="cannot list"):
         installed.elsewhere.kubectl("--as=ed", "get", "batchjobs")
+
+
+def test_only_the_role_for_bulk_terminations_writes_them(installed: Installed) -> None:
+    kubectl, name = installed.namespace.kubectl, f"bulk-{secrets.token_hex(2)}"
+    for user, role in (("uma", "edit"), ("ute", "view"), ("una", "bulk-terminate")):
+        as_user(installed, user, f"awsbatch-operator-{role}")
+    spec = {
+        "region": "eu-west-1",
+        "select": {"queues": ["gpu"], "jobNames": ["train-*"]},
+        "createdBefore": "2026-11-25T11:00:00Z",
+        "reason": "INC-4711",
+        "maxJobs": 1,
+    }
+    body = json.dumps({"apiVersion": API_VERSION, "kind": "BatchTermination", "metadata": {"name": name}, "spec": spec})
+    approve = ("patch", "bt", name, "--type=merge", "-p", '{"spec": {"approved": true}}')
+    for user in ("uma", "ute"):
+        with pytest.raises(KubectlError, match=f'User "{user}" cannot create resource "batchterminations"'):
+            kubectl(f"--as={user}", "create", "--filename=-", stdin=body)
+    assert name in kubectl("--as=una", "create", "--filename=-", stdin=body)
+    assert name in kubectl("--as=ute", "get", "bt")
+    with pytest.raises(KubectlError, match='User "ute" cannot patch resource "batchterminations"'):
+        kubectl("--as=ute", *approve)
+    with pytest.raises(KubectlError, match='User "una" cannot patch resource "batchterminations/status"'):
+        kubectl("--as=una", "patch", "bt", name, "--type=merge", "-p", "{}", "--subresource=status")
+    assert "patched" in kubectl("--as=una", *approve)
+    assert "deleted" in kubectl("--as=una", "delete", "bt", name)

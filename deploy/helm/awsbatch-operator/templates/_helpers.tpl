@@ -68,14 +68,14 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{- /* Rules for BatchJobs and Events: for a ClusterRole, or a Role in each namespace. */ -}}
+{{- /* Rules for BatchJobs, BatchTerminations and Events: for a ClusterRole, or a Role in each namespace. */ -}}
 {{- define "awsbatch-operator.rules" -}}
 # Watch, resync list, and a get of one object after a conflict.
 - apiGroups: [awsbatch.dev]
-  resources: [batchjobs]
+  resources: [batchjobs, batchterminations]
   verbs: [get, list, watch]
 - apiGroups: [awsbatch.dev]
-  resources: [batchjobs/status]
+  resources: [batchjobs/status, batchterminations/status]
   verbs: [patch]
 # Create an Event, or count up an existing one, of this process (patch) or an earlier one (get).
 - apiGroups: [events.k8s.io]
