@@ -23,7 +23,7 @@ from awsbatch_sandbox.batch import BatchSimulator, serve
 from deploy.iam_decision import Document, listed
 from deploy.iam_forms import FORMS, WISHES, Wish, normal
 from deploy.places import ROOT
-from fakes.aws import FakePermit, describe, make_batch, terminate
+from fakes.aws import FakePermit, describe, list_jobs, make_batch, terminate
 
 HERE = "eu-west-1"
 EVERY = pytest.mark.parametrize("wish", WISHES.values(), ids=list(WISHES))
@@ -70,10 +70,11 @@ async def batch_on_the_wire(monkeypatch: pytest.MonkeyPatch, **settings: Any) ->
 
 
 async def seen_on_the_wire(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> set[str]:
-    """The operations of a poll, of one termination, and of several at once."""
+    """The operations of a poll, of a list, of one termination, and of several at once."""
     async with batch_on_the_wire(monkeypatch, **settings) as (simulator, batch):
         one, *others = simulator.seed_many(4)
         await describe(batch, Target(HERE), one, *others)
+        await list_jobs(batch)
         while others:
             limit = min(batch.terminate_limit(Target(HERE)), len(others))
             results = [

@@ -10,11 +10,13 @@ HERE = "eu-west-1"
 JOB = "arn:aws:batch:eu-west-1:111122223333:job/61e743ed-35e4-48da-b2de-5c8333821c84"
 THERE = {"aws:RequestedRegion": HERE}
 TAGGED = THERE | {"aws:ResourceTag/managed-by": "awsbatch-operator"}
-DESCRIBE, TERMINATE = "batch:DescribeJobs", "batch:TerminateJob"
+DESCRIBE, LIST, TERMINATE = "batch:DescribeJobs", "batch:ListJobs", "batch:TerminateJob"
 ANSWERS: dict[str, tuple[Request, bool, bool]] = {
     # what is requested, the answer of policy.json, that of policy-tag-scoped.json
     "poll": (Request(DESCRIBE, "*", THERE), True, True),
     "poll in another region": (Request(DESCRIBE, "*", {"aws:RequestedRegion": "us-east-1"}), False, False),
+    "list": (Request(LIST, "*", THERE), True, True),
+    "list in another region": (Request(LIST, "*", {"aws:RequestedRegion": "us-east-1"}), False, False),
     "end a job": (Request(TERMINATE, JOB, THERE), True, False),
     "end a tagged job": (Request(TERMINATE, JOB, TAGGED), True, True),
     "end a tagged array child": (Request(TERMINATE, f"{JOB}:3", TAGGED), True, True),
@@ -49,7 +51,7 @@ ANSWERS: dict[str, tuple[Request, bool, bool]] = {
     "cancel": (Request("batch:CancelJob", JOB, TAGGED), False, False),
     "tag a job": (Request("batch:TagResource", JOB, TAGGED), False, False),
     "submit": (Request("batch:SubmitJob", JOB, TAGGED), False, False),
-    "list": (Request("batch:ListJobs", "*", TAGGED), False, False),
+    "list service jobs": (Request("batch:ListServiceJobs", "*", TAGGED), False, False),
     "read logs": (Request("logs:GetLogEvents", "*", TAGGED), False, False),
     "take a role": (Request("sts:AssumeRole", "arn:aws:iam::111122223333:role/admin", TAGGED), False, False),
 }

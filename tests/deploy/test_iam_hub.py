@@ -73,11 +73,12 @@ def test_a_wider_or_narrower_hub_is_noticed(done: str) -> None:
 
 
 @IN_EACH_FORM
-def test_a_hub_with_own_jobs_has_both_permissions_and_no_third(form: str) -> None:
+def test_a_hub_with_own_jobs_has_the_permissions_of_both_and_no_other(form: str) -> None:
     wish = WISHES["hub with jobs of its own"]
     found = {one["Sid"]: sorted(listed(one["Action"])) for one in FORMS[form](wish).policy["Statement"]}
     assert found == {
         "DescribeJobs": ["batch:DescribeJobs"],
+        "ListJobs": ["batch:ListJobs"],
         "TerminateJobs": ["batch:TerminateJob"],
         "AssumeSpokeRoles": ["sts:AssumeRole", "sts:TagSession"],
     }

@@ -143,7 +143,7 @@ def test_no_other_call_is_allowed(form: str) -> None:
 
 JOB: Final = "arn:aws:batch:eu-west-1:222233334444:job/61e743ed-35e4-48da-b2de-5c8333821c84"
 HERE: Final = {"aws:RequestedRegion": "eu-west-1"}
-DESCRIBE, TERMINATE = "batch:DescribeJobs", "batch:TerminateJob"
+DESCRIBE, LIST, TERMINATE = "batch:DescribeJobs", "batch:ListJobs", "batch:TerminateJob"
 MINE: Final = {"aws:ResourceTag/k8s-namespace": "team-a-dev"}
 
 
@@ -155,6 +155,8 @@ def asked(session: Session, action: str, resource: str = JOB, **more: str) -> Re
 ANSWERS: Final[dict[str, tuple[Request, bool]]] = {
     "poll": (asked(POLLS, DESCRIBE, "*"), True),
     "poll in another region": (asked(POLLS, DESCRIBE, "*", **{"aws:RequestedRegion": "us-east-1"}), False),
+    "list": (asked(POLLS, LIST, "*"), True),
+    "list in another region": (asked(POLLS, LIST, "*", **{"aws:RequestedRegion": "us-east-1"}), False),
     "terminate an own job": (asked(ENDING, TERMINATE, **MINE), True),
     "end a child that IAM sees with its parent's tag": (asked(ENDING, TERMINATE, f"{JOB}:3", **MINE), True),
     "end a child that IAM sees without tags": (asked(ENDING, TERMINATE, f"{JOB}:3"), False),
@@ -187,7 +189,7 @@ ANSWERS: Final[dict[str, tuple[Request, bool]]] = {
     "tag a job": (asked(ENDING, "batch:TagResource", **MINE), False),
     "untag a job": (asked(ENDING, "batch:UntagResource", **MINE), False),
     "submit": (asked(ENDING, "batch:SubmitJob", **MINE), False),
-    "list": (asked(POLLS, "batch:ListJobs", "*"), False),
+    "list service jobs": (asked(POLLS, "batch:ListServiceJobs", "*"), False),
     "take a further role": (asked(ENDING, "sts:AssumeRole", "arn:aws:iam::222233334444:role/admin", **MINE), False),
 }
 
@@ -234,7 +236,7 @@ def test_the_page_limits_a_role_to_some_namespaces() -> None:
 
 def test_the_page_separates_the_jobs_of_two_clusters() -> None:
     policy = copy.deepcopy(dict(FORMS["JSON"](AS_IT_STANDS).policy))
-    policy["Statement"][1]["Condition"]["StringEquals"] |= advice("aws:ResourceTag/k8s-cluster")
+    policy["Statement"][-1]["Condition"]["StringEquals"] |= advice("aws:ResourceTag/k8s-cluster")
     tag = "aws:ResourceTag/k8s-cluster"
     assert allows(policy, asked(ENDING, TERMINATE, **MINE, **{tag: "my-cluster"}))
     assert not allows(policy, asked(ENDING, TERMINATE, **MINE, **{tag: "my-cluster-2"}))

@@ -46,6 +46,15 @@ locals {
         }
       },
       {
+        Sid      = "ListJobs"
+        Effect   = "Allow"
+        Action   = "batch:ListJobs"
+        Resource = "*" # IAM supports no other
+        Condition = {
+          StringEquals = { "aws:RequestedRegion" = var.regions }
+        }
+      },
+      {
         Sid      = "TerminateJobs"
         Effect   = "Allow"
         Action   = "batch:TerminateJob" # TerminateJobs requires the same action
