@@ -18,6 +18,7 @@ Object = dict[str, Any]
 
 HEALTH_LUA: Final = GITOPS / "argocd" / "health.lua"
 HEALTH_OF_POLICIES: Final = GITOPS / "argocd" / "policies" / "health.lua"
+HEALTH_OF_TERMINATIONS: Final = GITOPS / "argocd" / "terminations" / "health.lua"
 BATCH_JOBS: Final = GITOPS / "flux" / "batch-jobs.yaml"
 STATUSES: Final = {"Healthy", "Progressing", "Degraded", "Suspended", "Missing", "Unknown"}
 METADATA: Final = ("generation", "deletionTimestamp", "annotations")

@@ -12,7 +12,7 @@ from contract.schema import assert_valid
 from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
 from deploy.places import GITOPS
 from deploy.reachable import KIN, current, reachable
-from deploy.readers import HEALTH_LUA, HEALTH_OF_POLICIES, Flux, Object, argo_cd, kstatus
+from deploy.readers import HEALTH_LUA, HEALTH_OF_POLICIES, HEALTH_OF_TERMINATIONS, Flux, Object, argo_cd, kstatus
 from unit.reconcile.invariants import ALLOWED, TRANSIENT
 
 ARGO: Final = GITOPS / "argocd"
@@ -173,6 +173,7 @@ def test_the_config_map_contains_the_scripts() -> None:
     assert data == {
         "resource.customizations.health.awsbatch.dev_BatchJob": HEALTH_LUA.read_text("utf-8"),
         "resource.customizations.health.awsbatch.dev_BatchAccessPolicy": HEALTH_OF_POLICIES.read_text("utf-8"),
+        "resource.customizations.health.awsbatch.dev_BatchTermination": HEALTH_OF_TERMINATIONS.read_text("utf-8"),
     }
 
 
