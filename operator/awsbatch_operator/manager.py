@@ -27,6 +27,7 @@ from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.handlers.watch import EventBuffer, Watch, WatchError, make_registry
 from awsbatch_operator.kube import second_operator
 from awsbatch_operator.kube.batchjobs import KubeBatchJobClient
+from awsbatch_operator.kube.batchterminations import BatchTerminationInformer
 from awsbatch_operator.kube.client import ApiError, KubeClient
 from awsbatch_operator.kube.credentials import Login, NoClusterError
 from awsbatch_operator.kube.events import EventPoster
@@ -108,13 +109,20 @@ async def serve(settings: Settings) -> int:
         if leadership is not None:
             lease = leadership.elector = await _elector(kube, lease_namespace, settings.lease_name)
         metrics.observe(controller.cache.count_by_key, controller.depths)
+        metrics.observe_terminations(controller.bulk.count)
         metrics.observe_holds(controller.holds.count_by_cause, controller.holds.suspended_by)
         await _serve_http(parts, metrics, checks(controller, login.pending_for), settings)
         await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)
         log.info("operator starts", version=__version__, region=region, namespaces=settings.namespace or "all")
+        terminations = BatchTerminationInformer(kube, controller.bulk, settings.namespace)
+        controller.bulk.relist = terminations.relist
         watch_policies = partial(_watch_policies, informer, statuses) if read_policies else partial(_ignore, policies)
         watch = Watch(make_registry(login, EventBuffer(asyncio.get_running_loop(), controller)), settings.namespace)
-        return await _work(controller, lease, metrics, watch, watch_policies)
+        informers: dict[str, Callable[[], Awaitable[None]]] = {
+            "watch of access policies": watch_policies,
+            "watch of BatchTerminations": terminations.run,
+        }
+        return await _work(controller, lease, metrics, watch, informers)
 
 
 async def _login(settings: Settings) -> Login:
@@ -190,21 +198,20 @@ async def _work(
     lease: LeaderElector | LeaseReader,
     metrics: Metrics,
     watch: Watch,
-    watch_policies: Callable[[], Awaitable[None]],
+    informers: Mapping[str, Callable[[], Awaitable[None]]],
 ) -> int:
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[None] = loop.create_future()
     _handle_signals(loop, stop)
     controller.resync.restart_watch = watch.restart
     control, lag = asyncio.ensure_future(controller.run()), asyncio.ensure_future(metrics.sample_loop_lag())
-    policies = asyncio.ensure_future(watch_policies())
+    informing = {asyncio.ensure_future(run()): name for name, run in informers.items()}
     watching, election = watch.start(), asyncio.ensure_future(_elect(lease, controller))
     components = {
         control: "controller",
         watching: "watch of BatchJobs",
-        policies: "watch of access policies",
         election: "leader election",
-    }
+    } | informing
     ended, _ = await asyncio.wait({*components, stop}, return_when=asyncio.FIRST_COMPLETED)
     for component in ended & components.keys():
         _log_end(components[component], component.exception())
@@ -215,9 +222,9 @@ async def _work(
     await asyncio.wait({election})
     if isinstance(lease, LeaderElector) and finished:
         await lease.release()
-    lag.cancel()
-    policies.cancel()
-    await asyncio.wait({control, watching, policies, lag}, timeout=1.0)
+    for task in (lag, *informing):
+        task.cancel()
+    await asyncio.wait({control, watching, lag, *informing}, timeout=1.0)
     return 0 if ended == {stop} else 1
 
 
@@ -246,7 +253,7 @@ async def _elect(lease: LeaderElector | LeaseReader, controller: Controller) -> 
     if isinstance(lease, LeaseReader):
         async with asyncio.TaskGroup() as tasks:
             known_for_a_while = partial(on_annotations, known_for=KNOWN_FOR)
-            tasks.create_task(lease.run(known_for_a_while, controller.resync.doubt))
+            tasks.create_task(lease.run(known_for_a_while, controller.doubt))
             # What was stated before may be suspended.
             await lease.known.wait()
             await controller.on_started_leading()
@@ -254,9 +261,7 @@ async def _elect(lease: LeaderElector | LeaseReader, controller: Controller) -> 
         # A leader acts at once on all that it knows: a replica that knows nothing yet must not become leader.
         await controller.resync.synced.wait()
         await controller.policies.complete.wait()
-        await lease.run(
-            controller.on_started_leading, controller.on_stopped_leading, controller.resync.doubt, on_annotations
-        )
+        await lease.run(controller.on_started_leading, controller.on_stopped_leading, controller.doubt, on_annotations)
 
 
 async def _finish(controller: Controller, control: asyncio.Future[None]) -> bool:

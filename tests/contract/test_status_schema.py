@@ -10,6 +10,7 @@ import pytest
 from awsbatch_operator.api import names
 from awsbatch_operator.api.access_policy import BatchAccessPolicySpec, BatchAccessPolicyStatus
 from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Condition, Limit, NextLimit, Phase, Status, Termination
+from awsbatch_operator.api.batchtermination import BatchTerminationSpec, BulkStatus
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.decoding import BatchJobSpec, parse_object
 from awsbatch_operator.api.job import Array, Job, Node
@@ -153,6 +154,7 @@ def declared_status() -> dict[str, Any]:
 
 
 POLICY = schema_of(crd(names.crd_file(names.POLICY_PLURAL)))["properties"]
+TERMINATION = schema_of(crd(names.crd_file(names.TERMINATION_PLURAL)))["properties"]
 
 
 def test_the_declared_types_are_those_of_the_crds() -> None:
@@ -160,6 +162,8 @@ def test_the_declared_types_are_those_of_the_crds() -> None:
     assert declared(BatchAccessPolicyStatus) == compared(POLICY["status"], {})
     assert declared(BatchAccessPolicySpec, *BOUNDS) == compared(POLICY["spec"], {}, *BOUNDS)
     assert declared(BatchJobSpec) == compared(SPEC_SCHEMA, {})
+    assert declared(BatchTerminationSpec, *BOUNDS) == compared(TERMINATION["spec"], {}, *BOUNDS)
+    assert declared(BulkStatus) == compared(TERMINATION["status"], {})
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from awsbatch_operator.api.conditions import STALLED_REASONS
 from awsbatch_operator.api.errors import ErrorClass
 from awsbatch_operator.api.interfaces import CallLabels
 from awsbatch_operator.aws.errors import _RULES
-from awsbatch_operator.controller.status_writer import _RESULTS
+from awsbatch_operator.controller.status_writer import RESULTS
 from awsbatch_operator.observability.metrics import Metrics
 from deploy.places import DEPLOY, OPERATIONS
 from deploy.promql import ExpressionError, Shown, selectors
@@ -187,7 +187,7 @@ def test_the_throttling_codes_are_those_of_the_operator() -> None:
 def test_reasons_and_results_are_the_operators_own() -> None:
     assert {reason for value in matched("reason") for reason in value.split("|")} <= STALLED_REASONS
     assert matched("cause") <= set(HoldCause)
-    assert {result for value in matched("result") for result in value.split("|")} <= set(_RESULTS.values())
+    assert {result for value in matched("result") for result in value.split("|")} <= set(RESULTS.values())
 
 
 # -- the dashboard ----------------------------------------------------------------------------------------------------

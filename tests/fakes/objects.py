@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from awsbatch_operator.api.batchjob import ObjectRef, Status
+from awsbatch_operator.api.batchtermination import BulkSnapshot, BulkStatus, parse_bulk_status, parse_termination
 from awsbatch_operator.api.decoding import Snapshot, parse_object
 from awsbatch_operator.api.events import Event
 from awsbatch_operator.api.interfaces import Conflict, Gone, ListError, NotWritten, Written
+from awsbatch_operator.api.names import TERMINATION_KIND
 from awsbatch_operator.api.status_codec import diff
 from awsbatch_operator.kube.batchjobs import finalizer_patch
 from awsbatch_sandbox.apiserver.patch import apply_json_patch, merge
@@ -39,6 +41,9 @@ class FakeObjects:
     crd_reads: list[float] = field(default_factory=list)
     on_gone: Callable[[str], None] = lambda _: None
     """Gets the uid of an object that is gone, as the watch would."""
+    on_termination: Callable[[BulkSnapshot], None] = lambda _: None
+    on_termination_gone: Callable[[str], None] = lambda _: None
+    """The same for BatchTerminations."""
     version: int = 0
     at_once: int = 0
     most_at_once: int = 0
@@ -68,6 +73,26 @@ class FakeObjects:
         self._changed(uid)
         return uid
 
+    def create_termination(
+        self, name: str, spec: Mapping[str, Any], namespace: str = "ns", created: str = "1970-01-02T03:46:40Z"
+    ) -> str:
+        """Create a BatchTermination; its uid."""
+        uid = f"bt-{namespace}-{name}"
+        self.bodies[uid] = {
+            "kind": TERMINATION_KIND,
+            "metadata": {
+                "namespace": namespace,
+                "name": name,
+                "uid": uid,
+                "generation": 1,
+                "creationTimestamp": created,
+            },
+            "spec": dict(spec),
+            "status": {"observedGeneration": 0},
+        }
+        self._changed(uid)
+        return uid
+
     def edit(self, uid: str, spec: Mapping[str, Any]) -> None:
         body = self.bodies[uid]
         metadata = {**body["metadata"], "generation": body["metadata"]["generation"] + 1}
@@ -79,7 +104,7 @@ class FakeObjects:
         body = self.bodies[uid]
         if not body["metadata"].get("finalizers"):
             del self.bodies[uid]
-            self.on_gone(uid)
+            (self.on_termination_gone if "kind" in body else self.on_gone)(uid)
         elif "deletionTimestamp" not in body["metadata"]:
             more = {"generation": body["metadata"]["generation"] + 1, "deletionTimestamp": "1970-01-01T00:20:00Z"}
             self.bodies[uid] = {**body, "metadata": {**body["metadata"], **more}}
@@ -129,6 +154,9 @@ class FakeObjects:
     def status(self, uid: str) -> Status:
         return self.snapshot(uid).status
 
+    def bulk_status(self, uid: str) -> BulkStatus:
+        return parse_bulk_status(self.bodies[uid]["status"])
+
     def reasons(self, uid: str) -> list[str]:
         return [event.reason for about, event in self.events if about == uid]
 
@@ -171,7 +199,7 @@ class FakeObjects:
         await asyncio.sleep(self.latency)
         if self.away:
             raise ListError("away")
-        for uid in list(self.bodies):
+        for uid in [uid for uid, body in self.bodies.items() if "kind" not in body]:
             snapshot = self.snapshot(uid)
             yield snapshot.ref, snapshot.resource_version
 
@@ -182,5 +210,9 @@ class FakeObjects:
         self.version += 1
         body = self.bodies[uid]
         self.bodies[uid] = {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.version)}}
-        if not silent:
+        if silent:
+            return
+        if "kind" in body:
+            self.on_termination(parse_termination(self.bodies[uid]))
+        else:
             self.notify(self.snapshot(uid))

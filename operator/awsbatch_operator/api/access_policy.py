@@ -35,11 +35,15 @@ _LONGEST_FAULT: Final = 300
 
 
 class Verb(StrEnum):
+    """`LIST` lets a BatchTermination count and terminate all jobs that match its selector."""
+
     OBSERVE = "Observe"
     TERMINATE = "Terminate"
+    LIST = "List"
 
 
-ALL_VERBS: Final = frozenset(Verb)
+DEFAULT_VERBS: Final = (Verb.OBSERVE, Verb.TERMINATE)
+"""What a policy allows that states no verbs, and what is allowed where no policy applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Policy:
     rules: Rules
     role: str | None = None
     regions: tuple[str, ...] = ()
-    allow: frozenset[Verb] = ALL_VERBS
+    allow: frozenset[Verb] = frozenset(DEFAULT_VERBS)
     suspend: bool = False
 
 
@@ -107,7 +111,7 @@ class BatchAccessPolicySpec(StrictObject, frozen=True):
     role: RoleSpec | None = None
     regions: Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(min_length=1, max_length=64)] = ()
     jobs: JobsSpec | None = None
-    allow: Annotated[tuple[Verb, ...], Meta(max_length=8)] = tuple(Verb)
+    allow: Annotated[tuple[Verb, ...], Meta(max_length=8)] = DEFAULT_VERBS
     suspend: bool = False
 
 

@@ -10,6 +10,7 @@ from msgspec import Meta, field
 
 from awsbatch_operator.api.codec import INLINE, NOT_IN_JSON, SHARED, Count, DateTime, MetaTime, Object
 from awsbatch_operator.api.job import Job
+from awsbatch_operator.api.names import KIND
 from awsbatch_operator.api.timestamps import Millis
 
 
@@ -72,6 +73,7 @@ class ObjectRef:
     namespace: str
     name: str
     uid: str
+    kind: str = KIND
 
 
 @dataclass(frozen=True, slots=True)

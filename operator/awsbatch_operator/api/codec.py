@@ -3,7 +3,7 @@
 Anybody with the right may have written a status, also another version of the operator. No value raises an exception.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache, lru_cache
 from types import UnionType
 from typing import Annotated, Any, Final, NamedTuple, Self, TypeVar, Union, get_args, get_origin
@@ -97,6 +97,15 @@ def encode(value: Object) -> dict[str, Any]:
         elif (encoded := member if encode_member is None else encode_member(member)) is not None:
             raw[name] = encoded
     return raw
+
+
+def changes(wanted: Object, shown: Mapping[str, object]) -> dict[str, object]:
+    """Return the JSON merge patch from a raw object without nested objects to the wanted one; {}: none.
+
+    It leaves members alone that the type does not declare: they belong to a newer version.
+    """
+    raw = encode(wanted)
+    return {name: raw.get(name) for name in field_names(type(wanted)) if raw.get(name) != shown.get(name)}
 
 
 def field_names(kind: type[Object]) -> tuple[str, ...]:

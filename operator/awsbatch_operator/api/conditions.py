@@ -19,7 +19,7 @@ TRUE, FALSE, UNKNOWN = "True", "False", "Unknown"
 
 
 class Reason(StrEnum):
-    """Every reason of every condition of a BatchJob."""
+    """Every reason of every condition of a BatchJob or a BatchTermination."""
 
     OBSERVED = "Observed"
     TERMINATED = "Terminated"
@@ -60,6 +60,14 @@ class Reason(StrEnum):
     JOB_CANCELLED = "JobCancelled"
     JOB_ACTIVE = "JobActive"
 
+    COUNTING = "Counting"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    ALL_REQUESTED = "AllRequested"
+    LIST_NOT_ALLOWED = "ListNotAllowed"
+    QUEUE_NOT_FOUND = "QueueNotFound"
+    TOO_MANY_JOBS = "TooManyJobs"
+    CUTOFF_IN_FUTURE = "CutoffInFuture"
+
 
 STALLED_REASONS: Final = frozenset(
     {
@@ -68,6 +76,7 @@ STALLED_REASONS: Final = frozenset(
         *(Reason.ACCESS_DENIED, Reason.CREDENTIALS_UNAVAILABLE, Reason.INVALID_REGION, Reason.ACCOUNT_CHANGED),
         *(Reason.TERMINATION_NOT_ALLOWED, Reason.TERMINATION_REJECTED, Reason.TERMINATION_STUCK),
         *(Reason.DEADLINE_NOT_APPLICABLE, Reason.ON_DELETE_DISABLED),
+        *(Reason.LIST_NOT_ALLOWED, Reason.QUEUE_NOT_FOUND, Reason.TOO_MANY_JOBS, Reason.CUTOFF_IN_FUTURE),
     }
 )
 """Every reason for which a user must act, for alerts and Events. It does not contain reasons of other writers."""

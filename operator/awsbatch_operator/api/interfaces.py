@@ -158,7 +158,7 @@ class NotWritten:
 
 
 class BatchJobClient(Protocol):
-    """BatchJob objects in the Kubernetes API."""
+    """BatchJob objects in the Kubernetes API. `write_status` and `post_event` serve BatchTerminations, too."""
 
     def change(self, wanted: Status, shown: Status | Mapping[str, object]) -> Mapping[str, object]:
         """Return the merge patch from the shown `.status` (raw, or as a Status) to the wanted one; {}: none."""

@@ -8,6 +8,8 @@ PLURAL: Final = "batchjobs"
 KIND: Final = "BatchJob"
 POLICY_PLURAL: Final = "batchaccesspolicies"
 POLICY_KIND: Final = "BatchAccessPolicy"
+TERMINATION_PLURAL: Final = "batchterminations"
+TERMINATION_KIND: Final = "BatchTermination"
 API_VERSION: Final = f"{GROUP}/{VERSION}"
 
 

@@ -18,6 +18,7 @@ from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.api.interfaces import PolicyStatus
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.controller.answers import AnswerHandler
+from awsbatch_operator.controller.bulk_controller import BulkController
 from awsbatch_operator.controller.cache import Cache, TrackedDeletion, TrackedObject, newer
 from awsbatch_operator.controller.crd_check import CrdCheck
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
@@ -124,6 +125,9 @@ class Controller:
             on_confirmed=self._decide_terminations,
             now=dependencies.now,
         )
+        self.bulk = BulkController(
+            dependencies, self.policies, self.holds, first_polls=self._poller.first_polls, may_act=self.may_act
+        )
         self._stopping = asyncio.Event()
         self._stale: frozenset[HoldCause] = frozenset()
 
@@ -133,7 +137,7 @@ class Controller:
         """Run until `stop`, then finish the calls in flight. An error in any part stops all of them."""
         async with asyncio.TaskGroup() as tasks:
             self._terminator.targets.start(tasks)
-            parts = (self._poller, self._writer, self.resync, self._crd)
+            parts = (self._poller, self._writer, self.resync, self._crd, self.bulk)
             background = [tasks.create_task(part.run()) for part in parts]
             background += [tasks.create_task(self._work()), tasks.create_task(self._tick())]
             await self._stopping.wait()
@@ -145,6 +149,7 @@ class Controller:
     def stop(self) -> None:
         self._stopping.set()
         self._terminator.stop()
+        self.bulk.stop()
 
     async def _finish(self) -> None:
         """Wait for the answers of calls in flight, and write what was accepted; the caller limits the time.
@@ -154,6 +159,7 @@ class Controller:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._poller.targets.drained(), POLLS_FINISH_WITHIN)
         await self._terminator.targets.drained()
+        await self.bulk.calls.terminations.drained()
         while (uid := self._queue.pop()) is not None:
             self._reconciler.reconcile(uid)
         self._writer.retain(lambda tracked: tracked.record.status.termination != tracked.last_written.termination)
@@ -172,6 +178,7 @@ class Controller:
             if tracked.foreign_status is not None:
                 self._writer.correct(tracked)
             self._queue.add(tracked.ref.uid, tracked.ref.namespace, first=tracked.record.termination_wanted)
+        self.bulk.on_started_leading()
 
     def on_stopped_leading(self) -> None:
         """Stop acting at once and drop the state of all jobs: it becomes stale."""
@@ -180,12 +187,18 @@ class Controller:
         parts = (self._queue, self._writer, self._poller, self._terminator, self._answers, self._crd, self.holds.limit)
         for part in parts:
             part.clear()
+        self.bulk.on_stopped_leading()
         for job in self.cache.jobs.values():
             job.state = type(job.state)(request=job.state.request)
             job.expired, job.held_until = 0, 0
         for tracked in self.cache.objects.values():
             tracked.hidden = tracked.steady_interval = tracked.next_poll_at = None
             tracked.finalizer_wanted, tracked.hold_until = None, 0.0
+
+    def doubt(self) -> None:
+        """Send no termination until what is stated has been listed again: changes may have been missed."""
+        self.resync.doubt()
+        self.bulk.doubt()
 
     def may_act(self) -> bool:
         """Checked right before each call and write: a process that was frozen learns late that it lost the Lease."""
@@ -216,7 +229,7 @@ class Controller:
         while True:
             before, self.beat_at = self.beat_at, asyncio.get_running_loop().time()
             if self.beat_at - before > FROZEN_AFTER:
-                self.resync.doubt()
+                self.doubt()
             stale = self.holds.stale()
             if stale != self._stale:
                 self._stale = stale
@@ -231,6 +244,7 @@ class Controller:
         self._queue.add(tracked.ref.uid, tracked.ref.namespace)
 
     def _decide_terminations(self) -> None:
+        self.bulk.wake_held()
         for tracked in self.cache.objects.values():
             if tracked.record.termination_wanted:
                 self._queue.add(tracked.ref.uid, tracked.ref.namespace)
@@ -242,9 +256,10 @@ class Controller:
             self._dependencies.provider.forget(target)
         self._poller.targets.prune(used)
         self._terminator.targets.prune(used)
+        self.bulk.calls.prune(used)
 
     def _used_targets(self) -> set[Target]:
-        return {key.target for key in self.cache.jobs}
+        return {key.target for key in self.cache.jobs} | self.bulk.targets()
 
     # -- watch events -------------------------------------------------------------------------------------------------
 

@@ -67,17 +67,22 @@ class Holds:
         if not (stale or suspended) and self._lease_known_until >= self._clock():
             # The rule; it is asked for each permit.
             return None
+        hold = self.of_namespace(tracked.ref.namespace)
+        if hold is None and (doubt := cache.doubt_reason(tracked.ref.uid)) is not None:
+            return Hold(HoldCause.STALE_OBJECTS, doubt)
+        return hold
+
+    def of_namespace(self, namespace: str) -> Hold | None:
+        """Return why all terminations of the namespace are held now. For any thread."""
         if self._suspension is not None:
             return self._suspension
-        policy = self._policies.suspended_by(tracked.ref.namespace)
+        policy = self._policies.suspended_by(namespace)
         if policy is not None:
             return Hold(HoldCause.SUSPENDED_POLICY, _suspended_by_policy(policy))
         if self._lease_is_stale():
             return Hold(HoldCause.STALE_LEASE, _unread(self._lease))
         if (reason := self._policies.stale_reason()) is not None:
             return Hold(HoldCause.STALE_POLICIES, reason)
-        if (doubt := self._cache.doubt_reason(tracked.ref.uid)) is not None:
-            return Hold(HoldCause.STALE_OBJECTS, doubt)
         return None
 
     def of_unattended(self, tracked: TrackedObject, cause: Cause) -> Hold | None:

@@ -61,6 +61,11 @@ class Poller:
         if target in self.targets:
             self.targets[target].discard(tracked)
 
+    async def first_polls(self, target: Target) -> None:
+        """Wait until no object of the target waits for the first poll of its job."""
+        if target in self.targets:
+            await self.targets[target].no_first.wait()
+
     def in_flight(self, key: JobKey) -> bool:
         target = self.targets.get(key.target)
         return target is not None and target.in_flight(key.job_id)
@@ -104,6 +109,9 @@ class TargetPoller:
         self._parts: FairQueue[tuple[str, ...]] = FairQueue(self._clock)
         self._parts_next = False
         self._pacer: Pacer[None] = Pacer(self._clock)
+        self._first: set[str] = set()
+        self.no_first = asyncio.Event()
+        self.no_first.set()
         # A parent may be in several calls.
         self._requested: Counter[str] = Counter()
         self.coalescer: Coalescer[tuple[Batch, tuple[str, ...]]] = Coalescer(
@@ -122,6 +130,9 @@ class TargetPoller:
         else:
             early = at if exact else at - EARLY * seconds
             self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at, early=early)
+            if not seconds and job is not None and job.state.polled_at is None:
+                self._first.add(tracked.ref.uid)
+                self.no_first.clear()
 
     def poll_now(self, tracked: TrackedObject) -> None:
         job = self._cache.job_of(tracked)
@@ -133,10 +144,18 @@ class TargetPoller:
     def discard(self, tracked: TrackedObject) -> None:
         self._queue.discard(tracked.ref.uid)
         self._parts.discard((tracked.ref.uid,))
+        self._note_taken(tracked.ref.uid)
 
     def clear(self) -> None:
         self._queue.clear()
         self._parts.clear()
+        self._first.clear()
+        self.no_first.set()
+
+    def _note_taken(self, uid: str) -> None:
+        self._first.discard(uid)
+        if not self._first:
+            self.no_first.set()
 
     def in_flight(self, job_id: str) -> bool:
         return job_id in self._requested
@@ -188,6 +207,8 @@ class TargetPoller:
             uid = next(rest, None) if exclusive else self._queue.pop(early=bool(ids))
             if uid is None:
                 break
+            if self._first:
+                self._note_taken(uid)
             tracked = self._cache.objects.get(uid)
             wanted = self._ids_of(tracked) if tracked is not None else ()
             if tracked is None or not wanted:

@@ -184,7 +184,7 @@ class StatusWriter:
         change = self._client.change(wanted, tracked.shown)
         if change:
             outcome = await self._client.write_status(tracked.ref, change, tracked.resource_version)
-            self._telemetry.status_write(_RESULTS[type(outcome)])
+            self._telemetry.status_write(RESULTS[type(outcome)])
             await self._on_outcome(tracked, wanted, outcome, slot)
             if isinstance(outcome, Gone | Conflict):
                 return
@@ -314,4 +314,4 @@ def log_accepted(tracked: TrackedObject, sent: Termination) -> None:
     )
 
 
-_RESULTS: Final = {Written: "written", Conflict: "conflict", Gone: "gone", NotWritten: "failed"}
+RESULTS: Final = {Written: "written", Conflict: "conflict", Gone: "gone", NotWritten: "failed"}

@@ -44,14 +44,13 @@ __all__ = ["KubeBatchJobClient", "PreflightError"]
 log = structlog.get_logger(__name__)
 
 
-def collection_path(namespace: str | None) -> str:
-    return (
-        f"{_GROUP_PATH}/{names.PLURAL}" if namespace is None else f"{_GROUP_PATH}/namespaces/{namespace}/{names.PLURAL}"
-    )
+def collection_path(namespace: str | None, plural: str = names.PLURAL) -> str:
+    return f"{_GROUP_PATH}/{plural}" if namespace is None else f"{_GROUP_PATH}/namespaces/{namespace}/{plural}"
 
 
 def object_path(ref: ObjectRef) -> str:
-    return f"{collection_path(ref.namespace)}/{ref.name}"
+    plural = names.TERMINATION_PLURAL if ref.kind == names.TERMINATION_KIND else names.PLURAL
+    return f"{collection_path(ref.namespace, plural)}/{ref.name}"
 
 
 class KubeBatchJobClient:

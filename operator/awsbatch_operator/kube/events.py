@@ -203,7 +203,7 @@ def _body(ref: ObjectRef, event: Event, at: Millis, name: str, instance: str) ->
         "reason": event.reason,
         "regarding": {
             "apiVersion": names.API_VERSION,
-            "kind": names.KIND,
+            "kind": ref.kind,
             "namespace": ref.namespace,
             "name": ref.name,
             "uid": ref.uid,

@@ -11,7 +11,7 @@ import structlog
 from awsbatch_operator.api import names
 from awsbatch_operator.api.access_policy import BatchAccessPolicyStatus
 from awsbatch_operator.api.batchjob import Condition, condition, with_conditions
-from awsbatch_operator.api.codec import decode, encode, field_names
+from awsbatch_operator.api.codec import changes, decode
 from awsbatch_operator.api.conditions import FALSE, READY, STALLED, TRUE
 from awsbatch_operator.api.decoding import parse_metadata, raw_status_of, resource_version_of
 from awsbatch_operator.api.interfaces import PolicyStatus
@@ -144,10 +144,7 @@ def difference(wanted: PolicyStatus, generation: int, shown: Mapping[str, object
         account_id=wanted.account_id,
         conditions=with_conditions(before.conditions, _conditions(wanted, generation, now)),
     )
-    rendered = encode(status)
-    # Other fields belong to a newer version.
-    declared = field_names(BatchAccessPolicyStatus)
-    return {name: rendered.get(name) for name in declared if rendered.get(name) != shown.get(name)}
+    return changes(status, shown)
 
 
 def _conditions(wanted: PolicyStatus, generation: int, now: Millis) -> Iterator[Condition]:

@@ -38,7 +38,7 @@ log = structlog.get_logger(__name__)
 
 
 class ResourceHandler(Protocol):
-    """Receives the objects. `name` is enough: the collection is cluster-scoped, or of one namespace."""
+    """Receives the objects. `name`: the object's, after its namespace and a slash if it has one."""
 
     def on_relist(self, bodies: Mapping[str, Body]) -> None:
         """Handle a complete list, by name: an object that is not in it does not exist."""
@@ -77,6 +77,7 @@ class Reflector:
         self._version, self._listed_at, self._last_news_at = "", 0.0, self._loop.time()
         self._failures = 0
         self._problem = LogOnce()
+        self._watching: asyncio.Timeout | None = None
 
     async def run(self) -> None:
         """Run until cancelled."""
@@ -84,9 +85,26 @@ class Reflector:
             try:
                 if not self._version or self._loop.time() - self._listed_at >= RELIST_INTERVAL:
                     await self._list()
-                await self._watch()
+                await self._watch_until_relist()
             except ApiError as error:
                 await self._on_error(error)
+
+    def relist(self) -> None:
+        """List again at once: the watch may have missed changes, or does not know yet that it is dead."""
+        self._listed_at = float("-inf")
+        self._set_stale()
+        if self._watching is not None:
+            self._watching.reschedule(self._loop.time())
+
+    async def _watch_until_relist(self) -> None:
+        try:
+            async with asyncio.timeout(None) as self._watching:
+                await self._watch()
+        except TimeoutError:
+            if self._watching is None or not self._watching.expired():
+                raise
+        finally:
+            self._watching = None
 
     # -- list ---------------------------------------------------------------------------------------------------------
 
@@ -170,7 +188,8 @@ class Reflector:
 
 
 def _name(body: object) -> str:
-    name = metadata_of(body).get("name")
+    metadata = metadata_of(body)
+    name, namespace = metadata.get("name"), metadata.get("namespace")
     if not isinstance(name, str) or not name:
         raise ApiError(0, "the Kubernetes API shows an object without a name")
-    return name
+    return f"{namespace}/{name}" if namespace else name

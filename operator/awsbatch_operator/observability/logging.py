@@ -115,9 +115,9 @@ def _credentials_error(_logger: Any, _method: str, line: _Line) -> _Line:
 
 def _own_object(_logger: Any, _method: str, line: _Line) -> _Line:
     match line.get("object"):
-        case ObjectRef(namespace=namespace, name=name, uid=uid):
-            kind = {"apiVersion": names.API_VERSION, "kind": names.KIND}
-            line["object"] = kind | {"name": name, "namespace": namespace, "uid": uid}
+        case ObjectRef() as ref:
+            kind = {"apiVersion": names.API_VERSION, "kind": ref.kind}
+            line["object"] = kind | {"name": ref.name, "namespace": ref.namespace, "uid": ref.uid}
     return line
 
 

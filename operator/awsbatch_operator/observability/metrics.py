@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from awsbatch_operator import __version__
 from awsbatch_operator.api.batchjob import LIVE_PHASES, HoldCause, ObjectMetricKey, Phase
+from awsbatch_operator.api.batchtermination import BulkMetricKey
 from awsbatch_operator.api.conditions import Reason
 from awsbatch_operator.api.interfaces import CallLabels
 from awsbatch_operator.api.job import account_of
@@ -134,6 +135,10 @@ class Metrics:
     ) -> None:
         """Call these functions at each scrape. `suspended_by`: the policies that suspend, and "" for the Lease."""
         self.registry.register(_HoldCollector(count_by_cause, suspended_by))
+
+    def observe_terminations(self, count: Callable[[], Mapping[BulkMetricKey, int]]) -> None:
+        """Call this function at each scrape: BatchTerminations by their labels."""
+        self.registry.register(_BulkCollector(count))
 
     def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
         values = self._called.use(labels)
@@ -281,6 +286,34 @@ class _HoldCollector(Collector):
                 "terminations_suspended",
                 "1 while this policy, or without a name the Lease, suspends terminations.",
                 "policy",
+            ),
+        )
+
+
+class _BulkCollector(Collector):
+    def __init__(self, count: Callable[[], Mapping[BulkMetricKey, int]]) -> None:
+        self._count = count
+
+    def collect(self) -> Iterable[Metric]:
+        objects, stalled = self.describe()
+        by_phase, by_reason = Tally[tuple[str, str]](), Tally[tuple[str, str]]()
+        for key, count in self._count().items():
+            by_phase[key.namespace, key.phase] += count
+            if key.stalled:
+                by_reason[key.namespace, key.stalled] += count
+        for family, counts in ((objects, by_phase), (stalled, by_reason)):
+            for labels, count in counts.items():
+                family.add_metric(labels, count)
+        return objects, stalled
+
+    def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            _family("batchterminations", "BatchTermination objects.", "namespace", "phase"),
+            _family(
+                "batchterminations_stalled",
+                "BatchTermination objects that need a user, by reason.",
+                "namespace",
+                "reason",
             ),
         )
 

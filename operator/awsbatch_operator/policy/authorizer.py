@@ -23,6 +23,7 @@ _QUEUE_ARN: Final = re.compile(r"arn:[a-z-]+:batch:[a-z0-9-]+:[0-9]{12}:job-queu
 _QUEUE_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CHILD: Final = re.compile(r"([^:#]+)[:#][0-9]+")
 _SEAL: Final = object()
+_LIST_NOT_ALLOWED: Final = "ListNotAllowed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,30 @@ def authorize_terminate(
 def terminate_denied(scope: Scope) -> Deny | None:
     """Return why jobs that the scope admits may not be terminated, whatever is known of them; None: they may."""
     return None if Verb.TERMINATE in scope.verbs else _termination_not_allowed(scope)
+
+
+def bulk_scope(resolved: Scope | Deny) -> Scope | Deny:
+    """Return the scope of a BatchTermination, or why it may not list and terminate jobs there.
+
+    It needs a policy where none is required, too: without one, a selector would reach every job of the account.
+    """
+    if isinstance(resolved, Deny):
+        # Of the region: there is no job that it could be about.
+        return Deny(_LIST_NOT_ALLOWED, resolved.message) if resolved.reason == "JobNotAllowed" else resolved
+    if resolved.policy is None:
+        return Deny(
+            "NoAccessPolicy",
+            "No BatchAccessPolicy selects this namespace, and a BatchTermination needs one that allows List and "
+            "Terminate: ask the platform team for one",
+        )
+    if Verb.LIST not in resolved.verbs:
+        return Deny(
+            _LIST_NOT_ALLOWED,
+            f"The BatchAccessPolicy {resolved.policy} does not let this namespace list jobs, which a BatchTermination "
+            "needs: ask the platform team to add List to its spec.allow",
+        )
+    denied = terminate_denied(resolved)
+    return resolved if denied is None else denied
 
 
 def allow_is_valid(allow: Allow, resolved_now: Scope | Deny | None, now: Millis) -> bool:

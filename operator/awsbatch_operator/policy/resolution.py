@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, NoReturn
 
-from awsbatch_operator.api.access_policy import ALL_VERBS, InvalidPolicy, Policy, Rules, Verb
+from awsbatch_operator.api.access_policy import DEFAULT_VERBS, InvalidPolicy, Policy, Rules, Verb
 from awsbatch_operator.api.batchjob import AdmittedBy
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.api.label_selector import Labels
@@ -81,7 +81,7 @@ def resolve_scope(choice: Choice, mode: Mode, namespace: str, region: str | None
         case Deny():
             return choice
         case None if mode is Mode.OPTIONAL:
-            return Scope(namespace, Target(wanted), None, None, ALL_VERBS)
+            return Scope(namespace, Target(wanted), None, None, frozenset(DEFAULT_VERBS))
         case None:
             return _NO_POLICY
         case Policy():
@@ -118,7 +118,7 @@ def _region_not_allowed(policy: str, region: str, regions: Iterable[str]) -> Den
     return Deny(
         "JobNotAllowed",
         f"The BatchAccessPolicy {policy} allows no job in {region}, only in {', '.join(sorted(regions))}: "
-        "name one of those in spec.region of a new BatchJob, or ask the platform team",
+        "name one of those in spec.region of a new object, or ask the platform team",
     )
 
 
@@ -126,7 +126,7 @@ def invalid_region(region: str) -> Deny:
     return Deny(
         "InvalidRegion",
         f"{region} is not a region of AWS that this operator knows, so no call goes there: name an existing region "
-        f"in a new BatchJob, or ask the platform team to start the operator with --allow-region {region}",
+        f"in a new object, or ask the platform team to start the operator with --allow-region {region}",
         hidden=False,
     )
 

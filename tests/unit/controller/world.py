@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from awsbatch_operator.api.access_policy import InvalidPolicy, Policy
+from awsbatch_operator.api.batchtermination import parse_termination
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.controller.controller import Controller
 from awsbatch_operator.controller.dependencies import Dependencies
@@ -50,6 +51,8 @@ class World:
         )
         self.controller.resync.restart_watch = lambda: self.restarts.append(_seconds())
         self.objects.notify, self.objects.on_gone = self.controller.on_upsert, self.controller.on_delete
+        self.objects.on_termination = self.controller.bulk.on_upsert
+        self.objects.on_termination_gone = self.controller.bulk.on_delete
 
     def a_job(self, job_id: str, status: str = "RUNNING", **more: Any) -> str:
         self.batch.jobs[job_id] = Job(status, name=job_id, **more)
@@ -85,9 +88,14 @@ class World:
 
     async def restarted(self) -> "World":
         """A new process on the same objects and jobs: it knows only what they show."""
-        world = World(self.batch, self.objects, FakeTelemetry(), on_delete_timeout=self.on_delete_timeout)
-        for uid in self.objects.bodies:
-            world.controller.on_upsert(self.objects.snapshot(uid))
+        world = World(
+            self.batch, self.objects, FakeTelemetry(), mode=self.mode, on_delete_timeout=self.on_delete_timeout
+        )
+        for uid, body in self.objects.bodies.items():
+            if "kind" in body:
+                world.controller.bulk.on_upsert(parse_termination(body))
+            else:
+                world.controller.on_upsert(self.objects.snapshot(uid))
         return world
 
 

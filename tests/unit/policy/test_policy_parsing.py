@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsbatch_operator.api.access_policy import InvalidPolicy, Policy, Rules, Verb, parse_policy
+from awsbatch_operator.api.access_policy import DEFAULT_VERBS, InvalidPolicy, Policy, Rules, Verb, parse_policy
 from awsbatch_operator.api.label_selector import Operator, Requirement, Selector
 
 EXAMPLES = Path(__file__).parents[3] / "crds" / "examples"
@@ -84,7 +84,7 @@ def test_a_policy_in_full() -> None:
 def test_what_is_left_out_is_not_stated() -> None:
     short = parse_policy("team-a", TEAM_A)
     assert isinstance(short, Policy)
-    assert (short.role, short.regions, short.allow, short.rules.tags) == (None, (), frozenset(Verb), ())
+    assert (short.role, short.regions, short.allow, short.rules.tags) == (None, (), frozenset(DEFAULT_VERBS), ())
 
 
 def test_all_broken_rules_are_reported_at_once() -> None:

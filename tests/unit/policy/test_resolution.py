@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from awsbatch_operator.api.access_policy import InvalidPolicy, Policy, Verb
+from awsbatch_operator.api.access_policy import DEFAULT_VERBS, InvalidPolicy, Policy, Verb
 from awsbatch_operator.api.batchjob import AdmittedBy
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.api.label_selector import Labels
@@ -129,7 +129,7 @@ def test_a_scope_has_the_target_rules_and_verbs_of_the_policy(
     if isinstance(choice, Policy):
         assert (found.policy, found.rules, found.verbs) == ("team-a", choice.rules, choice.allow)
     else:
-        assert (found.policy, found.rules, found.verbs) == (None, None, frozenset(Verb))
+        assert (found.policy, found.rules, found.verbs) == (None, None, frozenset(DEFAULT_VERBS))
 
 
 def test_a_region_that_is_not_allowed_is_answered_with_those_that_are() -> None:

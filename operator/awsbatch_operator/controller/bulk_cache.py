@@ -1,0 +1,103 @@
+"""The cache's entry of a BatchTermination, the permission to terminate one of its jobs, and what was requested."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from awsbatch_operator.api.batchjob import ObjectRef
+from awsbatch_operator.api.batchtermination import BulkSpec, BulkStatus
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.job import JobKey, Target
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.policy.authorizer import Allow
+from awsbatch_operator.policy.resolution import Scope
+from awsbatch_operator.reconcile.bulk_status import Progress
+from awsbatch_operator.reconcile.sweep import LiveJob
+from awsbatch_operator.workqueue.backoff import backoff
+
+RESEND_AFTER: Final = 60.0
+LONGEST_RESEND: Final = 900.0
+"""Seconds after which a termination is requested again of which AWS Batch shows no sign, doubled with each request."""
+
+
+@dataclass(slots=True, eq=False)
+class TrackedTermination:
+    """One BatchTermination. `status`: the wanted one; `shown`: the raw one that the API server has.
+
+    `counted`: the spec and scope of the last full sweep. `empty_sweeps`: full sweeps in a row, while approved, that
+    found nothing to terminate; `restarts`: sweeps in a row that were not completed. `requested`: jobs whose termination
+    AWS Batch accepted, those of earlier processes too; `accepted`: sizes of those of this process, by id. `refused`:
+    why AWS refused a termination at the last try, and until when it is not tried again (loop time). `changed`: set when
+    a sweep may have another result than the last one. `written_at`: loop time of the last write, or until when the next
+    one waits.
+    """
+
+    ref: ObjectRef
+    spec: BulkSpec
+    generation: int
+    created_at: Millis
+    resource_version: str
+    shown: Mapping[str, object]
+    status: BulkStatus
+    progress: Progress
+    requested: int = 0
+    counted: tuple[BulkSpec, Scope] | None = None
+    empty_sweeps: int = 0
+    restarts: int = 0
+    accepted: dict[str, int] = field(default_factory=dict)
+    refused: dict[str, tuple[CallError, float]] = field(default_factory=dict)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    written_at: float = float("-inf")
+    write_failures: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class BulkPermit:
+    """Permission to terminate one job for a BatchTermination. Asked with the last byte, from any thread.
+
+    `may_send` returns whether the object still exists with this spec, approved, and nothing holds its terminations.
+    """
+
+    job: LiveJob
+    allow: Allow
+    tracked: TrackedTermination
+    policies: PolicyCache
+    may_send: Callable[[TrackedTermination, BulkSpec], bool]
+    now: Callable[[], Millis]
+    spec: BulkSpec = field(init=False)
+    target: Target = field(init=False)
+    namespace: str = field(init=False)
+    job_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        scope, self.spec = self.allow.scope, self.tracked.spec
+        self.target, self.namespace, self.job_id = scope.target, scope.namespace, self.allow.job_id
+
+    def valid(self) -> bool:
+        return self.may_send(self.tracked, self.spec) and self.policies.is_valid(self.allow, self.now())
+
+
+class RecentRequests:
+    """Jobs whose termination AWS Batch accepted from this process: they are not requested again for a while.
+
+    A list of AWS Batch shows which terminations it accepted, though perhaps not at once; that of an older endpoint
+    shows none. `clock`: loop time in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._requests: dict[JobKey, tuple[int, float]] = {}
+
+    def add(self, job: JobKey) -> None:
+        requests = self._requests.get(job, (0, 0.0))[0] + 1
+        self._requests[job] = requests, self._clock() + backoff(requests, RESEND_AFTER, LONGEST_RESEND)
+
+    def __contains__(self, job: JobKey) -> bool:
+        return job in self._requests and self._clock() < self._requests[job][1]
+
+    def prune(self) -> None:
+        """Drop what is long ago."""
+        since = self._clock() - 2 * LONGEST_RESEND
+        self._requests = {job: one for job, one in self._requests.items() if one[1] >= since}

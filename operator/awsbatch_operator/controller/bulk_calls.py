@@ -1,0 +1,108 @@
+"""The calls of BatchTerminations: namespaces in turn, those of one target at most four at once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Container, Mapping
+from typing import Final, TypeVar
+
+from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.interfaces import Accepted
+from awsbatch_operator.api.job import Target
+from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.controller.bulk_cache import BulkPermit, RecentRequests, TrackedTermination
+from awsbatch_operator.controller.dependencies import Dependencies
+from awsbatch_operator.policy.resolution import Deny, Scope
+from awsbatch_operator.reconcile.bulk_status import refusal_of
+from awsbatch_operator.workqueue.backoff import backoff
+from awsbatch_operator.workqueue.call_queue import CallQueue
+from awsbatch_operator.workqueue.coalescer import Dispatchers
+
+IN_FLIGHT: Final = 4
+"""Calls of one kind under way at once for a target."""
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+
+T = TypeVar("T")
+
+
+class RefusedError(Exception):
+    """A sweep can't go on before a person acts. `refusal`: the reason of Stalled and its message."""
+
+    def __init__(self, refusal: Deny) -> None:
+        super().__init__(refusal.message)
+        self.refusal = refusal
+
+
+class BulkCalls:
+    """`first_polls` waits while BatchJobs of the target wait for their first describe: reads come after those.
+
+    `on_progress` is called when `tracked.accepted` or the error of its last call (None: it succeeded) has changed.
+    """
+
+    def __init__(
+        self,
+        shared: Dependencies,
+        *,
+        first_polls: Callable[[Target], Awaitable[object]],
+        on_progress: Callable[[TrackedTermination, CallError | None], None],
+    ) -> None:
+        self.shared, self.on_progress = shared, on_progress
+        self.recent = RecentRequests(asyncio.get_running_loop().time)
+        self.reads: Dispatchers[Target, CallQueue] = Dispatchers(
+            lambda target: CallQueue(
+                lambda: shared.provider.describe_slot(target), in_flight=IN_FLIGHT, before=lambda: first_polls(target)
+            )
+        )
+        self.terminations: Dispatchers[Target, CallQueue] = Dispatchers(
+            lambda target: CallQueue(lambda: shared.provider.terminate_slot(target), in_flight=IN_FLIGHT)
+        )
+
+    def start(self, tasks: asyncio.TaskGroup) -> None:
+        for dispatchers in (self.reads, self.terminations):
+            dispatchers.start(tasks)
+
+    def stop(self) -> None:
+        """Begin no more calls; those under way go on."""
+        for dispatchers in (self.reads, self.terminations):
+            dispatchers.stop()
+
+    def prune(self, used: Container[Target]) -> None:
+        """Drop what is kept for other targets, and for requests of long ago."""
+        for dispatchers in (self.reads, self.terminations):
+            dispatchers.prune(used)
+        self.recent.prune()
+
+    async def read(
+        self, tracked: TrackedTermination, scope: Scope, request: Callable[[], Awaitable[T | CallError]]
+    ) -> tuple[T | CallError, Millis]:
+        """Return the answer and when it was requested; of errors only that of a rejected request.
+
+        It repeats what waiting can correct. Raises RefusedError for what it can't.
+        """
+
+        async def call() -> tuple[T | CallError, Millis]:
+            at = self.shared.now()
+            return await request(), at
+
+        failures = 0
+        while True:
+            answer, at = await self.reads.ensure(scope.target).run(tracked.ref.namespace, call)
+            if not isinstance(answer, CallError) or answer.error_class is ErrorClass.REJECTED:
+                if failures:
+                    self.on_progress(tracked, None)
+                return answer, at
+            if not answer.error_class.transient:
+                raise RefusedError(refusal_of(answer))
+            failures += 1
+            await self.pause(tracked, answer, failures)
+
+    async def terminate(
+        self,
+        tracked: TrackedTermination,
+        scope: Scope,
+        call: Callable[[], Awaitable[Mapping[BulkPermit, Accepted | CallError] | CallError]],
+    ) -> Mapping[BulkPermit, Accepted | CallError] | CallError:
+        return await self.terminations.ensure(scope.target).run(tracked.ref.namespace, call)
+
+    async def pause(self, tracked: TrackedTermination, error: CallError, failures: int) -> None:
+        """Wait before a call is repeated, after so many failures in a row."""
+        self.on_progress(tracked, error)
+        await asyncio.sleep(self.shared.jitter(0.5, 1.0) * backoff(failures, _FIRST_RETRY, _LONGEST_RETRY))

@@ -1,0 +1,333 @@
+"""The controller of BatchTerminations: one task sweeps for each object while this replica leads.
+
+A sweep is derived from the spec and from AWS Batch alone. What a status shows decides nothing.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from awsbatch_operator.api.batchtermination import BulkMetricKey, BulkPhase, BulkSnapshot, BulkSpec, parse_bulk_status
+from awsbatch_operator.api.conditions import REASON_OF_ERROR, STALLED, Reason
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.events import Event
+from awsbatch_operator.api.job import Target
+from awsbatch_operator.controller.bulk_cache import TrackedTermination
+from awsbatch_operator.controller.bulk_calls import BulkCalls, RefusedError
+from awsbatch_operator.controller.bulk_sweep import SupersededError, Sweep
+from awsbatch_operator.controller.bulk_writer import BulkStatusWriter
+from awsbatch_operator.controller.dependencies import Dependencies
+from awsbatch_operator.controller.holds import Holds
+from awsbatch_operator.controller.policy_cache import STALE_AFTER, PolicyCache
+from awsbatch_operator.policy.authorizer import bulk_scope
+from awsbatch_operator.policy.resolution import Deny, Scope, invalid_region
+from awsbatch_operator.reconcile.bulk_status import (
+    Progress,
+    accepted_event,
+    bulk_status,
+    cutoff_in_future,
+    events_between,
+    refusal_of,
+    too_many,
+    withdrawn_event,
+)
+from awsbatch_operator.reconcile.sweep import EMPTY_SWEEPS, MARGIN, Tally
+from awsbatch_operator.workqueue.backoff import backoff
+
+SWEEP_WHILE_AWAITING: Final = 300.0
+"""Seconds between two sweeps before the approval, or after a refusal by AWS; up to a tenth more."""
+SWEEP_WHILE_TERMINATING: Final = 10.0
+_FIRST_RESTART, _LONGEST_RESTART = 1.0, 60.0
+_UNFINISHED: Final = frozenset({BulkPhase.PLANNING, BulkPhase.AWAITING_APPROVAL, BulkPhase.TERMINATING})
+_STALE: Final = (
+    "The watch of batchterminations does not work, so the operator can't tell whether the termination is still "
+    "approved; it is sent once the watch works again"
+)
+
+log = structlog.get_logger(__name__)
+
+
+class BulkController:
+    """`first_polls`: see BulkCalls. `may_act`: whether this replica leads, asked right before each write.
+
+    `relist` makes the watch list all objects again.
+    """
+
+    def __init__(
+        self,
+        dependencies: Dependencies,
+        policies: PolicyCache,
+        holds: Holds,
+        *,
+        first_polls: Callable[[Target], Awaitable[object]],
+        may_act: Callable[[], bool],
+    ) -> None:
+        self._dependencies, self._policies, self._holds = dependencies, policies, holds
+        self._clock = asyncio.get_running_loop().time
+        self.objects: dict[str, TrackedTermination] = {}
+        self.calls = BulkCalls(dependencies, first_polls=first_polls, on_progress=self._on_progress)
+        self.writer = BulkStatusWriter(self.objects, dependencies.client, dependencies.telemetry, is_leader=may_act)
+        self._tasks: asyncio.TaskGroup | None = None
+        self._sweeping: dict[str, asyncio.Task[None]] = {}
+        self._is_leading = False
+        self._stale_since: float | None = None
+        self._in_doubt = False
+        self.relist: Callable[[], None] = lambda: None
+        policies.subscribe(self._on_policy_change)
+
+    # -- run ----------------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run until cancelled. Calls under way go on until `drained`."""
+        async with asyncio.TaskGroup() as self._tasks:
+            self.calls.start(self._tasks)
+            for tracked in self.objects.values():
+                self._start(tracked)
+            await self.writer.run()
+
+    def on_started_leading(self) -> None:
+        self._is_leading = True
+        for tracked in self.objects.values():
+            self._start(tracked)
+
+    def on_stopped_leading(self) -> None:
+        self._is_leading = False
+        self.writer.clear()
+        self._cancel_sweeps()
+
+    def _cancel_sweeps(self) -> None:
+        while self._sweeping:
+            self._sweeping.popitem()[1].cancel()
+
+    def stop(self) -> None:
+        """Begin no more calls; those under way go on."""
+        self._is_leading = False
+        self._cancel_sweeps()
+        self.calls.stop()
+
+    def targets(self) -> set[Target]:
+        """Return the targets that calls may go to."""
+        scopes = map(self._scope, self.objects.values())
+        return {scope.target for scope in scopes if isinstance(scope, Scope)}
+
+    def count(self) -> Counter[BulkMetricKey]:
+        """Count the objects by their metric labels."""
+        return Counter(
+            BulkMetricKey(one.ref.namespace, one.status.phase or BulkPhase.PLANNING, one.status.reason(STALLED) or "")
+            for one in self.objects.values()
+        )
+
+    # -- watch events -------------------------------------------------------------------------------------------------
+
+    def on_upsert(self, snapshot: BulkSnapshot) -> None:
+        uid, tracked = snapshot.ref.uid, self.objects.get(snapshot.ref.uid)
+        if snapshot.spec is None:
+            log.error("this version of the operator cannot read the spec; object ignored", object=snapshot.ref)
+            self.on_delete(uid)
+        elif tracked is None:
+            self._start(self._new(snapshot, snapshot.spec))
+        else:
+            self._update(tracked, snapshot, snapshot.spec)
+
+    def _new(self, snapshot: BulkSnapshot, spec: BulkSpec) -> TrackedTermination:
+        status = parse_bulk_status(snapshot.shown)
+        tracked = TrackedTermination(
+            snapshot.ref,
+            spec,
+            snapshot.generation,
+            snapshot.created_at,
+            snapshot.resource_version,
+            snapshot.shown,
+            status,
+            Progress(spec),
+            # What earlier processes requested: it is shown, and decides nothing.
+            requested=min(status.requested or 0, spec.max_jobs),
+        )
+        self.objects[snapshot.ref.uid] = tracked
+        return tracked
+
+    def _update(self, tracked: TrackedTermination, snapshot: BulkSnapshot, spec: BulkSpec) -> None:
+        tracked.resource_version, tracked.shown = snapshot.resource_version, snapshot.shown
+        before, tracked.generation = tracked.spec, snapshot.generation
+        if spec != before:
+            tracked.spec, tracked.counted, tracked.empty_sweeps = spec, None, 0
+            tracked.progress = replace(tracked.progress, spec=spec, finished=False, delay=None)
+            tracked.changed.set()
+            if before.approved:
+                self._withdrawn(tracked, deleted=False)
+        # Another writer may have changed the status.
+        self._show(tracked)
+
+    def on_delete(self, uid: str) -> None:
+        """Handle a deletion. What was not sent yet is not sent."""
+        tracked = self.objects.pop(uid, None)
+        if tracked is not None and tracked.spec.approved:
+            self._withdrawn(tracked, deleted=True)
+        if uid in self._sweeping:
+            self._sweeping.pop(uid).cancel()
+
+    def _withdrawn(self, tracked: TrackedTermination, *, deleted: bool) -> None:
+        if self._is_leading and tracked.progress.phase in _UNFINISHED:
+            self._report(tracked, withdrawn_event(deleted=deleted))
+
+    def on_stale_since(self, since: float | None) -> None:
+        """Handle the failure of the watch: since when (loop time); None: it works, or has listed all objects again."""
+        self._stale_since, self._in_doubt = since, self._in_doubt and since is not None
+        self.wake_held()
+
+    def doubt(self) -> None:
+        """Send nothing until the objects have been listed again: changes may have been missed."""
+        self._in_doubt = True
+        self.relist()
+
+    def _on_policy_change(self, namespaces: Iterable[str] | None) -> None:
+        concerned = None if namespaces is None else set(namespaces)
+        for tracked in self.objects.values():
+            # What has finished stays finished: a wider policy must not revive it.
+            if not tracked.progress.finished and (concerned is None or tracked.ref.namespace in concerned):
+                tracked.changed.set()
+
+    def wake_held(self) -> None:
+        """Decide again about the objects whose terminations are held: what holds them may have changed."""
+        for tracked in self.objects.values():
+            if tracked.progress.delay is not None and tracked.progress.delay[0] == Reason.TERMINATION_HELD:
+                tracked.changed.set()
+
+    # -- sweeps -------------------------------------------------------------------------------------------------------
+
+    def _start(self, tracked: TrackedTermination) -> None:
+        if self._is_leading and self._tasks is not None and tracked.ref.uid not in self._sweeping:
+            self._sweeping[tracked.ref.uid] = self._tasks.create_task(self._sweep_on(tracked))
+
+    async def _sweep_on(self, tracked: TrackedTermination) -> None:
+        """Sweep for one object until cancelled."""
+        tracked.counted, tracked.empty_sweeps = None, 0
+        tracked.progress = Progress(tracked.spec, requested=tracked.requested)
+        self._show(tracked)
+        while True:
+            tracked.changed.clear()
+            pause = await self._sweep(tracked)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await tracked.changed.wait()
+
+    async def _sweep(self, tracked: TrackedTermination) -> float | None:
+        """Sweep once. Return the seconds until the next sweep; None: it needs a change."""
+        scope = self._scope(tracked)
+        if not isinstance(scope, Scope):
+            tracked.counted = None
+            return None if scope is None else self._refused(tracked, scope, None)
+        hold = self._hold(tracked) if tracked.spec.approved else None
+        counted = tracked.spec, scope
+        # A full sweep comes first: it finds out whether there are more than spec.maxJobs.
+        sending = tracked.spec.approved and hold is None and tracked.counted == counted
+        sweep = Sweep(self.calls, tracked, scope, self._policies, self._may_send, sending=sending)
+        try:
+            await sweep.run()
+        except SupersededError:
+            tracked.restarts += 1
+            return backoff(tracked.restarts, _FIRST_RESTART, _LONGEST_RESTART)
+        except RefusedError as refused:
+            return self._refused(tracked, refused.refusal, SWEEP_WHILE_AWAITING)
+        finally:
+            if sweep.sender.accepted:
+                self._report(tracked, accepted_event(sweep.sender.accepted, tracked.spec.reason))
+        tracked.counted, tracked.restarts = counted, 0
+        return self._swept(tracked, sweep.tally, hold, sending=sending)
+
+    def _swept(self, tracked: TrackedTermination, tally: Tally, hold: str | None, *, sending: bool) -> float | None:
+        """Handle a full sweep. Return the seconds until the next one; None: there is none without a change."""
+        tracked.progress = replace(tracked.progress, swept=tally, swept_at=self._dependencies.now(), refusal=None)
+        total = tally.total(tracked.accepted)
+        if total > tracked.spec.max_jobs:
+            tracked.counted = None
+            return self._refused(tracked, too_many(total, tracked.spec.max_jobs), SWEEP_WHILE_AWAITING)
+        if not tracked.spec.approved:
+            self._show(tracked)
+            return self._later(SWEEP_WHILE_AWAITING)
+        if tally.refusal is not None and tally.failed == tally.matched:
+            return self._refused(tracked, refusal_of(tally.refusal), SWEEP_WHILE_AWAITING)
+        tracked.empty_sweeps = 0 if tally.matched or tally.unknown else tracked.empty_sweeps + 1
+        finished = tracked.empty_sweeps >= EMPTY_SWEEPS
+        delay = (Reason.TERMINATION_HELD, hold) if hold is not None and tally.matched else None
+        tracked.progress = replace(tracked.progress, finished=finished, delay=delay)
+        self._show(tracked)
+        if finished:
+            return None
+        return 0.0 if tally.matched and not sending and hold is None else SWEEP_WHILE_TERMINATING
+
+    def _refused(self, tracked: TrackedTermination, refusal: Deny, pause: float | None) -> float | None:
+        tracked.empty_sweeps = 0
+        tracked.progress = replace(tracked.progress, refusal=(refusal.reason, refusal.message), delay=None)
+        self._show(tracked)
+        return None if pause is None else self._later(pause)
+
+    def _later(self, seconds: float) -> float:
+        return seconds * self._dependencies.jitter(1.0, 1.1)
+
+    def _scope(self, tracked: TrackedTermination) -> Scope | Deny | None:
+        """Return the jobs that may be listed and terminated, or why none may; None: it is not known yet."""
+        spec = tracked.spec
+        if spec.created_before > tracked.created_at + MARGIN:
+            return cutoff_in_future()
+        resolved = self._policies.resolve(tracked.ref.namespace, spec.region)
+        scope = None if resolved is None else bulk_scope(resolved)
+        if isinstance(scope, Scope) and not self._dependencies.provider.knows_region(spec.region):
+            return invalid_region(spec.region)
+        return scope
+
+    # -- permits ------------------------------------------------------------------------------------------------------
+
+    def _may_send(self, tracked: TrackedTermination, spec: BulkSpec) -> bool:
+        """Return whether the object still states this spec, approved, and nothing holds it. For any thread."""
+        return (
+            self.objects.get(tracked.ref.uid) is tracked
+            and tracked.spec is spec
+            and spec.approved
+            and self._hold(tracked) is None
+        )
+
+    def _hold(self, tracked: TrackedTermination) -> str | None:
+        """Return why the terminations of the object are held now. For any thread."""
+        hold = self._holds.of_namespace(tracked.ref.namespace)
+        if hold is not None:
+            return hold.message
+        stale = self._stale_since is not None and self._clock() - self._stale_since > STALE_AFTER
+        return _STALE if stale or self._in_doubt else None
+
+    # -- reports ------------------------------------------------------------------------------------------------------
+
+    def _on_progress(self, tracked: TrackedTermination, error: CallError | None) -> None:
+        delay = None if error is None else (REASON_OF_ERROR[error.error_class], error.message)
+        tracked.progress = replace(tracked.progress, requested=tracked.requested, delay=delay)
+        self._show(tracked)
+
+    def _show(self, tracked: TrackedTermination) -> None:
+        """Compute the status anew, and write it if it is not what the API server shows."""
+        if not self._is_leading or self.objects.get(tracked.ref.uid) is not tracked or _stands(tracked):
+            return
+        before = tracked.status
+        tracked.status = bulk_status(tracked.progress, before, tracked.generation, self._dependencies.now())
+        for event in events_between(before, tracked.status):
+            self._report(tracked, event)
+        self.writer.add(tracked)
+
+    def _report(self, tracked: TrackedTermination, event: Event) -> None:
+        write = log.warning if event.warning else log.info
+        write(event.note, reason=event.reason, object=tracked.ref, region=tracked.spec.region)
+        self._dependencies.client.post_event(tracked.ref, event)
+
+
+def _stands(tracked: TrackedTermination) -> bool:
+    """Return whether the status of an earlier process is still shown: nothing that was seen since contradicts it."""
+    progress, shown = tracked.progress, tracked.status
+    if shown.observed_generation != tracked.generation or progress.refusal is not None or progress.delay is not None:
+        return False
+    if progress.swept is None:
+        return True
+    return shown.phase is BulkPhase.FINISHED and not progress.finished and not progress.swept.matched
