@@ -1,22 +1,18 @@
-"""The AWS package with real boto3 over HTTP, against the simulated Batch; and its reading against botocore's model."""
+"""The AWS package with real boto3 over HTTP, against the simulated Batch."""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
+from typing import Any
 
-import botocore.session
-import msgspec
 import pytest
 from botocore.config import Config
-from botocore.model import ListShape, MapShape, Shape, StructureShape
 
 from awsbatch_operator import __version__
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, DescribedJob, JobPage
 from awsbatch_operator.api.job import NOT_FOUND, Array, Job, JobSummary, Node, Target
-from awsbatch_operator.aws import answers
 from awsbatch_operator.aws.hooks import RequestScope
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory, own_credentials
@@ -261,13 +257,17 @@ async def test_a_list_shows_which_jobs_were_asked_to_end(world: World) -> None:
     assert {one.job_id: one.flagged for one in (await world.list_jobs()).jobs} == {alive: False, ending: True}
 
 
-async def test_an_unknown_queue_and_a_made_up_token_are_rejected(world: World) -> None:
-    world.simulator.seed()
+async def test_an_unknown_queue_and_a_token_of_another_request_are_rejected(world: World) -> None:
+    world.simulator.seed_many(1001)
+    token = (await world.list_jobs()).next_token
     errors = [
         await world.list_jobs("no-such-queue"),
         await world.list_jobs(token="made-up"),
+        await world.list_jobs(status="PENDING", token=token),
     ]
-    assert classes(errors) == [ErrorClass.REJECTED] * 2
+    world.simulator.expire_tokens()
+    errors.append(await world.list_jobs(token=token))
+    assert classes(errors) == [ErrorClass.REJECTED] * 4
     assert {error.code for error in errors} == {"ClientException"}
     assert "JobQueue no-such-queue not found." in errors[0].message
 
@@ -348,52 +348,3 @@ def test_clients_are_set_up_as_designed() -> None:
     assert config.retries == {"mode": "standard", "total_max_attempts": 3}
     assert f"awsbatch-operator/{__version__}" in config.user_agent
     client.close()
-
-
-def declared(kind: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Every field that is declared, in a struct, a list or a map of them."""
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        for field in msgspec.structs.fields(kind):
-            yield (*path, field.encode_name)
-            yield from declared(field.type, (*path, field.encode_name))
-    elif get_origin(kind) is not dict:
-        for part in get_args(kind):
-            yield from declared(part, path)
-
-
-def member(shape: Shape, path: tuple[str, ...]) -> Shape | None:
-    for name in path:
-        while isinstance(shape, ListShape):
-            shape = shape.member
-        if isinstance(shape, MapShape):
-            return shape.value
-        if not isinstance(shape, StructureShape) or name not in shape.members:
-            return None
-        shape = shape.members[name]
-    return shape
-
-
-FORBIDDEN = {"environment", "env", "command", "args", "parameters", "secrets", "volumes", "mountPoints"}
-
-
-def test_every_declared_field_of_a_summary_is_in_the_service_model() -> None:
-    model = botocore.session.get_session().get_service_model("batch").shape_for("JobSummary")
-    paths = list(declared(answers.JobSummary))
-    assert [path for path in paths if member(model, path) is None] == []
-    assert len(paths) >= 10
-
-
-def test_every_declared_field_is_in_the_service_model_and_none_is_forbidden() -> None:
-    model = botocore.session.get_session().get_service_model("batch").shape_for("JobDetail")
-    # Containers are declared alike wherever they stand; those of EKS have no log, those of attempts none configured.
-    lacking = {"eksProperties": "log", "eksAttempts": "log", "attempts": "logConfiguration"}
-    paths = [
-        path
-        for path in declared(answers.JobDetail)
-        if path[0] not in lacking or not any(name.startswith(lacking[path[0]]) for name in path[1:])
-    ]
-    for path in paths:
-        assert member(model, path) is not None, f"botocore's JobDetail has no {'.'.join(path)}"
-        assert not FORBIDDEN.intersection(path)
-    assert len(paths) >= 40
-    assert isinstance(member(model, ("arrayProperties", "statusSummary")), MapShape)

@@ -17,6 +17,7 @@ VERBS: Final = (
     "move",
     "forget",
     "hide",
+    "expire_tokens",
     "advance",
     "fault",
     "clear_faults",

@@ -49,21 +49,26 @@ REPLIES: Final[dict[str, Callable[[str, Caller], Reply]]] = {
     "cut_200": _fixed(Reply(200, b'{"jobs":[{"jobArn":"arn:aws:batch:eu-w', content_type=JSON_TYPE)),
     "braces_200": _fixed(Reply(200, b"{}")),
 }
+_ONLY: Final = {"refused_in_bulk": "TerminateJobs", "repeat_page": "ListJobs"}
+"""Kinds of one operation only. repeat_page: the nextToken of the answer leads to the same page again."""
+
 _WHO: Final = ("region", "account", "access_key", "role", "role_session")
-KINDS: Final = (*REPLIES, "reset", "slow", "refused_in_bulk")
+KINDS: Final = (*REPLIES, "reset", "slow", *_ONLY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """`times`: how many calls it hits, None for all. `act_then`: the call takes effect, then the fault answers.
+    """`times`: how many calls it hits, None for all. `skip`: how many pass before.
 
-    `seconds`: delay of kind slow. `code`: error code of kind refused_in_bulk. Where `job_id`, `region`, `account`,
-    `access_key`, `role` (an ARN) or `role_session` is empty, any matches.
+    `act_then`: the call takes effect, then the fault answers. `seconds`: delay of kind slow. `code`: error code of kind
+    refused_in_bulk. Where `job_id`, `region`, `account`, `access_key`, `role` (an ARN) or `role_session` is empty, any
+    matches.
     """
 
     operation: str = "*"
     kind: str
     times: int | None = 1
+    skip: int = 0
     job_id: str | None = None
     region: str | None = None
     account: str | None = None
@@ -79,12 +84,13 @@ class Fault:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.times is not None and self.times < 1:
             raise ValueError(f"times must be at least 1, or None for every call, got {self.times}")
+        if self.skip < 0:
+            raise ValueError(f"skip must not be negative, got {self.skip}")
 
     def matches(self, operation: str, job_ids: Sequence[str], caller: Caller) -> bool:
-        if self.kind == "refused_in_bulk" and operation != "TerminateJobs":
-            return False
         return (
             self.operation in ("*", operation)
+            and _ONLY.get(self.kind, operation) == operation
             and (self.job_id is None or self.job_id in job_ids)
             and all(getattr(self, who) in (None, getattr(caller, who)) for who in _WHO)
         )
@@ -106,6 +112,9 @@ class Faults:
         """Return the fault for this call and count it down."""
         for index, fault in enumerate(self._faults):
             if fault.matches(operation, job_ids, caller):
+                if fault.skip:
+                    self._faults[index] = replace(fault, skip=fault.skip - 1)
+                    continue
                 if fault.times == 1:
                     del self._faults[index]
                 elif fault.times is not None:

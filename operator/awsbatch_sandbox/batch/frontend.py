@@ -14,6 +14,8 @@ from awsbatch_sandbox.batch.replies import Reply, error, ok
 from awsbatch_sandbox.batch.signature import SignatureError, SignedRequest, Verifier
 
 RESET = Reply(0, b"")
+_LISTING = {"queue": "jobQueue", "job_status": "jobStatus", "token": "nextToken"}
+"""What a record shows of the body of ListJobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,7 @@ class Frontend:
         body = parsed | (path_values or {})
         job_ids = _job_ids(body)
         record = self._recorder.arrived(operation, caller, job_ids, body.get("reason"), self._clock.wall())
+        record |= {name: body.get(key) for name, key in _LISTING.items()}
         fault = None
         if not self._limits.admits(caller.account_region, self._clock.now_ms()):
             refused = THROTTLED
@@ -103,6 +106,8 @@ class Frontend:
             reply = self._act(call, call.body)
         elif fault.kind == "refused_in_bulk":
             reply = self._refuse_in_bulk(call, fault)
+        elif fault.kind == "repeat_page":
+            reply = self._repeat_page(call)
         else:
             acted = self._act(call, call.body) if fault.act_then else None
             answer = RESET if fault.kind == "reset" else REPLIES[fault.kind](call.operation, call.caller)
@@ -138,6 +143,12 @@ class Frontend:
         answer["successful"] = [one for one in answer["successful"] if one not in refused]
         answer["errors"] += [{"job": one, "code": fault.code, "message": f"{fault.code}: {one}"} for one in refused]
         return ok(answer, accepted=reply.accepted, effective=reply.effective)
+
+    def _repeat_page(self, call: Call) -> Reply:
+        reply = self._act(call, call.body)
+        if reply.status != 200:
+            return reply
+        return ok(json.loads(reply.body) | {"nextToken": self._operations.same_page(call.caller, call.body)})
 
 
 def _job_ids(body: dict[str, Any]) -> list[str]:

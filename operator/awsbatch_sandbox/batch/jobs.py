@@ -58,8 +58,11 @@ class Job:
     kill_at: int | None = None
     ignore_terminates: int = 0
     hidden_polls: int = 0
+    hidden_lists: int = 0
+    order: int = 0
     epoch: int = 0
     rendered: bytes | None = None
+    summarized: bytes | None = None
 
     @property
     def finished(self) -> bool:
@@ -90,10 +93,10 @@ class Job:
         return [child for child in self.children if not child.finished]
 
     def touch(self) -> None:
-        """Drop the cached JSON: the next DescribeJobs renders the job again."""
-        self.rendered = None
+        """Drop the cached JSON: the next DescribeJobs or ListJobs renders the job again."""
+        self.rendered = self.summarized = None
         if self.parent is not None and self.parent.is_array:
-            self.parent.rendered = None
+            self.parent.rendered = self.parent.summarized = None
 
 
 def array_status(parent: Job) -> str:

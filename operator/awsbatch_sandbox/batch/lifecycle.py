@@ -140,6 +140,7 @@ class Lifecycle:
         """The one place where a status changes."""
         was = job.status
         job.status = status
+        self.jobs.moved(job, was)
         job.epoch += 1
         job.status_reason = outcome.reason
         if was in ON_COMPUTE and status not in ON_COMPUTE:

@@ -5,14 +5,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from awsbatch_sandbox.batch import listing, submission
+from awsbatch_sandbox.batch import submission
 from awsbatch_sandbox.batch.credentials import Caller
 from awsbatch_sandbox.batch.jobs import Job
 from awsbatch_sandbox.batch.lifecycle import Lifecycle
+from awsbatch_sandbox.batch.listing import Lists
 from awsbatch_sandbox.batch.permissions import OF_ONE_JOB, Permissions, denied
 from awsbatch_sandbox.batch.replies import RefusedError, Reply, client_exception, error, ok
 from awsbatch_sandbox.batch.validation import check_listing, check_submission, check_tags, unknown_queue
-from awsbatch_sandbox.batch.wire import rendered
+from awsbatch_sandbox.batch.wire import FLAGS, encode, job_detail, rendered
 
 MAX_DESCRIBE: Final = 100
 MAX_BULK: Final = 50
@@ -31,6 +32,7 @@ class Operations:
         self._lifecycle = lifecycle
         self._permissions = permissions
         self._dice = dice
+        self.lists = Lists(lifecycle.jobs)
         self._table: dict[str, Callable[[Caller, Body, int], Reply]] = {
             "DescribeJobs": self._describe_jobs,
             "TerminateJob": self._terminate_job,
@@ -80,7 +82,8 @@ class Operations:
         return self._lifecycle.jobs.find(caller.account_region, job_id)
 
     def _describe_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
-        details = [rendered(job) for job_id in self._ids(body) if (job := self._shown(caller, job_id)) is not None]
+        show = rendered if self._lifecycle.settings.flags_in_details else _without_flags
+        details = [show(job) for job_id in self._ids(body) if (job := self._shown(caller, job_id)) is not None]
         if self._lifecycle.settings.shuffle:
             self._dice.shuffle(details)
         return Reply(200, b'{"jobs":[' + b",".join(details) + b"]}")
@@ -153,21 +156,30 @@ class Operations:
         return None
 
     def _list_jobs(self, caller: Caller, body: Body, _now: int) -> Reply:
-        check_listing(body)
-        if body.get("jobQueue"):
-            self._check_queue(caller, body["jobQueue"])
-        return ok(listing.list_jobs(self._lifecycle.jobs.at(caller.account_region), body))
+        flags = self._lifecycle.settings.flags_in_lists
+        return Reply(200, self.lists.page(caller.account_region, self._listing(caller, body), flags=flags))
 
-    def _check_queue(self, caller: Caller, queue: str) -> None:
-        """`queue`: a name or an ARN."""
+    def same_page(self, caller: Caller, body: Body) -> str:
+        """The nextToken that leads to the page of this ListJobs again."""
+        return self.lists.same_page(self._listing(caller, body))
+
+    def _listing(self, caller: Caller, body: Body) -> Body:
+        """The checked request, its queue as an ARN."""
+        check_listing(body)
+        return {**body, "jobQueue": self._queue_arn(caller, body["jobQueue"])} if body.get("jobQueue") else body
+
+    def _queue_arn(self, caller: Caller, queue: str) -> str:
+        """`queue`: a name or an ARN. RefusedError for one that does not exist."""
         prefix = f"arn:aws:batch:{caller.region}:{caller.account}:job-queue/"
+        arn = queue if queue.startswith("arn:") else prefix + queue
         known = queue.removeprefix(prefix) in self._lifecycle.settings.queues
-        if not known and not self._lifecycle.jobs.has_queue(queue if queue.startswith("arn:") else prefix + queue):
+        if not known and not self._lifecycle.jobs.has_queue(arn):
             raise unknown_queue(queue)
+        return arn
 
     def _submit_job(self, caller: Caller, body: Body, now: int) -> Reply:
         check_submission(body)
-        self._check_queue(caller, body["jobQueue"])
+        self._queue_arn(caller, body["jobQueue"])
         job = submission.job_of(body, caller.account, caller.region, self._lifecycle.settings, now)
         self._lifecycle.add(job, now)
         return ok({"jobArn": job.arn, "jobName": job.seed.name, "jobId": job.job_id}, effective=(job.job_id,))
@@ -195,6 +207,10 @@ class Operations:
 
     def _list_tags(self, caller: Caller, body: Body, _now: int) -> Reply:
         return ok({"tags": self._by_arn(caller, body).tags})
+
+
+def _without_flags(job: Job) -> bytes:
+    return encode({key: value for key, value in job_detail(job).items() if key not in FLAGS})
 
 
 def _strings(body: Body, key: str) -> list[str]:

@@ -23,7 +23,7 @@ class Recorder:
 
         `fault` is the kind of the injected fault that applied to it. `answered_at` is when its answer leaves, epoch
         seconds. `role`, an ARN, and `role_session` are None unless the caller has assumed one. A call with an invalid
-        signature has no account.
+        signature has no account. `queue`, `job_status` and `token` are those of the body, for ListJobs.
         """
         self._n += 1
         call: dict[str, Any] = {
@@ -37,6 +37,9 @@ class Recorder:
             "role_session": caller.role_session,
             "job_ids": job_ids,
             "reason": reason,
+            "queue": None,
+            "job_status": None,
+            "token": None,
             "http_status": None,
             "error": None,
             "accepted": [],

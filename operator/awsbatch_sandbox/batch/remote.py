@@ -95,8 +95,11 @@ class RemoteBatch(Remote):
     def forget(self, job_id: str, **scope: str | None) -> None:
         self._do("forget", {"job_id": job_id, **scope})
 
-    def hide(self, job_id: str, polls: int = 1, **scope: str | None) -> None:
-        self._do("hide", {"job_id": job_id, "polls": polls, **scope})
+    def hide(self, job_id: str, polls: int = 1, *, lists: int = 0, **scope: str | None) -> None:
+        self._do("hide", {"job_id": job_id, "polls": polls, "lists": lists, **scope})
+
+    def expire_tokens(self) -> None:
+        self._do("expire_tokens", {})
 
     def advance(self, seconds: float) -> None:
         self._do("advance", {"seconds": seconds})

@@ -18,7 +18,8 @@ class Settings:
     `runnable_for`, `starting_for`: how long a submitted job stays in each state; `run_for` None keeps it RUNNING until
     a control verb moves it. `hide_after_submit`: DescribeJobs calls that do not show a new job yet. `regions`: the
     existing regions; empty: all. `queues`: names of queues that exist in every account and region, beside the queues of
-    seeded jobs. `clock_ahead`: of the clocks of clients that sign calls.
+    seeded jobs. `clock_ahead`: of the clocks of clients that sign calls. `flags_in_details`, `flags_in_lists`: whether
+    DescribeJobs and ListJobs show isTerminated and isCancelled; older endpoints lack them.
     """
 
     grace: float = 30.0
@@ -28,6 +29,8 @@ class Settings:
     shuffle: bool = True
     strict_ids: bool = False
     bulk_available: bool = True
+    flags_in_details: bool = True
+    flags_in_lists: bool = True
     submitted_for: float = 1.0
     runnable_for: float = 2.0
     starting_for: float = 2.0

@@ -132,10 +132,17 @@ class BatchSimulator:
         self._settle()
         self._lifecycle.forget(self._lifecycle.jobs.named(job_id, account, region))
 
-    def hide(self, job_id: str, polls: int = 1, *, account: str | None = None, region: str | None = None) -> None:
-        """Omit the job from the next `polls` DescribeJobs for it."""
+    def hide(
+        self, job_id: str, polls: int = 1, *, lists: int = 0, account: str | None = None, region: str | None = None
+    ) -> None:
+        """Omit the job from the next `polls` DescribeJobs for it and the next `lists` pages on which it would be."""
         self._settle()
-        self._lifecycle.jobs.named(job_id, account, region).hidden_polls = polls
+        job = self._lifecycle.jobs.named(job_id, account, region)
+        job.hidden_polls, job.hidden_lists = polls, lists
+
+    def expire_tokens(self) -> None:
+        """Refuse every nextToken that ListJobs has returned so far."""
+        self._operations.lists.tokens.expire()
 
     def advance(self, seconds: float) -> None:
         self._clock.advance(seconds)

@@ -56,8 +56,6 @@ def check_listing(body: JSON) -> None:
     if body.get("jobStatus") is not None and body["jobStatus"] not in STATUSES:
         raise client_exception(f"jobStatus must be one of {', '.join(STATUSES)}, got {body['jobStatus']}")
     _check_number(body, "maxResults", 1, None)
-    if body.get("nextToken") and not str(body["nextToken"]).isdecimal():
-        raise client_exception("Invalid nextToken")
 
 
 def check_tags(tags: Any) -> None:

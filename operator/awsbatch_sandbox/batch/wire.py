@@ -9,6 +9,7 @@ from awsbatch_sandbox.batch.jobs import Attempt, Job
 JSON = dict[str, Any]
 CLUSTER = "sandbox"
 POD_NAMESPACE = "batch-jobs"
+FLAGS = ("isCancelled", "isTerminated")
 INSTANCE_ID = "0123456789abcdef0"
 
 

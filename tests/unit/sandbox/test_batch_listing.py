@@ -1,10 +1,14 @@
-"""SubmitJob, ListJobs and tags of the simulated Batch."""
+"""ListJobs of the simulated Batch."""
 
+import random
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from unit.sandbox.batch_wire_calls import START, Wire, frozen
+from awsbatch_sandbox.batch.job_spec import STATUSES
+from unit.sandbox.batch_wire_calls import HERE, START, Wire, frozen
 
 NOW = int(START * 1000)
 
@@ -25,80 +29,6 @@ def listed(wire: Wire, **body: Any) -> list[str]:
     status, answer = wire.call("ListJobs", **body)
     assert status == 200, answer
     return [one["jobId"] for one in answer["jobSummaryList"]]
-
-
-def test_a_submitted_job_has_the_requested_properties_and_runs(wire: Wire) -> None:
-    overrides = {"command": ["run"], "environment": [{"name": "A", "value": "1"}]}
-    job_id = submit(wire, containerOverrides=overrides, tags={"team": "a"}, retryStrategy={"attempts": 3})
-    detail = wire.describe(job_id)
-    assert (detail["status"], detail["jobName"], detail["tags"]) == ("SUBMITTED", "train", {"team": "a"})
-    assert (detail["container"]["command"], detail["retryStrategy"]["attempts"]) == (["run"], 3)
-    wire.batch.advance(60)
-    assert wire.describe(job_id)["status"] == "RUNNING"
-
-
-def test_arrays_nodes_pods_and_dependencies_can_be_submitted(wire: Wire) -> None:
-    assert wire.describe(submit(wire, arrayProperties={"size": 3}))["arrayProperties"]["size"] == 3
-    assert wire.describe(submit(wire, nodeOverrides={"numNodes": 2}))["nodeProperties"]["numNodes"] == 2
-    assert "eksProperties" in wire.describe(submit(wire, eksPropertiesOverride={}))
-    assert "ecsProperties" in wire.describe(submit(wire, ecsPropertiesOverride={}))
-    first = submit(wire)
-    assert wire.describe(submit(wire, dependsOn=[{"jobId": first}]))["dependsOn"] == [{"jobId": first}]
-
-
-def test_a_new_job_may_be_missing_from_some_answers() -> None:
-    wire = Wire(frozen(queues=["q"], hide_after_submit=1))
-    job_id = submit(wire)
-    assert [len(wire.shown(job_id)) for _ in range(2)] == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("wrong", "text"),
-    [
-        ({"jobQueue": ""}, "jobQueue must not be null or empty"),
-        ({"jobQueue": "misspelt"}, "JobQueue misspelt not found."),
-        ({"jobQueue": "arn:aws:batch:eu-west-1:999999999999:job-queue/q"}, "job-queue/q not found."),
-        ({"jobName": "a.b"}, "Job name should match valid pattern"),
-        ({"jobDefinition": "d:latest"}, "jobDefinition must be name, name:revision or the ARN"),
-        ({"arrayProperties": {"size": 1}}, "arrayProperties.size must be between 2 and 10000, got 1"),
-        ({"retryStrategy": {"attempts": 0}}, "retryStrategy.attempts must be between 1 and 10, got 0"),
-        ({"retryStrategy": {"attempts": 11}}, "retryStrategy.attempts must be between 1 and 10, got 11"),
-        ({"retryStrategy": {"attempts": "3"}}, "retryStrategy.attempts must be between 1 and 10, got 3"),
-        ({"retryStrategy": {"evaluateOnExit": [{"action": "EXIT"}]}}, "RetryAttempts must be provided"),
-        ({"retryStrategy": {"attempts": 1, "evaluateOnExit": [{"action": "EXIT"}] * 6}}, "at most 5 entries"),
-        ({"timeout": {"attemptDurationSeconds": 59}}, "timeout.attemptDurationSeconds must be at least 60, got 59"),
-        ({"schedulingPriorityOverride": 10_000}, "schedulingPriorityOverride must be between 0 and 9999"),
-        ({"dependsOn": [{"jobId": "x"}] * 21}, "dependsOn must have at most 20 jobs"),
-        ({"tags": {}}, "tags must be a map of 1 to 50 tags"),
-        ({"tags": {str(n): "" for n in range(51)}}, "tags must be a map of 1 to 50 tags"),
-        ({"tags": {"": "x"}}, "A tag key must have 1 to 128 characters"),
-        ({"tags": {"AWS:x": "x"}}, "not start with aws:"),
-        ({"tags": {"team": "x" * 257}}, "The value of tag team must have at most 256 characters"),
-        ({"containerOverrides": {"environment": [{"name": "AWS_BATCH_X"}]}}, "cannot start with AWS_BATCH"),
-    ],
-)
-def test_a_submission_that_batch_refuses_gets_a_client_exception(wire: Wire, wrong: dict[str, Any], text: str) -> None:
-    body = {"jobName": "train", "jobQueue": "q", "jobDefinition": "d:1"} | wrong
-    status, answer = wire.call("SubmitJob", **body)
-    assert (status, text in answer["message"]) == (400, True), answer
-    assert wire.batch.jobs() == []
-
-
-def test_the_documented_limits_themselves_are_accepted(wire: Wire) -> None:
-    most: dict[str, Any] = {
-        "retryStrategy": {"attempts": 10, "evaluateOnExit": [{"action": "EXIT"}] * 5},
-        "timeout": {"attemptDurationSeconds": 60},
-        "schedulingPriorityOverride": 0,
-        "tags": {f"{n:0128}": "x" * 256 for n in range(50)},
-    }
-    submit(wire, **most)
-    submit(wire, jobDefinition="arn:aws:batch:eu-west-1:123456789012:job-definition/d", arrayProperties={"size": 2})
-
-
-def test_a_queue_of_a_seeded_job_exists(wire: Wire) -> None:
-    wire.batch.forget(wire.batch.seed(queue="seeded"))
-    submit(wire, jobQueue="seeded")
-    submit(wire, jobQueue="arn:aws:batch:eu-west-1:123456789012:job-queue/seeded")
 
 
 def test_a_queue_lists_running_jobs_by_default_newest_first(wire: Wire) -> None:
@@ -155,11 +85,179 @@ def test_a_filter_does_not_apply_to_children(wire: Wire) -> None:
     assert listed(wire, arrayJobId=parent, filters=by_name, jobStatus="FAILED") == [f"{parent}:1"]
 
 
-def test_long_lists_come_in_pages(wire: Wire) -> None:
-    wire.batch.seed_many(5, queue="q")
-    _, first = wire.call("ListJobs", jobQueue="q", maxResults=3)
-    _, second = wire.call("ListJobs", jobQueue="q", maxResults=3, nextToken=first["nextToken"])
-    assert (len(first["jobSummaryList"]), len(second["jobSummaryList"]), "nextToken" in second) == (3, 2, False)
+def pages(wire: Wire, **body: Any) -> Iterator[list[str]]:
+    """The ids of each page. A page may be followed by any change of the jobs."""
+    while True:
+        status, answer = wire.call("ListJobs", **body)
+        assert status == 200, answer
+        yield [one["jobId"] for one in answer["jobSummaryList"]]
+        if "nextToken" not in answer:
+            return
+        body["nextToken"] = answer["nextToken"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "sizes"),
+    [
+        ({}, [1000, 1]),
+        ({"maxResults": 5000}, [1000, 1]),
+        ({"maxResults": 600}, [600, 401]),
+        ({"maxResults": 1001}, [1000, 1]),
+        ({"jobStatus": "RUNNABLE"}, [0]),
+        ({"filters": [{"name": "JOB_NAME", "values": ["*"]}], "jobStatus": "RUNNABLE"}, [100] * 10 + [2]),
+        ({"filters": [{"name": "JOB_NAME", "values": ["*"]}], "maxResults": 501}, [100] * 10 + [2]),
+    ],
+)
+def test_a_page_has_1000_jobs_of_a_status_or_100_of_any_by_a_filter(
+    wire: Wire, asked: dict[str, Any], sizes: list[int]
+) -> None:
+    job_ids = [*wire.batch.seed_many(1001, queue="q"), wire.batch.seed(queue="q", status="FAILED")]
+    found = list(pages(wire, jobQueue="q", **asked))
+    assert [len(page) for page in found] == sizes
+    assert sorted(job_id for page in found for job_id in page) == sorted(job_ids[: sum(sizes)])
+
+
+def test_children_come_in_pages_too(wire: Wire) -> None:
+    parent = wire.batch.seed(array_size=5, queue="q", status="RUNNABLE")
+    found = list(pages(wire, arrayJobId=parent, jobStatus="RUNNABLE", maxResults=2))
+    assert found == [[f"{parent}:0", f"{parent}:1"], [f"{parent}:2", f"{parent}:3"], [f"{parent}:4"]]
+
+
+def test_jobs_that_move_on_between_two_pages_do_not_hide_others(wire: Wire) -> None:
+    job_ids = wire.batch.seed_many(6, queue="q")
+    found = pages(wire, jobQueue="q", maxResults=2)
+    first = next(found)
+    for job_id in first:
+        wire.batch.move(job_id, "FAILED")
+    wire.batch.seed(queue="q", created_at=NOW + 1)
+    assert [first, *found] == [job_ids[:2], job_ids[2:4], job_ids[4:]]
+
+
+def test_the_lists_agree_with_the_jobs_whatever_happens_to_them(wire: Wire) -> None:
+    dice = random.Random(5)
+    ids: list[str] = []
+    kinds: list[dict[str, Any]] = [{}, {"array_size": 2}, {"num_nodes": 2}, {"natural": True, "status": "SUBMITTED"}]
+    for _ in range(300):
+        match dice.randrange(5):
+            case 0 | 1:
+                created_at = NOW - dice.randrange(9)
+                ids.append(wire.batch.seed(queue=dice.choice("qr"), created_at=created_at, **dice.choice(kinds)))
+            case 2 if ids:
+                wire.batch.move(dice.choice(ids), dice.choice(STATUSES))
+            case 3 if ids:
+                wire.terminate(dice.choice(ids))
+            case 4 if ids:
+                wire.batch.forget(ids.pop(dice.randrange(len(ids))))
+        wire.batch.advance(dice.choice([0, 1, 40]))
+    state = {one["job_id"]: one for one in wire.batch.jobs() if one["parent"] is None}
+    seen = []
+    for queue in "qr":
+        for status in STATUSES:
+            shown = listed(wire, jobQueue=queue, jobStatus=status)
+            assert {state[job_id]["status"] for job_id in shown} <= {status}
+            times = [state[job_id]["created_at"] for job_id in shown]
+            assert times == sorted(times, reverse=True)
+            seen += shown
+    assert sorted(seen) == sorted(state)
+    assert len(seen) > 50
+
+
+def test_a_token_is_good_for_its_request_only(wire: Wire) -> None:
+    wire.batch.seed_many(3, queue="q")
+    wire.batch.seed_many(3, queue="other")
+    asked = {"jobQueue": "q", "jobStatus": "RUNNING", "maxResults": 1}
+    _, answer = wire.call("ListJobs", **asked)
+    mine = {**asked, "nextToken": answer["nextToken"]}
+    same = {"jobQueue": "arn:aws:batch:eu-west-1:123456789012:job-queue/q", "maxResults": 2}
+    for body in (mine, mine | same):
+        assert wire.call("ListJobs", **body)[0] == 200
+    by_name = [{"name": "JOB_NAME", "values": ["*"]}]
+    for other in (
+        {"jobQueue": "other"},
+        {"jobStatus": "FAILED"},
+        {"filters": by_name},
+        {"nextToken": mine["nextToken"][1:]},
+    ):
+        assert "Invalid nextToken" in wire.call("ListJobs", **mine | other)[1]["message"], other
+    elsewhere = Wire(wire.batch, replace(HERE, region="us-east-1"))
+    wire.batch.seed(queue="q", region="us-east-1")
+    assert "Invalid nextToken" in elsewhere.call("ListJobs", **mine)[1]["message"]
+    wire.batch.expire_tokens()
+    status, answer = wire.call("ListJobs", **mine)
+    assert (status, "Invalid nextToken" in answer["message"]) == (400, True)
+    assert "nextToken" in wire.call("ListJobs", **asked)[1]
+
+
+def test_a_summary_has_the_flags_only_when_they_are_true(wire: Wire) -> None:
+    job_ids = [wire.batch.seed(queue="q", **flag) for flag in ({}, {"is_terminated": True}, {"is_cancelled": True})]
+    asked = wire.batch.seed(queue="q")
+    flags = {"isTerminated", "isCancelled"}
+
+    def shown(job_id: str) -> list[set[str]]:
+        (summary,) = (one for one in wire.call("ListJobs", jobQueue="q")[1]["jobSummaryList"] if one["jobId"] == job_id)
+        return [flags & set(summary), flags & set(wire.describe(job_id))]
+
+    for before in (set(), {"isTerminated"}):
+        assert shown(asked) == [before] * 2
+        wire.terminate(asked)
+    assert [shown(job_id) for job_id in job_ids] == [[set()] * 2, [{"isTerminated"}] * 2, [{"isCancelled"}] * 2]
+    wire.batch.settings(flags_in_lists=False)
+    assert shown(job_ids[1]) == [set(), {"isTerminated"}]
+    wire.batch.settings(flags_in_lists=True, flags_in_details=False)
+    assert shown(job_ids[1]) == [{"isTerminated"}, set()]
+
+
+def test_a_summary_has_neither_tags_nor_queue_nor_attempts(wire: Wire) -> None:
+    wire.batch.seed(queue="q", tags={"team": "a"}, past_attempts=1)
+    ((summary,),) = (wire.call("ListJobs", jobQueue="q")[1]["jobSummaryList"],)
+    assert set(summary) == {
+        "jobArn",
+        "jobId",
+        "jobName",
+        "createdAt",
+        "status",
+        "startedAt",
+        "jobDefinition",
+        "container",
+    }
+
+
+def test_a_summary_follows_its_job_and_its_children(wire: Wire) -> None:
+    parent = wire.batch.seed(array_size=2, queue="q")
+
+    def children_running() -> int:
+        (summary,) = wire.call("ListJobs", jobQueue="q", jobStatus="PENDING")[1]["jobSummaryList"]
+        running: int = summary["arrayProperties"]["statusSummary"]["RUNNING"]
+        return running
+
+    assert children_running() == 2
+    wire.batch.move(f"{parent}:0", "FAILED")
+    assert children_running() == 1
+
+
+def test_faults_of_lists_can_be_injected(wire: Wire) -> None:
+    job_ids = wire.batch.seed_many(5, queue="q")
+    chunks = [job_ids[:2], job_ids[2:4], job_ids[4:]]
+    wire.batch.fault("ListJobs", kind="repeat_page", skip=1)
+    assert list(pages(wire, jobQueue="q", maxResults=2)) == [chunks[0], chunks[1], *chunks[1:]]
+    wire.batch.fault(kind="repeat_page", times=2)
+    wire.shown(job_ids[0])
+    assert list(pages(wire, jobQueue="q", maxResults=2)) == [chunks[0], chunks[0], *chunks]
+    wire.batch.hide(job_ids[2], polls=0, lists=1)
+    assert list(pages(wire, jobQueue="q", maxResults=2)) == [chunks[0], [job_ids[3]], chunks[2]]
+    assert list(pages(wire, jobQueue="q", maxResults=2)) == chunks
+    wire.batch.fault("ListJobs", kind="throttle_429", skip=2)
+    assert [wire.call("ListJobs", jobQueue="q")[0] for _ in range(4)] == [200, 200, 429, 200]
+
+
+def test_the_record_of_calls_shows_what_was_listed(wire: Wire) -> None:
+    wire.batch.seed_many(2, queue="q")
+    list(pages(wire, jobQueue="q", jobStatus="RUNNING", maxResults=1))
+    first, second = wire.batch.calls("ListJobs")
+    assert [(one["queue"], one["job_status"], one["token"] is None) for one in (first, second)] == [
+        ("q", "RUNNING", True),
+        ("q", "RUNNING", False),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -180,20 +278,3 @@ def test_long_lists_come_in_pages(wire: Wire) -> None:
 def test_a_list_that_batch_refuses_gets_a_client_exception(wire: Wire, body: dict[str, Any], text: str) -> None:
     status, answer = wire.call("ListJobs", **body)
     assert (status, text in answer["message"]) == (400, True), answer
-
-
-def test_tags_can_be_added_listed_and_removed(wire: Wire) -> None:
-    job_id = wire.batch.seed(tags={"team": "a"})
-    arn = wire.describe(job_id)["jobArn"]
-    wire.call("TagResource", resourceArn=arn, tags={"cost": "b"})
-    assert wire.describe(job_id)["tags"] == {"team": "a", "cost": "b"}
-    wire.call("UntagResource", resourceArn=arn, tagKeys=["team"])
-    assert wire.call("ListTagsForResource", resourceArn=arn) == (200, {"tags": {"cost": "b"}})
-    assert wire.call("ListTagsForResource", resourceArn=arn + "x")[0] == 400
-
-
-@pytest.mark.parametrize("tags", [{}, {"aws:x": "y"}, {str(n): "" for n in range(50)}])
-def test_tags_that_batch_refuses_change_nothing(wire: Wire, tags: dict[str, str]) -> None:
-    job_id = wire.batch.seed(tags={"team": "a"})
-    assert wire.call("TagResource", resourceArn=wire.describe(job_id)["jobArn"], tags=tags)[0] == 400
-    assert wire.describe(job_id)["tags"] == {"team": "a"}
