@@ -238,6 +238,10 @@ class BulkController:
             if sweep.sender.accepted:
                 self._report(tracked, accepted_event(sweep.sender.accepted, tracked.spec.reason))
         tracked.counted, tracked.restarts = counted, 0
+        if sweep.tally.matched or sweep.tally.unknown or sweep.sender.accepted or not tracked.spec.approved:
+            tracked.empty_sweeps = 0
+        else:
+            tracked.empty_sweeps += 1
         return self._swept(tracked, sweep.tally, hold, sending=sending)
 
     def _swept(self, tracked: TrackedTermination, tally: Tally, hold: str | None, *, sending: bool) -> float | None:
@@ -252,7 +256,6 @@ class BulkController:
             return self._later(SWEEP_WHILE_AWAITING)
         if tally.refusal is not None and tally.failed == tally.matched:
             return self._refused(tracked, refusal_of(tally.refusal), SWEEP_WHILE_AWAITING)
-        tracked.empty_sweeps = 0 if tally.matched or tally.unknown else tracked.empty_sweeps + 1
         finished = tracked.empty_sweeps >= EMPTY_SWEEPS
         delay = (Reason.TERMINATION_HELD, hold) if hold is not None and tally.matched else None
         tracked.progress = replace(tracked.progress, finished=finished, delay=delay)

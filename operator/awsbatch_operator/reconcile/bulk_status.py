@@ -88,7 +88,8 @@ def _verdict(progress: Progress) -> tuple[str, str, str, str]:
             delay = progress.delay or (Reason.COUNTING, "The living jobs that match are being counted")
             return FALSE, FALSE, *delay
         case BulkPhase.AWAITING_APPROVAL:
-            message = "The living jobs that match have been counted. Nothing is terminated before spec.approved is true"
+            matched = progress.swept.matched if progress.swept is not None else 0
+            message = f"Living jobs that match: {matched}. None is terminated before spec.approved is true"
             return TRUE, FALSE, Reason.AWAITING_APPROVAL, message
         case BulkPhase.TERMINATING:
             delay = progress.delay or (
@@ -126,9 +127,10 @@ def cutoff_in_future() -> Deny:
 
 
 def queue_not_found(queue: str, region: str, error: CallError) -> Deny:
+    message = error.message.rstrip(".")
     return Deny(
         Reason.QUEUE_NOT_FOUND,
-        f"AWS Batch does not list the jobs of the queue {queue} in {region}: {error.message}. Create another "
+        f"AWS Batch does not list the jobs of the queue {queue} in {region}: {message}. Create another "
         "BatchTermination with the name of a queue that exists there",
     )
 
@@ -146,7 +148,7 @@ def events_between(before: BulkStatus, after: BulkStatus) -> Iterator[Event]:
 
 def accepted_event(jobs: int, reason: str) -> Event:
     """Return the Event of a sweep in which AWS Batch accepted the termination of so many jobs."""
-    return Event(EventReason.TERMINATION_ACCEPTED, f'AWS Batch accepted the termination of {jobs} jobs: "{reason}"')
+    return Event(EventReason.TERMINATION_ACCEPTED, f"Terminations that AWS Batch accepted: {jobs} ({reason})")
 
 
 def withdrawn_event(*, deleted: bool) -> Event:
