@@ -104,7 +104,10 @@ class BulkStatus(Object, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class BulkSnapshot:
-    """One version of a BatchTermination. `spec` None: this version of the operator can't read it."""
+    """One version of a BatchTermination. `spec` None: this version of the operator can't read it.
+
+    `deleted`: the deletion was requested, though a finalizer may hold the object.
+    """
 
     ref: ObjectRef
     generation: int
@@ -112,6 +115,7 @@ class BulkSnapshot:
     created_at: Millis
     spec: BulkSpec | None
     shown: Mapping[str, object]
+    deleted: bool = False
 
 
 def parse_termination(body: Mapping[str, Any]) -> BulkSnapshot:
@@ -124,6 +128,7 @@ def parse_termination(body: Mapping[str, Any]) -> BulkSnapshot:
         created_at=timestamps.parse(metadata.creation_timestamp) or 0,
         spec=_spec(body.get("spec")),
         shown=raw_status_of(body),
+        deleted=metadata.deletion_timestamp is not None,
     )
 
 

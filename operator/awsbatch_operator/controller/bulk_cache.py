@@ -26,12 +26,15 @@ LONGEST_RESEND: Final = 900.0
 class TrackedTermination:
     """One BatchTermination. `status`: the wanted one; `shown`: the raw one that the API server has.
 
-    `counted`: the spec and scope of the last full sweep. `empty_sweeps`: full sweeps in a row, while approved, that
-    found nothing to terminate; `restarts`: sweeps in a row that were not completed. `requested`: jobs whose termination
-    AWS Batch accepted, those of earlier processes too; `accepted`: sizes of those of this process, by id. `refused`:
-    why AWS refused a termination at the last try, and until when it is not tried again (loop time). `changed`: set when
-    a sweep may have another result than the last one. `written_at`: loop time of the last write, or until when the next
-    one waits.
+    `scope`: that of the last sweep; None: there was none. `is_counted`: a sweep was completed since the spec or the
+    scope has changed, and found at most spec.maxJobs. `empty_sweeps`: full sweeps in a row, while approved, that found
+    nothing to terminate; `restarts`: sweeps in a row that were not completed. `is_inherited`: `status` is that of an
+    earlier process, and nothing that was seen since contradicts it.
+
+    `requested`: jobs whose termination AWS Batch accepted, those of earlier processes too; `accepted`: sizes of those
+    of this process, by id. `refused`: why AWS refused a termination at the last try, and until when it is not tried
+    again (loop time). `changed`: set when a sweep may have another result than the last one. `written_at`: loop time of
+    the last write, or until when the next one waits.
     """
 
     ref: ObjectRef
@@ -43,9 +46,11 @@ class TrackedTermination:
     status: BulkStatus
     progress: Progress
     requested: int = 0
-    counted: tuple[BulkSpec, Scope] | None = None
+    scope: Scope | None = None
+    is_counted: bool = False
     empty_sweeps: int = 0
     restarts: int = 0
+    is_inherited: bool = False
     accepted: dict[str, int] = field(default_factory=dict)
     refused: dict[str, tuple[CallError, float]] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)

@@ -12,7 +12,14 @@ from typing import Final
 
 import structlog
 
-from awsbatch_operator.api.batchtermination import BulkMetricKey, BulkPhase, BulkSnapshot, BulkSpec, parse_bulk_status
+from awsbatch_operator.api.batchtermination import (
+    BulkMetricKey,
+    BulkPhase,
+    BulkSnapshot,
+    BulkSpec,
+    BulkStatus,
+    parse_bulk_status,
+)
 from awsbatch_operator.api.conditions import REASON_OF_ERROR, STALLED, Reason
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.events import Event
@@ -42,6 +49,8 @@ from awsbatch_operator.workqueue.backoff import backoff
 SWEEP_WHILE_AWAITING: Final = 300.0
 """Seconds between two sweeps before the approval, or after a refusal by AWS; up to a tenth more."""
 SWEEP_WHILE_TERMINATING: Final = 10.0
+SWEEPS_PER_NAMESPACE: Final = 2
+"""Sweeps of one namespace at once: each knows the ids of all jobs that it has seen."""
 _FIRST_RESTART, _LONGEST_RESTART = 1.0, 60.0
 _UNFINISHED: Final = frozenset({BulkPhase.PLANNING, BulkPhase.AWAITING_APPROVAL, BulkPhase.TERMINATING})
 _STALE: Final = (
@@ -74,6 +83,7 @@ class BulkController:
         self.writer = BulkStatusWriter(self.objects, dependencies.client, dependencies.telemetry, is_leader=may_act)
         self._tasks: asyncio.TaskGroup | None = None
         self._sweeping: dict[str, asyncio.Task[None]] = {}
+        self._turns: dict[str, asyncio.Semaphore] = {}
         self._is_leading = False
         self._stale_since: float | None = None
         self._in_doubt = False
@@ -126,7 +136,9 @@ class BulkController:
 
     def on_upsert(self, snapshot: BulkSnapshot) -> None:
         uid, tracked = snapshot.ref.uid, self.objects.get(snapshot.ref.uid)
-        if snapshot.spec is None:
+        if snapshot.deleted:
+            self.on_delete(uid)
+        elif snapshot.spec is None:
             log.error("this version of the operator cannot read the spec; object ignored", object=snapshot.ref)
             self.on_delete(uid)
         elif tracked is None:
@@ -155,7 +167,7 @@ class BulkController:
         tracked.resource_version, tracked.shown = snapshot.resource_version, snapshot.shown
         before, tracked.generation = tracked.spec, snapshot.generation
         if spec != before:
-            tracked.spec, tracked.counted, tracked.empty_sweeps = spec, None, 0
+            tracked.spec, tracked.is_counted, tracked.empty_sweeps, tracked.is_inherited = spec, False, 0, False
             tracked.progress = replace(tracked.progress, spec=spec, finished=False, delay=None)
             tracked.changed.set()
             if before.approved:
@@ -206,12 +218,15 @@ class BulkController:
 
     async def _sweep_on(self, tracked: TrackedTermination) -> None:
         """Sweep for one object until cancelled."""
-        tracked.counted, tracked.empty_sweeps = None, 0
+        tracked.scope, tracked.is_counted, tracked.empty_sweeps = None, False, 0
         tracked.progress = Progress(tracked.spec, requested=tracked.requested)
+        tracked.is_inherited = tracked.status.observed_generation == tracked.generation
         self._show(tracked)
+        turns = self._turns.setdefault(tracked.ref.namespace, asyncio.Semaphore(SWEEPS_PER_NAMESPACE))
         while True:
-            tracked.changed.clear()
-            pause = await self._sweep(tracked)
+            async with turns:
+                tracked.changed.clear()
+                pause = await self._sweep(tracked)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await tracked.changed.wait()
@@ -219,13 +234,15 @@ class BulkController:
     async def _sweep(self, tracked: TrackedTermination) -> float | None:
         """Sweep once. Return the seconds until the next sweep; None: it needs a change."""
         scope = self._scope(tracked)
+        if tracked.scope != scope:
+            # The policy may not admit any more what was counted.
+            tracked.scope, tracked.is_counted = scope if isinstance(scope, Scope) else None, False
+            tracked.progress = replace(tracked.progress, swept=None)
         if not isinstance(scope, Scope):
-            tracked.counted = None
             return None if scope is None else self._refused(tracked, scope, None)
-        hold = self._hold(tracked) if tracked.spec.approved else None
-        counted = tracked.spec, scope
         # A full sweep comes first: it finds out whether there are more than spec.maxJobs.
-        sending = tracked.spec.approved and hold is None and tracked.counted == counted
+        sending = tracked.spec.approved and tracked.is_counted and self._hold(tracked) is None
+        spec = tracked.spec
         sweep = Sweep(self.calls, tracked, scope, self._policies, self._may_send, sending=sending)
         try:
             await sweep.run()
@@ -237,19 +254,20 @@ class BulkController:
         finally:
             if sweep.sender.accepted:
                 self._report(tracked, accepted_event(sweep.sender.accepted, tracked.spec.reason))
-        tracked.counted, tracked.restarts = counted, 0
+        tracked.is_counted, tracked.restarts = tracked.spec is spec, 0
         if sweep.tally.matched or sweep.tally.unknown or sweep.sender.accepted or not tracked.spec.approved:
             tracked.empty_sweeps = 0
         else:
             tracked.empty_sweeps += 1
-        return self._swept(tracked, sweep.tally, hold, sending=sending)
+        return self._swept(tracked, sweep.tally, sending=sending)
 
-    def _swept(self, tracked: TrackedTermination, tally: Tally, hold: str | None, *, sending: bool) -> float | None:
+    def _swept(self, tracked: TrackedTermination, tally: Tally, *, sending: bool) -> float | None:
         """Handle a full sweep. Return the seconds until the next one; None: there is none without a change."""
+        hold = self._hold(tracked) if tally.matched else None
         tracked.progress = replace(tracked.progress, swept=tally, swept_at=self._dependencies.now(), refusal=None)
-        total = tally.total(tracked.accepted)
+        total = tally.complete(tracked.accepted)
         if total > tracked.spec.max_jobs:
-            tracked.counted = None
+            tracked.is_counted = False
             return self._refused(tracked, too_many(total, tracked.spec.max_jobs), SWEEP_WHILE_AWAITING)
         if not tracked.spec.approved:
             self._show(tracked)
@@ -257,12 +275,15 @@ class BulkController:
         if tally.refusal is not None and tally.failed == tally.matched:
             return self._refused(tracked, refusal_of(tally.refusal), SWEEP_WHILE_AWAITING)
         finished = tracked.empty_sweeps >= EMPTY_SWEEPS
-        delay = (Reason.TERMINATION_HELD, hold) if hold is not None and tally.matched else None
+        delay = (Reason.TERMINATION_HELD, hold) if hold is not None else None
         tracked.progress = replace(tracked.progress, finished=finished, delay=delay)
         self._show(tracked)
         if finished:
             return None
-        return 0.0 if tally.matched and not sending and hold is None else SWEEP_WHILE_TERMINATING
+        if hold is not None:
+            # Its end wakes this object.
+            return self._later(SWEEP_WHILE_AWAITING)
+        return 0.0 if tally.matched and not sending else SWEEP_WHILE_TERMINATING
 
     def _refused(self, tracked: TrackedTermination, refusal: Deny, pause: float | None) -> float | None:
         tracked.empty_sweeps = 0
@@ -312,7 +333,10 @@ class BulkController:
 
     def _show(self, tracked: TrackedTermination) -> None:
         """Compute the status anew, and write it if it is not what the API server shows."""
-        if not self._is_leading or self.objects.get(tracked.ref.uid) is not tracked or _stands(tracked):
+        if not self._is_leading or self.objects.get(tracked.ref.uid) is not tracked:
+            return
+        tracked.is_inherited = tracked.is_inherited and not _contradicts(tracked.progress, tracked.status)
+        if tracked.is_inherited:
             return
         before = tracked.status
         tracked.status = bulk_status(tracked.progress, before, tracked.generation, self._dependencies.now())
@@ -326,11 +350,10 @@ class BulkController:
         self._dependencies.client.post_event(tracked.ref, event)
 
 
-def _stands(tracked: TrackedTermination) -> bool:
-    """Return whether the status of an earlier process is still shown: nothing that was seen since contradicts it."""
-    progress, shown = tracked.progress, tracked.status
-    if shown.observed_generation != tracked.generation or progress.refusal is not None or progress.delay is not None:
-        return False
-    if progress.swept is None:
+def _contradicts(progress: Progress, shown: BulkStatus) -> bool:
+    """Return whether something that was seen contradicts the status of an earlier process."""
+    if progress.refusal is not None or progress.delay is not None:
         return True
-    return shown.phase is BulkPhase.FINISHED and not progress.finished and not progress.swept.matched
+    if progress.swept is None:
+        return False
+    return shown.phase is not BulkPhase.FINISHED or progress.finished or progress.swept.matched > 0

@@ -48,6 +48,10 @@ class BulkSender:
             if self._tally.total(self._tracked.accepted) > self._tracked.spec.max_jobs:
                 self._not_sent(taken)
                 continue
+            # One that is held or not stated any more takes no slot.
+            valid = {permit for permit in taken if permit.valid()}
+            self._not_sent([permit for permit in taken if permit not in valid])
+            taken = [permit for permit in taken if permit in valid]
             calls = (taken[start : start + limit] for start in range(0, len(taken), limit))
             await asyncio.gather(*map(self._send, calls))
 

@@ -622,3 +622,40 @@ async def test_a_spec_that_cannot_be_read_is_left_alone() -> None:
         world.objects.create_termination("stop", spec(approved=True, stragglers="10m"))
         await asyncio.sleep(60)
         assert (sent(world), world.batch.lists) == (set(), [])
+
+
+async def test_an_object_that_is_being_deleted_terminates_nothing_more() -> None:
+    async with a_world() as world:
+        jobs(world, 3)
+        uid = world.objects.create_termination("stop", spec())
+        world.objects.bodies[uid]["metadata"]["finalizers"] = ["example.com/keep"]
+        await asyncio.sleep(5)
+        world.objects.delete(uid)
+        approve(world, uid)
+        await asyncio.sleep(60)
+        assert sent(world) == set()
+
+
+async def test_what_a_policy_admits_no_more_is_not_shown_any_more() -> None:
+    async with a_world() as world:
+        jobs(world, 3)
+        uid = world.objects.create_termination("stop", spec())
+        await asyncio.sleep(5)
+        assert world.objects.bulk_status(uid).examples
+        set_policy(world, allow=["Observe"])
+        await asyncio.sleep(5)
+        status = world.objects.bulk_status(uid)
+        assert (status.matched, status.examples, status.phase) == (None, (), "Refused")
+
+
+async def test_many_objects_of_one_namespace_sweep_a_few_at_a_time() -> None:
+    async with a_world() as world:
+        world.batch.describe_interval = 0.1
+        for number in range(20):
+            world.objects.create_termination(f"stop-{number}", spec())
+        await asyncio.sleep(2)
+        swept = [uid for uid in world.objects.bodies if phase(world, uid) == "AwaitingApproval"]
+        assert len(swept) >= 3
+        one = world.objects.create_termination("stop", spec(), namespace="other")
+        await asyncio.sleep(2)
+        assert phase(world, one) == "AwaitingApproval"
