@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-broken-role soak locks docs clean
+.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-broken-role soak locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -52,6 +52,9 @@ demo: $(SANDBOX_READY) ## the main use, end to end, in the sandbox
 
 demo-teams: $(SANDBOX_READY) ## two teams, two accounts: one tries to terminate a job of the other; the operator denies it
 	@$(BIN)/awsbatch-operator demo-teams
+
+demo-bulk: $(SANDBOX_READY) ## 300 jobs in a queue: a BatchTermination counts 200 of them and, once approved, terminates them
+	@$(BIN)/awsbatch-operator demo-bulk
 
 sandbox: $(SANDBOX_READY) ## start a cluster, a simulated AWS Batch and the operator; ARGS="--roles"; runs until Ctrl-C
 	@$(BIN)/awsbatch-operator sandbox $(ARGS)

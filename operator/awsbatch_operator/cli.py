@@ -200,6 +200,14 @@ def demo_teams(ctx: click.Context, arguments: tuple[str, ...]) -> Any:
     return _run_sandbox_command(ctx, "demo-teams", arguments)
 
 
+@main.command(short_help="Show how one approval terminates 200 jobs.", **_FORWARD_ARGUMENTS)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def demo_bulk(ctx: click.Context, arguments: tuple[str, ...]) -> Any:
+    """Show in a sandbox how a BatchTermination counts 200 of 300 jobs and, once approved, terminates them."""
+    return _run_sandbox_command(ctx, "demo-bulk", arguments)
+
+
 @main.command(short_help="Print versions.")
 def version() -> None:
     """Print the versions of the operator, its main dependencies and Python."""

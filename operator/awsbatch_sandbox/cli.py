@@ -1,4 +1,4 @@
-"""The commands `sandbox`, `demo` and `demo-teams`."""
+"""The commands `sandbox`, `demo`, `demo-bulk` and `demo-teams`."""
 
 import os
 import shlex
@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from awsbatch_sandbox import demo_bulk as bulk
 from awsbatch_sandbox import demo_teams as teams
 from awsbatch_sandbox.cluster import KubectlError, kubectl_environment, kubectl_program
 from awsbatch_sandbox.controlplane import CHOICES, ControlPlaneError, crd_file
@@ -56,6 +57,14 @@ def demo_teams(control_plane: str) -> None:
     """Run a demo of two teams with an AWS account each: one names a job of the other. Leaves nothing behind."""
     with _faults_in_one_message():
         teams.play(control_plane)
+
+
+@click.command()
+@_control_plane
+def demo_bulk(control_plane: str) -> None:
+    """Run a demo of bulk termination: one approval terminates 200 of 300 jobs. Leaves nothing behind."""
+    with _faults_in_one_message():
+        bulk.play(control_plane)
 
 
 @click.group(invoke_without_command=True, subcommand_metavar="[COMMAND]")

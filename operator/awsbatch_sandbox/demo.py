@@ -2,8 +2,9 @@
 
 import json
 import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
 
 from awsbatch_sandbox.cluster import Body, condition
 from awsbatch_sandbox.fixtures import populate
@@ -18,23 +19,39 @@ REASON: Final = "INC-4711: runaway cost"
 
 
 class DemoError(Exception):
-    """Something did not happen in time."""
+    """Something did not happen in time, or has another result."""
 
 
 def play(control_plane: str, *, flags: Sequence[str] = QUICK, timeout: float = 10.0) -> None:
     """Run it and write each step to stdout. DemoError when a step needs more than `timeout` seconds."""
+    title, hint = "kubectl patch terminates a running AWS Batch job", ". To try it yourself: awsbatch-operator sandbox"
+    with stage(title, control_plane, hint, grace=GRACE, flags=flags) as (narrator, world):
+        _Demo(narrator, world, timeout).act()
+
+
+@contextmanager
+def stage(title: str, control_plane: str, hint: str = "", **world: Any) -> Iterator[tuple[Narrator, World]]:
+    """Start a World with these arguments for the block of a demo. DemoError instead of a TimeoutError."""
     narrator = Narrator()
-    narrator.title("kubectl patch terminates a running AWS Batch job")
+    narrator.title(title)
     narrator.text("in a sandbox: it needs no cluster and no AWS account, and it removes everything when it ends\n")
-    narrator.progress("starting a Kubernetes API server and a simulated AWS Batch")
-    with World(control_plane, grace=GRACE, flags=flags) as world:
-        narrator.progress(f"up: {world.control_plane.description}")
+    sts = ", and AWS STS" if world.get("roles") else ""
+    narrator.progress(f"starting a Kubernetes API server{',' if sts else ' and'} a simulated AWS Batch{sts}")
+    with World(control_plane, **world) as started:
+        narrator.progress(f"up: {started.control_plane.description}")
         try:
-            _Demo(narrator, world, timeout).act()
+            yield narrator, started
         except TimeoutError as late:
-            raise DemoError(f"{late}\nThe last lines of the operator's log:\n{world.operator.last_words()}") from late
+            words = started.operator.last_words()
+            raise DemoError(f"{late}\nThe last lines of the operator's log:\n{words}") from late
     narrator.gap()
-    narrator.title(f"All stopped after {narrator.elapsed:.1f} s. To try it yourself: awsbatch-operator sandbox")
+    narrator.title(f"All stopped after {narrator.elapsed:.1f} s{hint}")
+
+
+def expect(holds: bool, what: str) -> None:
+    """Raise a DemoError that names what does not hold."""
+    if not holds:
+        raise DemoError(f"expected: {what}")
 
 
 class _Demo:

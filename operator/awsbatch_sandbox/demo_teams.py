@@ -7,7 +7,7 @@ from typing import Any, Final
 import yaml
 
 from awsbatch_sandbox.cluster import Body, Cluster, condition
-from awsbatch_sandbox.demo import DemoError, patch_for
+from awsbatch_sandbox.demo import expect, patch_for, stage
 from awsbatch_sandbox.narrator import Narrator
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.teams import ACCOUNTS, create_teams, policy, role, seed
@@ -26,18 +26,9 @@ def play(control_plane: str, *, flags: Sequence[str] = FLAGS, timeout: float = 1
 
     `timeout`: seconds a step.
     """
-    narrator = Narrator()
-    narrator.title("Two teams, two AWS accounts: no team can terminate a job of the other")
-    narrator.text("in a sandbox: it needs no cluster and no AWS account, and it removes everything when it ends\n")
-    narrator.progress("starting a Kubernetes API server, a simulated AWS Batch, and AWS STS")
-    with World(control_plane, grace=GRACE, flags=flags, roles=True) as world:
-        narrator.progress(f"up: {world.control_plane.description}")
-        try:
-            _Demo(narrator, world, timeout).act()
-        except TimeoutError as late:
-            raise DemoError(f"{late}\nThe last lines of the operator's log:\n{world.operator.last_words()}") from late
-    narrator.gap()
-    narrator.title(f"All stopped after {narrator.elapsed:.1f} s")
+    title = "Two teams, two AWS accounts: no team can terminate a job of the other"
+    with stage(title, control_plane, grace=GRACE, flags=flags, roles=True) as (narrator, world):
+        _Demo(narrator, world, timeout).act()
 
 
 class _Demo:
@@ -107,7 +98,7 @@ class _Demo:
         narrator.run(self._world.cluster, "describe", "batchjob", "theirs", "-n", "team-b")
         narrator.gap()
         shown = [_comparable(theirs.get(name)) for name in ("payroll", "mistyped")]
-        self._hold(
+        expect(
             shown[0] == shown[1],
             f"a job of another queue and none have equal statuses, except for their ids; they are {shown}",
         )
@@ -115,8 +106,8 @@ class _Demo:
             "payroll exists and mistyped does not: their statuses are equal, except for the id that each object names, "
             "so neither shows whether a job exists"
         )
-        self._hold(not self._terminations(), "Batch has received no TerminateJob")
-        self._hold(self._job("train")["status"] == "RUNNING", "the job of team a runs on")
+        expect(not self._terminations(), "Batch has received no TerminateJob")
+        expect(self._job("train")["status"] == "RUNNING", "the job of team a runs on")
         narrator.progress("AWS Batch received no TerminateJob; the job of team a is RUNNING")
 
     def _terminate_own(self) -> None:
@@ -150,9 +141,9 @@ class _Demo:
             for one in requests
         ]
         own = [(self._jobs[name], ACCOUNTS[team], role(team), team) for team, name in _OWN]
-        self._hold(calls == own, f"each job is terminated once, by its own team's role; the calls are {calls}")
-        self._hold(len(self._terminations()) == len(own), "Batch received two TerminateJob calls")
-        self._hold(self._job("payroll")["status"] == "RUNNING", "the job of the other queue runs on")
+        expect(calls == own, f"each job is terminated once, by its own team's role; the calls are {calls}")
+        expect(len(self._terminations()) == len(own), "Batch received two TerminateJob calls")
+        expect(self._job("payroll")["status"] == "RUNNING", "the job of the other queue runs on")
         narrator.progress("no other TerminateJob was sent; payroll, which team b named too, is RUNNING")
 
     def _terminations(self) -> list[Body]:
@@ -167,10 +158,6 @@ class _Demo:
 
     def _await(self, name: str, cluster: Cluster, holds: Callable[[Body], Any]) -> None:
         cluster.wait_for(name, holds, timeout=self._timeout)
-
-    def _hold(self, holds: bool, what: str) -> None:
-        if not holds:
-            raise DemoError(f"expected: {what}")
 
 
 def _comparable(body: Body) -> str:
