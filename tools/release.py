@@ -16,10 +16,12 @@ def versions(root: Path) -> dict[str, str]:
     """The version in each file; empty if it has none."""
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     package = "operator/awsbatch_operator/__init__.py"
+    plugin = "operator/kubectl_awsbatch/__init__.py"
     chart = "deploy/helm/awsbatch-operator/Chart.yaml"
     return {
         "pyproject.toml: version": project["version"],
         f"{package}: __version__": _find(r'^__version__ = "(.+)"$', root / package),
+        f"{plugin}: __version__": _find(r'^__version__ = "(.+)"$', root / plugin),
         f"{chart}: version": _find(r"^version: \"?([^\"\s]+)", root / chart),
         f"{chart}: appVersion": _find(r"^appVersion: \"?([^\"\s]+)", root / chart),
     }

@@ -61,7 +61,7 @@ def test_the_backend_is_the_locked_one() -> None:
     assert {name: metadata.version(name) for name in pins} == pins
 
 
-def test_it_holds_the_operator_the_sandbox_and_the_crds_and_nothing_else(wheel: Path) -> None:
+def test_it_holds_the_operator_the_sandbox_the_plugin_and_the_crds_and_nothing_else(wheel: Path) -> None:
     sources = {path.relative_to(ROOT / "operator") for path in (ROOT / "operator").rglob("*") if path.is_file()}
     code = {path.as_posix() for path in sources if path.suffix != ".pyc" and not path.parts[0].endswith(".egg-info")}
     info = f"awsbatch_operator-{__version__}.dist-info"
@@ -70,7 +70,7 @@ def test_it_holds_the_operator_the_sandbox_and_the_crds_and_nothing_else(wheel: 
         names = archive.namelist()
         crds = {crd.name: archive.read(f"awsbatch_sandbox/{crd.name}") for crd in CRDS}
     assert sorted(names) == sorted(code | about | {f"awsbatch_sandbox/{crd.name}" for crd in CRDS})
-    assert {name.split("/")[0] for name in names} == {"awsbatch_operator", "awsbatch_sandbox", info}
+    assert {name.split("/")[0] for name in names} == {"awsbatch_operator", "awsbatch_sandbox", "kubectl_awsbatch", info}
     assert crds == {crd.name: crd.read_bytes() for crd in CRDS}
 
 
@@ -99,6 +99,14 @@ def test_what_is_installed_fits_together(environment: Path) -> None:
 def test_it_prints_its_versions(environment: Path) -> None:
     shown = _operator(environment, "version")
     assert shown.stdout.startswith(f"awsbatch-operator {__version__}\nkopf {_pins('operator.txt')['kopf']}\n")
+
+
+def test_the_plugin_is_installed_with_it_and_needs_only_kubectl(environment: Path) -> None:
+    plugin = environment / "bin" / "kubectl-awsbatch"
+    shown = _run([plugin, "ls"], {"PATH": str(environment / "bin")})
+    assert (shown.returncode, shown.stderr.partition(".")[0]) == (69, "kubectl awsbatch: kubectl is not on PATH")
+    completed = _well(_run([environment / "bin" / "kubectl_complete-awsbatch", "w"]))
+    assert completed.stdout == "wait\nwhy\n:4\n"
 
 
 @pytest.mark.parametrize("command", ["sandbox", "demo", "demo-teams"])

@@ -89,7 +89,8 @@ def test_the_cluster_of_ci_gets_the_image_that_the_manifests_name() -> None:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """As much of the source tree as the check of a release reads, at a version that all files state."""
-    for name in ("pyproject.toml", "operator/awsbatch_operator/__init__.py", "tools/release.py"):
+    packages = ("operator/awsbatch_operator/__init__.py", "operator/kubectl_awsbatch/__init__.py")
+    for name in ("pyproject.toml", *packages, "tools/release.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
     chart = tmp_path / "deploy" / "helm" / "awsbatch-operator" / "Chart.yaml"
@@ -112,6 +113,7 @@ def test_a_tag_that_all_files_agree_with_is_released(checkout: Path) -> None:
     [
         ("pyproject.toml", f'version = "{__version__}"', 'version = "7.0.0"', "pyproject.toml: version is '7.0.0'"),
         ("operator/awsbatch_operator/__init__.py", __version__, "7.0.0", "__init__.py: __version__ is '7.0.0'"),
+        ("operator/kubectl_awsbatch/__init__.py", __version__, "7.0.0", "__init__.py: __version__ is '7.0.0'"),
         ("deploy/helm/awsbatch-operator/Chart.yaml", f"\nversion: {__version__}", "", "Chart.yaml: version is ''"),
         ("deploy/helm/awsbatch-operator/Chart.yaml", f'"{__version__}"', "7.0.0", "Chart.yaml: appVersion is '7.0.0'"),
         ("CHANGELOG.md", f"## [{__version__}]", "## [7.0.0]", f"CHANGELOG.md has no section [{__version__}]"),

@@ -1,0 +1,344 @@
+"""`ls`, `stop` and `adopt`: BatchJobs by name, by label or by the id of their job."""
+
+from __future__ import annotations
+
+from kubectl_awsbatch import output
+from kubectl_awsbatch.errors import FAILED, OK, STALLED, TIMED_OUT, CommandError, UsageError
+from kubectl_awsbatch.kubectl import API_VERSION, JOBS, TERMINATIONS, KubectlError
+from kubectl_awsbatch.output import clean, quoted
+from kubectl_awsbatch.states import accepted_reason, condition, holds, key, stated_reason, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from kubectl_awsbatch.kubectl import Kubectl
+
+    Object = dict[str, Any]
+    Key = tuple[str, str]
+
+_TRIES = 8
+"""Patches of one object that other writers changed meanwhile, such as the operator its status."""
+_AT_ONCE = 6
+"""Objects that are changed at the same time: each takes a kubectl."""
+LONGEST_REASON = 1024
+
+
+class Selection:
+    """The BatchJobs that `stop` is for: by name, by label, or by the id of their job; one of the three."""
+
+    __slots__ = ("ids", "names", "selector")
+
+    def __init__(self, names: Sequence[str] = (), selector: str = "", ids: Sequence[str] = ()) -> None:
+        self.names, self.selector, self.ids = names, selector, ids
+
+
+class StopOptions:
+    """What `stop` does with them. `region` is that of job ids, `timeout` in seconds."""
+
+    __slots__ = ("as_json", "dry_run", "overwrite", "reason", "region", "timeout", "wait")
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        region: str | None = None,
+        overwrite: bool = False,
+        dry_run: bool = False,
+        wait: bool = False,
+        timeout: float | None = None,
+        as_json: bool = False,
+    ) -> None:
+        self.reason, self.region, self.overwrite, self.dry_run = reason, region, overwrite, dry_run
+        self.wait, self.timeout, self.as_json = wait, timeout, as_json
+
+
+class Result:
+    """What happened to one object. `done` is false if the termination could not be stated."""
+
+    __slots__ = ("action", "body", "done", "key", "message")
+
+    def __init__(self, one: Key, action: str, message: str, body: Object | None = None, *, done: bool = True) -> None:
+        self.key, self.action, self.message, self.body, self.done = one, action, message, body, done
+
+
+def check_reason(reason: str) -> str:
+    """Return the reason. Raises UsageError for one that AWS Batch or the API server would refuse."""
+    example = 'State why the jobs are to end, for instance --reason "INC-4711: runaway cost".'
+    if not any(one.isprintable() and not one.isspace() for one in reason):
+        raise UsageError("--reason is blank", example)
+    if len(reason) > LONGEST_REASON:
+        raise UsageError(f"--reason has {len(reason)} characters; AWS Batch takes {LONGEST_REASON}", "Shorten it.")
+    try:
+        reason.encode()
+    except UnicodeEncodeError:
+        raise UsageError("--reason is not valid UTF-8", "Check the encoding of the terminal or script.") from None
+    return reason
+
+
+def stop(kubectl: Kubectl, selection: Selection, options: StopOptions) -> int:
+    """The command `stop` for BatchJobs. All objects are tried; the exit code is 1 if one could not be stopped."""
+    output.note(f"{kubectl.cluster_context()}{_DRY if options.dry_run else ''}")
+    work = _work(kubectl, selection, options)
+    results = []
+    for result in _each(work):
+        results.append(result)
+        if not options.as_json:
+            output.write(f"{_named(result.key, kubectl)}: {result.message}\n")
+    codes = [OK if result.done else FAILED for result in results]
+    waited: dict[Key, Object] = {}
+    if options.wait and not options.dry_run:
+        code, waited = _wait(kubectl, [one.key for one in results if one.done], options)
+        codes.append(code)
+    if options.as_json:
+        output.write_json([_summary(one, waited.get(one.key)) for one in results])
+    return max(codes, key=(OK, FAILED, TIMED_OUT, STALLED).index)
+
+
+_DRY = "; dry run: the API server checks the changes and makes none"
+
+
+def _work(kubectl: Kubectl, selection: Selection, options: StopOptions) -> list[Callable[[], Result]]:
+    """One function for each object."""
+    if selection.ids:
+        return [lambda job_id=one: _stop_id(kubectl, job_id, options) for one in dict.fromkeys(selection.ids)]  # type: ignore[misc]
+    if selection.selector:
+        found = kubectl.get(JOBS, selector=selection.selector)
+        if not found:
+            raise CommandError(f"no BatchJob matches the selector {quoted(selection.selector)}", exit_code=STALLED)
+        return [lambda body=one: _stop_found(kubectl, body, options) for one in found]  # type: ignore[misc]
+    wanted = list(dict.fromkeys(selection.names))
+    known = {key(body)[1]: body for body in kubectl.get(JOBS, wanted)}
+
+    def one_of(name: str) -> Result:
+        if name in known:
+            return _stop_found(kubectl, known[name], options)
+        hint = where_else(kubectl, name)
+        message = f"there is no such BatchJob{f'. {hint}' if hint else ''}"
+        return Result((kubectl.cluster_context().namespace, name), "missing", message, done=False)
+
+    return [lambda name=name: one_of(name) for name in wanted]  # type: ignore[misc]
+
+
+def _each(work: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+    if len(work) == 1:
+        yield work[0]()
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        running = [pool.submit(one) for one in work]
+        try:
+            for one in running:
+                yield one.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _stop_found(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
+    """State the termination, unless there is nothing to do; errors become results."""
+    try:
+        return _state(kubectl, body, options)
+    except KubectlError as error:
+        return Result(key(body), "failed", f"error: {error}", body, done=False)
+
+
+def _state(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
+    uid = body["metadata"]["uid"]
+    for _ in range(_TRIES):
+        if settled := why_unneeded(body, options):
+            return Result(key(body), *settled, body)
+        before = stated_reason(body)
+        try:
+            changed = kubectl.patch(
+                JOBS, body, {"spec": {"terminate": {"reason": options.reason}}}, dry_run=options.dry_run
+            )
+        except KubectlError as error:
+            if error.kind != "conflict":
+                raise
+            found = kubectl.get(JOBS, [key(body)[1]], namespace=key(body)[0])
+            if not found or found[0]["metadata"]["uid"] != uid:
+                return Result(key(body), "missing", "the object was deleted meanwhile", done=False)
+            body = found[0]
+            continue
+        return Result(key(body), "stated", _stated(changed, before, options), changed)
+    return Result(key(body), "failed", "error: other writers kept changing it; run the command again", body, done=False)
+
+
+def why_unneeded(body: Object, options: StopOptions) -> tuple[str, str] | None:
+    """Why the object needs no patch, in one word and in a sentence; None if it does."""
+    if holds(body, "Finished"):
+        reason = clean(condition(body, "Finished").get("reason"))
+        return "finished", f"already finished ({reason}); nothing to do"
+    accepted = accepted_reason(body)
+    if accepted is not None:
+        other = "" if accepted == options.reason else f"; your reason {quoted(options.reason)} comes too late"
+        return "accepted", f"AWS already accepted its termination with the reason {quoted(accepted)}{other}"
+    before = stated_reason(body)
+    if before == options.reason:
+        return "unchanged", f"the termination is stated already; {_standing(body)}"
+    if before is not None and not options.overwrite:
+        return "kept", (
+            f"a termination is stated already, with the reason {quoted(before)}; it is kept "
+            f"(--overwrite replaces it until AWS accepts it); {_standing(body)}"
+        )
+    return None
+
+
+def _stated(body: Object, before: str | None, options: StopOptions) -> str:
+    instead = f" instead of {quoted(before)}" if before is not None else ""
+    would = "would be stated" if options.dry_run else "stated"
+    return f"termination {would}, reason {quoted(options.reason)}{instead}; {_standing(body)}"
+
+
+def _standing(body: Object) -> str:
+    phase = clean(status(body).get("phase") or "not observed yet")
+    if holds(body, "Stalled"):
+        stalled = condition(body, "Stalled")
+        return f"phase {phase}, Stalled: {clean(stalled.get('reason'))}: {clean(stalled.get('message'))}"
+    return f"phase {phase}"
+
+
+def _stop_id(kubectl: Kubectl, job_id: str, options: StopOptions) -> Result:
+    try:
+        found = find_id(kubectl, job_id, options.region)
+        if found:
+            return _stop_found(kubectl, found[0], options)
+        body = adoption(job_id, options.region, name_for(job_id), options.reason)
+        created, is_new = _create(kubectl, body, dry_run=options.dry_run)
+        if not is_new:
+            return _stop_found(kubectl, created, options)
+    except CommandError as error:
+        one = (kubectl.cluster_context().namespace, name_for(job_id))
+        return Result(one, "failed", f"error: {error}", done=False)
+    would = "would be created" if options.dry_run else "created"
+    message = f"{would} for job {job_id}, termination stated, reason {quoted(options.reason)}"
+    return Result(key(created), "adopted", message, created)
+
+
+def _wait(kubectl: Kubectl, keys: Sequence[Key], options: StopOptions) -> tuple[int, dict[Key, Object]]:
+    """3 if one needs a person, 124 at the time-out, else 0: to have ended is what was asked for, however it ended."""
+    from kubectl_awsbatch import waiting
+
+    if not keys:
+        return OK, {}
+    show = waiting.show_nothing if options.as_json else waiting.show(everywhere=kubectl.everywhere)
+    follower = waiting.ObjectFollower(kubectl, JOBS, keys, waiting.Timer(options.timeout))
+    decided = waiting.wait_for_jobs(follower, keys, show)
+    codes = {found.code for found, _ in decided.values()}
+    code = STALLED if STALLED in codes else TIMED_OUT if TIMED_OUT in codes else OK
+    return code, {one: waiting.summary(one, *pair) for one, pair in decided.items()}
+
+
+def _named(one: Key, kubectl: Kubectl) -> str:
+    return f"{one[0]}/batchjob/{one[1]}" if kubectl.everywhere else f"batchjob/{one[1]}"
+
+
+def _summary(result: Result, waited: Object | None) -> Object:
+    spec = (result.body or {}).get("spec", {})
+    shown: Object = {
+        "namespace": result.key[0],
+        "name": result.key[1],
+        "jobId": spec.get("jobId"),
+        "action": result.action,
+        "done": result.done,
+        "message": result.message,
+    }
+    return shown if waited is None else {**shown, "outcome": waited["outcome"], "outcomeReason": waited["reason"]}
+
+
+# -- adoption ----------------------------------------------------------------------------------------------------------
+
+
+def check_id(job_id: str) -> str:
+    """Return the id. Raises UsageError if it is no id of a job."""
+    import re
+
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,128}(:\d{1,5}|#\d{1,5})?", job_id):
+        return job_id
+    arn = re.fullmatch(r"arn:[\w-]+:batch:([\w-]+):\d*:job/([A-Za-z0-9_:#-]+)", job_id)
+    remedy = f"Give {arn[2]} and --region {arn[1]}." if arn else (
+        "Give it as SubmitJob returned it; child 3 of an array job is <id>:3, node 1 of a multi-node job is <id>#1."
+    )  # fmt: skip
+    raise UsageError(f"{quoted(job_id)} is no id of a job", remedy)
+
+
+def name_for(job_id: str) -> str:
+    """A name for the object of a job: the id itself, but for its tail. Different ids have different names."""
+    import re
+
+    base, mark, index = re.fullmatch(r"([^:#]*)([:#]?)(\d*)", job_id).groups()  # type: ignore[union-attr]
+    tail = {":": f".child-{index}", "#": f".node-{index}", "": ""}[mark]
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", base):
+        import hashlib
+
+        plain = re.sub(r"[^a-z0-9]+", "-", base.lower()).strip("-")
+        base = f"job-{plain}-".replace("--", "-") + hashlib.sha256(base.encode()).hexdigest()[:8]
+    return base + tail
+
+
+def find_id(kubectl: Kubectl, job_id: str, region: str | None) -> list[Object]:
+    """The BatchJobs of the namespace that name the job, those that are not being deleted and the oldest first."""
+    found = kubectl.get(JOBS, fields=f"spec.jobId={job_id}")
+    if region:
+        found = [one for one in found if (one["spec"].get("region") or status(one).get("region") or region) == region]
+    regions = {one["spec"].get("region") or status(one).get("region") or "" for one in found}
+    if len(regions) > 1:
+        names = ", ".join(key(one)[1] for one in found)
+        raise CommandError(f"the BatchJobs {names} name this id in different regions", "Give --region.")
+    return sorted(found, key=lambda one: (bool(one["metadata"].get("deletionTimestamp")), _age(one)))
+
+
+def _age(body: Object) -> tuple[str, str]:
+    return str(body["metadata"].get("creationTimestamp")), key(body)[1]
+
+
+def adoption(job_id: str, region: str | None, name: str, reason: str | None = None) -> Object:
+    """The BatchJob of a job that has none, with the termination if a reason is given."""
+    spec: Object = {"jobId": job_id}
+    spec |= {"region": region} if region else {}
+    spec |= {"terminate": {"reason": reason}} if reason is not None else {}
+    return {"apiVersion": API_VERSION, "kind": "BatchJob", "metadata": {"name": name}, "spec": spec}
+
+
+def _create(kubectl: Kubectl, body: Object, *, dry_run: bool) -> tuple[Object, bool]:
+    """The object, and whether it is new: another writer may have adopted the job meanwhile."""
+    try:
+        return kubectl.create(body, dry_run=dry_run), True
+    except KubectlError as error:
+        if error.kind != "exists":
+            raise
+    name, spec = body["metadata"]["name"], body["spec"]
+    found = kubectl.get(JOBS, [name])
+    if found and found[0]["spec"]["jobId"] == spec["jobId"] and found[0]["spec"].get("region") == spec.get("region"):
+        return found[0], False
+    raise CommandError(
+        f"the name {name} is taken by a BatchJob of another job or region",
+        f"Adopt it by another name: kubectl awsbatch adopt '{spec['jobId']}' --name NAME",
+    )
+
+
+def adopt(kubectl: Kubectl, job_id: str, name: str | None, region: str | None, *, dry_run: bool) -> int:
+    """The command `adopt`. A job that a BatchJob of the namespace names already is reported, not adopted again."""
+    output.note(f"{kubectl.cluster_context()}{_DRY if dry_run else ''}")
+    if found := find_id(kubectl, job_id, region):
+        body, is_new = found[0], False
+    else:
+        body, is_new = _create(kubectl, adoption(job_id, region, name or name_for(job_id)), dry_run=dry_run)
+    made = "would be created" if dry_run else "created"
+    told = f"{made} for job {job_id}" if is_new else f"exists already for job {job_id}; {_standing(body)}"
+    output.write(f"batchjob/{key(body)[1]}: {told}\n")
+    return OK
+
+
+def where_else(kubectl: Kubectl, name: str, kind: str = JOBS) -> str:
+    """A sentence that names the namespaces in which an object of that name exists; empty if none is known."""
+    found = kubectl.get_everywhere(kind, f"metadata.name={name}")
+    spaces = [key(body)[0] for body in found if key(body)[0] != kubectl.cluster_context().namespace]
+    word = "BatchTermination" if kind == TERMINATIONS else "BatchJob"
+    if not spaces:
+        return ""
+    others = f" and {len(spaces) - 5} more" if len(spaces) > 5 else ""
+    return f"A {word} of the name {name} exists in the namespace {', '.join(spaces[:5])}{others}: give -n."

@@ -1,0 +1,313 @@
+"""Follows objects until something is decided: lists and watches again, whatever is cut or restarted meanwhile."""
+
+from __future__ import annotations
+
+import time
+
+from kubectl_awsbatch import output
+from kubectl_awsbatch.errors import OK, STALLED, TIMED_OUT, CommandError, UsageError
+from kubectl_awsbatch.kubectl import JOBS, KubectlError, error_of
+from kubectl_awsbatch.states import Outcome, attention, condition, key, observed, outcome, status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any
+
+    from kubectl_awsbatch.kubectl import Kubectl
+
+    Object = dict[str, Any]
+    Key = tuple[str, str]
+
+_LONGEST_WATCH = 300.0
+"""Seconds after which the objects are listed anew: a watch may be unanswered because its connection is dead."""
+_RETRY_LASTING = 60.0
+"""Seconds for which errors that usually last are taken for those of an API server that restarts."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
+_UNANSWERED_AFTER = 30.0
+"""Seconds without an answer of the operator after which a person is told."""
+_WORST = (STALLED, TIMED_OUT, 1, 2, OK)
+"""Exit codes of `wait`, the worst first."""
+
+
+class Timer:
+    """A time limit; None is none."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def left(self, most: float) -> float:
+        return most if self._end is None else min(most, max(self._end - time.monotonic(), 0.0))
+
+    @property
+    def over(self) -> bool:
+        return self._end is not None and time.monotonic() >= self._end
+
+
+class ObjectFollower:
+    """The current versions of some objects of one kind in one namespace, or in all with `kubectl.everywhere`."""
+
+    def __init__(self, kubectl: Kubectl, kind: str, keys: Sequence[Key], timer: Timer, *, known: bool = True) -> None:
+        """`known`: the cluster has answered already, so an error may be that of an API server that restarts."""
+        self._kubectl, self._kind, self._keys, self._timer = kubectl, kind, list(keys), timer
+        self._names = sorted({name for _, name in keys})
+        self.objects: dict[Key, Object] = {}
+        self._known, self._failing_since = known, 0.0
+
+    def __iter__(self) -> Iterator[dict[Key, Object]]:
+        """Yield the objects whenever they may have changed, at least each second; end when the time is over.
+
+        An object that is missing in the first answer, or later, does not exist.
+        """
+        pause = _FIRST_PAUSE
+        while not self._timer.over:
+            began = time.monotonic()
+            try:
+                self._list()
+                yield self.objects
+                yield from self._watch()
+            except KubectlError as error:
+                self._retry_or_raise(error)
+            lasted = time.monotonic() - began
+            pause = _FIRST_PAUSE if lasted > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
+            yield from self._rest(pause - lasted)
+
+    def _retry_or_raise(self, error: KubectlError) -> None:
+        """Raise the error if waiting will not help."""
+        self._failing_since = self._failing_since or time.monotonic()
+        lasting = error.kind != "unreachable" and time.monotonic() - self._failing_since > _RETRY_LASTING
+        if lasting or not self._known or error.kind in ("no kubectl", "too old"):
+            raise error
+        output.note(f"{error.message}; trying again")
+
+    def _list(self) -> None:
+        one_namespace = len(self._names) <= 200 and not self._kubectl.everywhere
+        found = self._kubectl.get(self._kind, self._names if one_namespace else ())
+        self._known, self._failing_since = True, 0.0
+        self.objects = {key(body): body for body in found if key(body)[1] in self._names}
+
+    def _rest(self, seconds: float) -> Iterator[dict[Key, Object]]:
+        end = time.monotonic() + self._timer.left(max(seconds, 0.0))
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, 1.0))
+            if self._known:
+                yield self.objects
+
+    def _watch(self) -> Iterator[dict[Key, Object]]:
+        arguments = ["get", self._kind, "--watch", "--output-watch-events", "-o", "json", *self._kubectl.scope()]
+        if len(self._names) == 1:
+            arguments.append(f"--field-selector=metadata.name={self._names[0]}")
+        with self._kubectl.start(*arguments) as process:
+            try:
+                yield from self._events(process)
+            finally:
+                process.kill()
+
+    def _events(self, process: subprocess.Popen[bytes]) -> Iterator[dict[Key, Object]]:
+        import os
+        import select
+
+        assert process.stdout
+        assert process.stderr
+        stream, decoder, ends = process.stdout.fileno(), EventDecoder(), time.monotonic() + _LONGEST_WATCH
+        while time.monotonic() < ends and not self._timer.over:
+            if select.select([stream], [], [], self._timer.left(1.0))[0]:
+                data = os.read(stream, 1 << 16)
+                if not data:
+                    told = process.stderr.read().decode(errors="replace")
+                    if told.strip() and error_of(told).kind == "too old":
+                        raise error_of(told)
+                    return
+                for event in decoder.feed(data):
+                    self._apply(event)
+            yield self.objects
+
+    def _apply(self, event: Object) -> None:
+        body = event.get("object") or {}
+        if "metadata" not in body or key(body)[1] not in self._names:
+            return
+        if event.get("type") == "DELETED":
+            self.objects.pop(key(body), None)
+        elif event.get("type") in ("ADDED", "MODIFIED"):
+            self.objects[key(body)] = body
+
+
+class EventDecoder:
+    """Splits what `kubectl get --watch -o json` prints into values, on one line each or indented."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Object]:
+        import json
+
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._lines.append(line)
+            if line.endswith(b"}") and not line.startswith(b" "):
+                text, self._lines = b"\n".join(self._lines), []
+                try:
+                    value = json.loads(text)
+                except ValueError:
+                    continue  # the next list replaces what could not be read
+                if isinstance(value, dict):
+                    yield value
+
+
+def wait_for_jobs(
+    follower: ObjectFollower, keys: Sequence[Key], on_outcome: Callable[[Key, Outcome, Object], None]
+) -> dict[Key, tuple[Outcome, Object]]:
+    """Wait until each job has ended, or needs a person; `on_outcome` is called for each at once.
+
+    The result has all keys. An object that is deleted, or replaced by another one of its name, is missing.
+    """
+    decided: dict[Key, tuple[Outcome, Object]] = {}
+    uids: dict[Key, str] = {}
+    unanswered = _UnansweredNotice()
+    for objects in follower:
+        for one in keys:
+            if one in decided:
+                continue
+            found = _outcome_of(objects.get(one), uids.setdefault(one, ""))
+            if one in objects:
+                uids[one] = objects[one]["metadata"]["uid"]
+            if found:
+                decided[one] = found, objects.get(one, {})
+                on_outcome(one, *decided[one])
+        waiting = [objects[one] for one in keys if one not in decided and one in objects]
+        if len(decided) == len(keys):
+            break
+        unanswered.check(waiting)
+        output.progress(_waiting_line(waiting, len(decided), len(keys)))
+    output.progress("")
+    for one in keys:
+        if one not in decided:
+            decided[one] = Outcome(TIMED_OUT, "timed out"), {}
+            on_outcome(one, *decided[one])
+    return decided
+
+
+def _outcome_of(body: Object | None, uid: str) -> Outcome | None:
+    if body is None:
+        return Outcome(
+            STALLED, "missing", "NotFound", "the BatchJob was deleted" if uid else "there is no such BatchJob"
+        )
+    if uid and body["metadata"]["uid"] != uid:
+        return Outcome(STALLED, "missing", "Replaced", "the BatchJob was deleted and created again")
+    return outcome(body)
+
+
+def _waiting_line(waiting: Sequence[Object], done: int, total: int) -> str:
+    if total == 1 and waiting:
+        body = waiting[0]
+        held = attention(body)
+        phase = status(body).get("phase") or "not observed yet"
+        return f"waiting for {key(body)[1]}: {output.clean(phase)}{f', {output.clean(held)}' if held else ''}"
+    return f"waiting: {done} of {total} have ended"
+
+
+class _UnansweredNotice:
+    """Tells once when the operator does not answer."""
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._shown = False
+
+    def check(self, waiting: Sequence[Object]) -> None:
+        if all(observed(body) for body in waiting):
+            self._since = None
+            return
+        self._since = self._since or time.monotonic()
+        if not self._shown and time.monotonic() - self._since > _UNANSWERED_AFTER:
+            self._shown = True
+            output.note(NO_ANSWER)
+
+
+NO_ANSWER = (
+    "The operator has not answered the last change for 30 s. Is it running? "
+    "kubectl get leases -A --field-selector metadata.name=awsbatch-operator"
+)
+
+
+def worst(codes: Sequence[int]) -> int:
+    """The exit code for several objects: 3 before 124 before 1 before 2 before 0."""
+    return min(codes, key=_WORST.index, default=STALLED)
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of 90, 90s, 5m or 1h30m. Raises UsageError."""
+    import re
+
+    found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
+    if not text or not found:
+        raise UsageError(f"--timeout {output.quoted(text)} is no duration", "Write it as 90s, 5m or 1h30m.")
+    hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def wait(kubectl: Kubectl, names: Sequence[str], selector: str, timeout: float | None, *, as_json: bool) -> int:
+    """The command `wait`."""
+    kubectl.cluster_context()
+    timer = Timer(timeout)
+    if selector:
+        keys = [key(body) for body in kubectl.get(JOBS, selector=selector)]
+        if not keys:
+            raise CommandError(f"no BatchJob matches the selector {output.quoted(selector)}", exit_code=STALLED)
+    else:
+        keys = [(kubectl.cluster_context().namespace, name) for name in dict.fromkeys(names)]
+    tell = show_nothing if as_json else show(everywhere=kubectl.everywhere)
+    follower = ObjectFollower(kubectl, JOBS, keys, timer, known=bool(selector))
+    decided = wait_for_jobs(follower, keys, tell)
+    if as_json:
+        output.write_json([summary(one, *decided[one]) for one in keys])
+    elif not selector and any(found.reason == "NotFound" for found, _ in decided.values()):
+        from kubectl_awsbatch.jobs import where_else
+
+        for (_, name), (found, _body) in decided.items():
+            if found.reason == "NotFound" and (hint := where_else(kubectl, name)):
+                output.note(hint)
+    return worst([found.code for found, _ in decided.values()])
+
+
+def show(*, everywhere: bool) -> Callable[[Key, Outcome, Object], None]:
+    def show(one: Key, found: Outcome, body: Object) -> None:
+        output.progress("")
+        output.write(f"{name_of(one, everywhere=everywhere)}: {outcome_line(found, body)}\n")
+
+    return show
+
+
+def show_nothing(_key: Key, _found: Outcome, _body: Object) -> None:
+    pass
+
+
+def name_of(one: Key, *, everywhere: bool) -> str:
+    return f"{one[0]}/batchjob/{one[1]}" if everywhere else f"batchjob/{one[1]}"
+
+
+def outcome_line(found: Outcome, body: Object) -> str:
+    """One line on how the job ended."""
+    reason = f" ({output.clean(found.reason)})" if found.reason else ""
+    code = status(body).get("exitCode")
+    container = f", exit code {code}" if code is not None and found.word in ("failed", "terminated") else ""
+    message = f": {output.clean(found.message)}" if found.message and found.code else ""
+    return f"{found.word}{reason}{container}{message}"
+
+
+def summary(one: Key, found: Outcome, body: Object) -> Object:
+    """What `-o json` prints of one object."""
+    shown = status(body)
+    return {
+        "namespace": one[0],
+        "name": one[1],
+        "jobId": body.get("spec", {}).get("jobId"),
+        "phase": shown.get("phase"),
+        "outcome": found.word,
+        "exitCode": found.code,
+        "reason": found.reason,
+        "message": found.message,
+        "containerExitCode": shown.get("exitCode"),
+        "termination": condition(body, "Terminated").get("reason"),
+    }
