@@ -15,8 +15,8 @@ from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.fair_queue import FairQueue
 from awsbatch_operator.workqueue.worker_pool import WorkerPool
 
-WRITERS: Final = 4
-WRITERS_PER_NAMESPACE: Final = 2
+WRITERS: Final = 8
+WRITERS_PER_NAMESPACE: Final = 4
 INTERVAL: Final = 1.0
 """Seconds between two writes of one object: the numbers change with each request."""
 _FIRST_RETRY, _LONGEST_RETRY, _LONGEST_RETRY_REFUSED = 0.5, 5.0, 300.0
