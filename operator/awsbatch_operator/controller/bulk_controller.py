@@ -49,6 +49,9 @@ from awsbatch_operator.workqueue.backoff import backoff
 SWEEP_WHILE_AWAITING: Final = 300.0
 """Seconds between two sweeps before the approval, or after a refusal by AWS; up to a tenth more."""
 SWEEP_WHILE_TERMINATING: Final = 10.0
+REST: Final = 10
+"""Times its length that nothing follows a sweep before the approval: it may be forgotten for days, and a sweep of a
+hundred thousand jobs with tags takes minutes of the budget."""
 SWEEPS_PER_NAMESPACE: Final = 2
 """Sweeps of one namespace at once: each knows the ids of all jobs that it has seen."""
 _FIRST_RESTART, _LONGEST_RESTART = 1.0, 60.0
@@ -242,7 +245,7 @@ class BulkController:
             return None if scope is None else self._refused(tracked, scope, None)
         # A full sweep comes first: it finds out whether there are more than spec.maxJobs.
         sending = tracked.spec.approved and tracked.is_counted and self._hold(tracked) is None
-        spec = tracked.spec
+        spec, began = tracked.spec, self._clock()
         sweep = Sweep(self.calls, tracked, scope, self._policies, self._may_send, sending=sending)
         try:
             await sweep.run()
@@ -259,10 +262,10 @@ class BulkController:
             tracked.empty_sweeps = 0
         else:
             tracked.empty_sweeps += 1
-        return self._swept(tracked, sweep.tally, sending=sending)
+        return self._swept(tracked, sweep.tally, self._clock() - began, sending=sending)
 
-    def _swept(self, tracked: TrackedTermination, tally: Tally, *, sending: bool) -> float | None:
-        """Handle a full sweep. Return the seconds until the next one; None: there is none without a change."""
+    def _swept(self, tracked: TrackedTermination, tally: Tally, seconds: float, *, sending: bool) -> float | None:
+        """Handle a full sweep, which took so long. Return the seconds until the next one; None: it needs a change."""
         hold = self._hold(tracked) if tally.matched else None
         tracked.progress = replace(tracked.progress, swept=tally, swept_at=self._dependencies.now(), refusal=None)
         total = tally.complete(tracked.accepted)
@@ -271,7 +274,7 @@ class BulkController:
             return self._refused(tracked, too_many(total, tracked.spec.max_jobs), SWEEP_WHILE_AWAITING)
         if not tracked.spec.approved:
             self._show(tracked)
-            return self._later(SWEEP_WHILE_AWAITING)
+            return self._later(max(SWEEP_WHILE_AWAITING, REST * seconds))
         if tally.refusal is not None and tally.failed == tally.matched:
             return self._refused(tracked, refusal_of(tally.refusal), SWEEP_WHILE_AWAITING)
         finished = tracked.empty_sweeps >= EMPTY_SWEEPS

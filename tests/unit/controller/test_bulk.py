@@ -659,3 +659,15 @@ async def test_many_objects_of_one_namespace_sweep_a_few_at_a_time() -> None:
         one = world.objects.create_termination("stop", spec(), namespace="other")
         await asyncio.sleep(2)
         assert phase(world, one) == "AwaitingApproval"
+
+
+async def test_a_long_sweep_that_nobody_approves_is_rarely_repeated() -> None:
+    async with a_world(jobs={"tags": {"ns": "${namespace}"}}) as world:
+        world.batch.describe_interval = 1.0
+        jobs(world, 10_000)
+        world.objects.create_termination("stop", spec(maxJobs=10_000))
+        await asyncio.sleep(1_200)
+        first = len(world.batch.describes)
+        assert first >= 100
+        await asyncio.sleep(1_200)
+        assert len(world.batch.describes) <= 2 * first
