@@ -75,6 +75,7 @@ class Reflector:
         self.stale_since: float | None = self._loop.time()
         self.served = False
         self._version, self._listed_at, self._last_news_at = "", 0.0, self._loop.time()
+        self._relist_wanted = False
         self._failures = 0
         self._problem = LogOnce()
         self._watching: asyncio.Timeout | None = None
@@ -83,7 +84,7 @@ class Reflector:
         """Run until cancelled."""
         while True:
             try:
-                if not self._version or self._loop.time() - self._listed_at >= RELIST_INTERVAL:
+                while self._must_list():
                     await self._list()
                 await self._watch_until_relist()
             except ApiError as error:
@@ -91,10 +92,14 @@ class Reflector:
 
     def relist(self) -> None:
         """List again at once: the watch may have missed changes, or does not know yet that it is dead."""
-        self._listed_at = float("-inf")
+        self._relist_wanted = True
         self._set_stale()
-        if self._watching is not None:
+        if self._watching is not None and not self._watching.expired():
             self._watching.reschedule(self._loop.time())
+
+    def _must_list(self) -> bool:
+        old = self._loop.time() - self._listed_at >= RELIST_INTERVAL
+        return not self._version or self._relist_wanted or old
 
     async def _watch_until_relist(self) -> None:
         try:
@@ -109,6 +114,8 @@ class Reflector:
     # -- list ---------------------------------------------------------------------------------------------------------
 
     async def _list(self) -> None:
+        # A list that is under way when another one is wanted may be older than what it is wanted for.
+        self._relist_wanted = False
         bodies: dict[str, Body] = {}
         version = ""
         async for page in list_pages(self._client, self._path, self._accept[0]):
@@ -177,7 +184,7 @@ class Reflector:
 
     def _set_fresh(self) -> None:
         self._last_news_at = self._loop.time()
-        if self.stale_since is not None:
+        if self.stale_since is not None and not self._relist_wanted:
             self.stale_since = None
             self._on_stale_change()
 

@@ -16,7 +16,7 @@ UNSERVED = ApiError(404, "HTTP 404: 404 page not found")
 class Collection(KubeClient):
     """`objects` are listed; `send` reaches the open watch. `refusals` are the answers to the next calls, in order.
 
-    While `error` is set every call gets it.
+    While `error` is set every call gets it. `latency`: seconds of a call; `closing`: seconds until a watch has ended.
     """
 
     def __init__(self, page: int = 100) -> None:
@@ -27,7 +27,8 @@ class Collection(KubeClient):
         self.error: ApiError | None = None
         self.refusals: list[ApiError] = []
         self.calls: list[tuple[float, str, dict[str, str]]] = []
-        self.idle_timeout = 0.0
+        self.idle_timeout = self.closing = 0.0
+        self.latency = 0.001
         self._sent: asyncio.Queue[WatchEvent | ApiError | None] | None = None
 
     def make(self, name: str, **spec: Any) -> dict[str, Any]:
@@ -53,9 +54,10 @@ class Collection(KubeClient):
     async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:
         del path, accept
         self._called("list", params or {})
-        await asyncio.sleep(0.001)
+        listed = dict(self.objects)
+        await asyncio.sleep(self.latency)
         start = int((params or {}).get("continue", 0))
-        items = [self.objects[name] for name in sorted(self.objects)]
+        items = [listed[name] for name in sorted(listed)]
         metadata = {"resourceVersion": str(self.version)}
         if start + self.page < len(items):
             metadata["continue"] = str(start + self.page)
@@ -68,12 +70,13 @@ class Collection(KubeClient):
         del path, accept
         self.idle_timeout = idle_timeout
         self._called("watch", params)
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(self.latency)
         reported = self._sent = asyncio.Queue()
         try:
             yield self._events(reported, float(params["timeoutSeconds"]))
         finally:
             self._sent = None
+            await asyncio.sleep(self.closing)
 
     async def _events(
         self, reported: asyncio.Queue[WatchEvent | ApiError | None], lasts: float

@@ -1,7 +1,7 @@
 """The reflector on virtual time: what it reports, when it asks, and since when it is stale."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any
@@ -327,3 +327,78 @@ async def test_a_lasting_failure_is_logged_once() -> None:
             await asyncio.sleep(5)
     printed = [(line["log_level"], line["event"], line["resource"], line.get("error")) for line in logs]
     assert printed == [("warning", "watch failed", "things", AWAY.message), ("info", "watch restored", "things", None)]
+
+
+# -- relist ----------------------------------------------------------------------------------------------------------
+
+
+async def _during_the_list(api: Collection) -> None:
+    api.latency = 2.0
+    api.end(AWAY)
+    await asyncio.sleep(1)
+
+
+async def _during_the_watch(_: Collection) -> None:
+    await asyncio.sleep(1)
+
+
+async def _during_the_pause(api: Collection) -> None:
+    api.end()
+    await asyncio.sleep(0.05)
+
+
+async def _during_a_failure(api: Collection) -> None:
+    api.error = AWAY
+    api.end(AWAY)
+    await asyncio.sleep(3)
+    api.error = None
+
+
+async def _while_the_watch_opens(api: Collection) -> None:
+    api.latency = 1.0
+    api.end()
+    await asyncio.sleep(1.0)
+
+
+async def _while_the_watch_closes(api: Collection) -> None:
+    api.closing = 1.0
+    await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        _during_the_list,
+        _during_the_watch,
+        _during_the_pause,
+        _during_a_failure,
+        _while_the_watch_opens,
+        _while_the_watch_closes,
+    ],
+)
+async def test_a_relist_is_stale_until_a_list_that_began_after_it(when: Callable[[Collection], Awaitable[None]]) -> None:
+    """Watch events before it may be lost; what it shows is complete, and the watch goes on from there."""
+    api = Collection()
+    api.make("a"), api.make("b")
+    async with running(api) as one:
+        await asyncio.sleep(5)
+        await when(api)
+        wanted_at = now()
+        one.reflector.relist()
+        await asyncio.sleep(0)
+        one.reflector.relist()
+        del api.objects["a"]
+        api.make("c")
+        assert one.reflector.stale_since is not None
+        while one.reflector.stale_since is not None:  # noqa: ASYNC110  virtual time
+            await asyncio.sleep(0.001)
+        assert one.handler.calls[-1] == {"b": {}, "c": {}}
+        assert [at for at, verb, _ in api.calls if verb == "list"][-1] >= wanted_at
+        assert now() - wanted_at < 5
+        await asyncio.sleep(3)
+        api.send("ADDED", api.make("d"))
+        await asyncio.sleep(0.1)
+        assert one.handler.objects.keys() == {"b", "c", "d"}
+        lists = api.verbs.count("list")
+        await asyncio.sleep(60)
+        assert api.verbs.count("list") == lists
