@@ -64,8 +64,9 @@ def version_before(tmp_path: Path) -> Path:
     folder = Path(shutil.copytree(CHART, tmp_path / "chart"))
     (folder / "templates/gone-since.yaml").write_text(yaml.safe_dump(GONE_SINCE), "utf-8")
     (folder / "templates/poddisruptionbudget.yaml").unlink()
-    (folder / "crds/batchaccesspolicies.awsbatch.dev.yaml").unlink()
-    [path] = (folder / "crds").iterdir()
+    path = folder / "crds" / crd_file().name
+    for newer in {*(folder / "crds").iterdir()} - {path}:
+        newer.unlink()
     definition = yaml.safe_load(path.read_text("utf-8"))
     definition["spec"]["versions"][0]["additionalPrinterColumns"].pop()
     path.write_text(yaml.safe_dump(definition), "utf-8")
