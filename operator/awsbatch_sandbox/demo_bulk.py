@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from awsbatch_operator.api.names import API_VERSION
+from awsbatch_operator.api.names import API_VERSION, TERMINATION_KIND
 from awsbatch_sandbox.cluster import Body, KubectlError
 from awsbatch_sandbox.demo import REASON, expect, stage
 from awsbatch_sandbox.narrator import Narrator
@@ -81,7 +81,7 @@ class _Demo:
         narrator = self._narrator
         narrator.gap()
         narrator.progress("team a wants every train-* job that was submitted until now to end. First it counts them:\n")
-        narrator.feed(self._team, _document(_termination()), "create", "-f", "-")
+        narrator.feed(self._team, _document(_termination()), "create", "-n", TEAM, "-f", "-")
         # createdBefore has whole seconds: what is submitted from here on is later.
         self._late = self._world.batch.seed(name=LATE, queue=QUEUE)
         self._wait("jsonpath={.status.phase}=AwaitingApproval")
@@ -104,7 +104,10 @@ class _Demo:
         self._show("patch", "bt", NAME, "--type=merge", "-p", _APPROVED)
         requests = wait_for(self._all_requested, timeout=self._timeout, what=f"{MAX_JOBS} terminations arrive at Batch")
         calls = [call for call in self._terminations() if call["http_status"] == 200]
-        narrator.at(calls[0]["at"] - began_at, f"AWS Batch receives TerminateJobs of {len(calls[0]['job_ids'])} jobs")
+        narrator.at(
+            calls[0]["at"] - began_at,
+            f"after the patch, AWS Batch receives TerminateJobs of {len(calls[0]['job_ids'])} jobs",
+        )
         narrator.at(calls[-1]["at"] - began_at, f"and the last of {len(calls)} such calls, {len(requests)} jobs in all")
         wait_for(lambda: not self._alive() & self._matching, timeout=self._timeout, what="the jobs to end in Batch")
         ended = f'AWS Batch has stopped the {MAX_JOBS} jobs: FAILED, with the statusReason "{REASON}"'
@@ -174,7 +177,7 @@ def _termination() -> Body:
     select = {"queues": [QUEUE], "jobNames": ["train-*"]}
     spec: dict[str, Any] = {"region": REGION, "select": select, "createdBefore": now}
     spec |= {"reason": REASON, "maxJobs": MAX_JOBS}
-    return {"apiVersion": API_VERSION, "kind": "BatchTermination", "metadata": {"name": NAME}, "spec": spec}
+    return {"apiVersion": API_VERSION, "kind": TERMINATION_KIND, "metadata": {"name": NAME}, "spec": spec}
 
 
 def _document(body: Body) -> str:

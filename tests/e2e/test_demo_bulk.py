@@ -14,7 +14,7 @@ from awsbatch_sandbox.world import QUICK
 
 STEPS = (
     *("300 jobs in the queue gpu", "$ kubectl apply -f -", "List", "batchaccesspolicy.awsbatch.dev/team-a created"),
-    *("$ kubectl create -f -", "maxJobs: 200", "batchtermination.awsbatch.dev/inc-4711 created"),
+    *("$ kubectl create -n team-a -f -", "maxJobs: 200", "batchtermination.awsbatch.dev/inc-4711 created"),
     *("$ kubectl wait bt inc-4711", "AwaitingApproval", "$ kubectl get bt inc-4711", "200", "examples", "train-"),
     *("AWS Batch has received no TerminateJobs", "$ kubectl patch bt inc-4711", '{"spec":{"approved":true}}'),
     *("AWS Batch receives TerminateJobs of 50 jobs", "200 jobs in all", "AWS Batch has stopped the 200 jobs: FAILED"),
