@@ -318,9 +318,9 @@ _TRANSIENT: Final = {
 }
 
 
-def retrying(error: CallError, job: JobName) -> ConditionValue:
-    """Reconciling, for an error that may pass by itself."""
-    problem = _TRANSIENT[error.error_class].format(where=job.where)
+def retrying(error: CallError, where: str) -> ConditionValue:
+    """Reconciling, for an error of a call to that region (and account) that may pass by itself."""
+    problem = _TRANSIENT[error.error_class].format(where=where)
     return ConditionValue(
         TRUE, REASON_OF_ERROR[error.error_class], f"{problem} ({error.message}); the operator keeps trying"
     )
@@ -335,9 +335,14 @@ _REMEDY: Final = {
 
 def stalled(error: CallError, job: JobName) -> ConditionValue:
     """Stalled, for an error that a user must fix."""
+    return refused(error, f"for the {job}")
+
+
+def refused(error: CallError, what: str) -> ConditionValue:
+    """Stalled, for an error of such a call that a user must fix."""
     remedy = error.remedy or _REMEDY[error.error_class]
     return ConditionValue(
-        TRUE, REASON_OF_ERROR[error.error_class], f"AWS refused a call for the {job}: {error.message} ({remedy})"
+        TRUE, REASON_OF_ERROR[error.error_class], f"AWS refused a call {what}: {error.message} ({remedy})"
     )
 
 

@@ -11,7 +11,7 @@ from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.job import JobKey, Target
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.policy_cache import PolicyCache
-from awsbatch_operator.policy.authorizer import Allow
+from awsbatch_operator.policy.authorizer import MAX_TAG_AGE, Allow
 from awsbatch_operator.policy.resolution import Scope
 from awsbatch_operator.reconcile.bulk_status import Progress
 from awsbatch_operator.reconcile.sweep import LiveJob
@@ -81,7 +81,10 @@ class BulkPermit:
         self.target, self.namespace, self.job_id = scope.target, scope.namespace, self.allow.job_id
 
     def valid(self) -> bool:
-        return self.may_send(self.tracked, self.spec) and self.policies.is_valid(self.allow, self.now())
+        now = self.now()
+        # Tags can change at any time: those that the selector names lapse as those that a policy names.
+        matches = not self.spec.tags or self.job.observed_at <= now <= self.job.observed_at + MAX_TAG_AGE
+        return matches and self.may_send(self.tracked, self.spec) and self.policies.is_valid(self.allow, now)
 
 
 class RecentRequests:

@@ -1,8 +1,8 @@
 """The calls of BatchTerminations: namespaces in turn, those of one target at most four at once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Mapping
-from typing import Final, TypeVar
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterable, Mapping
+from typing import Any, Final, TypeVar
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted
@@ -29,6 +29,20 @@ class RefusedError(Exception):
     def __init__(self, refusal: Deny) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+
+
+class SupersededError(Exception):
+    """The spec or the policy has changed, or a page is not valid any more: another sweep must begin."""
+
+
+async def gather(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Wait for all; an error in one of them cancels the others, which would go on beside the next sweep."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 class BulkCalls:
@@ -67,30 +81,39 @@ class BulkCalls:
     def prune(self, used: Container[Target]) -> None:
         """Drop what is kept for other targets, and for requests of long ago."""
         for dispatchers in (self.reads, self.terminations):
-            dispatchers.prune(used)
+            # A call that waits would never be made.
+            dispatchers.prune({target for target, queue in dispatchers.items() if target in used or len(queue)})
         self.recent.prune()
 
     async def read(
-        self, tracked: TrackedTermination, scope: Scope, request: Callable[[], Awaitable[T | CallError]]
+        self,
+        tracked: TrackedTermination,
+        scope: Scope,
+        request: Callable[[], Awaitable[T | CallError]],
+        *,
+        is_current: Callable[[], bool],
     ) -> tuple[T | CallError, Millis]:
         """Return the answer and when it was requested; of errors only that of a rejected request.
 
-        It repeats what waiting can correct. Raises RefusedError for what it can't.
+        It repeats what waiting can correct. Raises RefusedError for what it can't, and SupersededError if it is not
+        current any more when its turn has come.
         """
 
-        async def call() -> tuple[T | CallError, Millis]:
+        async def call() -> tuple[T | CallError | None, Millis]:
             at = self.shared.now()
-            return await request(), at
+            return await request() if is_current() else None, at
 
         failures = 0
         while True:
             answer, at = await self.reads.ensure(scope.target).run(tracked.ref.namespace, call)
+            if answer is None:
+                raise SupersededError
             if not isinstance(answer, CallError) or answer.error_class is ErrorClass.REJECTED:
                 if failures:
                     self.on_progress(tracked, None)
                 return answer, at
             if not answer.error_class.transient:
-                raise RefusedError(refusal_of(answer))
+                raise RefusedError(refusal_of(answer, scope.target.region))
             failures += 1
             await self.pause(tracked, answer, failures)
 

@@ -20,13 +20,13 @@ from awsbatch_operator.api.batchtermination import (
     BulkStatus,
     parse_bulk_status,
 )
-from awsbatch_operator.api.conditions import REASON_OF_ERROR, STALLED, Reason
+from awsbatch_operator.api.conditions import STALLED, Reason
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.events import Event
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.controller.bulk_cache import TrackedTermination
-from awsbatch_operator.controller.bulk_calls import BulkCalls, RefusedError
-from awsbatch_operator.controller.bulk_sweep import SupersededError, Sweep
+from awsbatch_operator.controller.bulk_calls import BulkCalls, RefusedError, SupersededError
+from awsbatch_operator.controller.bulk_sweep import Sweep
 from awsbatch_operator.controller.bulk_writer import BulkStatusWriter
 from awsbatch_operator.controller.dependencies import Dependencies
 from awsbatch_operator.controller.holds import Holds
@@ -38,6 +38,7 @@ from awsbatch_operator.reconcile.bulk_status import (
     accepted_event,
     bulk_status,
     cutoff_in_future,
+    delay_of,
     events_between,
     refusal_of,
     too_many,
@@ -150,7 +151,6 @@ class BulkController:
             self._update(tracked, snapshot, snapshot.spec)
 
     def _new(self, snapshot: BulkSnapshot, spec: BulkSpec) -> TrackedTermination:
-        status = parse_bulk_status(snapshot.shown)
         tracked = TrackedTermination(
             snapshot.ref,
             spec,
@@ -158,10 +158,8 @@ class BulkController:
             snapshot.created_at,
             snapshot.resource_version,
             snapshot.shown,
-            status,
+            parse_bulk_status(snapshot.shown),
             Progress(spec),
-            # What earlier processes requested: it is shown, and decides nothing.
-            requested=min(status.requested or 0, spec.max_jobs),
         )
         self.objects[snapshot.ref.uid] = tracked
         return tracked
@@ -222,6 +220,9 @@ class BulkController:
     async def _sweep_on(self, tracked: TrackedTermination) -> None:
         """Sweep for one object until cancelled."""
         tracked.scope, tracked.is_counted, tracked.empty_sweeps = None, False, 0
+        tracked.status = parse_bulk_status(tracked.shown)
+        # What other processes requested: it is shown, and decides nothing.
+        tracked.requested = max(tracked.requested, min(tracked.status.requested or 0, tracked.spec.max_jobs))
         tracked.progress = Progress(tracked.spec, requested=tracked.requested)
         tracked.is_inherited = tracked.status.observed_generation == tracked.generation
         self._show(tracked)
@@ -276,7 +277,7 @@ class BulkController:
             self._show(tracked)
             return self._later(max(SWEEP_WHILE_AWAITING, REST * seconds))
         if tally.refusal is not None and tally.failed == tally.matched:
-            return self._refused(tracked, refusal_of(tally.refusal), SWEEP_WHILE_AWAITING)
+            return self._refused(tracked, refusal_of(tally.refusal, tracked.spec.region), SWEEP_WHILE_AWAITING)
         finished = tracked.empty_sweeps >= EMPTY_SWEEPS
         delay = (Reason.TERMINATION_HELD, hold) if hold is not None else None
         tracked.progress = replace(tracked.progress, finished=finished, delay=delay)
@@ -330,7 +331,7 @@ class BulkController:
     # -- reports ------------------------------------------------------------------------------------------------------
 
     def _on_progress(self, tracked: TrackedTermination, error: CallError | None) -> None:
-        delay = None if error is None else (REASON_OF_ERROR[error.error_class], error.message)
+        delay = None if error is None else delay_of(error, tracked.spec.region)
         tracked.progress = replace(tracked.progress, requested=tracked.requested, delay=delay)
         self._show(tracked)
 
@@ -359,4 +360,5 @@ def _contradicts(progress: Progress, shown: BulkStatus) -> bool:
         return True
     if progress.swept is None:
         return False
-    return shown.phase is not BulkPhase.FINISHED or progress.finished or progress.swept.matched > 0
+    finished = shown.phase is BulkPhase.FINISHED and progress.spec.approved
+    return not finished or progress.finished or progress.swept.matched > 0

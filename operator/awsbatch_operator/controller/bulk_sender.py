@@ -10,7 +10,7 @@ from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted
 from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.controller.bulk_cache import BulkPermit, TrackedTermination
-from awsbatch_operator.controller.bulk_calls import IN_FLIGHT, BulkCalls, RefusedError
+from awsbatch_operator.controller.bulk_calls import IN_FLIGHT, BulkCalls, RefusedError, gather
 from awsbatch_operator.policy.resolution import Scope
 from awsbatch_operator.reconcile.bulk_status import refusal_of
 from awsbatch_operator.reconcile.sweep import Tally
@@ -53,7 +53,7 @@ class BulkSender:
             self._not_sent([permit for permit in taken if permit not in valid])
             taken = [permit for permit in taken if permit in valid]
             calls = (taken[start : start + limit] for start in range(0, len(taken), limit))
-            await asyncio.gather(*map(self._send, calls))
+            await gather(map(self._send, calls))
 
     async def _send(self, permits: Sequence[BulkPermit]) -> None:
         failures = 0
@@ -74,7 +74,7 @@ class BulkSender:
                 return
             else:
                 self._not_sent(permits)
-                raise RefusedError(refusal_of(answer))
+                raise RefusedError(refusal_of(answer, self._scope.target.region))
 
     async def _call(self, permits: Sequence[BulkPermit]) -> Mapping[BulkPermit, Accepted | CallError] | CallError:
         """Send one call with those that are still valid, and record what AWS Batch accepted."""
@@ -127,7 +127,7 @@ class BulkSender:
         self._tally.add(permit.job, ending=False, refusal=error)
         self._refusals += 1
         if self._refusals >= MOST_REFUSED and not self.accepted:
-            raise RefusedError(refusal_of(error))
+            raise RefusedError(refusal_of(error, self._scope.target.region))
 
     def _not_sent(self, permits: Sequence[BulkPermit]) -> None:
         """The next sweep decides again."""

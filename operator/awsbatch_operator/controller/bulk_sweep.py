@@ -12,7 +12,7 @@ from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, DescribedJob, De
 from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.timestamps import Millis
 from awsbatch_operator.controller.bulk_cache import BulkPermit, TrackedTermination
-from awsbatch_operator.controller.bulk_calls import IN_FLIGHT, BulkCalls, RefusedError
+from awsbatch_operator.controller.bulk_calls import IN_FLIGHT, BulkCalls, RefusedError, SupersededError, gather
 from awsbatch_operator.controller.bulk_sender import BulkSender
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.policy.resolution import Scope
@@ -29,10 +29,6 @@ from awsbatch_operator.reconcile.sweep import (
 )
 
 _FULL: Final = IN_FLIGHT * JOBS_PER_DESCRIBE
-
-
-class SupersededError(Exception):
-    """The spec or the policy has changed, or a page is not valid any more: another sweep must begin."""
 
 
 class Sweep:
@@ -78,9 +74,8 @@ class Sweep:
         tokens: set[str | None] = set()
         while token not in tokens:
             tokens.add(token)
-            self._check_current()
             request = partial(self._calls.shared.provider.list_jobs, self._scope.target, queue, status, token)
-            page, at = await self._calls.read(self._tracked, self._scope, request)
+            page, at = await self._calls.read(self._tracked, self._scope, request, is_current=self._is_current)
             if isinstance(page, CallError):
                 if token is not None:
                     # The token has expired, or means nothing to AWS any more.
@@ -102,7 +97,7 @@ class Sweep:
         jobs = [job for job in jobs if not self._ends(job)]
         while len(jobs) >= at_least:
             chunks = (jobs[start : start + JOBS_PER_DESCRIBE] for start in range(0, len(jobs), JOBS_PER_DESCRIBE))
-            await asyncio.gather(*map(self._describe, islice(chunks, IN_FLIGHT)))
+            await gather(map(self._describe, islice(chunks, IN_FLIGHT)))
             jobs = jobs[_FULL:]
             await self.sender.send(full_calls=IN_FLIGHT)
         return jobs
@@ -116,10 +111,9 @@ class Sweep:
         return True
 
     async def _describe(self, jobs: Sequence[LiveJob]) -> None:
-        self._check_current()
         ids = [job.job_id for job in jobs]
         request = partial(self._calls.shared.provider.describe, self._scope.target, ids)
-        answer, at = await self._calls.read(self._tracked, self._scope, request)
+        answer, at = await self._calls.read(self._tracked, self._scope, request, is_current=self._is_current)
         if not isinstance(answer, CallError):
             self._judge(_described(answer, at))
             self.tally.unknown += sum(isinstance(result, CallError) for result in answer.values())
@@ -129,10 +123,9 @@ class Sweep:
             await self._describe(jobs[:middle])
             await self._describe(jobs[middle:])
 
-    def _check_current(self) -> None:
+    def _is_current(self) -> bool:
         resolved = self._policies.resolve(self._tracked.ref.namespace, self._spec.region)
-        if self._tracked.spec is not self._spec or resolved != self._scope:
-            raise SupersededError
+        return self._tracked.spec is self._spec and resolved == self._scope
 
     def _judge(self, jobs: Iterable[LiveJob]) -> None:
         """Count the jobs that match and that the policy admits, and collect those to terminate."""

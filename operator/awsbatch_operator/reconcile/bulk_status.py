@@ -9,13 +9,14 @@ from awsbatch_operator.api.conditions import (
     FALSE,
     FINISHED,
     READY,
-    REASON_OF_ERROR,
     RECONCILING,
     STALLED,
     STALLED_REASONS,
     TRUE,
     UNKNOWN,
     Reason,
+    refused,
+    retrying,
 )
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.events import Event, EventReason
@@ -105,9 +106,16 @@ def _verdict(progress: Progress) -> tuple[str, str, str, str]:
             return TRUE, TRUE, Reason.ALL_REQUESTED, message
 
 
-def refusal_of(error: CallError) -> Deny:
+def refusal_of(error: CallError, region: str) -> Deny:
     """Return the refusal of a call that waiting does not correct."""
-    return Deny(REASON_OF_ERROR[error.error_class], error.message)
+    value = refused(error, f"in {region}")
+    return Deny(value.reason, value.message)
+
+
+def delay_of(error: CallError, region: str) -> tuple[str, str]:
+    """Return `Progress.delay` after an error that may pass by itself."""
+    value = retrying(error, region)
+    return value.reason, value.message
 
 
 def too_many(total: int, most: int) -> Deny:

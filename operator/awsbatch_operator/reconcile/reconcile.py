@@ -149,7 +149,7 @@ def _with_errors(record: Record, outcome: Outcome, job: JobState, now: Millis) -
         held = outcome.reconciling is not None and outcome.reconciling.reason == Reason.TERMINATION_HELD
         if outcome.stalled is not None or held:
             return outcome
-        return replace(outcome, reconciling=conditions.retrying(error, record.job_name))
+        return replace(outcome, reconciling=conditions.retrying(error, record.job_name.where))
     stalled = conditions.stalled(error, record.job_name)
     return replace(
         outcome,

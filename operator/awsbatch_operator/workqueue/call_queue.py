@@ -37,6 +37,10 @@ class CallQueue:
             wait=self._wait, slot=slot, take=self._queue.pop, send=self._send, in_flight=in_flight
         )
 
+    def __len__(self) -> int:
+        """How many calls wait."""
+        return len(self._queue)
+
     async def run(self, group: Hashable, function: Callable[[], Awaitable[T]]) -> T:
         """Call the function in the turn of its group and return its answer.
 

@@ -10,6 +10,7 @@ import pytest
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import JobPage
 from awsbatch_operator.api.job import Array, Target
+from awsbatch_operator.controller.controller import PRUNE_EVERY
 from awsbatch_operator.policy.resolution import Mode
 from unit.controller.world import REGION, World
 from unit.policy.policies import a_policy
@@ -206,6 +207,22 @@ async def test_without_a_policy_that_allows_it_no_call_is_made(policy: dict[str,
         assert sent(world) == {"train-0"}
 
 
+@pytest.mark.parametrize("waits", ["throttled", "no budget"])
+async def test_a_list_that_waits_is_not_requested_once_the_policy_forbids_it(waits: str) -> None:
+    async with a_world() as world:
+        world.batch.target_errors = {Target(REGION): THROTTLED} if waits == "throttled" else {}
+        if waits != "throttled":
+            world.batch.describes_granted.clear()
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(100)
+        calls = len(world.batch.lists)
+        set_policy(world, allow=["Observe", "Terminate"])
+        world.batch.target_errors.clear()
+        world.batch.describes_granted.set()
+        await asyncio.sleep(200)
+        assert (stalled(world, uid), len(world.batch.lists)) == ("ListNotAllowed", calls)
+
+
 async def test_two_policies_are_as_good_as_none() -> None:
     async with a_world() as world:
         one, other = (a_policy(name, jobs={"queues": ["*"]}, allow=FULL) for name in ("one", "other"))
@@ -277,6 +294,17 @@ async def test_a_call_that_is_denied_as_a_whole_ends_the_sweep() -> None:
         await asyncio.sleep(200)
         assert stalled(world, uid) == "AccessDenied"
         assert len(world.batch.terminate_calls) <= 4
+
+
+async def test_a_refused_call_ends_the_others_of_its_sweep() -> None:
+    async with a_world() as world:
+        jobs(world, 200)
+        world.batch.call_errors = [DENIED, THROTTLED, THROTTLED, THROTTLED]
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(200)
+        assert (stalled(world, uid), len(world.batch.terminate_calls)) == ("AccessDenied", 4)
+        await asyncio.sleep(200)
+        assert len(sent(world)) == 200
 
 
 # -- what is stated now ----------------------------------------------------------------------------------------------
@@ -385,6 +413,21 @@ async def test_tags_that_are_too_old_when_the_call_would_leave_lapse() -> None:
         world.batch.turns.set()
         await asyncio.sleep(60)
         assert sent(world) == set()
+
+
+async def test_tags_of_the_selector_lapse_as_those_of_a_policy() -> None:
+    async with a_world() as world:
+        for job in jobs(world, 10):
+            world.batch.tags[job] = {"run": "42"}
+        select = {"queues": ["gpu"], "tags": {"run": "42"}}
+        uid = world.objects.create_termination("stop", spec(select=select, approved=True))
+        world.batch.turns.clear()
+        await asyncio.sleep(40)
+        world.batch.tags["train-7"] = {}
+        world.batch.turns.set()
+        await asyncio.sleep(60)
+        assert sent(world) == {f"train-{number}" for number in range(10) if number != 7}
+        assert phase(world, uid) == "Finished"
 
 
 async def test_an_id_that_aws_rejects_costs_that_job_only() -> None:
@@ -510,10 +553,11 @@ async def test_a_restart_does_not_change_the_status_of_what_has_finished() -> No
 
 
 @pytest.mark.parametrize("forged", ["Finished", "Refused"])
-async def test_a_forged_status_decides_nothing(forged: str) -> None:
+@pytest.mark.parametrize("approved", [True, False])
+async def test_a_forged_status_decides_nothing(forged: str, approved: bool) -> None:
     async with a_world() as world:
-        jobs(world, 5)
-        uid = world.objects.create_termination("stop", spec(approved=True))
+        jobs(world, 5 if approved else 0)
+        uid = world.objects.create_termination("stop", spec(approved=approved))
         world.objects.write_foreign_status(
             uid, {"observedGeneration": 1, "phase": forged, "requested": 2**40, "matched": 0}, silent=True
         )
@@ -522,8 +566,8 @@ async def test_a_forged_status_decides_nothing(forged: str) -> None:
     async with world.running():
         await asyncio.sleep(60)
         status = world.objects.bulk_status(uid)
-        assert len(sent(world)) == 5
-        assert (status.phase, status.ending) == ("Finished", 5)
+        assert len(sent(world)) == status.ending == (5 if approved else 0)
+        assert status.phase == ("Finished" if approved else "AwaitingApproval")
 
 
 async def test_a_status_that_another_writer_changes_is_corrected() -> None:
@@ -551,6 +595,34 @@ async def test_a_replica_that_does_not_lead_makes_no_call() -> None:
         await asyncio.sleep(60)
         assert len(world.batch.lists) == calls
         assert phase(world, uid) == "Terminating"
+
+
+async def test_a_replica_that_takes_over_shows_what_the_one_before_it_has_written() -> None:
+    world = World(mode=Mode.OPTIONAL)
+    set_policy(world)
+    async with world.running(is_leader=False):
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        finished = {"observedGeneration": 1, "phase": "Finished", "requested": 7, "matched": 0, "ending": 0}
+        world.objects.write_foreign_status(uid, finished)
+        await world.controller.on_started_leading()
+        await asyncio.sleep(60)
+        assert {change.get("phase") for _, _, change in world.objects.writes} == {None}
+        status = world.objects.bulk_status(uid)
+        assert (status.phase, status.requested, status.reason("Finished")) == ("Finished", 7, "AllRequested")
+
+
+async def test_calls_that_wait_for_a_target_outlast_its_last_use() -> None:
+    """The role of a policy changes: calls by the former one are not made, and the sweep goes on by the new one."""
+    async with a_world(role={"arn": "arn:aws:iam::111122223333:role/former"}) as world:
+        jobs(world, 3)
+        world.batch.describes_granted.clear()
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(10)
+        set_policy(world)
+        await asyncio.sleep(2 * PRUNE_EVERY)
+        world.batch.describes_granted.set()
+        await asyncio.sleep(100)
+        assert phase(world, uid) == "Finished"
 
 
 # -- neighbours ------------------------------------------------------------------------------------------------------

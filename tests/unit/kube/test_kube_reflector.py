@@ -376,7 +376,9 @@ async def _while_the_watch_closes(api: Collection) -> None:
         _while_the_watch_closes,
     ],
 )
-async def test_a_relist_is_stale_until_a_list_that_began_after_it(when: Callable[[Collection], Awaitable[None]]) -> None:
+async def test_a_relist_is_stale_until_a_list_that_began_after_it(
+    when: Callable[[Collection], Awaitable[None]],
+) -> None:
     """Watch events before it may be lost; what it shows is complete, and the watch goes on from there."""
     api = Collection()
     api.make("a"), api.make("b")
