@@ -13,7 +13,7 @@ from kubernetes import client, config, watch
 from urllib3.exceptions import HTTPError
 from urllib3.util.retry import Retry
 
-from awsbatch_operator.api.names import API_VERSION, GROUP, KIND, PLURAL, VERSION
+from awsbatch_operator.api.names import API_VERSION, GROUP, KIND, PLURAL, TERMINATION_PLURAL, VERSION
 from awsbatch_sandbox.processes import wait_for
 
 Body = dict[str, Any]
@@ -118,7 +118,9 @@ class Cluster:
         return self._said(self._objects.delete_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL, name))
 
     def delete_all(self) -> None:
-        self._objects.delete_collection_namespaced_custom_object(GROUP, VERSION, self.namespace, PLURAL)
+        """BatchJobs and BatchTerminations."""
+        for plural in (PLURAL, TERMINATION_PLURAL):
+            self._objects.delete_collection_namespaced_custom_object(GROUP, VERSION, self.namespace, plural)
 
     def wait_for(self, name: str, holds: Callable[[Body], Any], *, timeout: float, what: str = "") -> Body:
         """Wait until `holds` is true of the status ({}: not written yet); return the object. TimeoutError shows it."""

@@ -12,6 +12,7 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
 from deploy.charts import NAME
+from deploy.places import bulk_termination
 from integration.scenario import SOON, has_events, phase, reasons_sent, says
 
 REASON: Final = "INC-4711: runaway cost"
@@ -30,6 +31,7 @@ def run(
     for cluster in clusters:
         cluster.create("job", world.batch.seed())
         cluster.create("done", world.batch.seed(status="SUCCEEDED"))
+        cluster.kubectl("create", "--filename=-", stdin=json.dumps(bulk_termination("bulk")))
     operator.start()
     wait_for(lambda: _holder(world), timeout=SOON, what="the Lease is held")
     for cluster in clusters:
@@ -39,6 +41,8 @@ def run(
         cluster.wait_for("job", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
         cluster.wait_for("done", phase("Succeeded"), timeout=SOON)
         assert has_events(cluster, "job", "TerminationAccepted", "Terminated")
+        # No policy allows it.
+        cluster.kubectl("wait", "bt/bulk", "--for=jsonpath={.status.phase}=Refused", f"--timeout={SOON}s")
         _provoke_a_conflict(world, operator, cluster)
     for cluster in clusters if with_finalizers else ():
         _delete_with_finalizer(world, cluster, on_delete=with_on_delete)

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
-import yaml
 
 from awsbatch_sandbox.cluster import Cluster, KubectlError, batch_job
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from deploy.places import DEPLOY, ROOT
+from deploy.places import DEPLOY, bulk_termination
 
 pytestmark = pytest.mark.real
 
@@ -123,15 +122,10 @@ def test_the_garbage_collector_changes_owners_and_states_nothing(namespace: Clus
     namespace.kubectl("delete", "batchjob", "job", f"--as={account}")
 
 
-def bulk(name: str, *, approved: bool) -> str:
-    body = yaml.safe_load((ROOT / "crds/examples/valid/bulk.yaml").read_text("utf-8"))
-    return json.dumps({**body, "metadata": {"name": name}, "spec": {**body["spec"], "approved": approved}})
-
-
 def test_approving_a_batch_termination_needs_the_verb(namespace: Cluster) -> None:
     grant(namespace, "bulk", "get,create,update,patch,delete", "batchterminations.awsbatch.dev", "ann", "bob")
     approve, withdraw = spec(approved=True), spec(approved=False)
-    namespace.kubectl("create", "--as=ann", "-f", "-", stdin=bulk("job", approved=False))
+    namespace.kubectl("create", "--as=ann", "-f", "-", stdin=json.dumps(bulk_termination("job")))
     patch(namespace, "ann", withdraw, kind="batchtermination")
     assert refused(namespace, "ann", approve, kind="batchtermination")
     patch(namespace, "bob", approve, kind="batchtermination")
@@ -144,5 +138,5 @@ def test_approving_a_batch_termination_needs_the_verb(namespace: Cluster) -> Non
 def test_creating_an_approved_batch_termination_needs_the_verb(namespace: Cluster) -> None:
     grant(namespace, "bulk", "create", "batchterminations.awsbatch.dev", "ann", "bob")
     with pytest.raises(KubectlError, match=f"ann {REFUSED}"):
-        namespace.kubectl("create", "--as=ann", "-f", "-", stdin=bulk("job", approved=True))
-    namespace.kubectl("create", "--as=bob", "-f", "-", stdin=bulk("job", approved=True))
+        namespace.kubectl("create", "--as=ann", "-f", "-", stdin=json.dumps(bulk_termination("job", approved=True)))
+    namespace.kubectl("create", "--as=bob", "-f", "-", stdin=json.dumps(bulk_termination("job", approved=True)))

@@ -7,7 +7,8 @@ import pytest
 from deploy.charts import ADMISSION, CLUSTER_SCOPED, NAME, Object, Values, matrix, objects, of_kind, only, pod_of
 
 WORK: Final = [
-    {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs", "batchterminations"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["awsbatch.dev"], "resources": ["batchterminations"], "verbs": ["list", "watch"]},
     {"apiGroups": ["awsbatch.dev"], "resources": ["batchjobs/status", "batchterminations/status"], "verbs": ["patch"]},
     {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "get", "patch"]},
 ]

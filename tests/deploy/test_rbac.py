@@ -53,9 +53,7 @@ def test_every_call_is_allowed(activity: Activity) -> None:
 
 
 def test_every_permission_is_needed(activity: Activity) -> None:
-    # Until the operator handles them.
-    ahead = {right for right in activity.rights if right.resource.startswith("batchterminations")}
-    assert spare(activity.rights, activity.calls) == ahead
+    assert spare(activity.rights, activity.calls) == set()
 
 
 @pytest.mark.real

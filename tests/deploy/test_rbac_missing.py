@@ -21,6 +21,7 @@ from awsbatch_sandbox.operator_process import OperatorProcess, operator_environm
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import establish
 from deploy.charts import NAME, objects, of_kind
+from deploy.places import bulk_termination
 from deploy.record import AuditLog
 from deploy.scenario import REASON, policy
 from deploy.stage import QUICK, RealStage, flags, namespaces
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.real
 
 RIGHTS = ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 CLUSTERS_OWN = ("batchaccesspolicies", "namespaces")
+BULK = "batchterminations"
 STATUS_RETRY = 45
 """Seconds after which a refused status write is tried again at the latest, and some."""
 LONGEST_STALE = 11
@@ -67,8 +69,13 @@ class Account:
 def _without(body: dict[str, Any], lacks: Sequence[tuple[str, str]]) -> dict[str, Any]:
     if "rules" not in body:
         return body
-    kept = [[verb for verb in rule["verbs"] if (verb, *rule["resources"]) not in lacks] for rule in body["rules"]]
-    return body | {"rules": [rule | {"verbs": verbs} for rule, verbs in zip(body["rules"], kept, strict=True) if verbs]}
+    rules = [
+        rule | {"resources": [resource], "verbs": verbs}
+        for rule in body["rules"]
+        for resource in rule["resources"]
+        if (verbs := [verb for verb in rule["verbs"] if (verb, resource) not in lacks])
+    ]
+    return body | {"rules": rules}
 
 
 @pytest.fixture
@@ -128,6 +135,24 @@ def test_a_forbidden_policy_status_affects_nothing_else(real: RealStage, cluster
     assert line["message"] == "cannot write the status of access policies (RBAC); everything else keeps working"
     assert "patch batchaccesspolicies/status" in line["error"]
     assert "by a ClusterRole" in line["error"]
+
+
+@pytest.mark.parametrize("lacks", [("list", BULK), ("watch", BULK), ("patch", f"{BULK}/status")], ids=" ".join)
+def test_without_it_batch_terminations_are_ignored_and_nothing_else(
+    real: RealStage, cluster: Cluster, lacks: tuple[str, str]
+) -> None:
+    account = Account(real, cluster, lacks=[lacks])
+    cluster.kubectl("create", "--filename=-", stdin=json.dumps(bulk_termination("bulk")))
+    cluster.create("train", real.world.batch.seed(), terminate={"reason": REASON})
+    with running(real, account) as operator:
+        cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
+        [line] = complaints(operator)
+    assert line["message"] == "BatchTerminations are ignored (RBAC); everything else works"
+    assert " ".join(lacks) in line["error"]
+    assert f"namespace {cluster.namespace}: grant it by a Role" in line["error"]
+    assert refusals(account) == {}
+    bulk = json.loads(cluster.kubectl("get", "bt", "bulk", "-o", "json"))
+    assert bulk["status"] == {"observedGeneration": 0}
 
 
 def test_without_permission_to_read_policies_no_job_is_terminated(real: RealStage, cluster: Cluster) -> None:

@@ -14,6 +14,7 @@ from awsbatch_operator.api.names import API_VERSION, POLICY_KIND
 from awsbatch_sandbox.cluster import Cluster, KubectlError
 from awsbatch_sandbox.processes import wait_for
 from deploy.charts import NAME, Object, objects
+from deploy.places import bulk_termination
 from deploy.rights import ANY, BASIC_USER, DISCOVERY, ResourceAttributes, of_rule, rights_of
 from deploy.stage import ACCOUNT, MODES, RealStage, namespaces, values_of
 
@@ -32,7 +33,7 @@ FORBIDDEN = (
     ),
     *(("create", "", "pods/exec"), ("get", "", "configmaps"), ("create", "", "serviceaccounts/token")),
     *((verb, "awsbatch.dev", "batchjobs") for verb in ("create", "update", "delete", "deletecollection")),
-    *((verb, "awsbatch.dev", "batchterminations") for verb in ("create", "update", "patch", "delete")),
+    *((verb, "awsbatch.dev", "batchterminations") for verb in ("get", "create", "update", "patch", "delete")),
     *(("update", "awsbatch.dev", "batchjobs/status"), ("update", "awsbatch.dev", "batchjobs/finalizers")),
     *(("list", "events.k8s.io", "events"), ("watch", "events.k8s.io", "events"), ("delete", "events.k8s.io", "events")),
     *(("create", "", "events"), ("list", "coordination.k8s.io", "leases"), ("delete", "coordination.k8s.io", "leases")),
@@ -109,8 +110,8 @@ def test_the_account_may_not_do_what_it_need_not(installed: Installed) -> None:
 
 
 def test_only_what_is_watched_may_be_read(installed: Installed) -> None:
-    kinds, verbs = ("batchjobs", "batchterminations"), ("get", "list", "watch")
-    reading = [(verb, "awsbatch.dev", kind) for kind in kinds for verb in verbs]
+    verbs = {"batchjobs": ("get", "list", "watch"), "batchterminations": ("list", "watch")}
+    reading = [(verb, "awsbatch.dev", kind) for kind in verbs for verb in verbs[kind]]
     for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, ""):
         assert _allowed(installed, reading, namespace) == (set(reading) if namespace in installed.watched else set())
 
@@ -258,14 +259,7 @@ def test_only_the_role_for_bulk_terminations_writes_them(installed: Installed) -
     kubectl, name = installed.namespace.kubectl, f"bulk-{secrets.token_hex(2)}"
     for user, role in (("uma", "edit"), ("ute", "view"), ("una", "bulk-terminate")):
         as_user(installed, user, f"awsbatch-operator-{role}")
-    spec = {
-        "region": "eu-west-1",
-        "select": {"queues": ["gpu"], "jobNames": ["train-*"]},
-        "createdBefore": "2026-11-25T11:00:00Z",
-        "reason": "INC-4711",
-        "maxJobs": 1,
-    }
-    body = json.dumps({"apiVersion": API_VERSION, "kind": "BatchTermination", "metadata": {"name": name}, "spec": spec})
+    body = json.dumps(bulk_termination(name))
     approve = ("patch", "bt", name, "--type=merge", "-p", '{"spec": {"approved": true}}')
     for user in ("uma", "ute"):
         with pytest.raises(KubectlError, match=f'User "{user}" cannot create resource "batchterminations"'):

@@ -72,8 +72,11 @@ annotations:
 {{- define "awsbatch-operator.rules" -}}
 # Watch, resync list, and a get of one object after a conflict.
 - apiGroups: [awsbatch.dev]
-  resources: [batchjobs, batchterminations]
+  resources: [batchjobs]
   verbs: [get, list, watch]
+- apiGroups: [awsbatch.dev]
+  resources: [batchterminations]
+  verbs: [list, watch]
 - apiGroups: [awsbatch.dev]
   resources: [batchjobs/status, batchterminations/status]
   verbs: [patch]
