@@ -22,7 +22,7 @@ def test_it_runs_as_a_numeric_user_that_is_not_root() -> None:
 def test_the_arguments_of_the_container_are_those_of_the_command_line() -> None:
     final = stages()["final"]
     (entrypoint,) = arguments(final, "ENTRYPOINT")
-    (script,) = PROJECT["scripts"]
+    (script,) = (name for name, code in PROJECT["scripts"].items() if code.startswith("awsbatch_operator."))
     assert json.loads(entrypoint) == [f"/opt/awsbatch-operator/bin/{script}"]
     assert arguments(final, "COPY") == ["--from=build /opt/awsbatch-operator /opt/awsbatch-operator"]
 
