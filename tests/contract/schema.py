@@ -23,6 +23,15 @@ def schema_of(definition: dict[str, Any]) -> dict[str, Any]:
 
 CRD: Final = crd(names.CRD_FILE)
 SCHEMA: Final = schema_of(CRD)
+TERMINATION: Final = schema_of(crd(names.crd_file(names.TERMINATION_PLURAL)))
+TERMINATION_SPEC: Final = {
+    "region": "eu-west-1",
+    "select": {"queues": ["gpu"], "jobNames": ["train-*"], "tags": {"run": "42"}},
+    "createdBefore": "2026-11-30T10:00:00Z",
+    "reason": "INC-4711",
+    "maxJobs": 10,
+    "approved": True,
+}
 SPEC: Final = {
     "jobId": "j:3",
     "region": "eu-west-1",
@@ -47,7 +56,13 @@ def _is_int64(value: object) -> bool:
     return not isinstance(value, int) or -(2**63) <= value < 2**63
 
 
+@_FORMATS.checks("int32")
+def _is_int32(value: object) -> bool:
+    return not isinstance(value, int) or -(2**31) <= value < 2**31
+
+
 _VALIDATOR: Final = jsonschema.Draft202012Validator(SCHEMA, format_checker=_FORMATS)
+_TERMINATION: Final = jsonschema.Draft202012Validator(TERMINATION, format_checker=_FORMATS)
 
 
 def assert_valid(status: dict[str, Any], *, heavy: bool = False) -> None:
@@ -55,6 +70,12 @@ def assert_valid(status: dict[str, Any], *, heavy: bool = False) -> None:
     head = {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": {"name": "train-42"}}
     _VALIDATOR.validate({**head, "spec": SPEC, "status": status})
     assert heavy or len(json.dumps(status, ensure_ascii=False).encode()) <= MOST_BYTES
+
+
+def assert_valid_termination(status: dict[str, Any]) -> None:
+    """A status of a BatchTermination that an API server takes."""
+    _TERMINATION.validate({"spec": TERMINATION_SPEC, "status": status})
+    assert len(json.dumps(status, ensure_ascii=False).encode()) <= 2 * MOST_BYTES
 
 
 def assert_valid_object(body: dict[str, Any]) -> None:

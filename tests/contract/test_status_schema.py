@@ -10,12 +10,29 @@ import pytest
 from awsbatch_operator.api import names
 from awsbatch_operator.api.access_policy import BatchAccessPolicySpec, BatchAccessPolicyStatus
 from awsbatch_operator.api.batchjob import AdmittedBy, Cause, Condition, Limit, NextLimit, Phase, Status, Termination
-from awsbatch_operator.api.batchtermination import BatchTerminationSpec, BulkStatus
+from awsbatch_operator.api.batchtermination import (
+    BatchTerminationSpec,
+    BulkPhase,
+    BulkStatus,
+    Example,
+    parse_bulk_status,
+    parse_termination,
+)
 from awsbatch_operator.api.codec import encode
 from awsbatch_operator.api.decoding import BatchJobSpec, parse_object
 from awsbatch_operator.api.job import Array, Job, Node
 from awsbatch_operator.api.status_codec import FIELDS, parse
-from contract.schema import CRD, SCHEMA, SPEC, assert_valid, crd, schema_of
+from contract.schema import (
+    CRD,
+    SCHEMA,
+    SPEC,
+    TERMINATION_SPEC,
+    assert_valid,
+    assert_valid_termination,
+    crd,
+    schema_of,
+)
+from contract.schema import TERMINATION as TERMINATION_SCHEMA
 
 STATUS_SCHEMA, SPEC_SCHEMA = SCHEMA["properties"]["status"], SCHEMA["properties"]["spec"]
 
@@ -71,7 +88,7 @@ def value_leaves(value: Any, path: Path_ = ()) -> Iterator[Path_]:
     match value:
         case dict():
             for name, inner in value.items():
-                yield from value_leaves(inner, (*path, "*" if path[-1:] == ("statusSummary",) else name))
+                yield from value_leaves(inner, (*path, "*" if path[-1:] in (("statusSummary",), ("tags",)) else name))
         case list():
             for inner in value:
                 yield from value_leaves(inner, (*path, "*"))
@@ -84,7 +101,8 @@ def without(value: dict[str, Any], path: Path_) -> dict[str, Any]:
     place: Any = rest
     for step in path[:-1]:
         place = place[0] if isinstance(place, list) else place[step]
-    del place[next(iter(place)) if path[-1] == "*" else path[-1]]
+    last = 0 if isinstance(place, list) else next(iter(place)) if path[-1] == "*" else path[-1]
+    del place[last]
     return rest
 
 
@@ -109,6 +127,40 @@ def test_every_field_of_the_spec_schema_is_read(leaf: Path_) -> None:
 
 def test_the_spec_schema_has_no_field_that_the_code_does_not_know() -> None:
     assert set(schema_leaves(SPEC_SCHEMA)) == set(value_leaves(SPEC))
+
+
+TERMINATION = TERMINATION_SCHEMA["properties"]
+FULL_BULK = BulkStatus(
+    observed_generation=2,
+    phase=BulkPhase.TERMINATING,
+    swept_at=AT,
+    matched=3,
+    requested=4,
+    ending=5,
+    failed=1,
+    examples=(Example("j", "train-42", "not authorized"),),
+    conditions=FULL.conditions,
+)
+
+
+def test_every_field_of_the_status_of_a_termination_is_written_and_no_other() -> None:
+    assert set(value_leaves(encode(FULL_BULK))) == set(schema_leaves(TERMINATION["status"]))
+    assert_valid_termination(encode(FULL_BULK))
+
+
+@pytest.mark.parametrize("leaf", [*schema_leaves(TERMINATION["status"])], ids=".".join)
+def test_every_field_of_the_status_of_a_termination_is_read(leaf: Path_) -> None:
+    whole = encode(FULL_BULK)
+    assert parse_bulk_status(whole) == FULL_BULK
+    assert parse_bulk_status(without(whole, leaf)) != FULL_BULK
+
+
+@pytest.mark.parametrize("leaf", [*schema_leaves(TERMINATION["spec"])], ids=".".join)
+def test_every_field_of_the_spec_of_a_termination_is_read(leaf: Path_) -> None:
+    whole = parse_termination({"spec": TERMINATION_SPEC}).spec
+    assert whole is not None
+    assert set(value_leaves(TERMINATION_SPEC)) == set(schema_leaves(TERMINATION["spec"]))
+    assert parse_termination({"spec": without(TERMINATION_SPEC, leaf)}).spec != whole
 
 
 KEYWORDS = ("type", "format", "enum", "minimum", "properties")
@@ -154,7 +206,6 @@ def declared_status() -> dict[str, Any]:
 
 
 POLICY = schema_of(crd(names.crd_file(names.POLICY_PLURAL)))["properties"]
-TERMINATION = schema_of(crd(names.crd_file(names.TERMINATION_PLURAL)))["properties"]
 
 
 def test_the_declared_types_are_those_of_the_crds() -> None:

@@ -13,7 +13,7 @@ from msgspec import Meta
 from awsbatch_operator.api import codec, names, timestamps
 from awsbatch_operator.api.batchjob import Conditions, ObjectRef
 from awsbatch_operator.api.codec import Count, DateTime, Object, StrictObject
-from awsbatch_operator.api.decoding import parse_metadata, raw_status_of
+from awsbatch_operator.api.decoding import is_reason, parse_metadata, raw_status_of
 from awsbatch_operator.api.timestamps import Millis
 
 MOST_EXAMPLES: Final = 20
@@ -22,11 +22,15 @@ MOST_EXAMPLES: Final = 20
 _REGION: Final = re.compile(r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _NAMES: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}|([A-Za-z0-9][A-Za-z0-9_-]{0,127})?[*]")
+_TIME: Final = re.compile(r"[0-9-]{10}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}([.][0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
 _LONGEST_REASON: Final = 1024
 _INT32: Final = {"format": "int32"}
 
-Jobs = Annotated[int, Meta(ge=0, le=2**31 - 1, extra_json_schema=_INT32)]
+MOST_JOBS: Final = 2**31 - 1
+Jobs = Annotated[int, Meta(ge=0, le=MOST_JOBS, extra_json_schema=_INT32)]
 """A number of jobs, the children of arrays included."""
+LONGEST_NAME: Final = 256
+"""Characters of the id and of the name of an example."""
 
 
 class BulkPhase(StrEnum):
@@ -141,19 +145,21 @@ def _spec(raw: object) -> BulkSpec | None:
     """Return None for what breaks a rule of the schema: it was written for another version."""
     try:
         stated = msgspec.convert(raw, BatchTerminationSpec)
+        select, tags = stated.select, stated.select.tags or {}
+        # Half a surrogate pair, which JSON may have and UTF-8 can't, raises an error.
+        "".join((stated.reason, *tags, *tags.values())).encode()
     except (msgspec.ValidationError, UnicodeEncodeError):
-        # The latter: half a surrogate pair, which JSON may have and UTF-8 can't.
         return None
-    select, cutoff = stated.select, timestamps.parse(stated.created_before)
-    job_names, tags = select.job_names or (), select.tags or {}
+    job_names, cutoff = select.job_names or (), timestamps.parse(stated.created_before)
     valid = (
         cutoff is not None
+        and _TIME.fullmatch(stated.created_before)
         and _REGION.fullmatch(stated.region)
         and all(map(_NAME.fullmatch, select.queues))
         and all(map(_NAMES.fullmatch, job_names))
         and all(1 <= len(key) <= 128 for key in tags)
         and (job_names or tags)
-        and stated.reason.strip()
+        and is_reason(stated.reason)
         and len(stated.reason) <= _LONGEST_REASON
     )
     if not valid or cutoff is None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from sys import intern
 from typing import Annotated, Any, Final, TypeGuard
+from unicodedata import category
 
 import msgspec
 
@@ -58,6 +59,9 @@ class BatchJobSpec(StrictObject, frozen=True):
     deadline: DeadlineSpec | None = None
     on_delete: OnDeleteSpec | None = None
 
+
+_INVISIBLE: Final = frozenset({"Zs", "Zl", "Zp", "Cc", "Cf", "Cs", "Co"})
+"""Categories in the pattern of the CRD. What has none yet may be visible by a newer Unicode."""
 
 _NO_METADATA: Final = ObjectMetadata()
 
@@ -128,7 +132,7 @@ def parse_object(body: Mapping[str, Any]) -> Snapshot:
 def _spec(stated: BatchJobSpec) -> Spec | None:
     reason = stated.terminate.reason if stated.terminate is not None else None
     deadline = None
-    if stated.deadline is not None and _is_reason(stated.deadline.reason):
+    if stated.deadline is not None and is_reason(stated.deadline.reason):
         limits = [stated.deadline.running, stated.deadline.waiting]
         running, waiting = (None if limit is None else timestamps.parse_duration(limit) for limit in limits)
         if [running is None, waiting is None] != [limit is None for limit in limits]:
@@ -139,15 +143,15 @@ def _spec(stated: BatchJobSpec) -> Spec | None:
     return Spec(
         stated.job_id,
         stated.region,
-        reason if _is_reason(reason) else None,
+        reason if is_reason(reason) else None,
         deadline,
-        last if _is_reason(last) else None,
+        last if is_reason(last) else None,
     )
 
 
-def _is_reason(reason: str | None) -> TypeGuard[str]:
-    """Return whether the reason states a termination: a blank one states none."""
-    return reason is not None and bool(reason.strip())
+def is_reason(reason: str | None) -> TypeGuard[str]:
+    """Return whether the reason states a termination: one without a visible character states none."""
+    return reason is not None and any(category(character) not in _INVISIBLE for character in reason)
 
 
 def parse_metadata(body: Mapping[str, Any]) -> ObjectMetadata:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from awsbatch_operator.api.batchjob import Condition, condition, with_conditions
-from awsbatch_operator.api.batchtermination import BulkPhase, BulkSpec, BulkStatus
+from awsbatch_operator.api.batchtermination import MOST_JOBS, BulkPhase, BulkSpec, BulkStatus
 from awsbatch_operator.api.conditions import (
     FALSE,
     FINISHED,
@@ -60,10 +60,10 @@ def bulk_status(progress: Progress, before: BulkStatus, generation: int, now: Mi
         observed_generation=generation,
         phase=progress.phase,
         swept_at=progress.swept_at,
-        matched=swept.matched if swept is not None else None,
+        matched=min(swept.matched, MOST_JOBS) if swept is not None else None,
         requested=progress.requested,
-        ending=swept.ending if swept is not None else None,
-        failed=swept.failed if swept is not None else None,
+        ending=min(swept.ending, MOST_JOBS) if swept is not None else None,
+        failed=min(swept.failed, MOST_JOBS) if swept is not None else None,
         examples=swept.examples if swept is not None else (),
         conditions=with_conditions(before.conditions, _conditions(progress, generation, now)),
     )

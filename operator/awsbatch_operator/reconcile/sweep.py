@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from awsbatch_operator.api.batchtermination import MOST_EXAMPLES, BulkSpec, Example
+from awsbatch_operator.api.batchtermination import LONGEST_NAME, MOST_EXAMPLES, BulkSpec, Example
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.interfaces import DescribedJob
 from awsbatch_operator.api.job import FINISHED, Job, JobSummary
@@ -145,7 +145,7 @@ class Tally:
             self.failed += job.size
             self.refusal, named, message = refusal, self._refused, refusal.message
         if len(named) < MOST_EXAMPLES:
-            named.append(Example(job.job_id, job.name, message))
+            named.append(Example(job.job_id[:LONGEST_NAME], job.name[:LONGEST_NAME], message))
 
     @property
     def examples(self) -> tuple[Example, ...]:
