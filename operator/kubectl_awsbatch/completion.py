@@ -79,7 +79,7 @@ def candidates(words: Sequence[str]) -> tuple[list[str], str]:
         found, directive = _values(flag, before)
         return [f"{flag}={one}" for one in found if one.startswith(value)], directive
     if before and before[-1] in arguments.flags_with_value(command):
-        found, directive = _values(before[-1], before)
+        found, directive = _values(before[-1], before[:-1])
     elif command is None:
         found, directive = [*arguments.COMMANDS], _NO_FILES
         found += [*flags] if last.startswith("-") else []

@@ -28,7 +28,7 @@ _UNREACHABLE = (
     r"|no route to host|currently unable to handle|unexpected error when reading"
 )
 """A connection that fails, or an API server that cannot answer at this time."""
-_NO_CONTEXT = r"context was not found|cannot locate context|no context exists|error loading config file"
+_NO_CONTEXT = r"context was not found|cannot locate context|no context exists|context \S+ does not exist|error loading config file"
 _KINDS = (
     ("not installed", r"doesn't have a resource type|no matches for kind|could not find the requested resource"),
     ("conflict", r"\(Conflict\)"),
@@ -79,7 +79,7 @@ def error_of(stderr: str) -> KubectlError:
     """The error that kubectl reports. Lines that client-go logs are left out, unless there is nothing else."""
     lines = [clean(line) for line in stderr.splitlines() if line.strip()]
     told = [line for line in lines if not re.match(r"[EWI]\d{4} ", line)] or lines[-1:]
-    text = " ".join(told).removeprefix("error: ") or "kubectl failed without a message"
+    text = " ".join(dict.fromkeys(told)).removeprefix("error: ") or "kubectl failed without a message"
     kind = next((kind for kind, pattern in _KINDS if re.search(pattern, text)), "other")
     if kind == "forbidden" and "ValidatingAdmissionPolicy" in text:
         kind = "denied"  # the policy's own message has the remedy

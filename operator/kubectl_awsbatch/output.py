@@ -114,7 +114,7 @@ def progress(text: str) -> None:
 
 def _columns() -> int:
     try:
-        return max(os.get_terminal_size(sys.stderr.fileno()).columns, 20)
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
     except OSError:
         return 80
 

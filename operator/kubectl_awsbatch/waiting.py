@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _LONGEST_WATCH = 300.0
 """Seconds after which the objects are listed anew: a watch may be unanswered because its connection is dead."""
+_GAP = 2.0
+"""Seconds after the start of a watch at which the objects are listed once more: a watch does not tell of what was deleted
+before it began."""
 _RETRY_LASTING = 60.0
 """Seconds for which errors that usually last are taken for those of an API server that restarts."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0
@@ -110,8 +113,11 @@ class ObjectFollower:
 
         assert process.stdout
         assert process.stderr
-        stream, decoder, ends = process.stdout.fileno(), EventDecoder(), time.monotonic() + _LONGEST_WATCH
-        while time.monotonic() < ends and not self._timer.over:
+        stream, decoder, began, listed_again = process.stdout.fileno(), EventDecoder(), time.monotonic(), False
+        while time.monotonic() < began + _LONGEST_WATCH and not self._timer.over:
+            if not listed_again and time.monotonic() > began + _GAP:
+                self._list()
+                listed_again = True
             if select.select([stream], [], [], self._timer.left(1.0))[0]:
                 data = os.read(stream, 1 << 16)
                 if not data:
