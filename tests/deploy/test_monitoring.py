@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from awsbatch_operator.api.batchjob import HoldCause, ObjectMetricKey, Phase
+from awsbatch_operator.api.batchtermination import BulkMetricKey, BulkPhase
 from awsbatch_operator.api.conditions import STALLED_REASONS
 from awsbatch_operator.api.errors import ErrorClass
 from awsbatch_operator.api.interfaces import CallLabels
@@ -54,6 +55,7 @@ def metrics() -> Metrics:
         lambda: {ObjectMetricKey("team", "eu-west-1", Phase.TERMINATING, "TerminationStuck"): 1},
         {"describe": lambda: 0},
     )
+    metrics.observe_terminations(lambda: {BulkMetricKey("team", BulkPhase.REFUSED, "TooManyJobs"): 1})
     metrics.observe_holds(lambda: {HoldCause.SUSPENDED_OPERATOR: 1}, lambda: frozenset({""}))
     metrics.aws_request("DescribeJobs", "OK", 0.1, CallLabels("", "eu-west-1", ""))
     metrics.polled(0, CallLabels("", "eu-west-1", ""))
@@ -104,6 +106,7 @@ def test_the_alerts_are_those_of_the_contract() -> None:
         *("AWSBatchOperatorAccessDenied", "AWSBatchOperatorAccessPolicyMisconfigured"),
         *("AWSBatchOperatorNoLeader", "AWSBatchOperatorStatusWritesFailing"),
         *("AWSBatchOperatorTerminationsSuspended", "AWSBatchOperatorUnattendedLimit", "AWSBatchOperatorJobsOrphaned"),
+        *("AWSBatchOperatorBulkTerminationRefused", "AWSBatchOperatorBulkTerminationSlow"),
     }
 
 
