@@ -16,6 +16,7 @@ from awsbatch_operator.workqueue.fair_queue import FairQueue
 from awsbatch_operator.workqueue.worker_pool import WorkerPool
 
 WRITERS: Final = 8
+"""A quarter of them is for namespaces that are new or whose writes hang: one that hangs must leave one for the new."""
 WRITERS_PER_NAMESPACE: Final = 4
 INTERVAL: Final = 1.0
 """Seconds between two writes of one object: the numbers change with each request."""
