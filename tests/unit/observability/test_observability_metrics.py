@@ -6,6 +6,7 @@ from prometheus_client import generate_latest
 
 from awsbatch_operator import __version__
 from awsbatch_operator.api.batchjob import HoldCause, ObjectMetricKey, Phase
+from awsbatch_operator.api.batchtermination import BulkMetricKey, BulkPhase
 from awsbatch_operator.api.interfaces import CallLabels
 from awsbatch_operator.observability.metrics import QUEUES, Metrics
 
@@ -28,6 +29,8 @@ CONTRACT = {
     "leader",
     "queue_depth",
     "event_loop_lag_seconds",
+    "batchterminations",
+    "batchterminations_stalled",
 }
 RESULTS = ("written", "conflict", "gone", "failed")
 RUNNING = ObjectMetricKey("team-a", "eu-west-1", Phase.RUNNING)
@@ -45,6 +48,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
     metrics.observe(lambda: {RUNNING: 3}, {"describe": lambda: 0})
     metrics.observe_holds(dict, frozenset)
+    metrics.observe_terminations(dict)
     page = generate_latest(metrics.registry).decode()
     families = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE awsbatch_operator_")}
     assert families == {f"awsbatch_operator_{name}" for name in CONTRACT | {"build_info"}}
@@ -62,6 +66,23 @@ def test_holds_are_counted_by_cause_and_suspensions_by_policy(metrics: Metrics) 
     assert value(metrics, "terminations_suspended", policy="team-a") == 1
     suspended = frozenset({"team-a"})
     assert value(metrics, "terminations_suspended", policy="") == 0
+
+
+def test_terminations_are_counted_by_phase_and_by_what_stalls_them(metrics: Metrics) -> None:
+    counts = {
+        BulkMetricKey("team-a", BulkPhase.FINISHED, ""): 3,
+        BulkMetricKey("team-a", BulkPhase.REFUSED, "TooManyJobs"): 1,
+        BulkMetricKey("team-a", BulkPhase.REFUSED, "AccessDenied"): 2,
+        BulkMetricKey("team-b", BulkPhase.TERMINATING, ""): 1,
+    }
+    metrics.observe_terminations(lambda: counts)
+    assert value(metrics, "batchterminations", namespace="team-a", phase="Finished") == 3
+    assert value(metrics, "batchterminations", namespace="team-a", phase="Refused") == 3
+    assert value(metrics, "batchterminations", namespace="team-b", phase="Terminating") == 1
+    assert value(metrics, "batchterminations_stalled", namespace="team-a", reason="AccessDenied") == 2
+    assert value(metrics, "batchterminations_stalled", namespace="team-a", reason="") is None
+    counts.clear()
+    assert value(metrics, "batchterminations", namespace="team-a", phase="Finished") is None
 
 
 def test_each_method_changes_its_metric(metrics: Metrics) -> None:
