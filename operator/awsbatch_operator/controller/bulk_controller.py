@@ -173,6 +173,9 @@ class BulkController:
             tracked.changed.set()
             if before.approved:
                 self._withdrawn(tracked, deleted=False)
+        if not self._is_leading:
+            # The metrics of this replica count what the leader shows.
+            tracked.status = parse_bulk_status(snapshot.shown)
         # Another writer may have changed the status.
         self._show(tracked)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from awsbatch_operator.api.batchtermination import BulkMetricKey, BulkPhase
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import JobPage
 from awsbatch_operator.api.job import Array, Target
@@ -609,6 +610,20 @@ async def test_a_replica_that_takes_over_shows_what_the_one_before_it_has_writte
         assert {change.get("phase") for _, _, change in world.objects.writes} == {None}
         status = world.objects.bulk_status(uid)
         assert (status.phase, status.requested, status.reason("Finished")) == ("Finished", 7, "AllRequested")
+
+
+async def test_a_replica_that_does_not_lead_counts_by_the_status_that_the_leader_writes() -> None:
+    world = World(mode=Mode.OPTIONAL)
+    async with world.running(is_leader=False):
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        words = {"message": "", "lastTransitionTime": CREATED}
+        stalled = [{"type": "Stalled", "status": "True", "reason": "TooManyJobs", **words}]
+        for status in ({"phase": "Refused", "conditions": stalled}, {"phase": "Terminating", "conditions": []}):
+            world.objects.write_foreign_status(uid, status)
+            await asyncio.sleep(1)
+            reason = "TooManyJobs" if status["conditions"] else ""
+            key = BulkMetricKey("ns", BulkPhase(str(status["phase"])), reason)
+            assert world.controller.bulk.count() == {key: 1}
 
 
 async def test_calls_that_wait_for_a_target_outlast_its_last_use() -> None:
