@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-broken-role soak locks docs clean
+.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-broken-role soak plugin locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -119,6 +119,9 @@ bench-broken-role: $(READY) ## check that broken roles of others slow 1,000 heal
 
 soak: $(READY) ## 40 minutes of changes at 2,000 objects: memory, files and threads must not grow
 	@$(BIN)/python -m bench.soak $(ARGS)
+
+plugin: ## build kubectl awsbatch into dist/: one executable file, and the archive and manifest for krew
+	@$(PYTHON) tools/plugin.py dist
 
 docs: $(READY) ## regenerate the generated files
 	$(BIN)/python tools/api_docs.py > docs/api.md
