@@ -28,7 +28,7 @@ _UNREACHABLE = (
     r"|no route to host|currently unable to handle|unexpected error when reading"
 )
 """A connection that fails, or an API server that cannot answer at this time."""
-_NO_CONTEXT = r"context was not found|cannot locate context|no context exists|context \S+ does not exist|error loading config file"
+_NO_CONTEXT = r"context was not found|cannot locate context|context \S+ does not exist|error loading config file"
 _KINDS = (
     ("not installed", r"doesn't have a resource type|no matches for kind|could not find the requested resource"),
     ("conflict", r"\(Conflict\)"),

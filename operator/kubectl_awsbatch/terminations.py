@@ -28,7 +28,7 @@ _TRIES = 8
 class BulkSelection:
     """What `stop --queue` is asked for."""
 
-    __slots__ = ("jobs_at_most", "names", "queues", "reason", "region", "tags")
+    __slots__ = ("jobs_at_most", "names", "queues", "reason", "region", "region_source", "tags")
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class BulkSelection:
     ) -> None:
         self.queues, self.names, self.reason, self.jobs_at_most = list(queues), list(names), reason, jobs_at_most
         self.tags = dict(_tag(one) for one in tags)
-        self.region = region or _region_of_the_caller()
+        self.region, self.region_source = (region, "") if region else _region_of_the_caller()
         if not names and not tags:
             raise UsageError("--queue needs --name or --tag", "To terminate every job of the queues, give --name '*'.")
 
@@ -68,11 +68,10 @@ def _tag(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _region_of_the_caller() -> str:
+def _region_of_the_caller() -> tuple[str, str]:
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if region := os.environ.get(variable):
-            output.note(f"region {clean(region)} (of {variable})")
-            return region
+            return region, f" (of {variable})"
     raise UsageError("stop --queue needs the region of the jobs", "Give --region, or set AWS_REGION.")
 
 
@@ -160,7 +159,7 @@ def stop_queue(
     kubectl: Kubectl, bulk: BulkSelection, timeout: float | None, *, yes: bool, dry_run: bool, as_json: bool
 ) -> int:
     """The command `stop --queue`."""
-    output.note(f"{kubectl.cluster_context()}, region {clean(bulk.region)}")
+    output.note(f"{kubectl.cluster_context()}, region {clean(bulk.region)}{bulk.region_source}")
     stop = _BulkStop(kubectl, bulk, Timer(timeout), as_json=as_json)
     try:
         stop.create()

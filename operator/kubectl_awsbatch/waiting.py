@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 _LONGEST_WATCH = 300.0
 """Seconds after which the objects are listed anew: a watch may be unanswered because its connection is dead."""
 _GAP = 2.0
-"""Seconds after the start of a watch at which the objects are listed once more: a watch does not tell of what was deleted
-before it began."""
+"""Seconds after the start of a watch until the objects are listed again: it does not show earlier deletions."""
 _RETRY_LASTING = 60.0
 """Seconds for which errors that usually last are taken for those of an API server that restarts."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 15.0

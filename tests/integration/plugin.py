@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import threading
@@ -45,17 +46,22 @@ class Plugin:
         assert "Traceback" not in err
         return Done(process.returncode, out, err)
 
+    @contextmanager
     def start(
         self, *words: str, namespace: str | None = None, path: str | None = None, **variables: str
-    ) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [*self.command(*words, namespace=namespace)],
+    ) -> Iterator["subprocess.Popen[str]"]:
+        with subprocess.Popen(
+            self.command(*words, namespace=namespace),
             env={**self.environment, **variables} | ({"PATH": path} if path else {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def command(self, *words: str, namespace: str | None = None) -> list[str]:
         return [str(self.bin / "kubectl-awsbatch"), *words, f"--namespace={namespace or self.cluster.namespace}"]
@@ -63,6 +69,8 @@ class Plugin:
     @contextmanager
     def on_a_terminal(self, *words: str) -> Iterator["Terminal"]:
         """Run it on a terminal of its own, which gets stdin, stdout and stderr."""
+        if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background, which hands that on
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         ours, theirs = pty.openpty()
         with subprocess.Popen(
             self.command(*words),

@@ -127,19 +127,17 @@ def test_flags_and_names_may_be_mixed() -> None:
 
 
 def test_the_region_is_that_of_the_flag_or_of_the_callers_variables(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def region(flag: str | None) -> str:
+    def region(flag: str | None) -> tuple[str, str]:
         found = BulkSelection(["q"], names=["*"], tags=["a=b=c", "d="], region=flag, reason="r", jobs_at_most=1)
         assert found.tags == {"a": "b=c", "d": ""}
-        return found.region
+        return found.region, found.region_source
 
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     monkeypatch.setenv("AWS_REGION", "us-east-1")
-    assert region("eu-west-1") == "eu-west-1"
-    assert capsys.readouterr().err == ""
-    assert region(None) == "us-east-1"
-    assert capsys.readouterr().err == "region us-east-1 (of AWS_REGION)\n"
+    assert region("eu-west-1") == ("eu-west-1", "")
+    assert region(None) == ("us-east-1", " (of AWS_REGION)")
     monkeypatch.delenv("AWS_REGION")
     with pytest.raises(UsageError, match=r"Give --region, or set AWS_REGION\."):
         region(None)
