@@ -89,8 +89,7 @@ def _verdict(progress: Progress) -> tuple[str, str, str, str]:
             delay = progress.delay or (Reason.COUNTING, "The living jobs that match are being counted")
             return FALSE, FALSE, *delay
         case BulkPhase.AWAITING_APPROVAL:
-            matched = progress.swept.matched if progress.swept is not None else 0
-            message = f"Living jobs that match: {matched}. None is terminated before spec.approved is true"
+            message = _count(progress.swept.matched if progress.swept is not None else 0)
             return TRUE, FALSE, Reason.AWAITING_APPROVAL, message
         case BulkPhase.TERMINATING:
             delay = progress.delay or (
@@ -104,6 +103,12 @@ def _verdict(progress: Progress) -> tuple[str, str, str, str]:
                 "status.ending counts those of the last sweep"
             )
             return TRUE, TRUE, Reason.ALL_REQUESTED, message
+
+
+def _count(matched: int) -> str:
+    if not matched:
+        return "No living job matches"
+    return f"{matched} living job{' matches' if matched == 1 else 's match'}. To terminate, set spec.approved to true"
 
 
 def refusal_of(error: CallError, region: str) -> Deny:

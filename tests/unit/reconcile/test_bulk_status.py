@@ -181,5 +181,5 @@ def test_a_delay_names_the_region_and_the_words_of_aws(error: CallError, reason:
 
 def test_who_awaits_the_approval_sees_how_many_match() -> None:
     assert {one.message for one in status(AWAITING).conditions} == {
-        "Living jobs that match: 7. None is terminated before spec.approved is true"
+        "7 living jobs match. To terminate, set spec.approved to true"
     }
