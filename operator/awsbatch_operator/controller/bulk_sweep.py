@@ -61,8 +61,9 @@ class Sweep:
             for status in LIVE_STATUSES:
                 async for jobs in self._list(queue, status):
                     # A job that moves on meanwhile is listed again.
-                    waiting += (job for job in jobs if job.job_id not in seen)
-                    seen.update(job.job_id for job in jobs)
+                    new = {job.job_id: job for job in jobs if job.job_id not in seen}
+                    seen.update(new)
+                    waiting += new.values()
                     waiting = await self._handle(waiting, at_least=_FULL)
                     await self.sender.send(full_calls=IN_FLIGHT)
         await self._handle(waiting, at_least=1)

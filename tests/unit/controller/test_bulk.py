@@ -479,6 +479,16 @@ async def test_pages_that_repeat_end_the_sweep_and_are_tried_ever_more_rarely() 
         assert (len(sent(world)), phase(world, uid)) == (3, "Finished")
 
 
+async def test_a_job_that_a_page_names_twice_is_described_and_counted_once() -> None:
+    async with a_world(jobs={"tags": {"ns": "${namespace}"}}) as world:
+        for job in jobs(world, 3):
+            world.batch.tags[job] = {"ns": "ns"}
+        world.batch.on_list = lambda page: JobPage(page.jobs * 2, page.next_token)
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(60)
+        assert (phase(world, uid), len(world.batch.terminations)) == ("Finished", 3)
+
+
 async def test_a_job_that_one_list_lacks_is_found_by_the_next() -> None:
     async with a_world() as world:
         jobs(world, 3)
