@@ -9,7 +9,7 @@ import pytest
 
 from awsbatch_operator.api.batchtermination import BulkMetricKey, BulkPhase
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import JobPage
+from awsbatch_operator.api.interfaces import JobPage, TerminatePermit
 from awsbatch_operator.api.job import Array, Target
 from awsbatch_operator.controller.controller import PRUNE_EVERY
 from awsbatch_operator.policy.resolution import Mode
@@ -82,7 +82,7 @@ async def test_it_counts_first_and_terminates_once_it_is_approved() -> None:
         jobs(world, 120)
         jobs(world, 30, "other")
         uid = world.objects.create_termination("stop", spec())
-        await asyncio.sleep(5)
+        await asyncio.sleep(1_000)
         status = world.objects.bulk_status(uid)
         assert (status.phase, status.matched, status.requested, status.ending) == ("AwaitingApproval", 120, 0, 0)
         assert len(status.examples) == 20
@@ -187,6 +187,15 @@ async def test_what_begins_to_match_after_the_count_is_not_terminated_beyond_the
         assert stalled(world, uid) == "TooManyJobs"
 
 
+async def test_none_is_terminated_before_all_have_been_counted() -> None:
+    async with a_world() as world:
+        world.batch.jobs_per_page = 100
+        jobs(world, 500)
+        uid = world.objects.create_termination("stop", spec(maxJobs=499, approved=True))
+        await asyncio.sleep(20)
+        assert (stalled(world, uid), sent(world)) == ("TooManyJobs", set())
+
+
 @pytest.mark.parametrize(
     ("policy", "reason"),
     [
@@ -288,6 +297,16 @@ async def test_a_termination_that_aws_refuses_is_counted_named_and_retried_after
         assert (phase(world, uid), world.objects.bulk_status(uid).failed) == ("Finished", 0)
 
 
+async def test_a_refused_termination_waits_its_five_minutes_while_others_are_repeated() -> None:
+    async with a_world() as world:
+        jobs(world, 2)
+        world.batch.id_errors = {"train-0": THROTTLED, "train-1": DENIED}
+        world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(200)
+        requests = [job for _, job, _ in world.batch.terminations]
+        assert (requests.count("train-0") > 10, requests.count("train-1")) == (True, 1)
+
+
 async def test_a_call_that_is_denied_as_a_whole_ends_the_sweep() -> None:
     async with a_world() as world:
         jobs(world, 1_000)
@@ -312,6 +331,55 @@ async def test_a_refused_call_ends_the_others_of_its_sweep() -> None:
 # -- what is stated now ----------------------------------------------------------------------------------------------
 
 
+def stop(world: World, uid: str, how: str) -> None:
+    match how:
+        case "withdrawn":
+            approve(world, uid, approved=False)
+        case "deleted":
+            world.objects.delete(uid)
+        case "tightened":
+            set_policy(world, allow=["Observe", "Terminate"])
+        case _:
+            set_policy(world, suspend=True)
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "deleted", "tightened", "suspended"])
+async def test_the_last_byte_does_not_leave_once_it_is_not_stated_any_more(how: str) -> None:
+    async with a_world() as world:
+        jobs(world, 3)
+        is_valid = world.batch.with_last_byte
+
+        def stop_first(permit: TerminatePermit) -> CallError | None:
+            if world.batch.with_last_byte is not is_valid:
+                world.batch.with_last_byte = is_valid
+                stop(world, uid, how)
+            return is_valid(permit)
+
+        world.batch.with_last_byte = stop_first
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(60)
+        assert world.batch.with_last_byte is is_valid
+        assert sent(world) == set()
+
+
+async def test_what_is_withdrawn_while_a_page_is_under_way_is_not_sent() -> None:
+    async with a_world() as world:
+        jobs(world, 3)
+        pages: list[JobPage] = []
+
+        def withdraw(page: JobPage) -> JobPage:
+            pages.extend([page] if page.jobs else [])
+            # The first page is that of the count.
+            if len(pages) == 2:
+                approve(world, uid, approved=False)
+            return page
+
+        world.batch.on_list = withdraw
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(60)
+        assert (len(pages) > 2, sent(world)) == (True, set())
+
+
 @pytest.mark.parametrize("how", ["withdrawn", "deleted", "tightened", "suspended"])
 async def test_nothing_more_is_sent_once_it_is_not_stated_any_more(how: str) -> None:
     async with a_world() as world:
@@ -320,15 +388,7 @@ async def test_nothing_more_is_sent_once_it_is_not_stated_any_more(how: str) -> 
         uid = world.objects.create_termination("stop", spec(approved=True))
         await asyncio.sleep(5)
         assert 100 <= len(sent(world)) <= 400
-        match how:
-            case "withdrawn":
-                approve(world, uid, approved=False)
-            case "deleted":
-                world.objects.delete(uid)
-            case "tightened":
-                set_policy(world, allow=["Observe", "Terminate"])
-            case _:
-                set_policy(world, suspend=True)
+        stop(world, uid, how)
         before = len(sent(world))
         await asyncio.sleep(120)
         # What had left may count once more.
@@ -467,14 +527,22 @@ async def test_a_throttled_page_is_asked_again_and_nothing_is_lost() -> None:
         assert len(sent(world)) == 350
 
 
-async def test_pages_that_repeat_end_the_sweep_and_are_tried_ever_more_rarely() -> None:
+@pytest.mark.parametrize("repeated", [True, False])
+async def test_tokens_that_lead_nowhere_end_the_sweep_and_are_tried_ever_more_rarely(repeated: bool) -> None:
     async with a_world() as world:
+        world.batch.jobs_per_page = 1
         jobs(world, 3)
-        world.batch.on_list = lambda page: JobPage(page.jobs, "always the same")
+        tokens: list[str] = []
+
+        def change(page: JobPage) -> JobPage:
+            tokens.extend([page.next_token] if page.next_token else [])
+            return JobPage(page.jobs, page.next_token and (tokens[0] if repeated else "unknown"))
+
+        world.batch.on_list = change
         uid = world.objects.create_termination("stop", spec(approved=True))
         await asyncio.sleep(600)
-        assert sent(world) == set()
-        assert len(world.batch.lists) < 60
+        assert (phase(world, uid), sent(world)) == ("Planning", set())
+        assert len(world.batch.lists) < 120
         world.batch.on_list = lambda page: page
         await asyncio.sleep(100)
         assert (len(sent(world)), phase(world, uid)) == (3, "Finished")
@@ -514,6 +582,29 @@ async def test_one_empty_sweep_proves_nothing() -> None:
         world.batch.not_listed.clear()
         await asyncio.sleep(60)
         assert (sent(world), phase(world, uid)) == ({"train-0"}, "Finished")
+
+
+async def test_a_sweep_that_terminated_a_job_is_not_an_empty_one() -> None:
+    async with a_world() as world:
+        jobs(world, 1)
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(15)
+        assert (len(sent(world)), phase(world, uid)) == (1, "Terminating")
+        await asyncio.sleep(10)
+        assert phase(world, uid) == "Finished"
+
+
+async def test_a_job_that_could_not_be_described_is_not_gone() -> None:
+    async with a_world(jobs={"tags": {"ns": "${namespace}"}}) as world:
+        for job in jobs(world, 2):
+            world.batch.tags[job] = {"ns": "ns"}
+        world.batch.id_errors["train-1"] = THROTTLED
+        uid = world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(100)
+        assert (sent(world), phase(world, uid)) == ({"train-0"}, "Terminating")
+        world.batch.id_errors.clear()
+        await asyncio.sleep(60)
+        assert (len(sent(world)), phase(world, uid)) == (2, "Finished")
 
 
 async def test_a_list_without_flags_does_not_make_it_send_twice_within_a_minute() -> None:

@@ -290,8 +290,7 @@ class History:
         for approved in (False, True):
             for number in self.objects:
                 self.approve(number, approved)
-            await asyncio.sleep(20)
-        await asyncio.sleep(1_000)
+            await asyncio.sleep(1_000)
 
     def check_end(self) -> None:
         for uid in self.objects.values():
