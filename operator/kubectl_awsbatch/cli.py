@@ -50,15 +50,16 @@ def _ls(found: Namespace) -> int:
 
 
 def _stop(found: Namespace) -> int:
-    from kubectl_awsbatch import jobs, waiting
+    from kubectl_awsbatch import adoption, jobs, waiting
 
     _one_way(found)
     timeout = None if found.timeout is None else waiting.seconds_of(found.timeout)
     reason, kubectl = jobs.check_reason(found.reason), kubectl_with(found)
     if found.queue:
         from kubectl_awsbatch import terminations
+        from kubectl_awsbatch.bulk_selection import BulkSelection
 
-        bulk = terminations.BulkSelection(
+        bulk = BulkSelection(
             found.queue, names=found.name, tags=found.tag, region=found.region, reason=reason, jobs_at_most=found.max
         )
         return terminations.stop_queue(
@@ -74,7 +75,7 @@ def _stop(found: Namespace) -> int:
         as_json=bool(found.output),
     )
     names = [object_name(word)[0] for word in found.names]
-    selection = jobs.Selection(names, found.selector, [jobs.check_id(one) for one in found.job_id])
+    selection = jobs.Selection(names, found.selector, [adoption.check_id(one) for one in found.job_id])
     return jobs.stop(kubectl, selection, options)
 
 
@@ -125,10 +126,10 @@ def _logs(found: Namespace) -> int:
 
 
 def _adopt(found: Namespace) -> int:
-    from kubectl_awsbatch import jobs
+    from kubectl_awsbatch import adoption
 
     name = object_name(found.name)[0] if found.name is not None else None
-    return jobs.adopt(kubectl_with(found), jobs.check_id(found.id), name, found.region, dry_run=found.dry_run)
+    return adoption.adopt(kubectl_with(found), adoption.check_id(found.id), name, found.region, dry_run=found.dry_run)
 
 
 def _completion(found: Namespace) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from kubectl_awsbatch import output
-from kubectl_awsbatch.errors import FAILED, OK, STALLED, TIMED_OUT, CommandError, UsageError
-from kubectl_awsbatch.kubectl import API_VERSION, JOBS, TERMINATIONS, KubectlError
+from kubectl_awsbatch.adoption import DRY_RUN, adoption, create, find_id, name_for
+from kubectl_awsbatch.errors import FAILED, INTERRUPTED, OK, STALLED, TIMED_OUT, CommandError, UsageError
+from kubectl_awsbatch.kubectl import JOBS, TERMINATIONS, KubectlError
 from kubectl_awsbatch.output import clean, quoted
-from kubectl_awsbatch.states import accepted_reason, condition, holds, key, stated_reason, status
+from kubectl_awsbatch.states import accepted_reason, condition, holds, key, standing, stated_reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,9 +80,22 @@ def check_reason(reason: str) -> str:
 
 def stop(kubectl: Kubectl, selection: Selection, options: StopOptions) -> int:
     """The command `stop` for BatchJobs. All objects are tried; the exit code is 1 if one could not be stopped."""
-    output.note(f"{kubectl.cluster_context()}{_DRY if options.dry_run else ''}")
+    output.note(f"{kubectl.cluster_context()}{DRY_RUN if options.dry_run else ''}")
     work = _work(kubectl, selection, options)
-    results = []
+    results: list[Result] = []
+    try:
+        return _stop_each(kubectl, work, options, results)
+    except KeyboardInterrupt:
+        if len(results) < len(work):
+            output.note("interrupted; objects without a line may have been changed or not: run the command again")
+        else:
+            output.note("interrupted; what was stated goes on")
+        return INTERRUPTED
+
+
+def _stop_each(
+    kubectl: Kubectl, work: Sequence[Callable[[], Result]], options: StopOptions, results: list[Result]
+) -> int:
     for result in _each(work):
         results.append(result)
         if not options.as_json:
@@ -94,9 +108,6 @@ def stop(kubectl: Kubectl, selection: Selection, options: StopOptions) -> int:
     if options.as_json:
         output.write_json([_summary(one, waited.get(one.key)) for one in results])
     return max(codes, key=(OK, FAILED, TIMED_OUT, STALLED).index)
-
-
-_DRY = "; dry run: the API server checks the changes and makes none"
 
 
 def _work(kubectl: Kubectl, selection: Selection, options: StopOptions) -> list[Callable[[], Result]]:
@@ -178,11 +189,11 @@ def why_unneeded(body: Object, options: StopOptions) -> tuple[str, str] | None:
         return "accepted", f"AWS already accepted its termination with the reason {quoted(accepted)}{other}"
     before = stated_reason(body)
     if before == options.reason:
-        return "unchanged", f"the termination is stated already; {_standing(body)}"
+        return "unchanged", f"the termination is stated already; {standing(body)}"
     if before is not None and not options.overwrite:
         return "kept", (
             f"a termination is stated already, with the reason {quoted(before)}; it is kept "
-            f"(--overwrite replaces it until AWS accepts it); {_standing(body)}"
+            f"(--overwrite replaces it until AWS accepts it); {standing(body)}"
         )
     return None
 
@@ -190,15 +201,7 @@ def why_unneeded(body: Object, options: StopOptions) -> tuple[str, str] | None:
 def _stated(body: Object, before: str | None, options: StopOptions) -> str:
     instead = f" instead of {quoted(before)}" if before is not None else ""
     would = "would be stated" if options.dry_run else "stated"
-    return f"termination {would}, reason {quoted(options.reason)}{instead}; {_standing(body)}"
-
-
-def _standing(body: Object) -> str:
-    phase = clean(status(body).get("phase") or "not observed yet")
-    if holds(body, "Stalled"):
-        stalled = condition(body, "Stalled")
-        return f"phase {phase}, Stalled: {clean(stalled.get('reason'))}: {clean(stalled.get('message'))}"
-    return f"phase {phase}"
+    return f"termination {would}, reason {quoted(options.reason)}{instead}; {standing(body)}"
 
 
 def _stop_id(kubectl: Kubectl, job_id: str, options: StopOptions) -> Result:
@@ -207,7 +210,7 @@ def _stop_id(kubectl: Kubectl, job_id: str, options: StopOptions) -> Result:
         if found:
             return _stop_found(kubectl, found[0], options)
         body = adoption(job_id, options.region, name_for(job_id), options.reason)
-        created, is_new = _create(kubectl, body, dry_run=options.dry_run)
+        created, is_new = create(kubectl, body, dry_run=options.dry_run)
         if not is_new:
             return _stop_found(kubectl, created, options)
     except CommandError as error:
@@ -220,12 +223,12 @@ def _stop_id(kubectl: Kubectl, job_id: str, options: StopOptions) -> Result:
 
 def _wait(kubectl: Kubectl, keys: Sequence[Key], options: StopOptions) -> tuple[int, dict[Key, Object]]:
     """3 if one needs a person, 124 at the time-out, else 0: to have ended is what was asked for, however it ended."""
-    from kubectl_awsbatch import waiting
+    from kubectl_awsbatch import following, waiting
 
     if not keys:
         return OK, {}
     show = waiting.show_nothing if options.as_json else waiting.show(everywhere=kubectl.everywhere)
-    follower = waiting.ObjectFollower(kubectl, JOBS, keys, waiting.Timer(options.timeout))
+    follower = following.ObjectFollower(kubectl, JOBS, keys, following.Timer(options.timeout))
     decided = waiting.wait_for_jobs(follower, keys, show)
     codes = {found.code for found, _ in decided.values()}
     code = STALLED if STALLED in codes else TIMED_OUT if TIMED_OUT in codes else OK
@@ -247,90 +250,6 @@ def _summary(result: Result, waited: Object | None) -> Object:
         "message": result.message,
     }
     return shown if waited is None else {**shown, "outcome": waited["outcome"], "outcomeReason": waited["reason"]}
-
-
-# -- adoption ----------------------------------------------------------------------------------------------------------
-
-
-def check_id(job_id: str) -> str:
-    """Return the id. Raises UsageError if it is no id of a job."""
-    import re
-
-    if re.fullmatch(r"[A-Za-z0-9_-]{1,128}(:\d{1,5}|#\d{1,5})?", job_id):
-        return job_id
-    arn = re.fullmatch(r"arn:[\w-]+:batch:([\w-]+):\d*:job/([A-Za-z0-9_:#-]+)", job_id)
-    remedy = f"Give {arn[2]} and --region {arn[1]}." if arn else (
-        "Give it as SubmitJob returned it; child 3 of an array job is <id>:3, node 1 of a multi-node job is <id>#1."
-    )  # fmt: skip
-    raise UsageError(f"{quoted(job_id)} is no id of a job", remedy)
-
-
-def name_for(job_id: str) -> str:
-    """A name for the object of a job: the id itself, but for its tail. Different ids have different names."""
-    import re
-
-    base, mark, index = re.fullmatch(r"([^:#]*)([:#]?)(\d*)", job_id).groups()  # type: ignore[union-attr]
-    tail = {":": f".child-{index}", "#": f".node-{index}", "": ""}[mark]
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", base):
-        import hashlib
-
-        plain = re.sub(r"[^a-z0-9]+", "-", base.lower()).strip("-")
-        base = f"job-{plain}-".replace("--", "-") + hashlib.sha256(base.encode()).hexdigest()[:8]
-    return base + tail
-
-
-def find_id(kubectl: Kubectl, job_id: str, region: str | None) -> list[Object]:
-    """The BatchJobs of the namespace that name the job, those that are not being deleted and the oldest first."""
-    found = kubectl.get(JOBS, fields=f"spec.jobId={job_id}")
-    if region:
-        found = [one for one in found if (one["spec"].get("region") or status(one).get("region") or region) == region]
-    regions = {one["spec"].get("region") or status(one).get("region") or "" for one in found}
-    if len(regions) > 1:
-        names = ", ".join(key(one)[1] for one in found)
-        raise CommandError(f"the BatchJobs {names} name this id in different regions", "Give --region.")
-    return sorted(found, key=lambda one: (bool(one["metadata"].get("deletionTimestamp")), _age(one)))
-
-
-def _age(body: Object) -> tuple[str, str]:
-    return str(body["metadata"].get("creationTimestamp")), key(body)[1]
-
-
-def adoption(job_id: str, region: str | None, name: str, reason: str | None = None) -> Object:
-    """The BatchJob of a job that has none, with the termination if a reason is given."""
-    spec: Object = {"jobId": job_id}
-    spec |= {"region": region} if region else {}
-    spec |= {"terminate": {"reason": reason}} if reason is not None else {}
-    return {"apiVersion": API_VERSION, "kind": "BatchJob", "metadata": {"name": name}, "spec": spec}
-
-
-def _create(kubectl: Kubectl, body: Object, *, dry_run: bool) -> tuple[Object, bool]:
-    """The object, and whether it is new: another writer may have adopted the job meanwhile."""
-    try:
-        return kubectl.create(body, dry_run=dry_run), True
-    except KubectlError as error:
-        if error.kind != "exists":
-            raise
-    name, spec = body["metadata"]["name"], body["spec"]
-    found = kubectl.get(JOBS, [name])
-    if found and found[0]["spec"]["jobId"] == spec["jobId"] and found[0]["spec"].get("region") == spec.get("region"):
-        return found[0], False
-    raise CommandError(
-        f"the name {name} is taken by a BatchJob of another job or region",
-        f"Adopt it by another name: kubectl awsbatch adopt '{spec['jobId']}' --name NAME",
-    )
-
-
-def adopt(kubectl: Kubectl, job_id: str, name: str | None, region: str | None, *, dry_run: bool) -> int:
-    """The command `adopt`. A job that a BatchJob of the namespace names already is reported, not adopted again."""
-    output.note(f"{kubectl.cluster_context()}{_DRY if dry_run else ''}")
-    if found := find_id(kubectl, job_id, region):
-        body, is_new = found[0], False
-    else:
-        body, is_new = _create(kubectl, adoption(job_id, region, name or name_for(job_id)), dry_run=dry_run)
-    made = "would be created" if dry_run else "created"
-    told = f"{made} for job {job_id}" if is_new else f"exists already for job {job_id}; {_standing(body)}"
-    output.write(f"batchjob/{key(body)[1]}: {told}\n")
-    return OK
 
 
 def where_else(kubectl: Kubectl, name: str, kind: str = JOBS) -> str:

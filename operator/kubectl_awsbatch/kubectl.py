@@ -46,7 +46,8 @@ _REMEDIES = {
     "no kubectl": "Install kubectl, or add its directory to PATH: https://kubernetes.io/docs/tasks/tools/",
     "not installed": "Is this the right cluster? Else ask the platform team to install the custom resource "
     "definitions (kubectl apply -k crds).",
-    "forbidden": "Ask the platform team for the permission that the message names.",
+    "forbidden": "Ask the platform team for the permission. The ClusterRoles are awsbatch-operator-view to read, "
+    "-edit for stop and adopt, and -bulk-terminate for stop --queue.",
     "not logged in": "Log in to the cluster again; `kubectl get namespaces` must work first.",
     "too old": "This plugin needs kubectl 1.24 or newer; see `kubectl version --client`.",
     "no such context": "See `kubectl config get-contexts`, and check --context, --kubeconfig and KUBECONFIG.",
@@ -83,7 +84,7 @@ def error_of(stderr: str) -> KubectlError:
     kind = next((kind for kind, pattern in _KINDS if re.search(pattern, text)), "other")
     if kind == "forbidden" and "ValidatingAdmissionPolicy" in text:
         kind = "denied"  # the policy's own message has the remedy
-    return KubectlError(kind, text)
+    return KubectlError(kind, re.sub(r"^Error from server \(\w+\): ", "", text))
 
 
 class ClusterContext:

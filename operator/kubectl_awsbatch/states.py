@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubectl_awsbatch.errors import FAILED, OK, STALLED, TERMINATED
+from kubectl_awsbatch.output import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,6 +94,15 @@ def accepted_reason(body: Object) -> str | None:
     """The reason of the termination that AWS accepted; None when there is none."""
     sent = status(body).get("termination") or {}
     return str(sent.get("reason", "")) if sent.get("acceptedAt") else None
+
+
+def standing(body: Object) -> str:
+    """The phase, and why the object is Stalled; cleaned."""
+    phase = clean(status(body).get("phase") or "not observed yet")
+    if holds(body, "Stalled"):
+        stalled = condition(body, "Stalled")
+        return f"phase {phase}, Stalled: {clean(stalled.get('reason'))}: {clean(stalled.get('message'))}"
+    return f"phase {phase}"
 
 
 def queue(body: Object) -> str:

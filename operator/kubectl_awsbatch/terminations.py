@@ -2,77 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from kubectl_awsbatch import output
-from kubectl_awsbatch.errors import FAILED, INTERRUPTED, NOT_APPROVED, OK, STALLED, TIMED_OUT, UsageError
+from kubectl_awsbatch.errors import FAILED, INTERRUPTED, NOT_APPROVED, OK, STALLED, TIMED_OUT
 from kubectl_awsbatch.explain import remedy_for
-from kubectl_awsbatch.kubectl import API_VERSION, TERMINATIONS, KubectlError
+from kubectl_awsbatch.following import ObjectFollower, Timer
+from kubectl_awsbatch.kubectl import TERMINATIONS, KubectlError
 from kubectl_awsbatch.output import clean, quoted
 from kubectl_awsbatch.states import attention, condition, holds, key, now, observed, status
-from kubectl_awsbatch.waiting import NO_ANSWER, ObjectFollower, Timer
+from kubectl_awsbatch.waiting import NO_ANSWER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from typing import Any
 
+    from kubectl_awsbatch.bulk_selection import BulkSelection
     from kubectl_awsbatch.kubectl import Kubectl
 
     Object = dict[str, Any]
 
 _TRIES = 8
-
-
-class BulkSelection:
-    """What `stop --queue` is asked for."""
-
-    __slots__ = ("jobs_at_most", "names", "queues", "reason", "region", "region_source", "tags")
-
-    def __init__(
-        self,
-        queues: Sequence[str],
-        *,
-        names: Sequence[str],
-        tags: Sequence[str],
-        region: str | None,
-        reason: str,
-        jobs_at_most: int,
-    ) -> None:
-        self.queues, self.names, self.reason, self.jobs_at_most = list(queues), list(names), reason, jobs_at_most
-        self.tags = dict(_tag(one) for one in tags)
-        self.region, self.region_source = (region, "") if region else _region_of_the_caller()
-        if not names and not tags:
-            raise UsageError("--queue needs --name or --tag", "To terminate every job of the queues, give --name '*'.")
-
-    def body(self, created_before: str) -> Object:
-        select: Object = {"queues": self.queues}
-        select |= {"jobNames": self.names} if self.names else {}
-        select |= {"tags": self.tags} if self.tags else {}
-        spec = {
-            "region": self.region,
-            "select": select,
-            "createdBefore": created_before,
-            "reason": self.reason,
-            "maxJobs": self.jobs_at_most,
-        }
-        metadata = {"generateName": "stop-"}
-        return {"apiVersion": API_VERSION, "kind": "BatchTermination", "metadata": metadata, "spec": spec}
-
-
-def _tag(text: str) -> tuple[str, str]:
-    name, mark, value = text.partition("=")
-    if not name or not mark:
-        raise UsageError(f"--tag {quoted(text)} is no tag", "Write it as key=value.")
-    return name, value
-
-
-def _region_of_the_caller() -> tuple[str, str]:
-    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
-        if region := os.environ.get(variable):
-            return region, f" (of {variable})"
-    raise UsageError("stop --queue needs the region of the jobs", "Give --region, or set AWS_REGION.")
 
 
 class _BulkStop:
@@ -81,7 +32,7 @@ class _BulkStop:
     def __init__(self, kubectl: Kubectl, bulk: BulkSelection, timer: Timer, *, as_json: bool) -> None:
         self._kubectl, self._bulk, self._timer, self._as_json = kubectl, bulk, timer, as_json
         self.body: Object = {}
-        self.approved = False
+        self.approval_sent = self.approved = False
 
     @property
     def name(self) -> str:
@@ -118,6 +69,7 @@ class _BulkStop:
         """Approve what was counted, unless meanwhile more jobs match; False if they do, or the object is gone."""
         counted = int(status(self.body).get("matched") or 0)
         for _ in range(_TRIES):
+            self.approval_sent = True
             try:
                 self.body = self._kubectl.patch(TERMINATIONS, self.body, {"spec": {"approved": True}})
             except KubectlError as error:
@@ -144,7 +96,30 @@ class _BulkStop:
             output.note(f"{why}; batchtermination/{self.name} could not be deleted: {error.message}")
             output.note(f"It terminates nothing while it is not approved. Delete it: {self.delete_command()}")
         else:
-            output.note(f"{why}; batchtermination/{self.name} deleted, nothing was terminated")
+            outcome = "what was not sent yet is not sent" if self.approval_sent else "nothing was terminated"
+            output.note(f"{why}; batchtermination/{self.name} deleted, {outcome}")
+
+    def may_be_approved(self) -> bool:
+        """Read again what an interrupted approval became; True if that cannot be read."""
+        if self.approval_sent and not self.approved:
+            try:
+                found = self._kubectl.get(TERMINATIONS, [self.name])
+            except KubectlError:
+                return True
+            self.approved = bool(found) and bool(found[0]["spec"].get("approved"))
+        return self.approved or bool(self.body["spec"].get("approved"))
+
+    def say_what_is_left(self) -> None:
+        """After an error: another person, or this one later, can approve or delete the object."""
+        if not self.body:
+            return
+        if self.may_be_approved():
+            output.note(f"batchtermination/{self.name} goes on. To stop it: {self.delete_command()}")
+        else:
+            output.note(
+                f"batchtermination/{self.name} is left and not approved. To approve it: {self.approve_command()}"
+            )
+            output.note(f"To delete it: {self.delete_command()}")
 
     def delete_command(self) -> str:
         return self._kubectl.command("delete", TERMINATIONS, self.name)
@@ -169,6 +144,9 @@ def stop_queue(
     except KeyboardInterrupt:
         output.progress("")
         code = _interrupted(stop)
+    except KubectlError:
+        stop.say_what_is_left()
+        raise
     if as_json and stop.body:
         output.write_json(stop.body)
     return code
@@ -301,7 +279,7 @@ _COUNTS = (("matched", "still to be requested"), ("ending", "still ending"), ("f
 def _interrupted(stop: _BulkStop) -> int:
     if not stop.body:
         return INTERRUPTED
-    if stop.approved or stop.body["spec"].get("approved"):
+    if stop.may_be_approved():
         withdraw = stop._kubectl.command(  # noqa: SLF001 (of this module)
             "patch", TERMINATIONS, stop.name, "--type=merge", "-p", '{"spec":{"approved":false}}'
         )

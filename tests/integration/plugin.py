@@ -67,14 +67,15 @@ class Plugin:
         return [str(self.bin / "kubectl-awsbatch"), *words, f"--namespace={namespace or self.cluster.namespace}"]
 
     @contextmanager
-    def on_a_terminal(self, *words: str) -> Iterator["Terminal"]:
+    def on_a_terminal(self, *words: str, path: str | None = None) -> Iterator["Terminal"]:
         """Run it on a terminal of its own, which gets stdin, stdout and stderr."""
         if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a job in the background, which hands that on
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        environment = {**self.environment} | ({"PATH": path} if path else {})
         ours, theirs = pty.openpty()
         with subprocess.Popen(
             self.command(*words),
-            env=self.environment,
+            env=environment,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from awsbatch_sandbox.cluster import Cluster
+from awsbatch_sandbox.controlplane import Embedded
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
 from integration.plugin import Plugin, plugin_in
@@ -386,6 +387,23 @@ def test_kubectl_completes_names_and_queues(world: World, cluster: Cluster, plug
     assert completed("stop", "train", "") == [":4"]
     assert completed("stop", "--queue", "") == ["gpu", ":4"]
     assert cluster.namespace in completed("ls", "-n", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["ls"], ["wait", "train"], ["why", "train"], ["logs", "train"], ["adopt", "abc"]),
+        ["stop", "train", "--reason", REASON],
+        ["stop", "--queue", "q", "--name", "*", "--max", "1", "--region", "eu-west-1", "--yes", "--reason", REASON],
+    ],
+)
+def test_without_the_permission_it_is_named(world: World, plugin: Plugin, words: list[str]) -> None:
+    if isinstance(world.control_plane, Embedded):
+        pytest.skip("the embedded API server has no RBAC")
+    done = plugin(*words, "--as", "nobody")
+    assert (done.code, done.out) == (77, "")
+    assert 'is forbidden: User "nobody" cannot ' in done.err
+    assert "Ask the platform team for the permission" in done.err
 
 
 def test_the_cluster_is_named_even_where_nothing_is_found(plugin: Plugin, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -108,9 +109,8 @@ def test_ctrl_c_while_it_counts_deletes_the_object(plugin: Plugin, bulk: Bulk) -
 
 def test_ctrl_c_after_the_approval_says_that_it_goes_on_and_how_to_stop_it(plugin: Plugin, bulk: Bulk) -> None:
     with plugin.on_a_terminal(*STOP, "--yes") as terminal:
-        bulk.says("AwaitingApproval", **COUNTED)
-        bulk.one(approved)
-        terminal.shows("approved")
+        name = bulk.says("AwaitingApproval", **COUNTED)["metadata"]["name"]
+        terminal.shows(f"{name} approved")
         os.killpg(terminal.process.pid, signal.SIGINT)
         assert terminal.ends() == 130
     assert "goes on without this command. To stop it: kubectl patch batchterminations" in terminal.shown
@@ -118,6 +118,28 @@ def test_ctrl_c_after_the_approval_says_that_it_goes_on_and_how_to_stop_it(plugi
     command = terminal.shown.partition("To stop it: ")[2].strip()
     subprocess.run(["bash", "-c", command], env=plugin.environment, check=True, timeout=30, capture_output=True)
     assert not approved(bulk.one())
+
+
+def test_ctrl_c_amid_the_approval_tells_the_truth(plugin: Plugin, bulk: Bulk, tmp_path: Path) -> None:
+    """The API server has accepted the approval, and the plugin does not know it yet."""
+    slow = wrapped_kubectl(tmp_path, plugin, 'if [ "$1" = patch ]; then "$KUBECTL" "$@"; exec sleep 60; fi')
+    with plugin.on_a_terminal(*STOP, "--yes", path=slow) as terminal:
+        bulk.says("AwaitingApproval", **COUNTED)
+        bulk.one(approved)
+        os.killpg(terminal.process.pid, signal.SIGINT)
+        assert terminal.ends() == 130
+    assert "goes on without this command" in terminal.shown
+    assert approved(bulk.one())
+
+
+def wrapped_kubectl(directory: Path, plugin: Plugin, script: str) -> str:
+    """A PATH on which kubectl first runs the script, which finds the real one as $KUBECTL."""
+    home = directory / "wrapped"
+    home.mkdir()
+    real = shutil.which("kubectl", path=plugin.environment["PATH"])
+    (home / "kubectl").write_text(f'#!/bin/bash\nKUBECTL={real}\n{script}\nexec "$KUBECTL" "$@"\n')
+    (home / "kubectl").chmod(0o755)
+    return f"{home}:{plugin.environment['PATH']}"
 
 
 def test_without_a_terminal_it_is_not_approved_and_the_printed_command_approves_it(plugin: Plugin, bulk: Bulk) -> None:
@@ -217,6 +239,19 @@ def test_the_api_server_checks_it_before_it_exists(plugin: Plugin, bulk: Bulk) -
     done = plugin("stop", "--queue", "gpu-*", "--name", "x", "--max", "1", "--reason", "r", "--region", "eu-west-1")
     assert (done.code, bulk.all()) == (1, [])
     assert "queues must hold names of job queues in full" in done.err
+
+
+def test_if_the_approval_is_refused_the_object_is_left_for_who_may_approve(
+    plugin: Plugin, bulk: Bulk, tmp_path: Path
+) -> None:
+    script = '[ "$1" = patch ] && echo "Error from server (Forbidden): you may not approve" >&2 && exit 1'
+    with plugin.start(*STOP, "--yes", path=wrapped_kubectl(tmp_path, plugin, script)) as process:
+        bulk.says("AwaitingApproval", **COUNTED)
+        _, err = process.communicate(timeout=SOON)
+    assert process.returncode == 77
+    assert "is left and not approved. To approve it: kubectl patch" in err
+    assert "you may not approve" in err
+    assert not approved(bulk.one())
 
 
 def test_why_and_ls_know_it(plugin: Plugin, bulk: Bulk) -> None:

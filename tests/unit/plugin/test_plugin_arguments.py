@@ -8,8 +8,8 @@ import pytest
 import kubectl_awsbatch
 from awsbatch_operator import __version__
 from kubectl_awsbatch import arguments, cli, completion
+from kubectl_awsbatch.bulk_selection import BulkSelection
 from kubectl_awsbatch.errors import UsageError
-from kubectl_awsbatch.terminations import BulkSelection
 
 PACKAGE = Path(kubectl_awsbatch.__file__).parent
 REASON = ("--reason", "INC-1")

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_awsbatch import jobs, listing, states, waiting
+from kubectl_awsbatch import adoption, jobs, listing, states, waiting
 from kubectl_awsbatch.errors import CommandError, UsageError
 from unit.plugin.bodies import Body, job, termination
 
@@ -111,37 +111,37 @@ IDS = st.from_regex(
 
 @given(IDS)
 def test_each_id_of_a_job_gives_a_valid_name(job_id: str) -> None:
-    name = jobs.name_for(jobs.check_id(job_id))
+    name = adoption.name_for(adoption.check_id(job_id))
     assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", name)
     assert len(name) <= 253
 
 
 @given(IDS, IDS)
 def test_different_ids_give_different_names(one: str, other: str) -> None:
-    assert (jobs.name_for(one) == jobs.name_for(other)) == (one == other)
+    assert (adoption.name_for(one) == adoption.name_for(other)) == (one == other)
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("a-1", "A-1"), ("a_1", "a-1"), ("a:1", "a#1"), ("a-", "a"), ("-", "_"), ("job-x", "Job-x")]
 )
 def test_similar_ids_give_different_names(one: str, other: str) -> None:
-    assert jobs.name_for(one) != jobs.name_for(other)
+    assert adoption.name_for(one) != adoption.name_for(other)
 
 
 def test_the_name_is_the_id_where_that_is_valid() -> None:
     uuid = "61e743ed-35e4-48da-b2de-5c8333821c84"
-    assert [jobs.name_for(uuid + tail) for tail in ("", ":3", "#1")] == [uuid, f"{uuid}.child-3", f"{uuid}.node-1"]
+    assert [adoption.name_for(uuid + tail) for tail in ("", ":3", "#1")] == [uuid, f"{uuid}.child-3", f"{uuid}.node-1"]
 
 
 @pytest.mark.parametrize("job_id", ["", "a b", "a,b", "a:", "a:x", "a:1:2", "x" * 129, "a/b", "ä", "a\n"])
 def test_what_is_no_id_is_refused(job_id: str) -> None:
     with pytest.raises(UsageError, match="child 3 of an array job is <id>:3"):
-        jobs.check_id(job_id)
+        adoption.check_id(job_id)
 
 
 def test_an_arn_is_answered_with_its_id_and_region() -> None:
     with pytest.raises(UsageError, match=r"Give abc:3 and --region us-gov-west-1\."):
-        jobs.check_id("arn:aws-us-gov:batch:us-gov-west-1:123456789012:job/abc:3")
+        adoption.check_id("arn:aws-us-gov:batch:us-gov-west-1:123456789012:job/abc:3")
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "\n\t", "\u200b", "x" * 1025, "half \ud800"])
@@ -157,7 +157,7 @@ def test_other_reasons_pass_unchanged(reason: str) -> None:
 
 
 def test_rows_of_ls() -> None:
-    ended = {"startedAt": "2025-12-31T22:00:00Z", "stoppedAt": "2025-12-31T22:05:03.000Z", "exitCode": 137}
+    ended: Body = {"startedAt": "2025-12-31T22:00:00Z", "stoppedAt": "2025-12-31T22:05:03.000Z", "exitCode": 137}
     queue = "arn:aws:batch:eu-west-1:1:job-queue/gpu"
     body = job(phase="Failed", jobStatus="FAILED", jobName="n", jobQueue=queue, spec=STATED, **ended)
     body["metadata"]["creationTimestamp"] = "2025-12-31T23:59:00Z"

@@ -1,0 +1,66 @@
+"""What `stop --queue` is asked for, as the BatchTermination that it creates."""
+
+from __future__ import annotations
+
+import os
+
+from kubectl_awsbatch.errors import UsageError
+from kubectl_awsbatch.kubectl import API_VERSION
+from kubectl_awsbatch.output import quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    Object = dict[str, Any]
+
+
+class BulkSelection:
+    """What `stop --queue` is asked for."""
+
+    __slots__ = ("jobs_at_most", "names", "queues", "reason", "region", "region_source", "tags")
+
+    def __init__(
+        self,
+        queues: Sequence[str],
+        *,
+        names: Sequence[str],
+        tags: Sequence[str],
+        region: str | None,
+        reason: str,
+        jobs_at_most: int,
+    ) -> None:
+        self.queues, self.names, self.reason, self.jobs_at_most = list(queues), list(names), reason, jobs_at_most
+        self.tags = dict(_tag(one) for one in tags)
+        self.region, self.region_source = (region, "") if region else _region_of_the_caller()
+        if not names and not tags:
+            raise UsageError("--queue needs --name or --tag", "To terminate every job of the queues, give --name '*'.")
+
+    def body(self, created_before: str) -> Object:
+        select: Object = {"queues": self.queues}
+        select |= {"jobNames": self.names} if self.names else {}
+        select |= {"tags": self.tags} if self.tags else {}
+        spec = {
+            "region": self.region,
+            "select": select,
+            "createdBefore": created_before,
+            "reason": self.reason,
+            "maxJobs": self.jobs_at_most,
+        }
+        metadata = {"generateName": "stop-"}
+        return {"apiVersion": API_VERSION, "kind": "BatchTermination", "metadata": metadata, "spec": spec}
+
+
+def _tag(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not name or not mark:
+        raise UsageError(f"--tag {quoted(text)} is no tag", "Write it as key=value.")
+    return name, value
+
+
+def _region_of_the_caller() -> tuple[str, str]:
+    for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if region := os.environ.get(variable):
+            return region, f" (of {variable})"
+    raise UsageError("stop --queue needs the region of the jobs", "Give --region, or set AWS_REGION.")
