@@ -125,6 +125,8 @@ class Kubectl:
     def run(self, *arguments: str, stdin: str = "") -> str:
         """Return what kubectl prints. Raises KubectlError when it fails, or does not answer within a minute."""
         with self.start(*arguments) as process:
+            import json  # noqa: F401  for _parsed: kubectl works meanwhile
+
             try:
                 out, err = process.communicate(stdin.encode(), _LONGEST_CALL)
             except subprocess.TimeoutExpired:

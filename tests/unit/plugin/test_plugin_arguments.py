@@ -1,4 +1,5 @@
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ import pytest
 
 import kubectl_awsbatch
 from awsbatch_operator import __version__
-from kubectl_awsbatch import arguments, cli, completion
+from kubectl_awsbatch import arguments, cli, completion, errors
 from kubectl_awsbatch.bulk_selection import BulkSelection
 from kubectl_awsbatch.errors import UsageError
 
@@ -158,6 +159,15 @@ def test_the_region_is_that_of_the_flag_or_of_the_callers_variables(
 )
 def test_words_are_completed_without_a_cluster(words: list[str], found: list[str]) -> None:
     assert completion.candidates(words) == (found, ":4")
+
+
+def test_the_page_names_existing_flags_and_every_exit_code() -> None:
+    page = (PACKAGE.parents[1] / "docs" / "kubectl-plugin.md").read_text("utf-8")
+    flags = {flag for command in arguments.COMMANDS for flag in arguments.flags_of(command)}
+    of_others = {"--manifest-url"}
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", page)) - of_others <= flags
+    codes = {str(value) for name, value in vars(errors).items() if name.isupper() and isinstance(value, int)}
+    assert codes <= set(re.findall(r"\b\d+\b", page.partition("## Exit codes")[2] + page.partition("## Wait")[2]))
 
 
 def test_it_imports_the_standard_library_only() -> None:
