@@ -22,13 +22,11 @@ _SCRIPTS = {
     "bash": """\
 # source <(kubectl-awsbatch completion bash)
 _kubectl_awsbatch() {{
-  local words
-  mapfile -t words < <({ask} "${{COMP_WORDS[@]:1:COMP_CWORD}}" 2>/dev/null)
-  COMPREPLY=()
   local word
-  for word in "${{words[@]}}"; do
+  COMPREPLY=()
+  while IFS= read -r word; do
     case $word in :*) ;; *) COMPREPLY+=("$word") ;; esac
-  done
+  done < <({ask} "${{COMP_WORDS[@]:1:COMP_CWORD}}" 2>/dev/null)
 }}
 complete -F _kubectl_awsbatch kubectl-awsbatch
 """,

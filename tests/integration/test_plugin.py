@@ -389,6 +389,15 @@ def test_kubectl_completes_names_and_queues(world: World, cluster: Cluster, plug
     assert cluster.namespace in completed("ls", "-n", "")
 
 
+def test_bash_completes_the_executable_itself(world: World, cluster: Cluster, plugin: Plugin) -> None:
+    seed(world, cluster, "train")
+    words = f"kubectl-awsbatch -n {cluster.namespace} wait tr"
+    given = f"source <(kubectl-awsbatch completion bash); COMP_WORDS=({words}); COMP_CWORD=4"
+    command = ["bash", "-c", f'{given}; _kubectl_awsbatch; echo "${{COMPREPLY[@]}}"']
+    shown = subprocess.run(command, env=plugin.environment, capture_output=True, text=True, check=True, timeout=30)
+    assert shown.stdout == "train\n"
+
+
 @pytest.mark.parametrize(
     "words",
     [
