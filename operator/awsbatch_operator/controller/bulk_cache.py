@@ -80,6 +80,11 @@ class BulkPermit:
         scope, self.spec = self.allow.scope, self.tracked.spec
         self.target, self.namespace, self.job_id = scope.target, scope.namespace, self.allow.job_id
 
+    @property
+    def lapses(self) -> bool:
+        """Whether tags decide, of the selector or of the policy."""
+        return bool(self.spec.tags) or self.allow.valid_until is not None
+
     def valid(self) -> bool:
         now = self.now()
         # Tags can change at any time: those that the selector names lapse as those that a policy names.

@@ -17,6 +17,9 @@ from awsbatch_operator.reconcile.sweep import Tally
 
 REFUSED_FOR: Final = 300.0
 """Seconds until a termination that AWS refused is tried again, and up to a tenth more."""
+LONGEST_WAIT: Final = 10_000
+"""Milliseconds after its description that a job whose tags decide may wait for others to fill the calls: what AWS Batch
+showed of its tags lapses, and in a large queue of which few jobs match, the same ones would lapse in each sweep."""
 MOST_REFUSED: Final = 5
 """Jobs whose termination AWS refuses, and accepts no other, after which a sweep ends: each may cost a call."""
 
@@ -41,8 +44,10 @@ class BulkSender:
         self._waiting.append(permit)
 
     async def send(self, *, full_calls: int) -> None:
-        """Send what fills so many calls; 0: everything. Raises RefusedError."""
+        """Send what fills so many calls; everything if it is 0, or if tags of one would lapse. Raises RefusedError."""
         provider, target = self._calls.shared.provider, self._scope.target
+        if self._is_late():
+            full_calls = 0
         while self._waiting and len(self._waiting) >= full_calls * (limit := provider.terminate_limit(target)):
             taken, self._waiting = self._waiting[: IN_FLIGHT * limit], self._waiting[IN_FLIGHT * limit :]
             if self._tally.total(self._tracked.accepted) > self._tracked.spec.max_jobs:
@@ -54,6 +59,11 @@ class BulkSender:
             taken = [permit for permit in taken if permit in valid]
             calls = (taken[start : start + limit] for start in range(0, len(taken), limit))
             await gather(map(self._send, calls))
+
+    def _is_late(self) -> bool:
+        """Return whether the first one waits for too long. The tags of all lapse, or of none."""
+        first = self._waiting[0] if self._waiting else None
+        return first is not None and first.lapses and self._calls.shared.now() - first.job.observed_at > LONGEST_WAIT
 
     async def _send(self, permits: Sequence[BulkPermit]) -> None:
         failures = 0
