@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-broken-role soak plugin locks docs clean
+.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role soak plugin locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -113,6 +113,9 @@ bench-cost: $(READY) ## cost against the number of jobs, 100 to 30,000; draws be
 
 bench-roles: $(READY) ## memory, threads and latency with 10, 100 and 300 roles
 	@$(BIN)/python -m bench.many_roles $(ARGS)
+
+bench-bulk: $(READY) ## BatchTerminations: 10,000 jobs counted, 4,000 terminated, and what others wait for meanwhile
+	@$(BIN)/python -m bench.bulk $(ARGS)
 
 bench-broken-role: $(READY) ## check that broken roles of others slow 1,000 healthy jobs by at most 10 %
 	@$(BIN)/python -m bench.broken_role $(ARGS)

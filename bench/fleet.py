@@ -12,7 +12,7 @@ from bench.kube import CONNECTIONS, Kube, in_parallel
 from bench.tenants import ALONE, Home, Where
 
 # As large as an ordinary job in an answer of DescribeJobs: fields that are not mirrored must be skipped too.
-_JOB: Final[dict[str, Any]] = {
+JOB: Final[dict[str, Any]] = {
     "status": "RUNNING",
     "queue": "training",
     "definition": "train:7",
@@ -50,7 +50,7 @@ class Fleet:
             names = [f"bench-{number:06}" for number in numbers]
             if not names:
                 continue
-            job_ids = self._batch.seed_many(len(names), **{"name": "train", **_JOB, **home.job})
+            job_ids = self._batch.seed_many(len(names), **{"name": "train", **JOB, **home.job})
             bodies += [(home.namespace, batch_job(name, job_id)) for name, job_id in zip(names, job_ids, strict=True)]
         self._made += count
         await in_parallel(CONNECTIONS, (partial(self._kube.create, *body) for body in bodies))

@@ -14,10 +14,13 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.terminations import batch_termination
 from integration.bulk import AN_HOUR, FULL, LONG, NAME, REASON, Bulk, bulk_of, bulk_on, now
-from integration.scenario import SOON, has_events, phase, says
+from integration.competing import SENT_WITHIN
+from integration.scenario import SOON, has_events, phase, reasons_sent, says
 from integration.teams import Stage
 
 MATCHING = 4_000
+LEAST_GRANTED = 5.0
+"""Calls a second."""
 _A_WHILE = 3.0
 """Seconds in which a termination would have been sent: a sweep takes a tenth of one."""
 
@@ -231,6 +234,34 @@ def test_an_operator_of_one_namespace_leaves_those_of_others_alone(stage: Stage,
             assert foreign.terminations.get(NAME)["status"] == {"observedGeneration": 0}
         finally:
             operator.stop()
+
+
+# -- beside others ----------------------------------------------------------------------------------------------------
+
+
+def test_a_single_termination_of_another_namespace_does_not_wait_for_it(stage: Stage) -> None:
+    assert stage.operator.running
+    # The second and the third are in one account, whose calls AWS limits.
+    with stage.teams(3) as (_, crowd, single), bulk_of(crowd) as bulk:
+        bulk.grant()
+        bulk.seed(MATCHING, grace=600)
+        single.grant()
+        job_id = single.job("job")
+        single.cluster.wait_for("job", phase("Running"), timeout=SOON)
+        bulk.state()
+        bulk.counted(MATCHING)
+        stage.world.batch.limit(LEAST_GRANTED, account=crowd.account)
+        bulk.terminations.approve(NAME)
+        wait_for(bulk.sent, timeout=LONG, what="the first of the crowd are terminated")
+        began = time.monotonic()
+        single.cluster.terminate("job", "single")
+        wait_for(lambda: reasons_sent(stage.world, job_id), timeout=LONG, what="TerminateJob")
+        took = time.monotonic() - began
+        left = MATCHING - len(bulk.sent())
+        stage.world.batch.limit(None)
+        print(f"sent after {took:.2f} s, {left} of the others were left")
+        assert left > 0
+        assert took < SENT_WITHIN
 
 
 # -- endpoints that are older ------------------------------------------------------------------------------------------
