@@ -1,5 +1,6 @@
 """`kubectl awsbatch stop --queue`: what it creates, asks, approves and says. Only the last test has an operator."""
 
+import datetime as dt
 import json
 import os
 import shutil
@@ -58,10 +59,13 @@ def test_what_was_counted_is_shown_approved_after_a_yes_and_followed(plugin: Plu
     with plugin.on_a_terminal(*STOP, "--tag", "run=42") as terminal:
         created = bulk.one()
         terminal.shows("counting")
+        # The API server's clock in whole seconds, which a dry run told just before.
+        times = [created["spec"].pop("createdBefore"), created["metadata"]["creationTimestamp"]]
+        began, ended = map(dt.datetime.fromisoformat, times)
+        assert dt.timedelta(0) <= ended - began <= dt.timedelta(seconds=5)
         assert created["spec"] == {
             "region": "eu-west-1",
             "select": {"queues": ["gpu"], "jobNames": ["train-*"], "tags": {"run": "42"}},
-            "createdBefore": created["metadata"]["creationTimestamp"],
             "reason": REASON,
             "maxJobs": 200,
             "approved": False,
