@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -57,10 +57,12 @@ class Cluster(KubeClient):
     async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:
         return await self._of(path).get(path, params, accept)
 
-    def watch(
+    @asynccontextmanager
+    async def watch(
         self, path: str, params: Mapping[str, str], accept: str = JSON, *, idle_timeout: float = 75.0
-    ) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent]]:
-        return self._of(path).watch(path, params, accept, idle_timeout=idle_timeout)
+    ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+        async with self._of(path).watch(path, params, accept, idle_timeout=idle_timeout) as events:
+            yield events
 
     async def post(self, path: str, body: Mapping[str, Any], **_: Any) -> Response:
         assert path.endswith("/selfsubjectaccessreviews")

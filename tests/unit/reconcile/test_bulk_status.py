@@ -8,6 +8,7 @@ import pytest
 from awsbatch_operator.api.batchtermination import BulkSpec, BulkStatus
 from awsbatch_operator.api.conditions import STALLED_REASONS
 from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.events import Event
 from awsbatch_operator.reconcile.bulk_status import (
     Progress,
     bulk_status,
@@ -141,7 +142,7 @@ DENIED_HERE = refusal_of(DENIED, REGION)
     ],
 )
 def test_each_transition_has_its_event_once(steps: list[Progress], events: list[str]) -> None:
-    before, found = BulkStatus(), []
+    before, found = BulkStatus(), list[Event]()
     for progress in steps:
         after = status(progress, before)
         found += events_between(before, after)
