@@ -99,7 +99,17 @@ SELDOM = st.one_of(
     st.tuples(st.just("leader"), st.booleans()),
     st.tuples(st.just("restart")),
 )
-STEPS = st.one_of(OFTEN, OFTEN, WAIT, SELDOM)
+RACES = st.tuples(
+    st.just("race"),
+    st.one_of(
+        st.tuples(st.just("approve"), st.integers(0, 1), st.just(False)),
+        st.tuples(st.just("delete"), st.integers(0, 1)),
+        st.tuples(st.just("policy"), st.sampled_from(POLICIES)),
+        st.tuples(st.just("watch"), st.sampled_from(["stale", "doubt"])),
+    ),
+)
+"""What happens between the decision to send a call and its last byte."""
+STEPS = st.one_of(OFTEN, OFTEN, WAIT, SELDOM, RACES)
 
 
 class Watched(FakeProvider):
@@ -119,6 +129,8 @@ class Watched(FakeProvider):
         self, target: Target, permits: Sequence[P], reason: str
     ) -> Mapping[P, Accepted | CallError] | CallError:
         await asyncio.sleep(0.012)
+        if self.oracle.races:
+            await self.oracle.step(*self.oracle.races.pop(0))
         if all(permit.valid() for permit in permits):
             for permit in permits:
                 self.oracle.check(reason, permit.job_id)
@@ -143,6 +155,7 @@ class History:
     tags: dict[str, list[tuple[int, Mapping[str, str]]]] = field(default_factory=dict)
     names: Any = field(default_factory=count)
     held: bool = False
+    races: list[tuple[Any, ...]] = field(default_factory=list)
 
     # -- oracle -------------------------------------------------------------------------------------------------------
 
@@ -243,7 +256,7 @@ class History:
             bulk.on_stale_since(None)
         self.held = how != "fresh"
 
-    async def step(self, what: str, *more: Any) -> None:
+    async def step(self, what: str, *more: Any) -> None:  # noqa: PLR0912  one branch for each kind
         batch = self.world.batch
         match what:
             case "wait":
@@ -252,6 +265,8 @@ class History:
                 getattr(self, what)(f"j{more[0]}", more[1])
             case "policy":
                 self.use(*more)
+            case "race":
+                self.races += more
             case "errors" if more[0] == "id":
                 batch.id_errors["j1"] = more[1]
             case "errors":
@@ -279,6 +294,7 @@ class History:
     async def calm(self) -> None:
         """Everything answers and stays as it is."""
         batch = self.world.batch
+        self.races.clear()
         for errors in (batch.list_errors, batch.describe_errors, batch.call_errors, batch.id_errors):
             errors.clear()
         batch.shows_flag = True
@@ -325,15 +341,15 @@ async def play(steps: list[tuple[Any, ...]]) -> None:
             await history.restarted()
 
 
-@given(st.lists(NEW_JOBS, min_size=4, max_size=10), st.booleans(), st.lists(STEPS, min_size=5, max_size=40))
+@given(st.lists(NEW_JOBS, min_size=4, max_size=10), st.booleans(), RACES, st.lists(STEPS, min_size=5, max_size=40))
 def test_only_what_is_approved_and_matches_is_terminated_and_all_of_it_in_the_end(
-    jobs: list[dict[str, Any]], approved: bool, steps: list[tuple[Any, ...]]
+    jobs: list[dict[str, Any]], approved: bool, race: tuple[Any, ...], steps: list[tuple[Any, ...]]
 ) -> None:
     begin = [("submit", job) for job in jobs]
     objects = [("create", number, most) for number, most in enumerate((100, 5, 100))]
     approvals = [("approve", number, True) for number in range(3 * approved)]
     loop = looptime.new_event_loop(start=START, noop_cycles=1)
     try:
-        loop.run_until_complete(play([*begin, *objects, *approvals, *steps]))
+        loop.run_until_complete(play([*begin, *objects, race, *approvals, *steps]))
     finally:
         loop.close()
