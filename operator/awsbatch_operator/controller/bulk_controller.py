@@ -54,7 +54,7 @@ REST: Final = 10
 """Times its length that nothing follows a sweep before the approval: it may be forgotten for days, and a sweep of a
 hundred thousand jobs with tags takes minutes of the budget."""
 SWEEPS_PER_NAMESPACE: Final = 2
-"""Sweeps of one namespace at once: each knows the ids of all jobs that it has seen."""
+"""Sweeps of one namespace and region at once: each knows the ids of all jobs that it has seen."""
 _FIRST_RESTART, _LONGEST_RESTART = 1.0, 60.0
 _UNFINISHED: Final = frozenset({BulkPhase.PLANNING, BulkPhase.AWAITING_APPROVAL, BulkPhase.TERMINATING})
 _STALE: Final = (
@@ -87,7 +87,7 @@ class BulkController:
         self.writer = BulkStatusWriter(self.objects, dependencies.client, dependencies.telemetry, is_leader=may_act)
         self._tasks: asyncio.TaskGroup | None = None
         self._sweeping: dict[str, asyncio.Task[None]] = {}
-        self._turns: dict[str, asyncio.Semaphore] = {}
+        self._turns: dict[tuple[str, str], asyncio.Semaphore] = {}
         self._is_leading = False
         self._stale_since: float | None = None
         self._in_doubt = False
@@ -229,7 +229,8 @@ class BulkController:
         tracked.progress = Progress(tracked.spec, requested=tracked.requested)
         tracked.is_inherited = tracked.status.observed_generation == tracked.generation
         self._show(tracked)
-        turns = self._turns.setdefault(tracked.ref.namespace, asyncio.Semaphore(SWEEPS_PER_NAMESPACE))
+        where = tracked.ref.namespace, tracked.spec.region
+        turns = self._turns.setdefault(where, asyncio.Semaphore(SWEEPS_PER_NAMESPACE))
         while True:
             async with turns:
                 tracked.changed.clear()
