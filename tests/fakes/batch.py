@@ -39,6 +39,8 @@ class FakeProvider:
         self.on_describe: Callable[[Target, Mapping[str, DescribeResult], float], None] = lambda *_: None
         self.latency = latency
         self.describes: list[tuple[float, tuple[str, ...]]] = []
+        self.slots: set[tuple[str, bool]] = set()
+        """Kind of each slot that was asked for, and whether for a BatchTermination."""
         self.terminations: list[tuple[float, str, str]] = []
         self.terminate_calls: list[tuple[float, str, tuple[str, ...]]] = []
         self.lists: list[tuple[float, str, str, str | None]] = []
@@ -70,10 +72,12 @@ class FakeProvider:
     def knows_region(self, region: str) -> bool:
         return region not in self.unknown_regions
 
-    def describe_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
+    def describe_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:
+        self.slots.add(("describe", bulk))
         return self._describe_slot(target)
 
-    def terminate_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
+    def terminate_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:
+        self.slots.add(("terminate", bulk))
         return self._terminate_slot(target)
 
     @asynccontextmanager

@@ -79,11 +79,14 @@ class BatchProvider(Protocol):
         """Return whether AWS has such a region, or it is configured."""
         ...
 
-    def describe_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
-        """Wait until one more DescribeJobs fits the budget of the target's account and region, then for a thread."""
+    def describe_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:
+        """Wait until one more DescribeJobs fits the budget of the target's account and region, then for a thread.
+
+        `bulk`: for a BatchTermination, whose calls may take long: only each other's threads depend on how long.
+        """
         ...
 
-    def terminate_slot(self, target: Target) -> AbstractAsyncContextManager[object]:
+    def terminate_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:
         """As `describe_slot`, for one more TerminateJob or TerminateJobs."""
         ...
 

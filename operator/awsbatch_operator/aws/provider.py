@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Container, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from functools import partial
+from itertools import product
 from typing import Any, Final
 
 import structlog
@@ -53,6 +54,8 @@ _NOT_REPEATED: Final = CallError(
     "NotRepeated",
 )
 
+_Pool = WorkerPool[tuple[Target, bool]]
+
 _log = structlog.get_logger(__name__)
 
 
@@ -98,8 +101,9 @@ class AwsBatch:
         runner = partial(CallRunner, clients=self._clients, own=own, telemetry=telemetry, labels=self._labels_of)
         self._describes = runner("describe", throttled=lambda target: self._limiter(target).describe_throttled())
         self._terminates = runner("terminate", throttled=lambda target: self._limiter(target).terminate_throttled())
-        self._describe_pool = WorkerPool[Target](MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
-        self._terminate_pool = WorkerPool[Target](MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
+        # By target, and whether the calls are those of BatchTerminations.
+        self._describe_pool: _Pool = WorkerPool(MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
+        self._terminate_pool: _Pool = WorkerPool(MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
         self._without_terminate_jobs: set[str] = set()
         self._stopped = False
 
@@ -114,15 +118,15 @@ class AwsBatch:
         return region in self._regions
 
     @asynccontextmanager
-    async def describe_slot(self, target: Target) -> AsyncIterator[None]:
+    async def describe_slot(self, target: Target, *, bulk: bool = False) -> AsyncIterator[None]:
         await self._limiter(target).describe()
-        async with self._describe_pool.slot(target):
+        async with self._describe_pool.slot((target, bulk)):
             yield
 
     @asynccontextmanager
-    async def terminate_slot(self, target: Target) -> AsyncIterator[None]:
+    async def terminate_slot(self, target: Target, *, bulk: bool = False) -> AsyncIterator[None]:
         await self._limiter(target).terminate()
-        async with self._terminate_pool.slot(target):
+        async with self._terminate_pool.slot((target, bulk)):
             yield
 
     def terminate_limit(self, target: Target) -> int:
@@ -208,8 +212,8 @@ class AwsBatch:
         self._limiters = {key: limiter for key, limiter in self._limiters.items() if key in used}
         for runner in (self._describes, self._terminates):
             runner.forget(target)
-        for pool in (self._describe_pool, self._terminate_pool):
-            pool.forget(target)
+        for pool, bulk in product((self._describe_pool, self._terminate_pool), (False, True)):
+            pool.forget((target, bulk))
 
     def close(self) -> None:
         """Drops threads and connections. No call may follow; calls in flight are abandoned."""
@@ -291,10 +295,11 @@ def _log_fields(job_ids: Sequence[str]) -> dict[str, object]:
     return {"jobId": job_ids[0], "jobs": len(job_ids)}
 
 
-def _mark_slow(pool: WorkerPool[Target], target: Target, error: CallError) -> None:
+def _mark_slow(pool: _Pool, target: Target, error: CallError) -> None:
     """A target that is not available counts as slow until it answers."""
     if error.error_class is ErrorClass.UNAVAILABLE:
-        pool.mark_slow(target)
+        for bulk in (False, True):
+            pool.mark_slow((target, bulk))
 
 
 def _asked_at(answer: Mapping[str, Any], seconds: float) -> Millis | None:

@@ -62,11 +62,13 @@ class BulkCalls:
         self.recent = RecentRequests(asyncio.get_running_loop().time)
         self.reads: Dispatchers[Target, CallQueue] = Dispatchers(
             lambda target: CallQueue(
-                lambda: shared.provider.describe_slot(target), in_flight=IN_FLIGHT, before=lambda: first_polls(target)
+                lambda: shared.provider.describe_slot(target, bulk=True),
+                in_flight=IN_FLIGHT,
+                before=lambda: first_polls(target),
             )
         )
         self.terminations: Dispatchers[Target, CallQueue] = Dispatchers(
-            lambda target: CallQueue(lambda: shared.provider.terminate_slot(target), in_flight=IN_FLIGHT)
+            lambda target: CallQueue(lambda: shared.provider.terminate_slot(target, bulk=True), in_flight=IN_FLIGHT)
         )
 
     def start(self, tasks: asyncio.TaskGroup) -> None:

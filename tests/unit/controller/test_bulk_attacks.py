@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from fakes.aws import OWN, make_batch
 from unit.controller.test_bulk import a_world, jobs, phase, sent, spec
 
 pytestmark = pytest.mark.looptime(start=100_000)
@@ -23,3 +24,35 @@ async def test_few_tagged_jobs_of_a_large_queue_are_terminated_before_their_tags
         assert sent(world) == set(tagged)
         assert len(world.batch.terminations) == len(tagged)
         assert phase(world, uid) == "Finished"
+
+
+@pytest.mark.parametrize("kind", ["describe", "terminate"])
+async def test_calls_of_a_sweep_that_take_long_leave_the_threads_of_other_calls_alone(kind: str) -> None:
+    """A TerminateJobs for 50 jobs takes long in AWS Batch; a single TerminateJob at the same time must not wait."""
+    batch = make_batch(make_client=lambda _kind, _region: None, monotonic=asyncio.get_running_loop().time)
+    slot = getattr(batch, f"{kind}_slot")
+    for bulk in (True, False):
+        async with slot(OWN, bulk=bulk):
+            pass
+
+    async def sweep() -> None:
+        async with slot(OWN, bulk=True):
+            await asyncio.sleep(60)
+
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(4):
+            tasks.create_task(sweep())
+        await asyncio.sleep(30)
+        async with asyncio.timeout(0.1), slot(OWN):
+            pass
+    batch.close()
+
+
+async def test_all_calls_of_a_sweep_use_the_slots_of_sweeps() -> None:
+    async with a_world() as world:
+        world.batch.tags = {job: {"run": "42"} for job in jobs(world, 3)}
+        select = {"queues": ["gpu"], "tags": {"run": "42"}}
+        world.objects.create_termination("stop", spec(select=select, approved=True))
+        await asyncio.sleep(60)
+        assert len(sent(world)) == 3
+        assert world.batch.slots == {("describe", True), ("terminate", True)}
