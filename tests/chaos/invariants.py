@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from chaos.bulks import Bulk
 from chaos.ledger import Evidence, History
 from chaos.record import Call
 
@@ -58,7 +59,12 @@ RELEASED: Final = "(i) the operator lets go of an object only once its job is as
 
 def judge(evidence: Evidence) -> Judgement:
     judgement = Judgement()
+    bulks = {job_id: bulk for bulk in evidence.ledger.bulks.values() for job_id in bulk.jobs}
     for job_id, calls in evidence.terminations.items():
+        if job_id in bulks:
+            for finding in (*_by_bulk(evidence, bulks[job_id], job_id, calls), *_twice(evidence, job_id, calls)):
+                _enter(judgement, finding)
+            continue
         for finding in (
             *_without_statement(evidence, job_id, calls),
             *_before_the_limit(evidence, job_id, calls),
@@ -90,6 +96,21 @@ def _without_statement(evidence: Evidence, job_id: str, calls: Iterable[Call]) -
             yield "called within 15 s of the withdrawal"
         else:
             yield Violation(STATED, f"call {call.n} with {reason!r}, which nobody stated", job_id)
+
+
+def _by_bulk(evidence: Evidence, bulk: Bulk, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
+    """The object selects the job, states the reason, and was approved STALE before or later."""
+    for call in calls:
+        began = evidence.first_attempt(call, job_id).at
+        if call.reason != bulk.reason or not bulk.jobs[job_id]:
+            yield Violation(
+                STATED, f"call {call.n} with {call.reason!r} of a job that {bulk.name} leaves alone", job_id
+            )
+        elif bulk.approved_at(began - STALE, began):
+            if not bulk.approved_at(began, began):
+                yield "called within 15 s of the withdrawal"
+        else:
+            yield Violation(STATED, f"call {call.n} while {bulk.name} was not approved", job_id)
 
 
 def _before_the_limit(evidence: Evidence, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:

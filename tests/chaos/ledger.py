@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
 
+from chaos.bulks import Bulk
 from chaos.record import Call, Job
 
 ATTEMPTS: Final = 3
@@ -150,6 +151,7 @@ class Ledger:
     strikes: list[Strike] = field(default_factory=list)
     jumps: list[tuple[float, float]] = field(default_factory=list)
     """When the simulator's clock was moved, and by how many seconds."""
+    bulks: dict[str, Bulk] = field(default_factory=dict)
     rivals: dict[str, float] = field(default_factory=dict)
     """Jobs that somebody else asked to end, and when."""
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
+from chaos import bulks
 from chaos.actors import Actors
 
 T = TypeVar("T")
@@ -74,11 +75,11 @@ def make_plan(seed: int, shape: Shape) -> Plan:
     opening = [
         Step(at=0.0, kind=kind, target=name, detail=detail) for kind, name, detail in actors.arrive(shape.objects)
     ]
-    storms = [_storm(dice, actors, shape) for _ in range(shape.storms)]
+    storms = [_storm(dice, actors, shape, number) for number in range(shape.storms)]
     return Plan(seed, shape, opening, storms)
 
 
-def _storm(dice: random.Random, actors: Actors, shape: Shape) -> list[Step]:
+def _storm(dice: random.Random, actors: Actors, shape: Shape, number: int) -> list[Step]:
     actions = [action for _ in range(int(shape.storm * shape.pace)) for action in actors.action(shape.objects)]
     # What actors do has an order: an object is created before it is patched.
     times = sorted(dice.uniform(0, shape.storm) for _ in actions)
@@ -86,6 +87,7 @@ def _storm(dice: random.Random, actors: Actors, shape: Shape) -> list[Step]:
         Step(at=at, kind=kind, target=name, detail=detail)
         for at, (kind, name, detail) in zip(times, actions, strict=True)
     ]
+    steps += [Step(at=at, kind=kind, target=name) for at, kind, name in bulks.plan(dice, shape.storm, number)]
     steps += _major_faults(dice, shape.storm)
     steps += _minor_faults(dice, shape.storm, ignoring=shape.ignoring)
     return sorted(steps, key=lambda step: step.at)

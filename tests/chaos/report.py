@@ -35,6 +35,8 @@ def summary(outcome: Outcome) -> str:
 
 
 def _cause(outcome: Outcome, reason: str) -> str:
+    if any(bulk.reason == reason for bulk in outcome.ledger.bulks.values()):
+        return "BatchTermination"
     found = (history.cause_of(reason) for history in outcome.ledger.objects.values())
     return next((cause for cause in found if cause is not None), "nobody")
 
@@ -79,6 +81,10 @@ def _stated(evidence: Evidence, job_id: str) -> Iterator[tuple[float, str]]:
             yield history.deletion.began, f"{history.name} is deleted{held}"
         if history.gone is not None:
             yield history.gone.certain, f"{history.name} is gone ({history.gone.certain - history.gone.began:.3f} s)"
+    for bulk in evidence.ledger.bulks.values():
+        if job_id in bulk.jobs:
+            for approval in bulk.approvals:
+                yield approval.began, f"{bulk.name} is {'' if approval.approved else 'not '}approved"
     if job_id in evidence.ledger.rivals:
         yield evidence.ledger.rivals[job_id], "somebody else asks for its end"
 

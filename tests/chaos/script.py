@@ -15,6 +15,7 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import Embedded
 from awsbatch_sandbox.world import World
 from chaos.actors import UNKNOWN
+from chaos.bulks import BulkScript
 from chaos.ledger import Deadline, History, Ledger, Moment, Statement
 from chaos.plan import Step
 
@@ -34,6 +35,7 @@ class Script:
         self._has_namespaces = isinstance(world.control_plane, Embedded)
         self._crowds: dict[str, Cluster] = {}
         self._seen: dict[str, float] = {}
+        self._bulks = BulkScript(world, ledger.bulks, self._tried)
         self.actions: Mapping[str, Callable[[Step], bool]] = {
             "create": self._create,
             "twin": self._twin,
@@ -53,6 +55,7 @@ class Script:
             "untie": self._tie,
             "create_namespace": self._create_namespace,
             "delete_namespace": self._delete_namespace,
+            **dict.fromkeys(self._bulks.steps, self._bulk),
         }
 
     @property
@@ -62,6 +65,11 @@ class Script:
     def close(self) -> None:
         for cluster in self._crowds.values():
             cluster.close()
+        self._bulks.close()
+
+    def _bulk(self, step: Step) -> bool:
+        self._bulks.steps[step.kind](step.target)
+        return True
 
     def _cluster_of(self, name: str) -> Cluster:
         """The namespace of that object: names end in a number, and namespaces take turns; those of a crowd begin so."""

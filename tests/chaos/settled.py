@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from awsbatch_operator.api.names import FINALIZER
 from awsbatch_sandbox.cluster import condition
+from chaos.bulks import unrequested
 from chaos.invariants import Violation
 from chaos.ledger import Evidence, History
 from chaos.record import Call, Job
@@ -30,6 +31,8 @@ _TYPES: Final = ("Ready", "Reconciling", "Stalled", "Succeeded", "Terminated")
 
 
 def unsettled(evidence: Evidence, objects: Mapping[str, Body]) -> Iterator[Violation]:
+    for bulk, job_id in unrequested(evidence.ledger.bulks.values(), lambda job_id: _is_over(evidence.jobs[job_id])):
+        yield Violation(ENDED, f"{bulk.name} is approved, and the job lives on", job_id)
     for name, history in evidence.ledger.objects.items():
         body, job = objects.get(name), evidence.jobs.get(history.job_id)
         if history.exists != (body is not None):
@@ -49,6 +52,10 @@ def unsettled(evidence: Evidence, objects: Mapping[str, Body]) -> Iterator[Viola
             yield Violation(CLEAN, f"{name} has the finalizers {finalizers}", history.job_id)
         for fault in (*status_faults(body, history, job, calls), *_deadline_faults(body, history, job, now)):
             yield Violation(TRUE_STATUS, f"{name}: {fault}", history.job_id)
+
+
+def _is_over(job: Job) -> bool:
+    return job.finished or job.flagged
 
 
 def _is_overdue(body: Body, history: History, job: Job, now: float) -> bool:
