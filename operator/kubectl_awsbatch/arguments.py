@@ -29,7 +29,7 @@ EXIT_CODES = """\
 exit codes: 0 done, 1 at least one object failed, 3 a person must act (stalled, missing, refused), 4 not approved,
   64 wrong usage, 69 no kubectl, no cluster or not installed, 77 no permission, 124 time-out, 130 interrupted
   wait: 0 succeeded, 1 failed, 2 terminated, 3 stalled or missing, 124 time-out; of several jobs the worst, in the
-  options 3, 124, 1, 2, 0"""
+  order 3, 124, 1, 2, 0"""
 _PASSED_ON = ("kubeconfig", "context", "as", "as-group")
 _KINDS = {
     **dict.fromkeys(("bj", "batchjob", "batchjobs", JOBS), JOBS),
@@ -60,7 +60,7 @@ def _json_flag(parser: Parser) -> None:
 def parser_of(command: str) -> Parser:
     parser = Parser(
         prog=f"{PROGRAM} {command}",
-        description=COMMANDS[command].capitalize() + ".",
+        description=COMMANDS[command][0].upper() + COMMANDS[command][1:] + ".",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -89,7 +89,10 @@ def test_each_command_has_help(
     with pytest.raises(SystemExit) as ended:
         run(monkeypatch, command, "--help")
     assert ended.value.code == 0
-    assert f"usage: kubectl awsbatch {command}" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert f"usage: kubectl awsbatch {command}" in shown
+    assert f"{arguments.COMMANDS[command][1:]}.\n" in shown
+    assert "the worst, in the\n  order 3, 124, 1, 2, 0" in shown
 
 
 def test_without_a_command_the_commands_are_listed(
