@@ -32,7 +32,7 @@ class BulkSelection:
         jobs_at_most: int,
     ) -> None:
         self.queues, self.names, self.reason, self.jobs_at_most = list(queues), list(names), reason, jobs_at_most
-        self.tags = dict(_tag(one) for one in tags)
+        self.tags = _tags(tags)
         self.region, self.region_source = (region, "") if region else _region_of_the_caller()
         if not names and not tags:
             raise UsageError("--queue needs --name or --tag", "To terminate every job of the queues, give --name '*'.")
@@ -50,6 +50,15 @@ class BulkSelection:
         }
         metadata = {"generateName": "stop-"}
         return {"apiVersion": API_VERSION, "kind": "BatchTermination", "metadata": metadata, "spec": spec}
+
+
+def _tags(texts: Sequence[str]) -> dict[str, str]:
+    """The tags. Raises UsageError for two values of one key: no job has both, and the first must not be dropped."""
+    found: dict[str, str] = {}
+    for name, value in map(_tag, texts):
+        if found.setdefault(name, value) != value:
+            raise UsageError(f"--tag gives {quoted(name)} two values; no job has both", "Run one command for each.")
+    return found
 
 
 def _tag(text: str) -> tuple[str, str]:

@@ -48,6 +48,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         ([*QUEUE, "--max", "many"], "invalid int value: 'many'"),
         ([*QUEUE, "--max", "3", "--overwrite"], "--overwrite cannot be given with --queue"),
         ([*QUEUE, "--max", "3", "--tag", "team"], "Write it as key=value"),
+        ([*QUEUE, "--max", "3", "--tag", "run=1", "--tag", "run=2"], '--tag gives "run" two values'),
         (["stop", "--queue", "gpu", "--max", "3", "--region", "r", *REASON], "--queue needs --name or --tag"),
         (["wait"], "wait needs either NAME... or -l"),
         (["wait", "a", "-l", "b=c"], "wait needs either NAME... or -l"),
