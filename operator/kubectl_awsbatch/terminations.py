@@ -231,9 +231,10 @@ def _refused(stop: _BulkStop) -> int:
     output.note(f"refused: {clean(reason)}: {clean(stalled.get('message', ''))}")
     if remedy := remedy_for(reason):
         output.note(remedy)
-    approved = stop.body["spec"].get("approved")
-    what = "It stays approved, and goes on if that is resolved" if approved else "It terminates nothing"
-    output.note(f"{what}. To delete it: {stop.delete_command()}")
+    if stop.body["spec"].get("approved"):
+        output.note(f"It stays approved, and goes on if that is resolved. To delete it: {stop.delete_command()}")
+    else:
+        stop.remove("refused")  # else each try leaves an object that fires the alert on refused ones
     return STALLED
 
 

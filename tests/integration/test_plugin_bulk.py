@@ -166,7 +166,8 @@ def test_a_refusal_is_shown_with_its_remedy(plugin: Plugin, bulk: Bulk) -> None:
     assert "refused: ListNotAllowed: the policy team-a does not allow List" in err
     assert "to add List to `allow`" in err
     assert json.loads(out)["metadata"]["name"] == name
-    assert not approved(bulk.one())
+    assert f"refused; batchtermination/{name} deleted, nothing was terminated" in err
+    assert bulk.all() == []
 
 
 def test_what_aws_refused_is_told_at_the_end(plugin: Plugin, bulk: Bulk) -> None:
