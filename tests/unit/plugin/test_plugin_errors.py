@@ -24,6 +24,13 @@ KLOG = 'E1130 15:26:10.398943   16804 memcache.go:381] "Couldn\'t get current se
         ("unreachable", 69, "Unable to connect to the server: net/http: TLS handshake timeout"),
         ("unreachable", 69, "Error from server (ServiceUnavailable): the server is currently unable to handle"),
         ("unreachable", 69, "Error from server (TooManyRequests): storage is (re)initializing"),
+        (
+            "unreachable",
+            69,
+            'error: error validating "STDIN": error validating data: failed to download openapi: Get '
+            '"https://127.0.0.1:9/openapi/v2?timeout=30s": dial tcp 127.0.0.1:9: connect: connection refused; if you',
+        ),
+        ("no such context", 64, "error: stat /nowhere: no such file or directory"),
         ("no kubeconfig", 64, "error: current-context must exist in order to minify"),
         ("no kubeconfig", 64, KLOG + "The connection to the server localhost:8080 was refused - did you specify"),
         ("no such context", 64, "error: cannot locate context nope"),
