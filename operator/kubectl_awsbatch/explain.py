@@ -27,8 +27,8 @@ _REMEDIES = {
     "NoAccessPolicy": f"{_ASK_PLATFORM}: exactly one must select this namespace.",
     "AmbiguousPolicy": f"{_ASK_PLATFORM}: only one may select this namespace.",
     "PolicyUnreadable": f"{_ASK_PLATFORM}: the policy contains what this operator does not know; upgrade the operator.",
-    "TerminationNotAllowed": f"{_ASK_PLATFORM}, to add Terminate to `allow`.",
-    "ListNotAllowed": f"{_ASK_PLATFORM}, to add List to `allow`.",
+    "TerminationNotAllowed": f"{_ASK_PLATFORM}, to allow what the message names.",
+    "ListNotAllowed": f"{_ASK_PLATFORM}, to allow what the message names.",
     "AccessDenied": "Grant the role of the policy, or the operator's own, what the message names; the operator tries "
     "again every 5 minutes.",
     "CredentialsUnavailable": "Give the operator AWS credentials; the message says what is missing.",

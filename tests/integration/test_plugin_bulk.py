@@ -164,7 +164,7 @@ def test_a_refusal_is_shown_with_its_remedy(plugin: Plugin, bulk: Bulk) -> None:
         out, err = process.communicate(timeout=SOON)
     assert process.returncode == 3
     assert "refused: ListNotAllowed: the policy team-a does not allow List" in err
-    assert "to add List to `allow`" in err
+    assert "Ask the platform team, which writes the BatchAccessPolicies, to allow what the message names" in err
     assert json.loads(out)["metadata"]["name"] == name
     assert f"refused; batchtermination/{name} deleted, nothing was terminated" in err
     assert bulk.all() == []
