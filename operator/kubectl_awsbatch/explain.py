@@ -45,6 +45,7 @@ _REMEDIES = {
     "Throttled": "Nothing: the operator tries again by itself.",
     "AWSUnavailable": "Nothing: the operator tries again by itself.",
     "TerminationPending": "Nothing: the request is about to be sent.",
+    "WaitingOnDependencies": "Wait, or terminate the jobs that it depends on: AWS Batch ends it only after them.",
     "TerminationInProgress": "Nothing: AWS Batch needs up to some minutes to end a job.",
     "AwaitingFirstObservation": "Nothing: the first answer of AWS Batch is due.",
     "Counting": "Nothing: the jobs are being counted.",
@@ -201,6 +202,8 @@ def _held(body: Object) -> tuple[str, str]:
     for type_ in ("Stalled", "Reconciling"):
         if holds(body, type_):
             found = condition(body, type_)
+            if type_ == "Reconciling" and condition(body, "Terminated").get("reason") == "WaitingOnDependencies":
+                found = condition(body, "Terminated")
             reason = str(found.get("reason", ""))
             word = "A person must act" if type_ == "Stalled" else "In progress"
             message = clean(found.get("message", "")).rstrip(".")

@@ -43,6 +43,11 @@ def paragraph(body: Body) -> str:
                 termination={"acceptedAt": "2025-12-31T23:59:40Z", "reason": "too long", "cause": "Deadline"}),
             ["it ran for 50s, ended 10s ago, exit code 137.", '"too long" (asked by spec.deadline): Terminated'],
         ),
+        (
+            job(phase="Terminating", jobStatus="PENDING", Reconciling="True/TerminationInProgress/accepted",
+                Terminated="Unknown/WaitingOnDependencies/it waits for others"),
+            ["In progress: WaitingOnDependencies: it waits for others.", "terminate the jobs that it depends on"],
+        ),
         (job(deadline={"time": "2026-01-01T01:00:00Z", "limit": "Running"}), ["limit Running falls due at 2026-01"]),
         (job(generation=2, observedGeneration=1), ["has not answered the last change", "get leases -A"]),
         (
