@@ -158,10 +158,14 @@ def _state(body: Object, now: datetime) -> str:
     ran = states.seconds_between(shown.get("startedAt"), shown.get("stoppedAt"), now)
     waits = states.seconds_between(shown.get("createdAt"), None, now)
     ended = states.seconds_between(shown.get("stoppedAt"), None, now)
+    array = shown.get("array") or {}
     text = f"AWS Batch says {clean(shown['jobStatus'])}"
     text += f", {quoted(shown['statusReason'])}" if shown.get("statusReason") else ""
     if ran is not None:
         text += f"; it {'ran for' if ended is not None else 'has run for'} {output.duration(ran)}"
+    elif array.get("statusSummary"):  # AWS names no start of a parent, and calls it PENDING while its children run
+        children = (f"{int(count)} {clean(state)}" for state, count in array["statusSummary"].items() if count)
+        text += f"; of its {int(array.get('size') or 0)} children: {', '.join(children)}"
     elif waits is not None and ended is None:
         text += f"; it was submitted {output.duration(waits)} ago and has not started"
     text += f", ended {output.duration(ended)} ago" if ended is not None else ""

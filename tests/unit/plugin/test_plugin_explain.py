@@ -48,6 +48,11 @@ def paragraph(body: Body) -> str:
                 Terminated="Unknown/WaitingOnDependencies/it waits for others"),
             ["In progress: WaitingOnDependencies: it waits for others.", "terminate the jobs that it depends on"],
         ),
+        (
+            job(phase="Running", jobStatus="PENDING", createdAt="2025-12-31T23:50:00Z",
+                array={"size": 4, "statusSummary": {"RUNNING": 1, "RUNNABLE": 3, "FAILED": 0}}),
+            ["AWS Batch says PENDING; of its 4 children: 1 RUNNING, 3 RUNNABLE."],
+        ),
         (job(deadline={"time": "2026-01-01T01:00:00Z", "limit": "Running"}), ["limit Running falls due at 2026-01"]),
         (job(generation=2, observedGeneration=1), ["has not answered the last change", "get leases -A"]),
         (
