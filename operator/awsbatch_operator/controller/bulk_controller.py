@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 import structlog
 
@@ -87,7 +88,8 @@ class BulkController:
         self.writer = BulkStatusWriter(self.objects, dependencies.client, dependencies.telemetry, is_leader=may_act)
         self._tasks: asyncio.TaskGroup | None = None
         self._sweeping: dict[str, asyncio.Task[None]] = {}
-        self._turns: dict[tuple[str, str], asyncio.Semaphore] = {}
+        # By namespace and region. A sweep keeps its own.
+        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
         self._is_leading = False
         self._stale_since: float | None = None
         self._in_doubt = False
@@ -229,6 +231,7 @@ class BulkController:
         tracked.progress = Progress(tracked.spec, requested=tracked.requested)
         tracked.is_inherited = tracked.status.observed_generation == tracked.generation
         self._show(tracked)
+        # A region that throttles, or is not available, must not hold up the sweeps of another.
         where = tracked.ref.namespace, tracked.spec.region
         turns = self._turns.setdefault(where, asyncio.Semaphore(SWEEPS_PER_NAMESPACE))
         while True:

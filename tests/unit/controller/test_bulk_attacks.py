@@ -4,8 +4,11 @@ import asyncio
 
 import pytest
 
+from awsbatch_operator.api.interfaces import JobPage
+from awsbatch_operator.api.job import Target
 from fakes.aws import OWN, make_batch
-from unit.controller.test_bulk import a_world, jobs, phase, sent, spec
+from unit.controller.test_bulk import THROTTLED, a_world, jobs, phase, sent, spec
+from unit.controller.world import REGION
 
 pytestmark = pytest.mark.looptime(start=100_000)
 
@@ -56,3 +59,27 @@ async def test_all_calls_of_a_sweep_use_the_slots_of_sweeps() -> None:
         await asyncio.sleep(60)
         assert len(sent(world)) == 3
         assert world.batch.slots == {("describe", True), ("terminate", True)}
+
+
+async def test_a_page_that_names_a_job_twice_has_it_described_and_terminated_once() -> None:
+    async with a_world() as world:
+        world.batch.tags = {job: {"run": "42"} for job in jobs(world, 150)}
+        world.batch.on_list = lambda page: JobPage(page.jobs * 2, page.next_token)
+        select = {"queues": ["gpu"], "tags": {"run": "42"}}
+        uid = world.objects.create_termination("stop", spec(select=select, maxJobs=150, approved=True))
+        await asyncio.sleep(60)
+        # The fake accepts only distinct ids in one DescribeJobs, as AWS Batch gets them.
+        assert len(world.batch.terminations) == len(sent(world)) == 150
+        assert phase(world, uid) == "Finished"
+
+
+async def test_a_region_that_throttles_everything_does_not_hold_up_the_objects_of_another() -> None:
+    async with a_world(regions=[REGION, "us-east-1"]) as world:
+        jobs(world, 3)
+        world.batch.target_errors[Target("us-east-1")] = THROTTLED
+        for number in range(3):
+            world.objects.create_termination(f"away-{number}", spec(region="us-east-1"))
+        await asyncio.sleep(60)
+        world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(5)
+        assert len(sent(world)) == 3
