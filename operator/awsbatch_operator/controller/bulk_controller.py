@@ -206,9 +206,16 @@ class BulkController:
     def _on_policy_change(self, namespaces: Iterable[str] | None) -> None:
         concerned = None if namespaces is None else set(namespaces)
         for tracked in self.objects.values():
-            # What has finished stays finished: a wider policy must not revive it.
-            if not tracked.progress.finished and (concerned is None or tracked.ref.namespace in concerned):
+            if (concerned is None or tracked.ref.namespace in concerned) and self._is_concerned(tracked):
                 tracked.changed.set()
+
+    def _is_concerned(self, tracked: TrackedTermination) -> bool:
+        """Return whether a change of the policies means something to the object: most are about other namespaces."""
+        # What has finished stays finished: a wider policy must not revive it.
+        if tracked.progress.finished:
+            return False
+        # A suspension changes no scope.
+        return tracked.progress.phase is BulkPhase.TERMINATING or self._scope(tracked) != tracked.scope
 
     def wake_held(self) -> None:
         """Decide again about the objects whose terminations are held: what holds them may have changed."""

@@ -7,8 +7,9 @@ import pytest
 from awsbatch_operator.api.interfaces import JobPage
 from awsbatch_operator.api.job import Target
 from fakes.aws import OWN, make_batch
-from unit.controller.test_bulk import THROTTLED, a_world, jobs, phase, sent, spec
+from unit.controller.test_bulk import FULL, THROTTLED, a_world, jobs, phase, sent, spec
 from unit.controller.world import REGION
+from unit.policy.policies import a_policy
 
 pytestmark = pytest.mark.looptime(start=100_000)
 
@@ -83,3 +84,18 @@ async def test_a_region_that_throttles_everything_does_not_hold_up_the_objects_o
         world.objects.create_termination("stop", spec(approved=True))
         await asyncio.sleep(5)
         assert len(sent(world)) == 3
+
+
+@pytest.mark.parametrize("most", [1, 1000])
+async def test_policies_of_others_that_change_cause_no_sweep(most: int) -> None:
+    """Neither of an object that awaits its approval, nor of one of which too many jobs match."""
+    async with a_world() as world:
+        jobs(world, 3)
+        world.objects.create_termination("stop", spec(maxJobs=most, approved=most == 1))
+        await asyncio.sleep(5)
+        own = a_policy(jobs={"queues": ["*"]}, allow=FULL)
+        for number in range(100):
+            other = a_policy("other", namespaceSelector={"matchLabels": {"team": f"team-{number}"}})
+            world.set_policies(own, other, ns={"team": "a"})
+            await asyncio.sleep(1)
+        assert len(world.batch.lists) == 5
