@@ -28,9 +28,12 @@ _UNREACHABLE = (
     r"|no route to host|currently unable to handle|unexpected error when reading"
 )
 """A connection that fails, or an API server that cannot answer at this time."""
-_NO_CONTEXT = r"context was not found|cannot locate context|context \S+ does not exist|error loading config file|^stat \S+: no such file"
+_NO_CONTEXT = (
+    r"context was not found|cannot locate context|context \S+ does not exist|error loading config file"
+    r"|^stat \S+: no such file"
+)
 _KINDS = (
-    ("unreachable", r"failed to download openapi: .*(connection refused|no such host|timeout|unreachable|x509|\bEOF\b)"),
+    ("unreachable", rf"failed to download openapi: .*({_UNREACHABLE})"),
     ("not installed", r"doesn't have a resource type|no matches for kind|could not find the requested resource"),
     ("conflict", r"\(Conflict\)"),
     ("exists", r"\(AlreadyExists\)"),
