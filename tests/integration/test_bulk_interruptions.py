@@ -52,11 +52,11 @@ def midway(*bulks: Bulk, count: int = JOBS) -> list[list[str]]:
     for bulk in bulks:
         bulk.state()
     for bulk in bulks:
-        bulk.counted(count)
+        bulk.counted(count, timeout=LONG)
     for bulk in bulks:
         bulk.terminations.approve(NAME)
     for bulk in bulks:
-        wait_for(lambda bulk=bulk: bulk.sent(), timeout=SOON, what="it terminates")  # type: ignore[misc]
+        wait_for(lambda bulk=bulk: bulk.sent(), timeout=LONG, what="it terminates")  # type: ignore[misc]
     return jobs
 
 
