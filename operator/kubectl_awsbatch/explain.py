@@ -67,7 +67,8 @@ def why(kubectl: Kubectl, name: str, kind: str | None, *, as_json: bool) -> int:
         kinds = [kind] if kind else [JOBS, TERMINATIONS]
         hints = [hint for one in kinds if (hint := where_else(kubectl, name, one))]
         place = f"namespace {clean(kubectl.cluster_context().namespace)}"
-        raise CommandError(f"there is no BatchJob or BatchTermination {name} in {place}", " ".join(hints), STALLED)
+        sought = {JOBS: "BatchJob", TERMINATIONS: "BatchTermination"}.get(kind or "", "BatchJob or BatchTermination")
+        raise CommandError(f"there is no {sought} {name} in {place}", " ".join(hints), STALLED)
     explained = []
     for body in found:
         events, note = _events(kubectl, body)
@@ -239,5 +240,6 @@ def explain_termination(body: Object) -> Object:
     if not held and shown.get("phase") == "AwaitingApproval" and not spec.get("approved"):
         held = "It waits for approval."
         patch = '{"spec":{"approved":true}}'
-        todo = f"To approve it: kubectl patch bt {states.key(body)[1]} --type=merge -p '{patch}'."
+        namespace, name = states.key(body)
+        todo = f"To approve it: kubectl patch bt {name} -n {namespace} --type=merge -p '{patch}'."
     return {"known": known, "held": held, "todo": todo}

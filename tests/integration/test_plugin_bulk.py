@@ -264,6 +264,7 @@ def test_why_and_ls_know_it(plugin: Plugin, bulk: Bulk) -> None:
         name = bulk.says("AwaitingApproval", **COUNTED)["metadata"]["name"]
         process.communicate(timeout=SOON)
     assert "It waits for approval." in plugin("why", f"bt/{name}").out
+    assert "there is no BatchTermination train in namespace" in plugin("why", "bt/train").err
     header, row = plugin("ls").out.splitlines()
     assert header.split()[:5] == ["NAME", "PHASE", "APPROVED", "MATCHED", "MAX"]
     assert row.split()[:5] == [name, "AwaitingApproval", "false", "37", "200"]
