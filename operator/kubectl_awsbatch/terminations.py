@@ -222,7 +222,13 @@ def _terminal() -> bool:
 def _ask(matched: int) -> bool:
     sys.stderr.write(f"Terminate these {matched} jobs? Type yes: ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() == "yes"
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):  # after Ctrl-C and Ctrl-D the cursor still stands behind the question
+            output.note("")
+    return answer.strip().lower() == "yes"
 
 
 def _refused(stop: _BulkStop) -> int:

@@ -99,6 +99,8 @@ def test_any_other_answer_deletes_the_object(plugin: Plugin, bulk: Bulk, answer:
             terminal.type(answer)
         assert terminal.ends() == (130 if answer == "\x03" else 4)
     assert "deleted, nothing was terminated" in terminal.shown
+    lines = terminal.shown.replace("\r", "").split("\n")
+    assert [line for line in lines if line.startswith(("not approved; batchterm", "interrupted; batchterm"))]
     assert bulk.all() == []
 
 
