@@ -55,10 +55,12 @@ class ObjectFollower:
     def __iter__(self) -> Iterator[dict[Key, Object]]:
         """Yield the objects whenever they may have changed, at least each second; end when the time is over.
 
+        They are listed once even if there is no time at all, as for `kubectl wait --timeout=0`.
+
         An object that is missing in the first answer, or later, does not exist.
         """
         pause = _FIRST_PAUSE
-        while not self._timer.over:
+        while True:
             began = time.monotonic()
             try:
                 self._list()
@@ -69,6 +71,8 @@ class ObjectFollower:
             lasted = time.monotonic() - began
             pause = _FIRST_PAUSE if lasted > _LONGEST_PAUSE else min(pause * 2, _LONGEST_PAUSE)
             yield from self._rest(pause - lasted)
+            if self._timer.over:
+                return
 
     def _retry_or_raise(self, error: KubectlError) -> None:
         """Raise the error if waiting will not help."""

@@ -34,6 +34,7 @@ def wait_for_jobs(
     The result has all keys. An object that is deleted, or replaced by another one of its name, is missing.
     """
     decided: dict[Key, tuple[Outcome, Object]] = {}
+    objects: dict[Key, Object] = {}
     uids: dict[Key, str] = {}
     unanswered = _UnansweredNotice()
     for objects in follower:
@@ -54,7 +55,7 @@ def wait_for_jobs(
     output.progress("")
     for one in keys:
         if one not in decided:
-            decided[one] = Outcome(TIMED_OUT, "timed out"), {}
+            decided[one] = Outcome(TIMED_OUT, "timed out"), objects.get(one, {})
             on_outcome(one, *decided[one])
     return decided
 

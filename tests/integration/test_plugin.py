@@ -211,6 +211,7 @@ def test_the_exit_code_of_wait_says_how_the_job_ended(
         seed(world, cluster, "train", **job)
     done = plugin("wait", "train", "--timeout", "3s" if ended[0] == 124 else "30s")
     assert (done.code, done.out.partition(" (")[0].strip(), done.err) == (ended[0], f"batchjob/train: {ended[1]}", "")
+    assert plugin("wait", "train", "--timeout", "0").code == ended[0]  # as `kubectl wait`: what is decided by now
 
 
 def test_wait_returns_when_the_last_has_ended_with_the_worst_code(
@@ -219,6 +220,8 @@ def test_wait_returns_when_the_last_has_ended_with_the_worst_code(
     for name in ("first", "second"):
         seed(world, cluster, name)
     cluster.kubectl("label", "bj", "--all", "run=42")
+    (first, _) = json.loads(plugin("wait", "-l", "run=42", "-o", "json", "--timeout", "2s").out)
+    assert (first["outcome"], first["phase"]) == ("timed out", "Running")
     with plugin.start("wait", "-l", "run=42", "-o", "json") as process:
         cluster.terminate("first", REASON)
         cluster.wait_for("first", phase("Terminated"), timeout=SOON)
