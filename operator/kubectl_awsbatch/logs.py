@@ -83,6 +83,8 @@ def stream_of(body: Object) -> Stream:
     if shown.get("startedAt"):
         raise CommandError(f"AWS Batch names no log stream for the job of {name}", _NO_STREAM, STALLED)
     phase = clean(shown.get("phase") or "not observed yet")
+    if phase in ("Missing", "Denied"):
+        raise CommandError(f"no log of {name} is known (phase {phase})", f"See `kubectl awsbatch why {name}`.", STALLED)
     raise CommandError(f"the job of {name} has not started (phase {phase}); it has no log yet", "", STALLED)
 
 

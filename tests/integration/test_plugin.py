@@ -376,6 +376,9 @@ def test_without_aws_logs_prints_the_command_and_the_link(
     cluster.create("waiting", waiting)
     cluster.wait_for("waiting", phase("Pending"), timeout=SOON)
     assert "has not started (phase Pending); it has no log yet" in plugin("logs", "waiting").err
+    cluster.create("typo", UNKNOWN)
+    cluster.wait_for("typo", phase("Missing"), timeout=SOON)
+    assert "no log of typo is known (phase Missing). See `kubectl awsbatch why typo`." in plugin("logs", "typo").err
 
 
 def test_kubectl_completes_names_and_queues(world: World, cluster: Cluster, plugin: Plugin) -> None:
