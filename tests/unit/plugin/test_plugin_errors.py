@@ -29,7 +29,7 @@ KLOG = 'E1130 15:26:10.398943   16804 memcache.go:381] "Couldn\'t get current se
             69,
             (
                 'error: error validating "STDIN": error validating data: failed to download openapi: Get '
-                '"https://127.0.0.1:9/openapi/v2?timeout=30s": dial tcp 127.0.0.1:9: connect: connection refused; if you'
+                '"https://127.0.0.1:9/openapi/v2?timeout=30s": dial tcp 127.0.0.1:9: connect: connection refused; if'
             ),
         ),
         ("no such context", 64, "error: stat /nowhere: no such file or directory"),

@@ -57,7 +57,8 @@ def paragraph(body: Body) -> str:
         (job(generation=2, observedGeneration=1), ["has not answered the last change", "get leases -A"]),
         (
             termination(phase="AwaitingApproval", matched=37),
-            ["is AwaitingApproval; it is not approved.", "matched 37, of at most 200.", "waits for approval", "patch bt stop-1 -n team-a"],
+            ["is AwaitingApproval; it is not approved.", "matched 37, of at most 200.", "waits for approval",
+             "patch bt stop-1 -n team-a"],
         ),
         (
             termination(phase="Refused", Stalled="True/TooManyJobs/300 match", approved=True),
