@@ -15,6 +15,7 @@ from awsbatch_operator.controller.bulk_cache import BulkPermit, TrackedTerminati
 from awsbatch_operator.controller.bulk_calls import IN_FLIGHT, BulkCalls, RefusedError, SupersededError, gather
 from awsbatch_operator.controller.bulk_sender import BulkSender
 from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.policy.authorizer import may_admit_jobs_of
 from awsbatch_operator.policy.resolution import Scope
 from awsbatch_operator.reconcile.bulk_status import queue_not_found
 from awsbatch_operator.reconcile.sweep import (
@@ -57,7 +58,9 @@ class Sweep:
         """Complete the tally. Raises RefusedError and SupersededError."""
         seen: set[str] = set()
         waiting: list[LiveJob] = []
-        for queue in self._spec.queues:
+        # The answer for another queue would tell a namespace which queues others have.
+        queues = [queue for queue in self._spec.queues if may_admit_jobs_of(self._scope, queue)]
+        for queue in queues:
             for status in LIVE_STATUSES:
                 async for jobs in self._list(queue, status):
                     # A job that moves on meanwhile is listed again.

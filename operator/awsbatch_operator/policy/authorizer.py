@@ -136,6 +136,13 @@ def allow_is_valid(allow: Allow, resolved_now: Scope | Deny | None, now: Millis)
     return allow.valid_until is None or allow.valid_until - MAX_TAG_AGE <= now <= allow.valid_until
 
 
+def may_admit_jobs_of(scope: Scope, queue: str) -> bool:
+    """Return whether the scope may admit a job of the queue of this name; its ARN is not known yet."""
+    patterns = scope.rules.queues if scope.rules is not None else ()
+    # The name is the last part of an ARN.
+    return not patterns or any(fnmatchcase(queue, pattern.rpartition("/")[2]) for pattern in patterns)
+
+
 def parent_of(job_id: str) -> str | None:
     """Return the id of the array or multi-node job that a child or node belongs to; None: the id is of neither."""
     child = _CHILD.fullmatch(job_id)

@@ -99,3 +99,29 @@ async def test_policies_of_others_that_change_cause_no_sweep(most: int) -> None:
             world.set_policies(own, other, ns={"team": "a"})
             await asyncio.sleep(1)
         assert len(world.batch.lists) == 5
+
+
+ARN = "arn:aws:batch:eu-west-1:111122223333:job-queue/"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "listed"),
+    [
+        (["team-a-*"], {"team-a-gpu"}),
+        ([ARN + "team-a-*"], {"team-a-gpu"}),
+        (["arn:*:batch:*:*:job-queue/*"], {"team-a-gpu", "team-b-gpu", "none"}),
+        (["arn:*:batch:*:*:job-queue/*gpu"], {"team-a-gpu", "team-b-gpu"}),
+        (["*"], {"team-a-gpu", "team-b-gpu", "none"}),
+    ],
+)
+async def test_whether_a_queue_exists_is_not_told_to_those_who_may_not_see_its_jobs(
+    patterns: list[str], listed: set[str]
+) -> None:
+    async with a_world(jobs={"queues": patterns}) as world:
+        if "none" not in listed:
+            world.batch.unknown_queues.add("none")
+        select = {"queues": ["team-a-gpu", "team-b-gpu", "none"], "jobNames": ["*"]}
+        uid = world.objects.create_termination("stop", spec(select=select))
+        await asyncio.sleep(5)
+        assert {queue for _, queue, _, _ in world.batch.lists} == listed
+        assert phase(world, uid) == "AwaitingApproval"
