@@ -32,7 +32,11 @@ class RefusedError(Exception):
 
 
 class SupersededError(Exception):
-    """The spec or the policy has changed, or a page is not valid any more: another sweep must begin."""
+    """Another sweep must begin: the spec or the policy has changed, or with an `error`, a page can't be read."""
+
+    def __init__(self, error: CallError | None = None) -> None:
+        super().__init__()
+        self.error = error
 
 
 async def gather(calls: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -91,8 +91,10 @@ class BulkReconciler:
         sweep = Sweep(self.calls, tracked, scope, self._policies, self._may_send, sending=sending)
         try:
             await sweep.run()
-        except SupersededError:
+        except SupersededError as superseded:
             tracked.restarts += 1
+            if superseded.error is not None:
+                self._on_progress(tracked, superseded.error)
             return backoff(tracked.restarts, _FIRST_RESTART, _LONGEST_RESTART)
         except RefusedError as refused:
             return self._refused(tracked, refused.refusal, SWEEP_WHILE_AWAITING)
@@ -120,7 +122,8 @@ class BulkReconciler:
         if tally.refusal is not None and tally.failed == tally.matched:
             return self._refused(tracked, refusal_of(tally.refusal, tracked.spec.region), SWEEP_WHILE_AWAITING)
         finished = tracked.empty_sweeps >= EMPTY_SWEEPS
-        delay = (Reason.TERMINATION_HELD, hold) if hold is not None else None
+        delay = None if tally.delay is None else delay_of(tally.delay, tracked.spec.region)
+        delay = delay if hold is None else (Reason.TERMINATION_HELD, hold)
         tracked.progress = replace(tracked.progress, finished=finished, delay=delay)
         self.show(tracked)
         if finished:

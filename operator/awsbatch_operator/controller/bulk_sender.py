@@ -128,6 +128,8 @@ class BulkSender:
         elif answer is not None and answer.error_class in _LOST:
             self._refuse(permit, answer)
         else:
+            if answer is not None and answer.error_class is not ErrorClass.NOT_SENT:
+                self._tally.delay = answer
             self._not_sent([permit])
         return False
 

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Final
 
 from awsbatch_operator.api.batchtermination import BulkSpec
-from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, DescribedJob, DescribeResult
 from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.timestamps import Millis
@@ -29,6 +30,9 @@ from awsbatch_operator.reconcile.sweep import (
     needs_tags,
 )
 
+_REPEATED: Final = CallError(
+    ErrorClass.UNAVAILABLE, "ListJobs repeats a page, so what comes after it is not known", "RepeatedPage"
+)
 _FULL: Final = IN_FLIGHT * JOBS_PER_DESCRIBE
 
 
@@ -83,15 +87,14 @@ class Sweep:
             if isinstance(page, CallError):
                 if token is not None:
                     # The token has expired, or means nothing to AWS any more.
-                    raise SupersededError
+                    raise SupersededError(replace(page, error_class=ErrorClass.UNAVAILABLE))
                 raise RefusedError(queue_not_found(queue, self._scope.target.region, page))
             listed = (listed_job(summary, queue, at) for summary in page.jobs)
             yield [job for job in listed if job is not None and may_match(job, self._spec)]
             token = page.next_token
             if token is None:
                 return
-        # The pages repeat: what comes after them is not known.
-        raise SupersededError
+        raise SupersededError(_REPEATED)
 
     async def _handle(self, jobs: list[LiveJob], *, at_least: int) -> list[LiveJob]:
         """Decide about the jobs. Return those that are not described yet: fewer than `at_least`."""
@@ -120,7 +123,10 @@ class Sweep:
         answer, at = await self._calls.read(self._tracked, self._scope, request, is_current=self._is_current)
         if not isinstance(answer, CallError):
             self._judge(_described(answer, at))
-            self.tally.unknown += sum(isinstance(result, CallError) for result in answer.values())
+            for result in answer.values():
+                if isinstance(result, CallError):
+                    self.tally.unknown += 1
+                    self.tally.delay = result
         elif len(jobs) > 1:
             # One of the ids is malformed.
             middle = len(jobs) // 2

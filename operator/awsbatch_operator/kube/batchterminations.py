@@ -13,7 +13,10 @@ from awsbatch_operator.kube.batchjobs import collection_path
 from awsbatch_operator.kube.client import ApiError, KubeClient
 from awsbatch_operator.kube.preflight import explain_missing
 from awsbatch_operator.kube.reflector import Body, Reflector
+from awsbatch_operator.workqueue.log_once import LogOnce
 
+RBAC_RETRY: Final = 60.0
+"""Seconds between two reviews of permissions that are missing."""
 _NEEDED: Final = (("list", ""), ("watch", ""), ("patch", "/status"))
 
 log = structlog.get_logger(__name__)
@@ -51,10 +54,13 @@ class BatchTerminationInformer:
         ]
 
     async def run(self) -> None:
-        """Run until cancelled. Without the permissions, BatchTerminations are ignored."""
-        if missing := await self._missing():
-            log.warning("BatchTerminations are ignored (RBAC); everything else works", error=explain_missing(missing))
-            await asyncio.Event().wait()
+        """Run until cancelled. BatchTerminations are ignored as long as the permissions are missing."""
+        problem = LogOnce()
+        while missing := await self._missing():
+            error = explain_missing(missing)
+            if problem.report(error):
+                log.warning("BatchTerminations are ignored (RBAC); everything else works", error=error)
+            await asyncio.sleep(RBAC_RETRY)
         async with asyncio.TaskGroup() as tasks:
             for reflector in self._reflectors:
                 tasks.create_task(reflector.run())

@@ -123,6 +123,7 @@ class Tally:
     `jobs`: the size of each job that was admitted, by id. `matched`: living, without an accepted termination;
     `ending`: living, with one; `failed`: AWS refused their termination at the last try, part of `matched`, and
     `refusal` is the error of one of them. `unknown`: jobs that DescribeJobs did not show as expected.
+    `delay`: an error about one job that waiting may correct.
     """
 
     jobs: dict[str, int] = field(default_factory=dict)
@@ -131,6 +132,7 @@ class Tally:
     failed: int = 0
     unknown: int = 0
     refusal: CallError | None = None
+    delay: CallError | None = None
     _examples: list[Example] = field(default_factory=list)
     _refused: list[Example] = field(default_factory=list)
 

@@ -860,3 +860,30 @@ async def test_a_long_sweep_that_nobody_approves_is_rarely_repeated() -> None:
         assert first >= 100
         await asyncio.sleep(1_200)
         assert len(world.batch.describes) <= 2 * first
+
+
+def delayed(world: World, uid: str) -> tuple[str | None, str]:
+    found = next((one for one in world.objects.bulk_status(uid).conditions if one.type == "Reconciling"), None)
+    return (found.reason, found.message) if found is not None else (None, "")
+
+
+async def test_the_status_says_what_keeps_a_sweep_from_its_end() -> None:
+    tags = {"queues": ["gpu"], "tags": {"run": "42"}}
+    async with a_world() as world:
+        jobs(world, 3)
+        world.batch.on_list = lambda page: JobPage(page.jobs, "always the same")
+        repeats = world.objects.create_termination("repeats", spec())
+        await asyncio.sleep(30)
+        assert delayed(world, repeats)[0] == "AWSUnavailable"
+        assert "Invalid nextToken" in delayed(world, repeats)[1]
+        world.batch.on_list = lambda page: page
+        world.batch.id_errors["train-1"] = CallError(ErrorClass.UNAVAILABLE, "an entry without a job id", "Unreadable")
+        unreadable = world.objects.create_termination("unreadable", spec(select=tags, approved=True))
+        await asyncio.sleep(100)
+        assert delayed(world, unreadable)[0] == "AWSUnavailable"
+        assert phase(world, unreadable) == "Terminating"
+        world.batch.id_errors["train-1"] = THROTTLED
+        throttled = world.objects.create_termination("throttled", spec(approved=True))
+        await asyncio.sleep(30)
+        assert delayed(world, throttled)[0] == "Throttled"
+        assert sent(world) == {"train-0", "train-1", "train-2"}
