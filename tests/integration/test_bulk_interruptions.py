@@ -87,7 +87,7 @@ STOPS: Final = {
     "policy of other queues": Stop(
         lambda bulk: bulk.team.policies.edit(bulk.team.name, jobs={"queues": ["other-*"]}),
         lambda bulk: bulk.team.policies.edit(bulk.team.name, jobs={"queues": [bulk.queue]}),
-        lambda status: bool(status.get("matched") == 0),
+        says("Stalled", "True", "ListNotAllowed"),
     ),
     "policy deleted": Stop(
         lambda bulk: bulk.team.policies.delete(bulk.team.name), Bulk.grant, says("Stalled", "True", "NoAccessPolicy")

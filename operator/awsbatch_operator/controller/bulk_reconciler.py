@@ -148,7 +148,7 @@ class BulkReconciler:
         if spec.created_before > tracked.created_at + MARGIN:
             return cutoff_in_future()
         resolved = self._policies.resolve(tracked.ref.namespace, spec.region)
-        scope = None if resolved is None else bulk_scope(resolved)
+        scope = None if resolved is None else bulk_scope(resolved, spec.queues)
         if isinstance(scope, Scope) and not self._dependencies.provider.knows_region(spec.region):
             return invalid_region(spec.region)
         return scope

@@ -5,7 +5,7 @@ A Deny reveals nothing about the job: it is the same for every job that is not a
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import InitVar, dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -99,8 +99,8 @@ def terminate_denied(scope: Scope) -> Deny | None:
     return None if Verb.TERMINATE in scope.verbs else _termination_not_allowed(scope)
 
 
-def bulk_scope(resolved: Scope | Deny) -> Scope | Deny:
-    """Return the scope of a BatchTermination, or why it may not list and terminate jobs there.
+def bulk_scope(resolved: Scope | Deny, queues: Iterable[str]) -> Scope | Deny:
+    """Return the scope of a BatchTermination, or why it may not list and terminate the jobs of these queues.
 
     It needs a policy where none is required, too: without one, a selector would reach every job of the account.
     """
@@ -118,6 +118,12 @@ def bulk_scope(resolved: Scope | Deny) -> Scope | Deny:
             _LIST_NOT_ALLOWED,
             f"The BatchAccessPolicy {resolved.policy} does not let this namespace list jobs, which a BatchTermination "
             "needs: ask the platform team to add List to its spec.allow",
+        )
+    if not any(may_admit_jobs_of(resolved, queue) for queue in queues):
+        return Deny(
+            _LIST_NOT_ALLOWED,
+            f"The BatchAccessPolicy {resolved.policy} admits no job of these queues: create another BatchTermination "
+            "with other queues, or ask the platform team",
         )
     denied = terminate_denied(resolved)
     return resolved if denied is None else denied

@@ -202,6 +202,7 @@ async def test_none_is_terminated_before_all_have_been_counted() -> None:
         ({"allow": ["Observe", "Terminate"]}, "ListNotAllowed"),
         ({"allow": ["Observe", "List"]}, "TerminationNotAllowed"),
         ({"regions": ["us-east-1"]}, "ListNotAllowed"),
+        ({"jobs": {"queues": ["cpu", "arn:aws:batch:eu-west-1:111122223333:job-queue/cp*"]}}, "ListNotAllowed"),
         ({"namespaceSelector": {"matchLabels": {"team": "b"}}}, "NoAccessPolicy"),
     ],
 )
