@@ -139,10 +139,11 @@ def test_whoever_stops_it_nothing_more_is_sent_and_undone_it_goes_on(stage: Stag
 
 
 def test_the_annotation_of_the_lease_holds_it(stage: Stage) -> None:
-    with bulk_on(stage) as bulk:
+    with bulk_on(stage) as bulk, ExitStack() as ends:
         bulk.grant()
         lease = bulk.team.world.cluster
         lease.kubectl("apply", "--filename=-", stdin=MANIFEST)
+        ends.callback(lease.kubectl, "annotate", "lease", LEASE, f"{SUSPEND_ANNOTATION}-")
         slow_terminations(stage, 0.5)
         (jobs,) = midway(bulk)
         lease.kubectl("annotate", "lease", LEASE, f"{SUSPEND_ANNOTATION}=INC-4711: wrong jobs")
@@ -152,7 +153,14 @@ def test_the_annotation_of_the_lease_holds_it(stage: Stage) -> None:
         time.sleep(max(0.0, suspended + SUSPENDED_WITHIN + IN_TIME - time.time()))
         bulk.assert_quiet_after(suspended + SUSPENDED_WITHIN)
         assert len(bulk.sent()) < JOBS
-        assert has_events(bulk.team.cluster, NAME, "TerminationAccepted", "TerminationHeld")
+        # A call that was under way is reported after the hold.
+        wait_for(
+            lambda: (
+                {"TerminationAccepted", "TerminationHeld"} <= {one["reason"] for one in bulk.team.cluster.events(NAME)}
+            ),
+            timeout=SOON,
+            what="Events of what was accepted and of the hold",
+        )
         stage.world.batch.clear_faults()
         lease.kubectl("annotate", "lease", LEASE, f"{SUSPEND_ANNOTATION}-")
         bulk.requested(JOBS)
