@@ -56,12 +56,16 @@ class StopOptions:
 
 
 class Result:
-    """What happened to one object. `done` is false if the termination could not be stated."""
+    """What happened to one object. `code` is its exit code: not 0 if the termination could not be stated."""
 
-    __slots__ = ("action", "body", "done", "key", "message")
+    __slots__ = ("action", "body", "code", "key", "message")
 
-    def __init__(self, one: Key, action: str, message: str, body: Object | None = None, *, done: bool = True) -> None:
-        self.key, self.action, self.message, self.body, self.done = one, action, message, body, done
+    def __init__(self, one: Key, action: str, message: str, body: Object | None = None, *, code: int = OK) -> None:
+        self.key, self.action, self.message, self.body, self.code = one, action, message, body, code
+
+    @property
+    def done(self) -> bool:
+        return self.code == OK
 
 
 def check_reason(reason: str) -> str:
@@ -79,7 +83,10 @@ def check_reason(reason: str) -> str:
 
 
 def stop(kubectl: Kubectl, selection: Selection, options: StopOptions) -> int:
-    """The command `stop` for BatchJobs. All objects are tried; the exit code is 1 if one could not be stopped."""
+    """The command `stop` for BatchJobs. All objects are tried. If some could not be stopped, for one cause, its code is the exit code.
+
+    After several causes it is 1.
+    """
     output.note(f"{kubectl.cluster_context()}{DRY_RUN if options.dry_run else ''}")
     work = _work(kubectl, selection, options)
     results: list[Result] = []
@@ -100,14 +107,18 @@ def _stop_each(
         results.append(result)
         if not options.as_json:
             output.write(f"{_named(result.key, kubectl)}: {result.message}\n")
-    codes = [OK if result.done else FAILED for result in results]
+    failed, ended = _common_code(results), OK
     waited: dict[Key, Object] = {}
     if options.wait and not options.dry_run:
-        code, waited = _wait(kubectl, [one.key for one in results if one.done], options)
-        codes.append(code)
+        ended, waited = _wait(kubectl, [one.key for one in results if one.done], options)
     if options.as_json:
         output.write_json([_summary(one, waited.get(one.key)) for one in results])
-    return max(codes, key=(OK, FAILED, TIMED_OUT, STALLED).index)
+    return STALLED if STALLED in (failed, ended) else ended or failed
+
+
+def _common_code(results: Sequence[Result]) -> int:
+    codes = {one.code for one in results if not one.done}
+    return FAILED if len(codes) > 1 else next(iter(codes), OK)
 
 
 def _work(kubectl: Kubectl, selection: Selection, options: StopOptions) -> list[Callable[[], Result]]:
@@ -127,7 +138,7 @@ def _work(kubectl: Kubectl, selection: Selection, options: StopOptions) -> list[
             return _stop_found(kubectl, known[name], options)
         hint = where_else(kubectl, name)
         message = f"there is no such BatchJob{f'. {hint}' if hint else ''}"
-        return Result((kubectl.cluster_context().namespace, name), "missing", message, done=False)
+        return Result((kubectl.cluster_context().namespace, name), "missing", message, code=STALLED)
 
     return [lambda name=name: one_of(name) for name in wanted]  # type: ignore[misc]
 
@@ -153,7 +164,7 @@ def _stop_found(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
     try:
         return _state(kubectl, body, options)
     except KubectlError as error:
-        return Result(key(body), "failed", f"error: {error}", body, done=False)
+        return Result(key(body), "failed", f"error: {error}", body, code=error.exit_code)
 
 
 def _state(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
@@ -171,11 +182,12 @@ def _state(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
                 raise
             found = kubectl.get(JOBS, [key(body)[1]], namespace=key(body)[0])
             if not found or found[0]["metadata"]["uid"] != uid:
-                return Result(key(body), "missing", "the object was deleted meanwhile", done=False)
+                return Result(key(body), "missing", "the object was deleted meanwhile", code=STALLED)
             body = found[0]
             continue
         return Result(key(body), "stated", _stated(changed, before, options), changed)
-    return Result(key(body), "failed", "error: other writers kept changing it; run the command again", body, done=False)
+    message = "error: other writers kept changing it; run the command again"
+    return Result(key(body), "failed", message, body, code=FAILED)
 
 
 def why_unneeded(body: Object, options: StopOptions) -> tuple[str, str] | None:
@@ -215,7 +227,7 @@ def _stop_id(kubectl: Kubectl, job_id: str, options: StopOptions) -> Result:
             return _stop_found(kubectl, created, options)
     except CommandError as error:
         one = (kubectl.cluster_context().namespace, name_for(job_id))
-        return Result(one, "failed", f"error: {error}", done=False)
+        return Result(one, "failed", f"error: {error}", code=error.exit_code)
     would = "would be created" if options.dry_run else "created"
     message = f"{would} for job {job_id}, termination stated, reason {quoted(options.reason)}"
     return Result(key(created), "adopted", message, created)

@@ -65,7 +65,7 @@ def test_stop_tries_all_and_says_of_each_what_happened(world: World, cluster: Cl
     seed(world, cluster, "done", status="SUCCEEDED")
     cluster.wait_for("done", phase("Succeeded"), timeout=SOON)
     done = plugin("stop", "one", "nosuch", "done", "two", "one", "--reason", REASON)
-    assert done.code == 1
+    assert done.code == 3
     assert [line.partition(";")[0] for line in done.out.splitlines()] == [
         f'batchjob/one: termination stated, reason "{REASON}"',
         "batchjob/nosuch: there is no such BatchJob",
@@ -419,6 +419,18 @@ def test_without_the_permission_it_is_named(world: World, plugin: Plugin, words:
     assert (done.code, done.out) == (77, "")
     assert 'is forbidden: User "nobody" cannot ' in done.err
     assert "Ask the platform team for the permission" in done.err
+
+
+def test_who_may_only_view_is_told_so_with_the_same_code(world: World, cluster: Cluster, plugin: Plugin) -> None:
+    if isinstance(world.control_plane, Embedded):
+        pytest.skip("the embedded API server has no RBAC")
+    seed(world, cluster, "train")
+    cluster.kubectl("create", "role", "viewer", "--verb=get,list", "--resource=batchjobs.awsbatch.dev")
+    cluster.kubectl("create", "rolebinding", "viewer", "--role=viewer", "--user=viewer")
+    for words, verb in ((("train",), "patch"), (("--job-id", UNKNOWN), "create")):
+        done = plugin("stop", *words, "--reason", REASON, "--as", "viewer")
+        assert done.code == 77
+        assert f'is forbidden: User "viewer" cannot {verb}' in done.out
 
 
 def test_the_cluster_is_named_even_where_nothing_is_found(plugin: Plugin, tmp_path: Path) -> None:
