@@ -156,16 +156,15 @@ class Objects:
             raise errors.bad_request(
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
+        if new.get("resourceVersion", old["resourceVersion"]) != old["resourceVersion"]:
+            raise errors.conflict(resource.group, resource.plural, key[1])
         if new.get("uid", old["uid"]) != old["uid"]:
             fault = FieldError("FieldValueInvalid", ("metadata", "uid"), new["uid"], "field is immutable")
             raise errors.invalid(resource.group, resource.kind, key[1], [fault])
-        if "resourceVersion" not in new:
-            if not resource.unconditional_update and not write.patch:
-                path, detail = ("metadata", "resourceVersion"), "must be specified for an update"
-                fault = FieldError("FieldValueInvalid", path, 0, detail)
-                raise errors.invalid(resource.group, resource.plural, key[1], [fault])
-        elif new["resourceVersion"] != old["resourceVersion"]:
-            raise errors.conflict(resource.group, resource.plural, key[1])
+        if "resourceVersion" not in new and not resource.unconditional_update and not write.patch:
+            path, detail = ("metadata", "resourceVersion"), "must be specified for an update"
+            fault = FieldError("FieldValueInvalid", path, 0, detail)
+            raise errors.invalid(resource.group, resource.plural, key[1], [fault])
 
     def _check(self, resource: Resource, new: Body, old: Body | None) -> None:
         faults = _metadata_faults(new["metadata"], old["metadata"] if old else None)

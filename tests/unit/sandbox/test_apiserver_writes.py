@@ -172,6 +172,8 @@ async def test_name_and_uid_of_an_object_can_not_change(api: Client) -> None:
     await api.create(widget())
     renamed = await api.patch(W, {"metadata": {"name": "other"}})
     reborn = await api.patch(W, {"metadata": {"uid": "other"}})
+    stale = await api.patch(W, {"metadata": {"uid": "other", "resourceVersion": "1"}})
+    assert (stale.status, stale.body["reason"]) == (409, "Conflict")  # as in kube-apiserver, which checks that first
     assert renamed.message == "the name of the object (other) does not match the name on the URL (w)"
     assert reborn.body["details"]["causes"][0]["message"] == 'Invalid value: "other": field is immutable'
 
