@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _TRIES = 8
 """Patches of one object that other writers changed meanwhile, such as the operator its status."""
 _AT_ONCE = 6
-"""Objects that are changed at the same time: each takes a kubectl."""
+"""Objects that are changed at the same time. Each takes a kubectl; more objects share a `kubectl proxy`."""
 LONGEST_REASON = 1024
 
 
@@ -83,9 +83,9 @@ def check_reason(reason: str) -> str:
 
 
 def stop(kubectl: Kubectl, selection: Selection, options: StopOptions) -> int:
-    """The command `stop` for BatchJobs. All objects are tried. If some could not be stopped, for one cause, its code is the exit code.
+    """The command `stop` for BatchJobs. All objects are tried.
 
-    After several causes it is 1.
+    If objects could not be stopped, the exit code is that of their cause, and 1 if they have different ones.
     """
     output.note(f"{kubectl.cluster_context()}{DRY_RUN if options.dry_run else ''}")
     work = _work(kubectl, selection, options)
@@ -103,7 +103,7 @@ def stop(kubectl: Kubectl, selection: Selection, options: StopOptions) -> int:
 def _stop_each(
     kubectl: Kubectl, work: Sequence[Callable[[], Result]], options: StopOptions, results: list[Result]
 ) -> int:
-    for result in _each(work):
+    for result in _each(kubectl, work):
         results.append(result)
         if not options.as_json:
             output.write(f"{_named(result.key, kubectl)}: {result.message}\n")
@@ -143,9 +143,15 @@ def _work(kubectl: Kubectl, selection: Selection, options: StopOptions) -> list[
     return [lambda name=name: one_of(name) for name in wanted]  # type: ignore[misc]
 
 
-def _each(work: Sequence[Callable[[], Result]]) -> Iterator[Result]:
+def _each(kubectl: Kubectl, work: Sequence[Callable[[], Result]]) -> Iterator[Result]:
     if len(work) == 1:
         yield work[0]()
+        return
+    if len(work) > _AT_ONCE and not kubectl.proxy:
+        from kubectl_awsbatch.proxy import Proxy
+
+        with Proxy(kubectl) as kubectl.proxy:
+            yield from _each(kubectl, work)
         return
     from concurrent.futures import ThreadPoolExecutor
 
@@ -178,7 +184,7 @@ def _state(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
                 JOBS, body, {"spec": {"terminate": {"reason": options.reason}}}, dry_run=options.dry_run
             )
         except KubectlError as error:
-            if error.kind != "conflict":
+            if error.kind not in ("conflict", "not found"):
                 raise
             found = kubectl.get(JOBS, [key(body)[1]], namespace=key(body)[0])
             if not found or found[0]["metadata"]["uid"] != uid:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -65,6 +66,15 @@ class Plugin:
 
     def command(self, *words: str, namespace: str | None = None) -> list[str]:
         return [str(self.bin / "kubectl-awsbatch"), *words, f"--namespace={namespace or self.cluster.namespace}"]
+
+    def wrapped_kubectl(self, script: str) -> str:
+        """A PATH on which kubectl first runs the script, which finds the real one as $KUBECTL."""
+        home = self.bin / "wrapped"
+        home.mkdir()
+        real = shutil.which("kubectl", path=self.environment["PATH"])
+        (home / "kubectl").write_text(f'#!/bin/bash\nKUBECTL={real}\n{script}\nexec "$KUBECTL" "$@"\n')
+        (home / "kubectl").chmod(0o755)
+        return f"{home}:{self.environment['PATH']}"
 
     @contextmanager
     def on_a_terminal(self, *words: str, path: str | None = None) -> Iterator["Terminal"]:

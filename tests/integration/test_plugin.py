@@ -138,21 +138,69 @@ def test_changes_of_other_writers_meanwhile_are_not_lost(
 ) -> None:
     """Between the read and the patch, another person states a reason: the slow kubectl makes time for that."""
     seed(world, cluster, "train", stuck=True)
-    slow = tmp_path / "slow"
-    slow.mkdir()
-    (slow / "kubectl").write_text(
-        f'#!/bin/bash\n[ "$1" = patch ] && [ ! -e {slow}/seen ] && touch {slow}/seen && until [ -e {slow}/go ]; do '
-        f'sleep 0.05; done\nPATH={plugin.environment["PATH"]} exec kubectl "$@"\n'
-    )
-    (slow / "kubectl").chmod(0o755)
-    with plugin.start("stop", "train", "--reason", REASON, path=f"{slow}:{plugin.environment['PATH']}") as process:
-        wait_for((slow / "seen").exists, timeout=SOON, what="the plugin patches")
+    with plugin.start("stop", "train", "--reason", REASON, path=slow(plugin, tmp_path, "patch")) as process:
+        wait_for((tmp_path / "seen").exists, timeout=SOON, what="the plugin patches")
         cluster.terminate("train", "theirs")
-        (slow / "go").touch()
+        (tmp_path / "go").touch()
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "theirs" in out
     assert cluster.get("train")["spec"]["terminate"]["reason"] == "theirs"
+
+
+def slow(plugin: Plugin, directory: Path, command: str) -> str:
+    """A PATH with a kubectl that waits once before the command, until the file `go` exists; then `seen` does."""
+    seen, go = directory / "seen", directory / "go"
+    return plugin.wrapped_kubectl(
+        f'if [ "$1" = {command} ] && [ ! -e {seen} ]; then touch {seen}; until [ -e {go} ]; do sleep 0.05; done; fi'
+    )
+
+
+def many(cluster: Cluster) -> list[str]:
+    """More BatchJobs than get a kubectl each, with the label run=42."""
+    names = [f"job-{i}" for i in range(8)]
+    for name in names:
+        cluster.create(name, UNKNOWN)
+    cluster.kubectl("label", "bj", "--all", "run=42")
+    for name in names:  # after which the operator writes no more
+        cluster.wait_for(name, phase("Missing"), timeout=SOON)
+    return names
+
+
+def test_many_objects_share_one_kubectl_with_the_same_guards(cluster: Cluster, plugin: Plugin, tmp_path: Path) -> None:
+    names = many(cluster)
+    path = slow(plugin, tmp_path, "proxy")
+    words = ("stop", "-l", "run=42", "--reason", REASON, "-o", "json")
+    with plugin.start(*words, path=path) as process:
+        wait_for((tmp_path / "seen").exists, timeout=SOON, what="the objects are read")
+        cluster.terminate("job-1", "theirs")
+        for name in ("job-2", "job-3"):
+            cluster.delete(name)
+        cluster.create("job-3", UNKNOWN)
+        cluster.kubectl("label", "bj", "job-4", "changed=meanwhile")
+        (tmp_path / "go").touch()
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, err.count("\n")) == (3, 1)
+    actions = {one["name"]: one["action"] for one in json.loads(out)}
+    unlike = {"job-1": "kept", "job-2": "missing", "job-3": "missing"}
+    assert actions == dict.fromkeys(names, "stated") | unlike
+    stated = {one["metadata"]["name"]: one["spec"].get("terminate") for one in cluster.objects()}
+    assert stated.pop("job-1") == {"reason": "theirs"}
+    assert stated.pop("job-3") is None
+    assert stated == {name: {"reason": REASON} for name in names if name not in unlike}
+    assert cluster.get("job-4")["metadata"]["labels"]["changed"] == "meanwhile"
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_proxy_is_used_for_many_objects_if_it_works(
+    cluster: Cluster, plugin: Plugin, tmp_path: Path, works: bool
+) -> None:
+    names = many(cluster)
+    path = plugin.wrapped_kubectl(f'echo "$1" >> {tmp_path}/calls\n[ "$1" = proxy ] && {"true" if works else "exit 1"}')
+    done = plugin("stop", *names, "--reason", REASON, path=path)
+    assert done.code == 0
+    assert done.out.count("termination stated") == len(names)
+    assert (tmp_path / "calls").read_text().split().count("patch") == (0 if works else len(names))
 
 
 # -- adopt -------------------------------------------------------------------------------------------------------------
@@ -427,7 +475,8 @@ def test_who_may_only_view_is_told_so_with_the_same_code(world: World, cluster: 
     seed(world, cluster, "train")
     cluster.kubectl("create", "role", "viewer", "--verb=get,list", "--resource=batchjobs.awsbatch.dev")
     cluster.kubectl("create", "rolebinding", "viewer", "--role=viewer", "--user=viewer")
-    for words, verb in ((("train",), "patch"), (("--job-id", UNKNOWN), "create")):
+    names = many(cluster)
+    for words, verb in ((("train",), "patch"), (names, "patch"), (("--job-id", UNKNOWN + ":1"), "create")):
         done = plugin("stop", *words, "--reason", REASON, "--as", "viewer")
         assert done.code == 77
         assert f'is forbidden: User "viewer" cannot {verb}' in done.out

@@ -3,7 +3,6 @@
 import datetime as dt
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -126,9 +125,9 @@ def test_ctrl_c_after_the_approval_says_that_it_goes_on_and_how_to_stop_it(plugi
     assert not approved(bulk.one())
 
 
-def test_ctrl_c_amid_the_approval_tells_the_truth(plugin: Plugin, bulk: Bulk, tmp_path: Path) -> None:
+def test_ctrl_c_amid_the_approval_tells_the_truth(plugin: Plugin, bulk: Bulk) -> None:
     """The API server has accepted the approval, and the plugin does not know it yet."""
-    slow = wrapped_kubectl(tmp_path, plugin, 'if [ "$1" = patch ]; then "$KUBECTL" "$@"; exec sleep 60; fi')
+    slow = plugin.wrapped_kubectl('if [ "$1" = patch ]; then "$KUBECTL" "$@"; exec sleep 60; fi')
     with plugin.on_a_terminal(*STOP, "--yes", path=slow) as terminal:
         bulk.says("AwaitingApproval", **COUNTED)
         bulk.one(approved)
@@ -136,16 +135,6 @@ def test_ctrl_c_amid_the_approval_tells_the_truth(plugin: Plugin, bulk: Bulk, tm
         assert terminal.ends() == 130
     assert "goes on without this command" in terminal.shown
     assert approved(bulk.one())
-
-
-def wrapped_kubectl(directory: Path, plugin: Plugin, script: str) -> str:
-    """A PATH on which kubectl first runs the script, which finds the real one as $KUBECTL."""
-    home = directory / "wrapped"
-    home.mkdir()
-    real = shutil.which("kubectl", path=plugin.environment["PATH"])
-    (home / "kubectl").write_text(f'#!/bin/bash\nKUBECTL={real}\n{script}\nexec "$KUBECTL" "$@"\n')
-    (home / "kubectl").chmod(0o755)
-    return f"{home}:{plugin.environment['PATH']}"
 
 
 def test_without_a_terminal_it_is_not_approved_and_the_printed_command_approves_it(plugin: Plugin, bulk: Bulk) -> None:
@@ -248,11 +237,9 @@ def test_the_api_server_checks_it_before_it_exists(plugin: Plugin, bulk: Bulk) -
     assert "queues must hold names of job queues in full" in done.err
 
 
-def test_if_the_approval_is_refused_the_object_is_left_for_who_may_approve(
-    plugin: Plugin, bulk: Bulk, tmp_path: Path
-) -> None:
+def test_if_the_approval_is_refused_the_object_is_left_for_who_may_approve(plugin: Plugin, bulk: Bulk) -> None:
     script = '[ "$1" = patch ] && echo "Error from server (Forbidden): you may not approve" >&2 && exit 1'
-    with plugin.start(*STOP, "--yes", path=wrapped_kubectl(tmp_path, plugin, script)) as process:
+    with plugin.start(*STOP, "--yes", path=plugin.wrapped_kubectl(script)) as process:
         bulk.says("AwaitingApproval", **COUNTED)
         _, err = process.communicate(timeout=SOON)
     assert process.returncode == 77

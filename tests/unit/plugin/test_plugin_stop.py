@@ -19,7 +19,10 @@ KUBECTL = """#!/bin/bash
 case "$1 $2" in
   "config view") cat {home}/view ;;
   "get batchjobs.awsbatch.dev") cat {home}/jobs ;;
-  "patch batchjobs.awsbatch.dev") if [ -s {home}/$3 ]; then cat {home}/$3 >&2; exit 1; fi; echo '{job}' ;;
+  "patch batchjobs.awsbatch.dev")
+    if grep -q NotFound {home}/$3; then : > {home}/jobs; fi
+    if [ -s {home}/$3 ]; then cat {home}/$3 >&2; exit 1; fi
+    echo '{job}' ;;
   *) exit 1 ;;
 esac
 """
