@@ -131,6 +131,7 @@ class ObjectFollower:
         body = event.get("object") or {}
         if "metadata" not in body or key(body)[1] not in self._names:
             return
+        body["metadata"].pop("managedFields", None)  # as `kubectl get`, which leaves them in watch events
         if event.get("type") == "DELETED":
             self.objects.pop(key(body), None)
         elif event.get("type") in ("ADDED", "MODIFIED"):

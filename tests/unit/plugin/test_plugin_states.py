@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from kubectl_awsbatch import adoption, jobs, listing, states, waiting
 from kubectl_awsbatch.errors import CommandError, UsageError
+from kubectl_awsbatch.following import ObjectFollower, Timer
+from kubectl_awsbatch.kubectl import TERMINATIONS, Kubectl
 from unit.plugin.bodies import Body, job, termination
 
 NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -168,3 +170,11 @@ def test_rows_of_ls() -> None:
     bulk = termination(phase="Terminating", matched=4, requested=6, ending=2, failed=0, approved=True)
     shown = ("stop-1", "Terminating", "true", 4, 200, 6, 2, 0, "", "INC-1", "")
     assert listing.termination_row(bulk, NOW) == shown
+
+
+def test_an_object_of_a_watch_event_is_kept_without_managed_fields() -> None:
+    body = termination()
+    body["metadata"]["managedFields"] = [{"manager": "kubectl-create"}]
+    follower = ObjectFollower(Kubectl(), TERMINATIONS, [states.key(body)], Timer(0))
+    follower._apply({"type": "MODIFIED", "object": body})
+    assert "managedFields" not in follower.objects[states.key(body)]["metadata"]
