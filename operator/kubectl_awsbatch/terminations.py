@@ -114,7 +114,7 @@ class _BulkStop:
         if not self.body:
             return
         if self.may_be_approved():
-            output.note(f"batchtermination/{self.name} goes on. To stop it: {self.delete_command()}")
+            output.note(f"batchtermination/{self.name} goes on. To stop it: {self.withdraw_command()}")
         else:
             output.note(
                 f"batchtermination/{self.name} is left and not approved. To approve it: {self.approve_command()}"
@@ -123,6 +123,11 @@ class _BulkStop:
 
     def delete_command(self) -> str:
         return self._kubectl.command("delete", TERMINATIONS, self.name)
+
+    def withdraw_command(self) -> str:
+        """It keeps the object, which shows what was terminated."""
+        patch = '{"spec":{"approved":false}}'
+        return self._kubectl.command("patch", TERMINATIONS, self.name, "--type=merge", "-p", patch)
 
     def approve_command(self) -> str:
         """It names the uid, so that it approves only the object that was counted."""
@@ -238,7 +243,7 @@ def _refused(stop: _BulkStop) -> int:
     if remedy := remedy_for(reason):
         output.note(remedy)
     if stop.body["spec"].get("approved"):
-        output.note(f"It stays approved, and goes on if that is resolved. To delete it: {stop.delete_command()}")
+        output.note(f"It stays approved, and goes on if that is resolved. To stop it: {stop.withdraw_command()}")
     else:
         stop.remove("refused")  # else each try leaves an object that fires the alert on refused ones
     return STALLED
@@ -246,7 +251,9 @@ def _refused(stop: _BulkStop) -> int:
 
 def _follow_to_the_end(stop: _BulkStop) -> int:
     if not stop.follow(_ended, progress_line):
-        output.note(f"not finished in time; batchtermination/{stop.name} goes on. To stop it: {stop.delete_command()}")
+        output.note(
+            f"not finished in time; batchtermination/{stop.name} goes on. To stop it: {stop.withdraw_command()}"
+        )
         return TIMED_OUT
     if not stop.body:
         output.note("the BatchTermination was deleted by somebody else: what was not sent yet is not sent")
@@ -287,10 +294,7 @@ def _interrupted(stop: _BulkStop) -> int:
     if not stop.body:
         return INTERRUPTED
     if stop.may_be_approved():
-        withdraw = stop._kubectl.command(  # noqa: SLF001 (of this module)
-            "patch", TERMINATIONS, stop.name, "--type=merge", "-p", '{"spec":{"approved":false}}'
-        )
-        output.note(f"batchtermination/{stop.name} goes on without this command. To stop it: {withdraw}")
+        output.note(f"batchtermination/{stop.name} goes on without this command. To stop it: {stop.withdraw_command()}")
     else:
         stop.remove("interrupted")
     return INTERRUPTED
