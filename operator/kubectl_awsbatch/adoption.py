@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
 
 DRY_RUN = "; dry run: the API server checks the changes and makes none"
+_LIKE_AN_ID = "ids such as 91e42a4e-9a62-4bb7-a5aa-55a305b9462f"
 
 
 def check_id(job_id: str) -> str:
-    """Return the id. Raises UsageError if it is no id of a job."""
+    """Return the id; warn if it could be the name of a job. Raises UsageError if it can be no id."""
     import re
 
     if re.fullmatch(r"[A-Za-z0-9_-]{1,128}(:\d{1,5}|#\d{1,5})?", job_id):
+        if not re.match(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w-])", job_id):
+            output.note(
+                f"warning: {quoted(job_id)} does not look like the id of a job: SubmitJob returns {_LIKE_AN_ID}"
+            )
         return job_id
     arn = re.fullmatch(r"arn:[\w-]+:batch:([\w-]+):\d*:job/([A-Za-z0-9_:#-]+)", job_id)
     remedy = f"Give {arn[2]} and --region {arn[1]}." if arn else (

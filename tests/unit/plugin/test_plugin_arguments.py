@@ -83,6 +83,22 @@ def test_without_kubectl_each_command_says_so(
     assert "kubectl is not on PATH. Install kubectl" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("job_id", "warned"),
+    [
+        *(("train", True), ("91E42A4E", True), ("91e42a4e-9a62-4bb7-a5aa-55a305b9462f", False)),
+        *(("91e42a4e-9a62-4bb7-a5aa-55a305b9462f:3", False), ("91e42a4e-9a62-4bb7-a5aa-55a305b9462f#1", False)),
+    ],
+)
+@pytest.mark.parametrize("words", [["adopt"], ["stop", *REASON, "--job-id"]])
+def test_the_name_of_a_job_given_as_its_id_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], job_id: str, warned: bool
+) -> None:
+    run(monkeypatch, *words, job_id)
+    warning = f'"{job_id}" does not look like the id of a job: SubmitJob returns ids such as 91e42a4e-'
+    assert (warning in capsys.readouterr().err) == warned
+
+
 @pytest.mark.parametrize("command", arguments.COMMANDS)
 def test_each_command_has_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
