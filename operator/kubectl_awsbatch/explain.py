@@ -39,7 +39,7 @@ _REMEDIES = {
     "DeadlineNotApplicable": "State a limit that such a job can reach, or remove spec.deadline.",
     "OnDeleteDisabled": "Remove spec.onDelete, or let the platform team start the operator with --on-delete=enabled.",
     "QueueNotFound": "Check the names of the queues and the region.",
-    "TooManyJobs": "Narrow the selection, or raise --max; both need a new BatchTermination.",
+    "TooManyJobs": "With this plugin: repeat stop --queue with more exact --name or --tag, or with a larger --max.",
     "CutoffInFuture": "createdBefore must not be later than the creation of the object; create another one.",
     "TerminationHeld": "Wait, or ask the platform team: the message says what suspends or limits terminations.",
     "Throttled": "Nothing: the operator tries again by itself.",
@@ -235,7 +235,10 @@ def explain_termination(body: Object) -> Object:
         f"{'approved' if spec.get('approved') else 'not approved'}."
     )
     counts = [f"{name} {int(shown[name])}" for name in ("matched", "requested", "ending", "failed") if name in shown]
-    known += f" At the last sweep: {', '.join(counts)}, of at most {int(spec['maxJobs'])}." if counts else ""
+    if "matched" in shown:
+        known += f" At the last sweep: {', '.join(counts)}, of at most {int(spec['maxJobs'])}."
+    elif shown.get("requested"):  # a restarted operator has not counted yet
+        known += f" Requested so far: {int(shown['requested'])}, of at most {int(spec['maxJobs'])}."
     held, todo = _held(body)
     if not held and shown.get("phase") == "AwaitingApproval" and not spec.get("approved"):
         held = "It waits for approval."

@@ -43,6 +43,10 @@ def quoted(text: object) -> str:
     return f'"{clean(text)}"'
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def short(text: str, longest: int = _LONGEST_CELL) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 

@@ -209,7 +209,7 @@ def _show_count(stop: _BulkStop, matched: int) -> None:
     names = f", names {clean(' '.join(select['jobNames']))}" if select.get("jobNames") else ""
     tags = f", tags {clean(' '.join(f'{k}={v}' for k, v in select['tags'].items()))}" if select.get("tags") else ""
     output.note(
-        f"{matched} living jobs match (at most {spec['maxJobs']}): "
+        f"{output.counted(matched, 'living job')} match{'es' if matched == 1 else ''} (at most {spec['maxJobs']}): "
         f"queues {clean(' '.join(select['queues']))}{names}{tags}, "
         f"submitted before {clean(spec['createdBefore'])}; reason {quoted(spec['reason'])}"
     )
@@ -225,7 +225,8 @@ def _terminal() -> bool:
 
 
 def _ask(matched: int) -> bool:
-    sys.stderr.write(f"Terminate these {matched} jobs? Type yes: ")
+    jobs = "this job" if matched == 1 else f"these {matched} jobs"
+    sys.stderr.write(f"Terminate {jobs}? Type yes: ")
     sys.stderr.flush()
     answer = ""
     try:
@@ -281,7 +282,7 @@ def _ended(body: Object) -> bool:
 def progress_line(body: Object) -> str:
     """How far a BatchTermination is."""
     shown = status(body)
-    parts = [f"{int(shown.get('requested') or 0)} terminations accepted"]
+    parts = [f"{output.counted(int(shown.get('requested') or 0), 'termination')} accepted"]
     parts += [f"{int(shown[name])} {word}" for name, word in _COUNTS if shown.get(name)]
     held = attention(body)
     return ", ".join(parts) + (f" ({clean(held)})" if held and held != "TerminationInProgress" else "")

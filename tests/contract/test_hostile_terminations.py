@@ -57,9 +57,7 @@ def tallies(draw: st.DrawFn) -> Tally:
 def progresses(draw: st.DrawFn) -> Progress:
     tally = draw(st.none() | tallies())
     refusal = draw(
-        st.sampled_from(
-            [None, None, refusal_of(DENIED, REGION), too_many(tally.total({}) if tally is not None else 1, 10)]
-        )
+        st.sampled_from([None, None, refusal_of(DENIED, REGION), too_many(11, 10, requested=draw(st.integers(0, 11)))])
     )
     return Progress(
         SPEC,

@@ -187,6 +187,17 @@ def test_a_dry_run_counts_and_deletes(plugin: Plugin, bulk: Bulk) -> None:
     assert bulk.all() == []
 
 
+def test_one_job_is_written_in_the_singular(plugin: Plugin, bulk: Bulk) -> None:
+    with plugin.on_a_terminal(*STOP) as terminal:
+        bulk.says("AwaitingApproval", **{**COUNTED, "matched": 1, "examples": EXAMPLES[:1]})
+        terminal.shows("1 living job matches (at most 200)")
+        terminal.shows("Terminate this job? Type yes: ")
+        terminal.type("yes\n")
+        bulk.one(approved)
+        bulk.says("Finished", matched=0, requested=1, conditions={"Reconciling": "False/Done/"})
+        terminal.shows("finished: 1 termination accepted")
+
+
 def test_without_a_match_there_is_nothing_to_approve(plugin: Plugin, bulk: Bulk) -> None:
     with plugin.start(*STOP, "--yes") as process:
         bulk.says("AwaitingApproval", **{**COUNTED, "matched": 0, "examples": []})

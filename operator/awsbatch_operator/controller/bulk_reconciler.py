@@ -115,7 +115,8 @@ class BulkReconciler:
         total = tally.complete(tracked.accepted)
         if total > tracked.spec.max_jobs:
             tracked.is_counted = False
-            return self._refused(tracked, too_many(total, tracked.spec.max_jobs), SWEEP_WHILE_AWAITING)
+            deny = too_many(total, tracked.spec.max_jobs, requested=tracked.progress.requested)
+            return self._refused(tracked, deny, SWEEP_WHILE_AWAITING)
         if not tracked.spec.approved:
             self.show(tracked)
             return self._later(max(SWEEP_WHILE_AWAITING, REST * seconds))

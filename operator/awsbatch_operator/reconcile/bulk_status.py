@@ -123,10 +123,11 @@ def delay_of(error: CallError, region: str) -> tuple[str, str]:
     return value.reason, value.message
 
 
-def too_many(total: int, most: int) -> Deny:
+def too_many(total: int, most: int, *, requested: int) -> Deny:
+    outcome = "nothing more is terminated" if requested else "none is terminated"
     return Deny(
         Reason.TOO_MANY_JOBS,
-        f"{total} jobs match, and spec.maxJobs is {most}: nothing more is terminated. Create another BatchTermination "
+        f"{total} jobs match, and spec.maxJobs is {most}: {outcome}. Create another BatchTermination "
         "with a narrower select or a larger maxJobs",
     )
 

@@ -61,8 +61,16 @@ def paragraph(body: Body) -> str:
              "patch bt stop-1 -n team-a"],
         ),
         (
-            termination(phase="Refused", Stalled="True/TooManyJobs/300 match", approved=True),
-            ["it is approved.", "A person must act: TooManyJobs: 300 match.", "Narrow the selection"],
+            termination(phase="Refused", Stalled="True/TooManyJobs/300 match", approved=True, matched=300),
+            ["it is approved.", "At the last sweep: matched 300", "TooManyJobs: 300 match.", "a larger --max"],
+        ),
+        (
+            termination(phase="Refused", Stalled="True/ListNotAllowed/it is not allowed", requested=0),
+            ["it is not approved. A person must act: ListNotAllowed"],
+        ),
+        (
+            termination(phase="Planning", approved=True, requested=3),
+            ["is Planning; it is approved. Requested so far: 3, of at most 200."],
         ),
     ],
 )  # fmt: skip

@@ -26,7 +26,7 @@ SPEC = BulkSpec(REGION, ("gpu",), ("train-*",), (), NOW, "INC-4711", max_jobs=10
 WAITS = replace(SPEC, approved=False)
 SWEPT = Tally(matched=7, ending=2, failed=1)
 HELD = ("TerminationHeld", "spec.suspend of the BatchAccessPolicy team-a suspends the terminations of this namespace")
-TOO_MANY = too_many(11, 10)
+TOO_MANY = too_many(11, 10, requested=0)
 
 
 def given(spec: BulkSpec = SPEC, *, swept: bool = True, **more: Any) -> Progress:
@@ -154,7 +154,12 @@ def test_each_transition_has_its_event_once(steps: list[Progress], events: list[
 @pytest.mark.parametrize(
     ("refusal", "reason", "words"),
     [
-        (too_many(4_001, 4_000), "TooManyJobs", ["4001 jobs", "spec.maxJobs is 4000", "Create another"]),
+        (
+            too_many(4_001, 4_000, requested=0),
+            "TooManyJobs",
+            ["4001 jobs", "spec.maxJobs is 4000: none is terminated", "Create another"],
+        ),
+        (too_many(3, 2, requested=1), "TooManyJobs", ["3 jobs", "spec.maxJobs is 2: nothing more is terminated"]),
         (cutoff_in_future(), "CutoffInFuture", ["spec.createdBefore", "5 minutes", "Create another"]),
         (
             queue_not_found("cpu", REGION, REJECTED),
