@@ -32,6 +32,10 @@ def _run(words: Sequence[str]) -> int:
 
 
 def _no_command(command: str | None, rest: Sequence[str]) -> int:
+    if command == "help" and rest and rest[0] in COMMANDS:
+        output.write(parser_of(rest[0]).format_help())
+        return OK
+    command = rest[0] if command == "help" and rest and not rest[0].startswith("-") else command
     lines = "".join(f"  {name:<12}{text}\n" for name, text in COMMANDS.items())
     usage = f"usage: {PROGRAM} COMMAND [flags]\n\n{lines}\n{PROGRAM} COMMAND --help shows the flags.\n\n{EXIT_CODES}\n"
     if command == "help" or (command is None and (not rest or {"-h", "--help"} & {*rest})):

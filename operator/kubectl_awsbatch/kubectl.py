@@ -45,6 +45,7 @@ _KINDS = (
     ("too old", r"unknown (shorthand )?flag|unknown command"),
     ("no such context", _NO_CONTEXT),
     ("no kubeconfig", r"current-context must exist|no configuration has been provided|localhost:8080"),
+    ("bad selector", r"label selector"),
     ("invalid", r"is invalid:?|\(BadRequest\)|error validating|unable to parse|unable to find"),
     ("unreachable", _UNREACHABLE),
 )
@@ -58,6 +59,7 @@ _REMEDIES = {
     "too old": "This plugin needs kubectl 1.24 or newer; see `kubectl version --client`.",
     "no such context": "See `kubectl config get-contexts`, and check --context, --kubeconfig and KUBECONFIG.",
     "no kubeconfig": "Set KUBECONFIG, or give --kubeconfig and --context.",
+    "bad selector": "Write -l as run=42 or run=42,team!=a.",
     "unreachable": "Check the network, the VPN and the context (`kubectl config get-contexts`): `kubectl version` "
     "must work first.",
 }
@@ -67,6 +69,7 @@ _EXIT_CODES = {
     "not logged in": NO_PERMISSION,
     "no such context": USAGE,
     "no kubeconfig": USAGE,
+    "bad selector": USAGE,
     "no kubectl": UNAVAILABLE,
     "not installed": UNAVAILABLE,
     "too old": UNAVAILABLE,
@@ -90,7 +93,18 @@ def error_of(stderr: str) -> KubectlError:
     kind = next((kind for kind, pattern in _KINDS if re.search(pattern, text)), "other")
     if kind == "forbidden" and "ValidatingAdmissionPolicy" in text:
         kind = "denied"  # the policy's own message has the remedy
+    if kind == "no kubeconfig" and "current-context" in text:
+        text = f"no cluster is chosen: the kubeconfig is missing or has no current context{_kubeconfig()}"
+    if found := re.search(r'label selector (".*?"), field selector "": (.*?)( Error from|$)', text):
+        text = f"{found[1]} is no label selector: {found[2]}"  # for two kinds kubectl says so twice
     return KubectlError(kind, re.sub(r"^Error from server \(\w+\): ", "", text))
+
+
+def _kubeconfig() -> str:
+    import os
+
+    named = os.environ.get("KUBECONFIG")
+    return f" (KUBECONFIG is {named})" if named else ""
 
 
 class ClusterContext:

@@ -119,6 +119,13 @@ def test_without_a_command_the_commands_are_listed(
     assert capsys.readouterr().out.count("  adopt       create the BatchJob") == 3
 
 
+def test_help_of_a_command_is_its_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "help", "stop") == 0
+    assert "usage: kubectl awsbatch stop" in capsys.readouterr().out
+    assert run(monkeypatch, "help", "stopp") == 64
+    assert '"stopp" is no command' in capsys.readouterr().err
+
+
 def test_an_error_that_nobody_thought_of_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,22 @@ def test_the_message_of_an_admission_policy_is_its_own_remedy() -> None:
     assert (error.kind, error.remedy, error.exit_code) == ("denied", "", 1)
 
 
+def test_a_wrong_label_selector_is_told_once() -> None:
+    one = 'Unable to find "awsbatch.dev/v1alpha1, Resource={}" that match label selector "a in", field selector "": '
+    why = "unable to parse requirement: found '' expected: '('"
+    lines = [f"Error from server (BadRequest): {one.format(kind)}{why}" for kind in ("batchjobs", "batchterminations")]
+    error = error_of("\n".join(lines))
+    assert str(error) == f'"a in" is no label selector: {why}. Write -l as run=42 or run=42,team!=a.'
+    assert error.exit_code == 64
+
+
+def test_without_a_current_context_it_is_told_where_none_was_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, named in (("/nonexistent", " (KUBECONFIG is /nonexistent)"), ("", "")):
+        monkeypatch.setenv("KUBECONFIG", variable)
+        error = error_of("error: current-context must exist in order to minify")
+        assert error.message == f"no cluster is chosen: the kubeconfig is missing or has no current context{named}"
+
+
 def test_messages_are_cleaned_and_never_empty() -> None:
     assert str(error_of("error: \x1b[31mbad\n")) == "\\x1b[31mbad."
     assert str(error_of("")) == "kubectl failed without a message."
