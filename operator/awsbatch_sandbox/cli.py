@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -166,8 +165,10 @@ def _env(world: World, directory: Path) -> str:
     aws = {name: world.environment[name] for name in sandbox_aws(world.batch.url)}
     values = kubectl_environment((directory / "kubeconfig").resolve(), world.cache) | aws
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
-    if shutil.which("kubectl") is None:
-        lines.append(f'export PATH="$PATH":{shlex.quote(str(Path(kubectl_program()).parent))}')
+    for program in (Path(kubectl_program()), Path(sys.executable).parent / "kubectl-awsbatch"):
+        if program.exists():  # the shell that reads the file decides: its PATH may be another one
+            add = f'export PATH="$PATH":{shlex.quote(str(program.parent))}'
+            lines.append(f"command -v {program.name} >/dev/null || {add}")
     return "\n".join(("unset AWS_PROFILE AWS_SESSION_TOKEN", *lines, ""))
 
 
@@ -208,6 +209,7 @@ In another terminal:
   kubectl patch batchjob {name} --type=merge -p {patch}
   kubectl wait batchjob/{name} --for=condition=Finished --timeout=60s
   kubectl describe batchjob {name}
+  kubectl awsbatch ls
   aws batch describe-jobs --jobs {job_id}
   {python} -c "{boto3}"
   {python} -m awsbatch_operator sandbox throttle --rate 1

@@ -117,9 +117,9 @@ def sandbox(
             process.kill()
 
 
-def shell(directory: Path, script: str) -> str:
+def shell(directory: Path, script: str, *, path: str = f"{Path(sys.executable).parent}:$PATH") -> str:
     """What a person gets in another terminal."""
-    program = f"PATH={Path(sys.executable).parent}:$PATH; source {directory}/env; {script}"
+    program = f"PATH={path}; source {directory}/env; {script}"
     return subprocess.run(["bash", "-ec", program], capture_output=True, text=True, timeout=60, check=True).stdout
 
 
@@ -129,6 +129,7 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
     directory = tmp_path / "sandbox"
     with sandbox(control_plane, directory, environment) as process:
         assert "train" in shell(directory, "kubectl get batchjobs")
+        assert "train" in shell(directory, "kubectl awsbatch ls", path="/usr/bin:/bin")
         describe = "import boto3; print(len(boto3.client('batch').list_jobs(jobQueue='batch')['jobSummaryList']))"
         assert int(shell(directory, f'{sys.executable} -c "{describe}"')) >= 1
         shell(directory, """kubectl patch bj train --type=merge -p '{"spec":{"terminate":{"reason":"enough"}}}'""")
@@ -141,6 +142,7 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
         f"source {directory}/env",
         "kubectl patch batchjob train",
         recipe,
+        "kubectl awsbatch ls\n",
         "AWS_ENDPOINT_URL_BATCH",
         "Ctrl-C",
     ):
