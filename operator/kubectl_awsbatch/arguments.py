@@ -30,6 +30,8 @@ exit codes: 0 done, 1 at least one object failed, 3 a person must act (stalled, 
   64 wrong usage, 69 no kubectl, no cluster or not installed, 77 no permission, 124 time-out, 130 interrupted
   wait: 0 succeeded, 1 failed, 2 terminated, 3 stalled or missing, 124 time-out; of several jobs the worst, in the
   order 3, 124, 1, 2, 0"""
+REGION = "[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
+"""As the custom resource definitions check it."""
 _PASSED_ON = ("kubeconfig", "context", "as", "as-group")
 _KINDS = {
     **dict.fromkeys(("bj", "batchjob", "batchjobs", JOBS), JOBS),
@@ -90,7 +92,11 @@ def _stop_flags(parser: Parser) -> None:
         metavar="ID",
         help="id of a job in AWS Batch; without a BatchJob it gets one",
     )
-    parser.add_argument("--region", help="region of --job-id or --queue [default: the operator's; --queue: AWS_REGION]")
+    parser.add_argument(
+        "--region",
+        type=check_region,
+        help="region of --job-id or --queue [default: the operator's; --queue: AWS_REGION]",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace another reason that is stated already")
     parser.add_argument("--wait", action="store_true", help="wait until the jobs have ended (--queue does in any case)")
     parser.add_argument("--timeout", metavar="TIME", help="longest wait, such as 90s, 5m or 1h [default: none]")
@@ -132,7 +138,7 @@ def _logs_flags(parser: Parser) -> None:
 def _adopt_flags(parser: Parser) -> None:
     parser.add_argument("id", metavar="ID", help="id of the job; child 3 of an array job: <id>:3, node 1: <id>#1")
     parser.add_argument("--name", help="name of the BatchJob [default: the id]")
-    parser.add_argument("--region", help="region of the job [default: the operator's]")
+    parser.add_argument("--region", type=check_region, help="region of the job [default: the operator's]")
     parser.add_argument("--dry-run", action="store_true", help="only check whether the API server would accept it")
 
 
@@ -202,3 +208,11 @@ def object_name(word: str, kinds: Sequence[str] = (JOBS,)) -> tuple[str, str | N
         remedy = f"For a job id give --job-id {name}." if re.fullmatch(r"[\w-]+[:#]\d+", name) else ""
         raise UsageError(f"{output.quoted(word)} is no name of an object", remedy)
     return name, kind
+
+
+def check_region(region: str, source: str = "--region") -> str:
+    """Return the region. Raises UsageError for what the API server would refuse."""
+    if not re.fullmatch(REGION, region):
+        remedy = "Give the name of a region, such as eu-west-1 (eu-west-1a is a zone)."
+        raise UsageError(f"{source} {output.quoted(region)} is no AWS region", remedy)
+    return region

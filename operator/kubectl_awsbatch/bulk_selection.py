@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 
+from kubectl_awsbatch.arguments import check_region
 from kubectl_awsbatch.errors import UsageError
 from kubectl_awsbatch.kubectl import API_VERSION
 from kubectl_awsbatch.output import quoted
@@ -14,6 +16,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     Object = dict[str, Any]
+
+QUEUE = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+JOB_NAMES = "([A-Za-z0-9][A-Za-z0-9_-]{0,127}|([A-Za-z0-9][A-Za-z0-9_-]{0,127})?[*])"
+MOST_JOBS = 100000
+"""As the custom resource definition checks them."""
 
 
 class BulkSelection:
@@ -33,6 +40,14 @@ class BulkSelection:
     ) -> None:
         self.queues, self.names, self.reason, self.jobs_at_most = list(queues), list(names), reason, jobs_at_most
         self.tags = _tags(tags)
+        for one in queues:
+            _check_queue(one)
+        for one in names:
+            if not re.fullmatch(JOB_NAMES, one):
+                remedy = "Give a name such as train-42, or its beginning with * at the end, such as train-*."
+                raise UsageError(f"--name {quoted(one)} is no name of jobs", remedy)
+        if jobs_at_most > MOST_JOBS:
+            raise UsageError(f"--max is at most {MOST_JOBS}", "Divide the jobs by --queue, --name or --tag.")
         self.region, self.region_source = (region, "") if region else _region_of_the_caller()
         if not names and not tags:
             raise UsageError("--queue needs --name or --tag", "To terminate every job of the queues, give --name '*'.")
@@ -52,6 +67,14 @@ class BulkSelection:
         return {"apiVersion": API_VERSION, "kind": "BatchTermination", "metadata": metadata, "spec": spec}
 
 
+def _check_queue(queue: str) -> None:
+    if re.fullmatch(QUEUE, queue):
+        return
+    arn = re.fullmatch(r"arn:[\w-]+:batch:([\w-]+):\d*:job-queue/([\w-]+)", queue)
+    remedy = f"Give --queue {arn[2]} and --region {arn[1]}." if arn else "Give it in full, such as gpu."
+    raise UsageError(f"--queue {quoted(queue)} is no name of a job queue", remedy)
+
+
 def _tags(texts: Sequence[str]) -> dict[str, str]:
     """The tags. Raises UsageError for two values of one key: no job has both, and the first must not be dropped."""
     found: dict[str, str] = {}
@@ -63,13 +86,13 @@ def _tags(texts: Sequence[str]) -> dict[str, str]:
 
 def _tag(text: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
-    if not name or not mark:
-        raise UsageError(f"--tag {quoted(text)} is no tag", "Write it as key=value.")
+    if not mark or not 1 <= len(name) <= 128:
+        raise UsageError(f"--tag {quoted(text)} is no tag", "Write it as key=value; a key has 1 to 128 characters.")
     return name, value
 
 
 def _region_of_the_caller() -> tuple[str, str]:
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if region := os.environ.get(variable):
-            return region, f" (of {variable})"
+            return check_region(region, variable), f" (of {variable})"
     raise UsageError("stop --queue needs the region of the jobs", "Give --region, or set AWS_REGION.")

@@ -248,9 +248,9 @@ def test_somebody_elses_stop_is_told(plugin: Plugin, bulk: Bulk, what: str) -> N
 
 
 def test_the_api_server_checks_it_before_it_exists(plugin: Plugin, bulk: Bulk) -> None:
-    done = plugin("stop", "--queue", "gpu-*", "--name", "x", "--max", "1", "--reason", "r", "--region", "eu-west-1")
+    done = plugin(*STOP, *(f"--name=train-{i}" for i in range(50)))
     assert (done.code, bulk.all()) == (1, [])
-    assert "queues must hold names of job queues in full" in done.err
+    assert "spec.select.jobNames: Too many: 51: must have at most 50 items" in done.err
 
 
 def test_if_the_approval_is_refused_the_object_is_left_for_who_may_approve(plugin: Plugin, bulk: Bulk) -> None:

@@ -8,12 +8,14 @@ import pytest
 
 import kubectl_awsbatch
 from awsbatch_operator import __version__
-from kubectl_awsbatch import arguments, cli, completion, errors
+from kubectl_awsbatch import arguments, bulk_selection, cli, completion, errors
 from kubectl_awsbatch.bulk_selection import BulkSelection
 from kubectl_awsbatch.errors import UsageError
 
 PACKAGE = Path(kubectl_awsbatch.__file__).parent
 REASON = ("--reason", "INC-1")
+UUID = "91e42a4e-9a62-4bb7-a5aa-55a305b9462f"
+ARN = "arn:aws:batch:us-east-1:123456789012:job-queue/gpu"
 QUEUE = ("stop", "--queue", "gpu", "--name", "train-*", *REASON)
 
 
@@ -49,7 +51,16 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         ([*QUEUE, "--max", "3", "--overwrite"], "--overwrite cannot be given with --queue"),
         ([*QUEUE, "--max", "3", "--tag", "team"], "Write it as key=value"),
         ([*QUEUE, "--max", "3", "--tag", "run=1", "--tag", "run=2"], '--tag gives "run" two values'),
-        (["stop", "--queue", "gpu", "--max", "3", "--region", "r", *REASON], "--queue needs --name or --tag"),
+        (["stop", "--queue", "gpu", "--max", "3", "--region", "eu-west-1", *REASON], "--queue needs --name or --tag"),
+        ([*QUEUE, "--max", "100001"], "--max is at most 100000"),
+        ([*QUEUE, "--max", "3", "--region", "mars"], '--region "mars" is no AWS region'),
+        ([*QUEUE, "--max", "3", "--region", "eu-west-1a"], "such as eu-west-1 (eu-west-1a is a zone)"),
+        ([*QUEUE, "--max", "3", "--queue", ARN], "Give --queue gpu and --region us-east-1."),
+        ([*QUEUE, "--max", "3", "--queue", "gpu-*"], '--queue "gpu-*" is no name of a job queue'),
+        ([*QUEUE, "--max", "3", "--name", "*a"], '--name "*a" is no name of jobs. Give a name'),
+        ([*QUEUE, "--max", "3", "--tag", f"{'k' * 129}=v"], "is no tag"),
+        (["stop", "--job-id", UUID, "--region", "mars", *REASON], '--region "mars" is no AWS region'),
+        (["adopt", UUID, "--region", "mars"], '--region "mars" is no AWS region'),
         (["wait"], "wait needs either NAME... or -l"),
         (["wait", "a", "-l", "b=c"], "wait needs either NAME... or -l"),
         (["wait", "-x"], "unrecognized arguments: -x"),
@@ -169,6 +180,23 @@ def test_the_region_is_that_of_the_flag_or_of_the_callers_variables(
     monkeypatch.delenv("AWS_REGION")
     with pytest.raises(UsageError, match=r"Give --region, or set AWS_REGION\."):
         region(None)
+
+
+def test_a_region_of_the_callers_variables_is_checked_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "mars")
+    assert run(monkeypatch, *QUEUE, "--max", "3") == 64
+    assert 'AWS_REGION "mars" is no AWS region' in capsys.readouterr().err
+
+
+def test_words_are_checked_as_the_api_server_checks_them() -> None:
+    crds = PACKAGE.parents[1] / "deploy" / "helm" / "awsbatch-operator" / "crds"
+    text = (crds / "batchterminations.awsbatch.dev.yaml").read_text("utf-8")
+    patterns = [arguments.REGION, bulk_selection.QUEUE, bulk_selection.JOB_NAMES]
+    assert re.findall(r"self\.matches\('(.*)'\)", text) == [f"^{pattern}$" for pattern in patterns]
+    assert f"maximum: {bulk_selection.MOST_JOBS}\n" in text
+    assert f"self.matches('^{arguments.REGION}$')" in (crds / "batchjobs.awsbatch.dev.yaml").read_text("utf-8")
 
 
 @pytest.mark.parametrize(
