@@ -54,7 +54,7 @@ _REMEDIES = {
     "not installed": "Is this the right cluster? Else ask the platform team to install the custom resource "
     "definitions (kubectl apply -k crds).",
     "forbidden": "Ask the platform team for the permission. The ClusterRoles are awsbatch-operator-view to read, "
-    "-edit for stop and adopt, and -bulk-terminate for stop --queue.",
+    "awsbatch-operator-edit for stop and adopt, and awsbatch-operator-bulk-terminate for stop --queue; they add up.",
     "not logged in": "Log in to the cluster again; `kubectl get namespaces` must work first.",
     "too old": "This plugin needs kubectl 1.24 or newer; see `kubectl version --client`.",
     "no such context": "See `kubectl config get-contexts`, and check --context, --kubeconfig and KUBECONFIG.",
