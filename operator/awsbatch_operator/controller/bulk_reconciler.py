@@ -82,9 +82,11 @@ class BulkReconciler:
         if tracked.scope != scope:
             # The policy may not admit any more what was counted.
             tracked.scope, tracked.is_counted = scope if isinstance(scope, Scope) else None, False
-            tracked.progress = replace(tracked.progress, swept=None)
+            tracked.progress = replace(tracked.progress, swept=None, refusal=None)
         if not isinstance(scope, Scope):
             return None if scope is None else self._refused(tracked, scope, None)
+        # It is being counted, no longer refused by a policy.
+        self.show(tracked)
         # A full sweep comes first: it finds out whether there are more than spec.maxJobs.
         sending = tracked.spec.approved and tracked.is_counted and self._hold(tracked) is None
         spec, began = tracked.spec, self._clock()

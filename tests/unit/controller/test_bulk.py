@@ -888,3 +888,15 @@ async def test_the_status_says_what_keeps_a_sweep_from_its_end() -> None:
         await asyncio.sleep(30)
         assert delayed(world, throttled)[0] == "Throttled"
         assert sent(world) == {"train-0", "train-1", "train-2"}
+
+
+async def test_what_a_policy_allows_again_is_counted_and_no_longer_refused() -> None:
+    async with a_world(allow=["Observe"]) as world:
+        jobs(world, 3)
+        uid = world.objects.create_termination("stop", spec())
+        await asyncio.sleep(5)
+        assert phase(world, uid) == "Refused"
+        world.batch.describes_granted.clear()
+        set_policy(world)
+        await asyncio.sleep(5)
+        assert (phase(world, uid), stalled(world, uid)) == ("Planning", None)
