@@ -6,7 +6,7 @@ from kubectl_awsbatch import output
 from kubectl_awsbatch.errors import OK, CommandError, UsageError
 from kubectl_awsbatch.kubectl import API_VERSION, JOBS, KubectlError
 from kubectl_awsbatch.output import quoted
-from kubectl_awsbatch.states import key, standing, status
+from kubectl_awsbatch.states import key, phase_text, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -101,6 +101,6 @@ def adopt(kubectl: Kubectl, job_id: str, name: str | None, region: str | None, *
     else:
         body, is_new = create(kubectl, adoption(job_id, region, name or name_for(job_id)), dry_run=dry_run)
     made = "would be created" if dry_run else "created"
-    told = f"{made} for job {job_id}" if is_new else f"exists already for job {job_id}; {standing(body)}"
-    output.write(f"batchjob/{key(body)[1]}: {told}\n")
+    outcome = f"{made} for job {job_id}" if is_new else f"exists already for job {job_id}; {phase_text(body)}"
+    output.write(f"batchjob/{key(body)[1]}: {outcome}\n")
     return OK

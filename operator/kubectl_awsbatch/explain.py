@@ -117,12 +117,12 @@ def _event_time(event: Object) -> str:
     return str(next((one for one in times if one), event["metadata"].get("creationTimestamp")))
 
 
-def event_line(event: Object, now: datetime, told: str = "") -> str:
-    """One Event with its age; without its message if that is part of what is told already."""
+def event_line(event: Object, now: datetime, shown: str = "") -> str:
+    """One Event with its age; without its message if that is part of what is shown already."""
     age = states.seconds_between(_event_time(event), None, now)
     ago = "" if age is None else f"{output.duration(age)} ago: "
     message = clean(event.get("message") or event.get("note") or "")
-    return f"{ago}{clean(event.get('reason', ''))}" + (f": {message}" if message and message not in told else "")
+    return f"{ago}{clean(event.get('reason', ''))}" + (f": {message}" if message and message not in shown else "")
 
 
 def paragraph(parts: Object, note: str = "") -> str:

@@ -119,9 +119,9 @@ class ObjectFollower:
             if select.select([stream], [], [], self._timer.left(1.0))[0]:
                 data = os.read(stream, 1 << 16)
                 if not data:
-                    told = process.stderr.read().decode(errors="replace")
-                    if told.strip() and error_of(told).kind == "too old":
-                        raise error_of(told)
+                    message = process.stderr.read().decode(errors="replace")
+                    if message.strip() and error_of(message).kind == "too old":
+                        raise error_of(message)
                     return
                 for event in decoder.feed(data):
                     self._apply(event)

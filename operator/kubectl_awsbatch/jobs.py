@@ -7,7 +7,7 @@ from kubectl_awsbatch.adoption import DRY_RUN, adoption, create, find_id, name_f
 from kubectl_awsbatch.errors import FAILED, INTERRUPTED, OK, STALLED, TIMED_OUT, CommandError, UsageError
 from kubectl_awsbatch.kubectl import JOBS, TERMINATIONS, KubectlError
 from kubectl_awsbatch.output import clean, quoted
-from kubectl_awsbatch.states import accepted_reason, condition, holds, key, standing, stated_reason
+from kubectl_awsbatch.states import accepted_reason, condition, holds, key, phase_text, stated_reason
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,9 +160,9 @@ def _each(kubectl: Kubectl, work: Sequence[Callable[[], Result]]) -> Iterator[Re
         try:
             for one in running:
                 yield one.result()
-        except BaseException:
+        finally:
+            # After an error or Ctrl-C, what has not begun is not begun.
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _stop_found(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
@@ -207,11 +207,11 @@ def why_unneeded(body: Object, options: StopOptions) -> tuple[str, str] | None:
         return "accepted", f"AWS already accepted its termination with the reason {quoted(accepted)}{other}"
     before = stated_reason(body)
     if before == options.reason:
-        return "unchanged", f"the termination is stated already; {standing(body)}"
+        return "unchanged", f"the termination is stated already; {phase_text(body)}"
     if before is not None and not options.overwrite:
         return "kept", (
             f"a termination is stated already, with the reason {quoted(before)}; it is kept "
-            f"(--overwrite replaces it until AWS accepts it); {standing(body)}"
+            f"(--overwrite replaces it until AWS accepts it); {phase_text(body)}"
         )
     return None
 
@@ -219,7 +219,7 @@ def why_unneeded(body: Object, options: StopOptions) -> tuple[str, str] | None:
 def _stated(body: Object, before: str | None, options: StopOptions) -> str:
     instead = f" instead of {quoted(before)}" if before is not None else ""
     would = "would be stated" if options.dry_run else "stated"
-    return f"termination {would}, reason {quoted(options.reason)}{instead}; {standing(body)}"
+    return f"termination {would}, reason {quoted(options.reason)}{instead}; {phase_text(body)}"
 
 
 def _stop_id(kubectl: Kubectl, job_id: str, options: StopOptions) -> Result:

@@ -88,8 +88,8 @@ class KubectlError(CommandError):
 def error_of(stderr: str) -> KubectlError:
     """The error that kubectl reports. Lines that client-go logs are left out, unless there is nothing else."""
     lines = [clean(line) for line in stderr.splitlines() if line.strip()]
-    told = [line for line in lines if not re.match(r"[EWI]\d{4} ", line)] or lines[-1:]
-    text = " ".join(dict.fromkeys(told)).removeprefix("error: ") or "kubectl failed without a message"
+    messages = [line for line in lines if not re.match(r"[EWI]\d{4} ", line)] or lines[-1:]
+    text = " ".join(dict.fromkeys(messages)).removeprefix("error: ") or "kubectl failed without a message"
     kind = next((kind for kind, pattern in _KINDS if re.search(pattern, text)), "other")
     if kind == "forbidden" and "ValidatingAdmissionPolicy" in text:
         kind = "denied"  # the policy's own message has the remedy
@@ -154,9 +154,9 @@ class Kubectl:
             except subprocess.TimeoutExpired:
                 process.kill()
                 raise KubectlError("unreachable", f"kubectl {arguments[0]} did not answer in a minute") from None
-            except BaseException:
-                process.terminate()
-                raise
+            finally:
+                if process.poll() is None:
+                    process.terminate()
         if process.returncode:
             raise error_of(err.decode(errors="replace"))
         return out.decode(errors="replace")

@@ -137,8 +137,8 @@ def _read(stream: Stream, token: str) -> Object | None:
 
     done = subprocess.run(["aws", *stream.arguments(token)], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     if done.returncode:
-        told = " ".join(clean(done.stderr.decode(errors="replace")).split())
-        output.note(f"aws logs failed with your own AWS credentials: {told}")
+        message = " ".join(clean(done.stderr.decode(errors="replace")).split())
+        output.note(f"aws logs failed with your own AWS credentials: {message}")
         output.note(f"The stream in the console: {stream.link()}")
         return None
     try:

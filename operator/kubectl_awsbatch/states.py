@@ -96,7 +96,7 @@ def accepted_reason(body: Object) -> str | None:
     return str(sent.get("reason", "")) if sent.get("acceptedAt") else None
 
 
-def standing(body: Object) -> str:
+def phase_text(body: Object) -> str:
     """The phase, and why the object is Stalled; cleaned."""
     phase = clean(status(body).get("phase") or "not observed yet")
     if holds(body, "Stalled"):

@@ -47,7 +47,7 @@ class _BulkStop:
 
     def follow(self, decided: Callable[[Object], bool], line: Callable[[Object], str]) -> bool:
         """Follow the object until `decided`; False at the time-out. Sets `body`; {} once it is deleted."""
-        one, began, told = key(self.body), now(), False
+        one, began, notified = key(self.body), now(), False
         for objects in ObjectFollower(self._kubectl, TERMINATIONS, [one], self._timer):
             found = objects.get(one)
             if found is None or found["metadata"]["uid"] != self.body["metadata"]["uid"]:
@@ -59,8 +59,8 @@ class _BulkStop:
                 output.progress("")
                 return True
             output.progress(line(found))
-            if not told and not observed(found) and (now() - began).total_seconds() > 30:
-                told = True
+            if not notified and not observed(found) and (now() - began).total_seconds() > 30:
+                notified = True
                 output.note(NO_ANSWER)
         output.progress("")
         return False

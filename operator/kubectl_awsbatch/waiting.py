@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Key = tuple[str, str]
 
 _UNANSWERED_AFTER = 30.0
-"""Seconds without an answer of the operator after which a person is told."""
+"""Seconds without an answer of the operator after which a note says so."""
 _WORST = (STALLED, TIMED_OUT, 1, 2, OK)
 """Exit codes of `wait`, the worst first."""
 

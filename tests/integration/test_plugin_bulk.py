@@ -58,7 +58,7 @@ def test_what_was_counted_is_shown_approved_after_a_yes_and_followed(plugin: Plu
     with plugin.on_a_terminal(*STOP, "--tag", "run=42") as terminal:
         created = bulk.one()
         terminal.shows("counting")
-        # The API server's clock in whole seconds, which a dry run told just before.
+        # The API server's clock in whole seconds, which a dry run showed just before.
         times = [created["spec"].pop("createdBefore"), created["metadata"]["creationTimestamp"]]
         began, ended = map(dt.datetime.fromisoformat, times)
         assert dt.timedelta(0) <= ended - began <= dt.timedelta(seconds=5)
