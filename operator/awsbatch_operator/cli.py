@@ -102,6 +102,22 @@ def main() -> None:
     "for each namespace. [default: 500]",
 )
 @click.option(
+    "--events-queue",
+    multiple=True,
+    metavar="URL",
+    help="SQS queue that gets the events of AWS Batch of its account and region; repeatable. [default: none]",
+)
+@click.option(
+    "--poll-with-events",
+    metavar="TIME",
+    help="Interval between two polls of a job while its account and region sends events. [default: 5m]",
+)
+@click.option(
+    "--list-polls/--no-list-polls",
+    default=None,
+    help="Poll by ListJobs where that takes fewer calls than DescribeJobs. [default: with lists]",
+)
+@click.option(
     "--metrics-role-label/--no-metrics-role-label",
     default=None,
     help="Label metrics with the role of a policy; without it the roles of an account share series. "

@@ -3,12 +3,13 @@
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from awsbatch_operator.api.events_queue import REMEDY, queue_region
 from awsbatch_operator.api.timestamps import MINUTE, SECOND, Millis
 from awsbatch_operator.aws.sdk_session import default_region
 from awsbatch_operator.kube.credentials import Login, NoClusterError, inside_cluster
@@ -66,15 +67,15 @@ def _address(value: Any) -> Any:
     return Address(match[1].strip("[]"), int(match[2]))
 
 
-def _list_of(pattern: str, kind: str) -> BeforeValidator:
+def _list_of(valid: Callable[[str], object], remedy: str) -> BeforeValidator:
     """Accepts a repeated flag and a comma-separated variable; drops duplicates, keeps the order."""
 
     def check(value: Any) -> Any:
         parts: Iterable[str] = [value] if isinstance(value, str) else value
         names = tuple(dict.fromkeys(name.strip() for part in parts for name in part.split(",") if name.strip()))
-        invalid = [name for name in names if not re.fullmatch(pattern, name)]
+        invalid = [name for name in names if not valid(name)]
         if invalid:
-            raise ValueError(f"{', '.join(map(repr, invalid))}: not the name of {kind}")
+            raise ValueError(f"{', '.join(map(repr, invalid))}: {remedy}")
         return names
 
     return BeforeValidator(check)
@@ -104,9 +105,14 @@ _Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 _REGION: Final = r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
 _NAMESPACE: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
 _REGION_REMEDY: Final = "give the name of an AWS region, such as eu-west-1"
-_Regions = Annotated[tuple[str, ...], NoDecode, _list_of(_REGION, "an AWS region")]
+_Regions = Annotated[
+    tuple[str, ...], NoDecode, _list_of(re.compile(_REGION).fullmatch, "not the name of an AWS region")
+]
 _Namespace = Annotated[str, _matching(_NAMESPACE, "give the name of a namespace")]
-_Namespaces = Annotated[tuple[str, ...], NoDecode, _list_of(_NAMESPACE, "a namespace")]
+_Namespaces = Annotated[
+    tuple[str, ...], NoDecode, _list_of(re.compile(_NAMESPACE).fullmatch, "not the name of a namespace")
+]
+_QueueUrls = Annotated[tuple[str, ...], NoDecode, _list_of(queue_region, REMEDY)]
 _ObjectName = Annotated[
     str, _matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "give lower case letters, digits, '-' and '.'")
 ]
@@ -123,6 +129,7 @@ class Settings(BaseSettings):
     whole cluster. Without `region`: the region of the AWS variables and profile. Without `kubeconfig`: KUBECONFIG, the
     pod's service account, or ~/.kube/config. `allow_region`: regions that are accepted although botocore does not list
     them. `access_policy` disabled: policies are not even read. Without `lease_namespace`: the namespace of the pod.
+    `events_queue`: URLs of the queues that get the events of the operator's own account.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="forbid")
@@ -147,6 +154,9 @@ class Settings(BaseSettings):
     on_delete: Literal["disabled", "enabled"] = "disabled"
     on_delete_timeout: _Duration = 60 * MINUTE
     unattended_limit: Annotated[int, Field(ge=1, le=100_000)] = 500
+    events_queue: _QueueUrls = ()
+    poll_with_events: _Duration = _DEFAULTS.with_events
+    list_polls: bool = True
     metrics_role_label: bool = True
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -162,7 +172,12 @@ class Settings(BaseSettings):
     def poll_intervals(self) -> PollIntervals:
         on_delete_timeout = self.on_delete_timeout if self.on_delete == "enabled" else None
         return PollIntervals(
-            self.poll_running, self.poll_pending, self.missing_grace, self.resend_after, on_delete_timeout
+            self.poll_running,
+            self.poll_pending,
+            self.missing_grace,
+            self.resend_after,
+            on_delete_timeout,
+            with_events=self.poll_with_events,
         )
 
 

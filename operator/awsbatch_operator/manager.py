@@ -86,13 +86,14 @@ async def serve(settings: Settings) -> int:
         kube = await parts.enter_async_context(KubeClient(login))
         events = await parts.enter_async_context(EventPoster(kube, platform.node()))
         client = KubeBatchJobClient(kube, events, settings.namespace, on_delete=settings.on_delete == "enabled")
-        dependencies = Dependencies(provider, client, metrics, is_leader=leadership)
+        dependencies = Dependencies(provider, client, metrics, provider.events, is_leader=leadership)
         controller = Controller(
             dependencies,
             region=region,
             intervals=settings.poll_intervals(),
             policies=policies,
             unattended_limit=settings.unattended_limit,
+            events_queues=settings.events_queue,
         )
         policy_statuses = partial(controller.policy_statuses, all_jobs=not settings.namespace)
         statuses = PolicyStatusWriter(kube, policy_statuses, controller.may_act)
@@ -110,6 +111,7 @@ async def serve(settings: Settings) -> int:
             lease = leadership.elector = await _elector(kube, lease_namespace, settings.lease_name)
         metrics.observe(controller.cache.count_by_key, controller.depths)
         metrics.observe_terminations(controller.bulk.count)
+        metrics.observe_events(controller.events.alive)
         metrics.observe_holds(controller.holds.count_by_cause, controller.holds.suspended_by)
         await _serve_http(parts, metrics, checks(controller, login.pending_for), settings)
         await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)

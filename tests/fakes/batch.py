@@ -5,8 +5,16 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeResult, JobPage, P, TerminatePermit
-from awsbatch_operator.api.job import NOT_FOUND, Job, JobSummary, Target
+from awsbatch_operator.api.interfaces import (
+    Accepted,
+    DescribedJob,
+    DescribeResult,
+    JobPage,
+    Location,
+    P,
+    TerminatePermit,
+)
+from awsbatch_operator.api.job import NOT_FOUND, Job, JobSummary, Target, account_of
 
 EXPIRED = CallError(ErrorClass.NOT_SENT, "a permit was not valid any more", "PermitExpired")
 REGROUPED = CallError(ErrorClass.NOT_SENT, "another permit of the call was not valid any more", "Regrouped")
@@ -177,6 +185,9 @@ class FakeProvider:
 
     def account(self, target: Target) -> str | None:
         return self.accounts.get(target)
+
+    def location(self, target: Target) -> Location:
+        return account_of(target.role) or self.accounts.get(target, ""), target.region
 
     def assume_error(self, target: Target) -> CallError | None:
         return self.assume_errors.get(target)

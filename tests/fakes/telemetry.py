@@ -2,11 +2,11 @@
 
 from collections import Counter
 
-from awsbatch_operator.api.interfaces import CallLabels
+from awsbatch_operator.api.interfaces import CallLabels, EventResult
 
 
 class FakeTelemetry:
-    """Implements `domain.ports.Telemetry`."""
+    """Implements `Telemetry`."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
@@ -19,6 +19,8 @@ class FakeTelemetry:
         self.accepted: list[float] = []
         self.completed: list[float] = []
         self.writes: Counter[str] = Counter()
+        self.events: Counter[EventResult] = Counter()
+        self.event_delays: list[float] = []
         self.is_leader = False
         self.orphans = 0
         self.depths: dict[str, int] = {}
@@ -56,6 +58,12 @@ class FakeTelemetry:
 
     def orphaned(self) -> None:
         self.orphans += 1
+
+    def event_received(self, result: EventResult) -> None:
+        self.events[result] += 1
+
+    def event_delay(self, seconds: float) -> None:
+        self.event_delays.append(seconds)
 
     def leading(self, *, yes: bool) -> None:
         self.is_leader = yes

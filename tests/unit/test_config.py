@@ -78,6 +78,9 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "on_delete": "disabled",
         "on_delete_timeout": 3_600_000,
         "unattended_limit": 500,
+        "events_queue": (),
+        "poll_with_events": 300_000,
+        "list_polls": True,
         "metrics_role_label": True,
         "log_format": "json",
         "log_level": "info",
@@ -90,6 +93,7 @@ def test_settings_do_not_change() -> None:
         load({}).region = "eu-west-1"
 
 
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/111122223333/awsbatch-events"
 GOOD = {
     "namespace": ("team-a", ("team-a",)),
     "region": ("us-gov-west-1", "us-gov-west-1"),
@@ -111,6 +115,9 @@ GOOD = {
     "on_delete": ("enabled", "enabled"),
     "on_delete_timeout": ("30m", 1_800_000),
     "unattended_limit": ("50", 50),
+    "events_queue": (QUEUE, (QUEUE,)),
+    "poll_with_events": ("10m", 600_000),
+    "list_polls": ("false", False),
     "metrics_role_label": ("false", False),
     "log_format": ("console", "console"),
     "log_level": ("debug", "debug"),
@@ -130,7 +137,12 @@ def test_every_setting_is_a_flag_and_a_variable_and_the_flag_wins(field: str, mo
 def test_the_durations_reach_the_poll_intervals_by_name() -> None:
     intervals = load({field: text for field, (text, _) in GOOD.items()}).poll_intervals()
     assert intervals == PollIntervals(
-        running=500, pending=30_000, missing_grace=120_000, resend_after=3_600_000, on_delete_timeout=1_800_000
+        running=500,
+        pending=30_000,
+        missing_grace=120_000,
+        resend_after=3_600_000,
+        on_delete_timeout=1_800_000,
+        with_events=600_000,
     )
 
 
@@ -347,6 +359,9 @@ def test_the_help_names_every_flag_with_its_default() -> None:
         "on_delete": "disabled",
         "on_delete_timeout": "1h",
         "unattended_limit": "500",
+        "events_queue": "none",
+        "poll_with_events": "5m",
+        "list_polls": "with lists",
         "metrics_role_label": "with the label",
         "log_format": "json",
         "log_level": "info",

@@ -16,6 +16,7 @@ from msgspec import Meta, field
 from awsbatch_operator.api import label_selector
 from awsbatch_operator.api.batchjob import AccountId, Conditions
 from awsbatch_operator.api.codec import Count, Object, StrictObject
+from awsbatch_operator.api.events_queue import REMEDY, queue_region
 from awsbatch_operator.api.label_selector import Selector
 
 NAMESPACE: Final = "${namespace}"
@@ -65,7 +66,8 @@ class Rules:
 class Policy:
     """`role`: ARN of the role to assume, None for the operator's own credentials. No `regions`: the operator's own.
 
-    `suspend`: the terminations of its namespaces are held. It is no part of what the policy grants.
+    `suspend`: the terminations of its namespaces are held. It is no part of what the policy grants, and neither is
+    `events_queue`: the URL of the queue that gets the events of the role's account.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Policy:
     regions: tuple[str, ...] = ()
     allow: frozenset[Verb] = frozenset(DEFAULT_VERBS)
     suspend: bool = False
+    events_queue: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ class RoleSpec(StrictObject, frozen=True):
     """The schema of `spec.role`."""
 
     arn: Annotated[str, Meta(max_length=2048)]
+    events_queue: Annotated[str, Meta(max_length=512)] | None = None
 
 
 class JobsSpec(StrictObject, frozen=True):
@@ -134,8 +138,16 @@ def parse_policy(name: str, spec: object) -> Policy | InvalidPolicy:
     faults += _faults(stated)
     if faults or selector is None or jobs is None:
         return InvalidPolicy(name, tuple(faults), selector)
-    rules, role_arn = Rules(jobs.queues, tuple(sorted(jobs.tags.items()))), None if role is None else role.arn
-    return Policy(name, selector, rules, role_arn, stated.regions, frozenset(stated.allow), stated.suspend)
+    return Policy(
+        name,
+        selector,
+        Rules(jobs.queues, tuple(sorted(jobs.tags.items()))),
+        None if role is None else role.arn,
+        stated.regions,
+        frozenset(stated.allow),
+        suspend=stated.suspend,
+        events_queue=None if role is None else role.events_queue,
+    )
 
 
 def _decode(spec: object) -> tuple[BatchAccessPolicySpec, list[str]]:
@@ -169,6 +181,8 @@ def _faults(spec: BatchAccessPolicySpec) -> Iterator[str]:
         yield "spec.regions has an entry that is not the name of a region"
     if spec.role is not None:
         yield from _role_faults(spec.role.arn, spec.regions)
+        if spec.role.events_queue is not None and queue_region(spec.role.events_queue) is None:
+            yield f"spec.role.eventsQueue: {REMEDY}"
     if not all(map(_QUEUE.fullmatch, jobs.queues)):
         yield "spec.jobs.queues has an entry that is neither the name nor the ARN of a queue"
     for key, value in jobs.tags.items():

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from awsbatch_operator.api.access_policy import InvalidPolicy, Policy
@@ -11,6 +12,7 @@ from awsbatch_operator.api.conditions import ConditionValue
 from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.events import Event
+from awsbatch_operator.api.events_queue import EventsQueue
 from awsbatch_operator.api.job import Job, JobSummary, NotFound, Target
 from awsbatch_operator.api.label_selector import Labels
 from awsbatch_operator.api.timestamps import Millis
@@ -35,6 +37,9 @@ class DescribedJob:
 
 
 DescribeResult = DescribedJob | NotFound | CallError
+
+Location = tuple[str, str]
+"""An account and a region: what shares budgets, and what events come from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +127,10 @@ class BatchProvider(Protocol):
         """Return the account that calls of the target reach; None: not known yet."""
         ...
 
+    def location(self, target: Target) -> Location:
+        """Return the account (empty while it is not known) and the region that calls of the target reach."""
+        ...
+
     def assume_error(self, target: Target) -> CallError | None:
         """Return why the target's role could not be assumed the last time; None: it could, or was not tried."""
         ...
@@ -131,6 +140,34 @@ class BatchProvider(Protocol):
 
     def forget(self, target: Target) -> None:
         """Drop what is kept for a target that no object names any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventMessage:
+    """A message of an events queue. Nothing of it is trusted: the job that it names may be anybody's, or none.
+
+    `receipt` deletes it. `job_id` None: it names no job. `sent_at`: when SQS got it; None: not readable.
+    """
+
+    receipt: str
+    job_id: str | None
+    sent_at: Millis | None = None
+
+
+class EventSource(Protocol):
+    """SQS and EventBridge. Errors are logged and counted with each call."""
+
+    async def receive(self, queue: EventsQueue, wait: int) -> Sequence[EventMessage] | CallError:
+        """Return up to ten messages, after at most so many seconds (0..20) if there are none."""
+        ...
+
+    async def delete(self, queue: EventsQueue, receipts: Sequence[str]) -> None:
+        """Delete messages. Those of which the deletion fails are received again."""
+        ...
+
+    async def send_canary(self, target: Target, job_id: str) -> CallError | None:
+        """Send an event that looks like one of AWS Batch and names this job to the target's account and region."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +230,15 @@ class BatchJobClient(Protocol):
 
     def post_event(self, ref: ObjectRef, event: Event) -> None:
         """Post a Kubernetes Event. A lost Event is logged, not retried for long: the status contains the same."""
+
+
+class EventResult(StrEnum):
+    """What a message of an events queue was good for. An unreadable one is not deleted: SQS moves it to the DLQ."""
+
+    TRACKED = "tracked"
+    UNKNOWN = "unknown"
+    CANARY = "canary"
+    UNREADABLE = "unreadable"
 
 
 class PolicyEventHandler(Protocol):
@@ -261,6 +307,11 @@ class Telemetry(Protocol):
     def status_write(self, result: str) -> None: ...
     def orphaned(self) -> None:
         """Count an object whose deletion left a job alive although spec.onDelete states its termination."""
+        ...
+
+    def event_received(self, result: EventResult) -> None: ...
+    def event_delay(self, seconds: float) -> None:
+        """Record the time from the arrival of a message in its queue until it was received."""
         ...
 
     def leading(self, *, yes: bool) -> None: ...

@@ -91,11 +91,12 @@ class CallRunner:
         telemetry: Telemetry,
         *,
         labels: Callable[[Target], CallLabels],
-        throttled: Callable[[Target], None],
+        throttled: Callable[[Target], None] = lambda _: None,
+        threads: int = MAX_THREADS,
     ) -> None:
         self._kind, self._clients, self._own, self._telemetry = kind, clients, own, telemetry
         self._labels, self._throttled = labels, throttled
-        self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix=kind)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=kind)
         self._problems: dict[tuple[Target, str], LogOnce] = {}
 
     async def run(

@@ -27,6 +27,8 @@ MAX_CODE: Final = 128
 _MAX_SEARCHED: Final = 16 * 1024
 
 BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "ListJobs", "TerminateJob", "TerminateJobs"})
+EVENT_OPERATIONS: Final = frozenset({"ReceiveMessage", "DeleteMessageBatch", "PutEvents"})
+"""What the operator calls; botocore itself calls others for credentials."""
 
 
 class NotLeaderError(sdk.BotoCoreError):
@@ -219,8 +221,8 @@ def _of_client_error(error: sdk.ClientError) -> CallError:
 
 def _of_operation(error: sdk.ClientError) -> CallError:
     call_error = _of_client_error(error)
-    if error.operation_name not in BATCH_OPERATIONS and not call_error.error_class.transient:
-        # STS or SSO rejected the request for credentials: AWS Batch received no request.
+    if error.operation_name not in BATCH_OPERATIONS | EVENT_OPERATIONS and not call_error.error_class.transient:
+        # STS or SSO rejected the request for credentials: the service received no request.
         return CallError(ErrorClass.CREDENTIALS, f"{error.operation_name}: {call_error.message}", call_error.code)
     return call_error
 

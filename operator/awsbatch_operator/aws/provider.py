@@ -19,6 +19,7 @@ from awsbatch_operator.api.interfaces import (
     DescribedJob,
     DescribeResult,
     JobPage,
+    Location,
     P,
     Telemetry,
 )
@@ -27,6 +28,7 @@ from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.aws.caller_identity import CallerIdentity, Sts
 from awsbatch_operator.aws.client_cache import CallRunner, ClientCache
 from awsbatch_operator.aws.errors import NoSigningScopeError, classify_error, lacks_operation
+from awsbatch_operator.aws.events import AwsEvents
 from awsbatch_operator.aws.hooks import PermitCheck, RequestScope
 from awsbatch_operator.aws.job_detail import parse_describe_jobs, parse_terminate_jobs
 from awsbatch_operator.aws.job_summary import parse_list_jobs
@@ -40,6 +42,9 @@ MAX_TERMINATE_IDS: Final = 50
 
 JOBS_PER_PAGE: Final = 1000
 """Most jobs of one ListJobs without a filter."""
+
+MAX_LONG_POLLS: Final = 16
+"""ReceiveMessages at once."""
 
 MAX_PER_TARGET: Final = 8
 """Calls of one kind and one target at once."""
@@ -96,11 +101,13 @@ class AwsBatch:
         self._sessions = SessionCache(own, cluster, sts.assume, now, monotonic)
         self._identity = CallerIdentity(own, sts.account, monotonic)
         self._rates = describe_rate, terminate_rate
-        self._limiters: dict[tuple[str, str], AccountRateLimiter] = {}
+        self._limiters: dict[Location, AccountRateLimiter] = {}
         self._labels: dict[Target, CallLabels] = {}
         runner = partial(CallRunner, clients=self._clients, own=own, telemetry=telemetry, labels=self._labels_of)
         self._describes = runner("describe", throttled=lambda target: self._limiter(target).describe_throttled())
         self._terminates = runner("terminate", throttled=lambda target: self._limiter(target).terminate_throttled())
+        # So many that deletions need not wait for long polls.
+        self.events = AwsEvents(self._sessions, runner("sqs", threads=MAX_LONG_POLLS + 4), runner("events", threads=4))
         # By target, and whether the calls are those of BatchTerminations.
         self._describe_pool: _Pool = WorkerPool(MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
         self._terminate_pool: _Pool = WorkerPool(MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
@@ -196,6 +203,11 @@ class AwsBatch:
     def account(self, target: Target) -> str | None:
         return account_of(target.role) if target.role else self._identity.account
 
+    def location(self, target: Target) -> Location:
+        if target.role is None:
+            return self._identity.last_account, target.region
+        return account_of(target.role) or target.role, target.region
+
     def assume_error(self, target: Target) -> CallError | None:
         return self._sessions.assume_error(target)
 
@@ -208,10 +220,11 @@ class AwsBatch:
         # Two policies may have one role: its metrics go with the last of them.
         if labels is not None and labels not in self._labels.values():
             self._telemetry.forget(labels)
-        used = {self._limit_key(one) for one in self._labels}
+        used = {self.location(one) for one in self._labels}
         self._limiters = {key: limiter for key, limiter in self._limiters.items() if key in used}
         for runner in (self._describes, self._terminates):
             runner.forget(target)
+        self.events.forget(target)
         for pool, bulk in product((self._describe_pool, self._terminate_pool), (False, True)):
             pool.forget((target, bulk))
 
@@ -220,6 +233,7 @@ class AwsBatch:
         self.stop()
         self._describes.close()
         self._terminates.close()
+        self.events.close()
         self._clients.close()
 
     async def _terminate_one(
@@ -258,18 +272,13 @@ class AwsBatch:
         """Returns that of the account and region of the target: roles of one account share it."""
         if target not in self._labels:
             self._labels_of(target)
-        key = self._limit_key(target)
+        key = self.location(target)
         if key not in self._limiters:
             # What was learned about the operator's own account before its number was known.
             own = key[0] == self._identity.last_account
             unnamed = self._limiters.pop(("", target.region), None) if own else None
             self._limiters[key] = unnamed or AccountRateLimiter(*self._rates)
         return self._limiters[key]
-
-    def _limit_key(self, target: Target) -> tuple[str, str]:
-        if target.role is None:
-            return self._identity.last_account, target.region
-        return account_of(target.role) or target.role, target.region
 
     def _labels_of(self, target: Target) -> CallLabels:
         """Returns the labels of the target's metrics. They change when the operator's own account becomes known."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
@@ -43,10 +43,27 @@ STS_CONFIG: Final = _SHARED.merge(
 )
 """One attempt: the request that needs the credentials is retried anyway."""
 
-_CALLED: Final = frozenset({"batch", "sts", "sso", "portal.sso", "oidc", "signin"})
-"""AWS Batch, STS and what botocore calls for credentials, by the names of its endpoint data."""
+SQS_CONFIG: Final = CONFIG.merge(Config(read_timeout=30))
+"""A long poll takes up to 20 seconds."""
 
-ClientKind = Literal["describe", "terminate", "sts"]
+_CALLED: Final = frozenset({"batch", "sqs", "events", "sts", "sso", "portal.sso", "oidc", "signin"})
+"""The services of the operator and what botocore calls for credentials, by the names of its endpoint data."""
+
+_ENDPOINT_VARIABLES: Final = {
+    "batch": "AWS_ENDPOINT_URL_BATCH",
+    "events": "AWS_ENDPOINT_URL_EVENTBRIDGE",
+    "sqs": "AWS_ENDPOINT_URL_SQS",
+    "sts": "AWS_ENDPOINT_URL_STS",
+}
+
+ClientKind = Literal["describe", "terminate", "sqs", "events", "sts"]
+_SERVICES: Final[Mapping[ClientKind, tuple[str, Config]]] = {
+    "events": ("events", CONFIG),
+    "sqs": ("sqs", SQS_CONFIG),
+    "sts": ("sts", STS_CONFIG),
+}
+"""Service and configuration of the clients that do not call AWS Batch."""
+
 MakeClient = Callable[[ClientKind, str], Any]
 """Makes a boto3 client with its own connections for a kind and a region. Raises AWS_ERRORS. One thread at a time."""
 
@@ -68,17 +85,15 @@ class ClientFactory:
     def __call__(self, kind: ClientKind, region: str) -> Any:
         session = new_session()
         session.register_component("credential_provider", CredentialResolver([_ScopeProvider()]))
+        service, config = _SERVICES.get(kind, ("batch", self._config))
         try:
-            if kind == "sts":
-                client = session.create_client("sts", region_name=region, config=STS_CONFIG)
-            else:
-                client = session.create_client("batch", region_name=region, config=self._config)
+            client = session.create_client(service, region_name=region, config=config)
+            if service == "batch":
                 install_hooks(client, self._is_leader)
             _ = urlsplit(client.meta.endpoint_url).port
         except ValueError as error:
             # botocore and urllib raise a plain ValueError for an endpoint or a port that is none.
-            variable = f"AWS_ENDPOINT_URL_{'STS' if kind == 'sts' else 'BATCH'}"
-            message = f"{error}; check {variable}, AWS_ENDPOINT_URL and the region"
+            message = f"{error}; check {_ENDPOINT_VARIABLES[service]}, AWS_ENDPOINT_URL and the region"
             raise InvalidEndpointConfigurationError(msg=message) from error
         return client
 

@@ -14,6 +14,7 @@ from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
 from awsbatch_operator.controller.dependencies import Dependencies
 from awsbatch_operator.controller.job_visibility import JobVisibility
+from awsbatch_operator.controller.poll_pace import PollPace
 from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.controller.recovery import Recovery
 from awsbatch_operator.controller.status_writer import StatusWriter, log_accepted, report_event
@@ -21,7 +22,7 @@ from awsbatch_operator.controller.terminator import TerminatePermit
 from awsbatch_operator.controller.unattended_limit import UnattendedLimit
 from awsbatch_operator.reconcile.events import change_ignored
 from awsbatch_operator.workqueue.backoff import backoff
-from awsbatch_operator.workqueue.fair_queue import FairQueue
+from awsbatch_operator.workqueue.fair_queue import FairQueue, Rank
 
 Scope = tuple[str, str | None, str | None, str]
 """Kind of call, role, policy and namespace: calls of one scope are denied and allowed together."""
@@ -41,11 +42,12 @@ class AnswerHandler:
         queue: FairQueue[str],
         *,
         writer: StatusWriter,
+        pace: PollPace,
         is_leading: Callable[[], bool],
         limit: UnattendedLimit,
     ) -> None:
         self._cache, self._dependencies, self._queue, self._writer = cache, dependencies, queue, writer
-        self._is_leading, self._limit = is_leading, limit
+        self._pace, self._is_leading, self._limit = pace, is_leading, limit
         self.recovery: Recovery[Scope, str] = Recovery()
         self.silent_since: dict[Target, float | None] = {}
         self.poller: Poller
@@ -86,9 +88,9 @@ class AnswerHandler:
         self, tracked: TrackedObject, job: TrackedJob, error: CallError | None, now: Millis, *, changed: bool
     ) -> None:
         if not changed and tracked.steady_interval is not None:
-            tracked.next_poll_at = now + tracked.steady_interval
-            seconds = tracked.steady_interval / SECOND * self._dependencies.jitter(0.9, 1.1)
-            self.poller.poll_after(tracked, seconds)
+            interval = self._pace.interval(job, tracked.steady_interval, changed=False)
+            tracked.next_poll_at = now + interval
+            self.poller.poll_after(tracked, interval / SECOND * self._dependencies.jitter(0.9, 1.1), rank=Rank.LAST)
             return
         self.visibility.record_hidden_poll(tracked, job, error, now)
         self._add(tracked)

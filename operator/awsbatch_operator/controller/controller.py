@@ -6,7 +6,7 @@ Everything here runs on one event loop. The watch calls `on_upsert` and `on_dele
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -22,9 +22,11 @@ from awsbatch_operator.controller.bulk_controller import BulkController
 from awsbatch_operator.controller.cache import Cache, TrackedDeletion, TrackedObject, newer
 from awsbatch_operator.controller.crd_check import CrdCheck
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
+from awsbatch_operator.controller.event_receiver import EventReceiver
 from awsbatch_operator.controller.holds import Holds
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.controller.policy_status import policy_statuses
+from awsbatch_operator.controller.poll_pace import PollPace
 from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.controller.reconciler import Reconciler
 from awsbatch_operator.controller.resync import Resync
@@ -35,7 +37,7 @@ from awsbatch_operator.policy.resolution import Mode
 from awsbatch_operator.reconcile.events import intent_change
 from awsbatch_operator.reconcile.outcome import Record
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
-from awsbatch_operator.workqueue.fair_queue import FairQueue
+from awsbatch_operator.workqueue.fair_queue import FairQueue, Rank
 
 POLLS_FINISH_WITHIN: Final = 1.0
 """Seconds that polls in flight get at the end."""
@@ -51,7 +53,10 @@ log = structlog.get_logger(__name__)
 
 
 class Controller:
-    """`policies` resolves which policy applies; None: there are no policies, and none is required."""
+    """`policies` resolves which policy applies; None: there are no policies, and none is required.
+
+    `events_queues`: URLs of the queues that get the events of the operator's own account.
+    """
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class Controller:
         intervals: PollIntervals,
         policies: PolicyCache | None = None,
         unattended_limit: int = 500,
+        events_queues: Sequence[str] = (),
     ) -> None:
         self._dependencies = dependencies
         self.policies = policies or _no_policies(region)
@@ -86,11 +92,13 @@ class Controller:
             on_delete=self.on_delete,
             is_leader=self.may_act,
         )
+        pace = PollPace(intervals.with_events)
         self._answers = AnswerHandler(
             self.cache,
             dependencies,
             self._queue,
             writer=self._writer,
+            pace=pace,
             is_leading=lambda: self.is_leading,
             limit=self.holds.limit,
         )
@@ -110,6 +118,7 @@ class Controller:
             intervals,
             self.policies,
             self._queue,
+            pace=pace,
             holds=self.holds,
             poller=self._poller,
             terminator=self._terminator,
@@ -125,6 +134,15 @@ class Controller:
             on_confirmed=self._decide_terminations,
             now=dependencies.now,
         )
+        self.events = EventReceiver(
+            dependencies,
+            events_queues,
+            cache=self.cache,
+            poller=self._poller,
+            policies=self.policies,
+            may_act=self.may_act,
+        )
+        pace.events_since = self.events.since
         self.bulk = BulkController(
             dependencies, self.policies, self.holds, first_polls=self._poller.first_polls, may_act=self.may_act
         )
@@ -137,7 +155,7 @@ class Controller:
         """Run until `stop`, then finish the calls in flight. An error in any part stops all of them."""
         async with asyncio.TaskGroup() as tasks:
             self._terminator.targets.start(tasks)
-            parts = (self._poller, self._writer, self.resync, self._crd, self.bulk)
+            parts = (self._poller, self._writer, self.resync, self._crd, self.bulk, self.events)
             background = [tasks.create_task(part.run()) for part in parts]
             background += [tasks.create_task(self._work()), tasks.create_task(self._tick())]
             await self._stopping.wait()
@@ -177,20 +195,22 @@ class Controller:
                 tracked.deletion = TrackedDeletion(tracked.deletion.at, tracked.deletion.seen_at)
             if tracked.foreign_status is not None:
                 self._writer.correct(tracked)
-            self._queue.add(tracked.ref.uid, tracked.ref.namespace, first=tracked.record.termination_wanted)
+            self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=_rank(tracked))
         self.bulk.on_started_leading()
 
     def on_stopped_leading(self) -> None:
         """Stop acting at once and drop the state of all jobs: it becomes stale."""
         self.is_leading = False
         self._dependencies.telemetry.leading(yes=False)
-        parts = (self._queue, self._writer, self._poller, self._terminator, self._answers, self._crd, self.holds.limit)
-        for part in parts:
+        for part in (
+            *(self._queue, self._writer, self._poller, self._terminator, self._answers),
+            *(self._crd, self.holds.limit, self.events),
+        ):
             part.clear()
         self.bulk.on_stopped_leading()
         for job in self.cache.jobs.values():
             job.state = type(job.state)(request=job.state.request)
-            job.expired, job.held_until = 0, 0
+            job.expired = job.held_until = job.hinted_at = 0
         for tracked in self.cache.objects.values():
             tracked.hidden = tracked.steady_interval = tracked.next_poll_at = None
             tracked.finalizer_wanted, tracked.hold_until = None, 0.0
@@ -259,7 +279,7 @@ class Controller:
         self.bulk.calls.prune(used)
 
     def _used_targets(self) -> set[Target]:
-        return {key.target for key in self.cache.jobs} | self.bulk.targets()
+        return {key.target for key in self.cache.jobs} | self.bulk.targets() | self.events.targets()
 
     # -- watch events -------------------------------------------------------------------------------------------------
 
@@ -291,10 +311,11 @@ class Controller:
             self.cache.confirm(snapshot.ref.uid, snapshot.resource_version)
         tracked = self.cache.objects.get(snapshot.ref.uid)
         if tracked is None:
-            self.cache.add(self._new(snapshot, snapshot.spec))
+            tracked = self._new(snapshot, snapshot.spec)
+            self.cache.add(tracked)
         else:
             self._update(tracked, snapshot, snapshot.spec)
-        self._queue.add(snapshot.ref.uid, snapshot.ref.namespace)
+        self._queue.add(snapshot.ref.uid, snapshot.ref.namespace, rank=_rank(tracked))
 
     def on_delete(self, uid: str) -> None:
         """Handle the deletion of an object. Its job continues; a termination that was not sent yet is not sent."""
@@ -418,6 +439,10 @@ class Controller:
     def policy_statuses(self, *, all_jobs: bool = True) -> Mapping[str, PolicyStatus]:
         """Return the wanted statuses of the access policies. `all_jobs`: whether all BatchJobs are watched."""
         return policy_statuses(self.policies, self.cache, self._dependencies.provider, all_jobs=all_jobs)
+
+
+def _rank(tracked: TrackedObject) -> Rank:
+    return Rank.FIRST if tracked.record.termination_wanted else Rank.NORMAL
 
 
 def _note_deletion(tracked: TrackedObject, snapshot: Snapshot) -> None:

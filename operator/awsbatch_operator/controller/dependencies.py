@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from awsbatch_operator.api.interfaces import BatchJobClient, BatchProvider, Telemetry
+from awsbatch_operator.api.interfaces import BatchJobClient, BatchProvider, EventSource, Telemetry
 from awsbatch_operator.api.timestamps import Millis
 
 
@@ -23,6 +23,7 @@ class Dependencies:
     provider: BatchProvider
     client: BatchJobClient
     telemetry: Telemetry
+    events: EventSource
     now: Callable[[], Millis] = wall_clock
     jitter: Callable[[float, float], float] = random.uniform
     is_leader: Callable[[], bool] | None = None

@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
+from awsbatch_operator.api.batchjob import LIVE_PHASES
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, BatchProvider, DescribeResult
 from awsbatch_operator.api.job import JobKey, Target
-from awsbatch_operator.api.timestamps import Millis
-from awsbatch_operator.controller.cache import Cache, TrackedObject
+from awsbatch_operator.api.timestamps import SECOND, Millis
+from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
 from awsbatch_operator.workqueue.coalescer import Coalescer, Dispatchers, Pacer
-from awsbatch_operator.workqueue.fair_queue import FairQueue
+from awsbatch_operator.workqueue.fair_queue import FairQueue, Rank
 
 IN_FLIGHT: Final = 4
 """DescribeJobs under way at once for a target: one that hangs must not delay the others."""
@@ -43,19 +44,36 @@ class Poller:
         now: Callable[[], Millis],
         is_leader: Callable[[], bool],
     ) -> None:
+        self._cache, self._now = cache, now
         self.targets: Dispatchers[Target, TargetPoller] = Dispatchers(
             lambda target: TargetPoller(target, cache, provider, on_result=on_result, now=now, is_leader=is_leader)
         )
 
-    def poll_after(self, tracked: TrackedObject, seconds: float, *, exact: bool = False) -> None:
-        """Poll the object's job then, or up to half of that time sooner to share a call unless `exact`."""
+    def poll_after(
+        self, tracked: TrackedObject, seconds: float, *, exact: bool = False, rank: Rank = Rank.NORMAL
+    ) -> None:
+        """Poll the object's job then, or up to half of that time sooner to share a call unless `exact`.
+
+        `rank`: its place among the polls of the namespace that are due.
+        """
         if tracked.key is not None:
-            self.targets.ensure(tracked.key.target).poll_after(tracked, seconds, exact=exact)
+            self.targets.ensure(tracked.key.target).poll_after(tracked, seconds, exact=exact, rank=rank)
 
     def poll_now(self, tracked: TrackedObject) -> None:
         """Poll ahead of the other polls of its namespace."""
         if tracked.key is not None:
             self.targets.ensure(tracked.key.target).poll_now(tracked)
+
+    def hint(self, job: TrackedJob) -> None:
+        """Poll the job, which may have changed, now; but not twice within a second."""
+        now = self._now()
+        job.hinted_at = now
+        # Those of others, and of jobs that have ended, are polled by times of their own, or not at all.
+        tracked = next((one for one in job.objects.values() if one.record.status.phase in LIVE_PHASES), None)
+        if tracked is None or job.state.last_error is not None or self.in_flight(job.key):
+            return
+        wait = job.requested_at + SECOND - now
+        self.poll_after(tracked, max(wait, 0) / SECOND if wait <= SECOND else 0.0, exact=True)
 
     def discard(self, tracked: TrackedObject, target: Target) -> None:
         if target in self.targets:
@@ -122,14 +140,14 @@ class TargetPoller:
             in_flight=IN_FLIGHT,
         )
 
-    def poll_after(self, tracked: TrackedObject, seconds: float, *, exact: bool) -> None:
+    def poll_after(self, tracked: TrackedObject, seconds: float, *, exact: bool, rank: Rank) -> None:
         at = self._clock() + seconds
         job = self._cache.job_of(tracked)
         if job is not None and job.malformed:
             self._parts.add_at((tracked.ref.uid,), tracked.ref.namespace, at)
         else:
             early = at if exact else at - EARLY * seconds
-            self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at, early=early)
+            self._queue.add_at(tracked.ref.uid, tracked.ref.namespace, at, early=early, rank=rank)
             if not seconds and job is not None and job.state.polled_at is None:
                 self._first.add(tracked.ref.uid)
                 self.no_first.clear()
@@ -139,7 +157,7 @@ class TargetPoller:
         if job is not None and job.malformed:
             self._parts.add((tracked.ref.uid,), tracked.ref.namespace)
         else:
-            self._queue.add(tracked.ref.uid, tracked.ref.namespace, first=True)
+            self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=Rank.FIRST)
 
     def discard(self, tracked: TrackedObject) -> None:
         self._queue.discard(tracked.ref.uid)
@@ -215,7 +233,7 @@ class TargetPoller:
                 continue
             tracked.next_poll_at = None
             if len(ids) + len(wanted) > JOBS_PER_DESCRIBE and len({*ids, *wanted}) > JOBS_PER_DESCRIBE:
-                self._queue.add(uid, tracked.ref.namespace, first=True)
+                self._queue.add(uid, tracked.ref.namespace, rank=Rank.FIRST)
                 break
             batch[uid] = tracked
             ids.update(dict.fromkeys(wanted))

@@ -14,6 +14,7 @@ from awsbatch_operator.controller.dependencies import Dependencies
 from awsbatch_operator.controller.holds import Hold, Holds
 from awsbatch_operator.controller.job_visibility import JobVisibility, VisibleState
 from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.controller.poll_pace import PollPace
 from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.controller.status_writer import HOLD, StatusWriter, log_accepted
 from awsbatch_operator.controller.terminator import TerminatePermit, Terminator
@@ -24,7 +25,7 @@ from awsbatch_operator.reconcile.not_allowed import unconfirmed
 from awsbatch_operator.reconcile.outcome import Crd, Deletion, Record, retry_at
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
-from awsbatch_operator.workqueue.fair_queue import FairQueue
+from awsbatch_operator.workqueue.fair_queue import FairQueue, Rank
 
 MAX_HOLD: Final = 15 * SECOND
 """The longest wait after a permit expired: a later time means that the clock was set back."""
@@ -43,6 +44,7 @@ class Reconciler:
         policies: PolicyCache,
         queue: FairQueue[str],
         *,
+        pace: PollPace,
         holds: Holds,
         poller: Poller,
         terminator: Terminator,
@@ -50,7 +52,7 @@ class Reconciler:
         is_leading: Callable[[], bool],
     ) -> None:
         self._cache, self._dependencies, self._intervals = cache, dependencies, intervals
-        self._policies, self._queue, self._holds = policies, queue, holds
+        self._policies, self._queue, self._pace, self._holds = policies, queue, pace, holds
         self._poller, self._terminator, self._writer = poller, terminator, writer
         self._is_leading = is_leading
         self.visibility = JobVisibility(cache.jobs, dependencies.provider.account, policies.mode, dependencies.jitter)
@@ -197,6 +199,8 @@ class Reconciler:
     ) -> None:
         """Schedule the next poll for this object."""
         next_poll_at, hidden_due = result.next_poll_at, 0
+        if result.steady_interval is not None and next_poll_at is not None and not visible.hidden:
+            next_poll_at += self._pace.interval(job, result.steady_interval, changed=True) - result.steady_interval
         if visible.hidden and next_poll_at is not None:
             # First: a poll that is in flight for others, or starts at once, must not count at the wrong time.
             hidden_due = self.visibility.schedule_hidden_poll(tracked, next_poll_at, now)
@@ -216,7 +220,8 @@ class Reconciler:
             # A poll that confirms or retries must not be early: it would have no effect and need another one.
             settled = job.state.last_error is None and job.state.terminate_error is None and not job.state.misses
             jitter = self._dependencies.jitter(0.9 if settled else 1.0, 1.1)
-            self._poller.poll_after(tracked, max(next_poll_at - now, 0) / SECOND * jitter)
+            seconds = max(next_poll_at - now, 0) / SECOND * jitter
+            self._poller.poll_after(tracked, seconds, rank=Rank.NORMAL if result.steady_interval is None else Rank.LAST)
 
     def _requeue(self, tracked: TrackedObject, job: TrackedJob | None, result: ReconcileResult, now: Millis) -> None:
         """Schedule the next reconcile without news: of a limit, of the end of a deletion, or of a retry."""

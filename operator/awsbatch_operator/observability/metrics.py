@@ -18,7 +18,7 @@ from awsbatch_operator import __version__
 from awsbatch_operator.api.batchjob import LIVE_PHASES, HoldCause, ObjectMetricKey, Phase
 from awsbatch_operator.api.batchtermination import BulkMetricKey
 from awsbatch_operator.api.conditions import Reason
-from awsbatch_operator.api.interfaces import CallLabels
+from awsbatch_operator.api.interfaces import CallLabels, EventResult, Location
 from awsbatch_operator.api.job import account_of
 
 CountByKey = Callable[[], Mapping[ObjectMetricKey, int]]
@@ -31,6 +31,7 @@ _PREFIX: Final = "awsbatch_operator"
 _CALL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 _ACCEPTANCE_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _COMPLETION_SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600)
+_DELAY_SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _LAG_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _LAG_SAMPLE_SECONDS: Final = 1.0
 _WRITE_RESULTS: Final = ("written", "conflict", "gone", "failed")
@@ -104,6 +105,12 @@ class Metrics:
         self._orphaned = self._counter(
             "orphaned", "Deleted objects whose job may be alive although spec.onDelete states its termination."
         )
+        self._events = self._counter("events_received", "Messages of events queues.", "result")
+        for event in EventResult:
+            self._events.labels(event)
+        self._event_delay = self._histogram(
+            "event_delay_seconds", "Time from the arrival of an event in its queue to its receipt.", _DELAY_SECONDS
+        )  # fmt: skip
         self._polled = self._gauge(
             "last_successful_poll_timestamp_seconds",
             "Time of the last complete answer to DescribeJobs, Unix time.",
@@ -139,6 +146,10 @@ class Metrics:
     def observe_terminations(self, count: Callable[[], Mapping[BulkMetricKey, int]]) -> None:
         """Call this function at each scrape: BatchTerminations by their labels."""
         self.registry.register(_BulkCollector(count))
+
+    def observe_events(self, alive: Callable[[], Mapping[Location, bool]]) -> None:
+        """Call this function at each scrape: whether events arrive, by account and region."""
+        self.registry.register(_EventCollector(alive))
 
     def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
         values = self._called.use(labels)
@@ -189,6 +200,12 @@ class Metrics:
 
     def orphaned(self) -> None:
         self._orphaned.inc()
+
+    def event_received(self, result: EventResult) -> None:
+        self._events.labels(result).inc()
+
+    def event_delay(self, seconds: float) -> None:
+        self._event_delay.observe(seconds)
 
     def leading(self, *, yes: bool) -> None:
         self._leader.set(yes)
@@ -316,6 +333,21 @@ class _BulkCollector(Collector):
                 "reason",
             ),
         )
+
+
+class _EventCollector(Collector):
+    def __init__(self, alive: Callable[[], Mapping[Location, bool]]) -> None:
+        self._alive = alive
+
+    def collect(self) -> Iterable[Metric]:
+        (family,) = self.describe()
+        for location, alive in self._alive().items():
+            family.add_metric(location, alive)
+        return (family,)
+
+    def describe(self) -> tuple[GaugeMetricFamily]:
+        text = "1 while the events of AWS Batch of this account and region arrive, 0 while they should."
+        return (_family("events_queue_alive", text, "account", "region"),)
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -21,7 +21,8 @@ _TRANSIENT_LONGEST: Final = 60 * SECOND
 class PollIntervals:
     """The times that users can set, with their defaults.
 
-    `on_delete_timeout`: how long the finalizer holds an object; None: spec.onDelete is disabled.
+    `on_delete_timeout`: how long the finalizer holds an object; None: spec.onDelete is disabled. `with_events`: between
+    two polls of a job of which events report each change.
     """
 
     running: Millis = 30 * SECOND
@@ -29,6 +30,7 @@ class PollIntervals:
     missing_grace: Millis = 2 * MINUTE
     resend_after: Millis = 60 * SECOND
     on_delete_timeout: Millis | None = None
+    with_events: Millis = 5 * MINUTE
     longest: Millis = field(init=False)
     """No interval is longer."""
 

@@ -6,6 +6,7 @@ import heapq
 import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -17,22 +18,60 @@ _SHORTEST_SLEEP: Final = 0.001
 """Seconds. A timer may fire a little early; without a minimum, `wait` would then spin until the key is due."""
 
 
+class Rank(IntEnum):
+    """The order of keys within a group."""
+
+    FIRST = 0
+    NORMAL = 1
+    LAST = 2
+
+
+class _Group(Generic[K]):
+    """The ready keys of one group, in order."""
+
+    __slots__ = ("_by_rank", "_ranks")
+
+    def __init__(self) -> None:
+        self._by_rank: tuple[OrderedDict[K, None], ...] = tuple(OrderedDict() for _ in Rank)
+        self._ranks: dict[K, Rank] = {}
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+    def add(self, key: K, rank: Rank) -> None:
+        """Add the key behind those of its rank, unless it is there with this rank or a better one."""
+        if self._ranks.get(key, Rank.LAST + 1) > rank:
+            self.discard(key)
+            self._ranks[key] = rank
+            self._by_rank[rank][key] = None
+
+    def discard(self, key: K) -> None:
+        if key in self._ranks:
+            del self._by_rank[self._ranks.pop(key)][key]
+
+    def pop(self) -> K:
+        key, _ = next(filter(None, self._by_rank)).popitem(last=False)
+        del self._ranks[key]
+        return key
+
+
 class FairQueue(Generic[K]):
     """Contains each key at most once, ready or delayed.
 
     The queue serves groups with ready keys in turn, so a group waits for at most one key of each other group. Within a
-    group keys come in the order in which they became ready. Every operation is O(log n). Times are seconds of `clock`.
+    group keys come by rank, then in the order in which they became ready. Every operation is O(log n). Times are
+    seconds of `clock`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         # The first group is the next one. No group in it is empty.
-        self._ring: OrderedDict[Hashable, OrderedDict[K, None]] = OrderedDict()
+        self._ring: OrderedDict[Hashable, _Group[K]] = OrderedDict()
         self._ready: dict[K, Hashable] = {}
         # Heaps of (time, serial number, key). An entry counts only while `_delayed` has the same serial number.
         self._due: list[tuple[float, int, K]] = []
         self._early: list[tuple[float, int, K]] = []
-        self._delayed: dict[K, tuple[int, Hashable]] = {}
+        self._delayed: dict[K, tuple[int, Hashable, Rank]] = {}
         self._serial = itertools.count()
         self._changed = asyncio.Event()
 
@@ -42,30 +81,29 @@ class FairQueue(Generic[K]):
     def __contains__(self, key: object) -> bool:
         return key in self._ready or key in self._delayed
 
-    def add(self, key: K, group: Hashable, *, first: bool = False) -> None:
+    def add(self, key: K, group: Hashable, *, rank: Rank = Rank.NORMAL) -> None:
         """Make a key ready now.
 
-        A key that is ready already keeps its group and its turn. `first` puts the key ahead of the others of its group.
+        A key that is ready already keeps its group and its turn, except for a better rank.
         """
         self._update()
         self._delayed.pop(key, None)
-        if key not in self._ready:
-            self._ready[key] = group
-            self._ring.setdefault(group, OrderedDict())[key] = None
-            self._changed.set()
-        if first:
-            self._ring[self._ready[key]].move_to_end(key, last=False)
+        self._make_ready(key, self._ready.get(key, group), rank)
 
-    def add_at(self, key: K, group: Hashable, at: float, *, early: float | None = None) -> None:
+    def add_at(
+        self, key: K, group: Hashable, at: float, *, early: float | None = None, rank: Rank = Rank.NORMAL
+    ) -> None:
         """Make a key ready at `at`, instead of when it was delayed to before. A key that is ready stays ready.
 
         From `early` on, `pop(early=True)` may return the key.
         """
-        self._update()
+        if at <= self._update():
+            self.add(key, group, rank=rank)
+            return
         if key in self._ready:
             return
         serial = next(self._serial)
-        self._delayed[key] = serial, group
+        self._delayed[key] = serial, group, rank
         heapq.heappush(self._due, (at, serial, key))
         if early is not None:
             heapq.heappush(self._early, (early, serial, key))
@@ -80,7 +118,7 @@ class FairQueue(Generic[K]):
         self._delayed.pop(key, None)
         if key in self._ready:
             group = self._ready.pop(key)
-            del self._ring[group][key]
+            self._ring[group].discard(key)
             if not self._ring[group]:
                 del self._ring[group]
 
@@ -101,7 +139,7 @@ class FairQueue(Generic[K]):
         if not self._ring:
             return self._pop_early(now) if early else None
         group, keys = next(iter(self._ring.items()))
-        key, _ = keys.popitem(last=False)
+        key = keys.pop()
         del self._ready[key]
         if keys:
             self._ring.move_to_end(group)
@@ -148,13 +186,18 @@ class FairQueue(Generic[K]):
         while self._due and self._due[0][0] <= now:
             entry = heapq.heappop(self._due)
             if self._is_current(entry):
-                _, group = self._delayed.pop(entry[2])
-                self._ready[entry[2]] = group
-                self._ring.setdefault(group, OrderedDict())[entry[2]] = None
-                self._changed.set()
+                _, group, rank = self._delayed.pop(entry[2])
+                self._make_ready(entry[2], group, rank)
         if len(self._early) > 2 * len(self._delayed) + _SLACK:
             self._compact()
         return now
+
+    def _make_ready(self, key: K, group: Hashable, rank: Rank) -> None:
+        self._ready[key] = group
+        if group not in self._ring:
+            self._ring[group] = _Group()
+        self._ring[group].add(key, rank)
+        self._changed.set()
 
     def _is_current(self, entry: tuple[float, int, K]) -> bool:
         delayed = self._delayed.get(entry[2])

@@ -15,6 +15,7 @@ from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.policy.resolution import Mode
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 from fakes.batch import FakeProvider
+from fakes.events import FakeEvents
 from fakes.objects import FakeObjects
 from fakes.telemetry import FakeTelemetry
 
@@ -32,6 +33,8 @@ class World:
     is_leader: Callable[[], bool] = lambda: True
     on_delete_timeout: int | None = None
     unattended_limit: int = 500
+    events: FakeEvents = field(default_factory=FakeEvents)
+    events_queues: tuple[str, ...] = ()
     controller: Controller = field(init=False)
     killed: bool = False
     restarts: list[float] = field(default_factory=list)
@@ -39,7 +42,13 @@ class World:
 
     def __post_init__(self) -> None:
         dependencies = Dependencies(
-            self.batch, self.objects, self.telemetry, now=now, jitter=self.jitter, is_leader=self.is_leader
+            self.batch,
+            self.objects,
+            self.telemetry,
+            self.events,
+            now=now,
+            jitter=self.jitter,
+            is_leader=self.is_leader,
         )
         policies = PolicyCache(self.mode, REGION, _seconds, now) if self.mode is not None else None
         self.controller = Controller(
@@ -48,6 +57,7 @@ class World:
             intervals=PollIntervals(on_delete_timeout=self.on_delete_timeout),
             policies=policies,
             unattended_limit=self.unattended_limit,
+            events_queues=self.events_queues,
         )
         self.controller.resync.restart_watch = lambda: self.restarts.append(_seconds())
         self.objects.notify, self.objects.on_gone = self.controller.on_upsert, self.controller.on_delete

@@ -7,7 +7,7 @@ from prometheus_client import generate_latest
 from awsbatch_operator import __version__
 from awsbatch_operator.api.batchjob import HoldCause, ObjectMetricKey, Phase
 from awsbatch_operator.api.batchtermination import BulkMetricKey, BulkPhase
-from awsbatch_operator.api.interfaces import CallLabels
+from awsbatch_operator.api.interfaces import CallLabels, EventResult
 from awsbatch_operator.observability.metrics import QUEUES, Metrics
 
 CONTRACT = {
@@ -29,6 +29,9 @@ CONTRACT = {
     "leader",
     "queue_depth",
     "event_loop_lag_seconds",
+    "events_received_total",
+    "events_queue_alive",
+    "event_delay_seconds",
     "batchterminations",
     "batchterminations_stalled",
 }
@@ -49,6 +52,7 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
     metrics.observe(lambda: {RUNNING: 3}, {"describe": lambda: 0})
     metrics.observe_holds(dict, frozenset)
     metrics.observe_terminations(dict)
+    metrics.observe_events(dict)
     page = generate_latest(metrics.registry).decode()
     families = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE awsbatch_operator_")}
     assert families == {f"awsbatch_operator_{name}" for name in CONTRACT | {"build_info"}}
@@ -85,10 +89,21 @@ def test_terminations_are_counted_by_phase_and_by_what_stalls_them(metrics: Metr
     assert value(metrics, "batchterminations", namespace="team-a", phase="Finished") is None
 
 
+def test_whether_events_arrive_is_shown_by_account_and_region(metrics: Metrics) -> None:
+    metrics.observe_events(lambda: {("111122223333", "eu-west-1"): True, ("", "us-east-1"): False})
+    assert value(metrics, "events_queue_alive", account="111122223333", region="eu-west-1") == 1
+    assert value(metrics, "events_queue_alive", account="", region="us-east-1") == 0
+
+
 def test_each_method_changes_its_metric(metrics: Metrics) -> None:
     port = metrics
     whose = CallLabels("111122223333", "eu-west-1", "batch-team-a")
     labels = whose._asdict()
+    assert value(metrics, "events_received_total", result="canary") == 0, "a series that begins at 1 never increases"
+    port.event_received(EventResult.CANARY)
+    port.event_delay(0.2)
+    assert value(metrics, "events_received_total", result="canary") == 1
+    assert value(metrics, "event_delay_seconds_sum") == 0.2
     port.aws_request("DescribeJobs", "OK", 0.2, whose)
     port.aws_request("DescribeJobs", "TooManyRequestsException", 0.1, whose)
     port.describe_batch(100)

@@ -8,10 +8,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from awsbatch_operator.workqueue.fair_queue import _SLACK, FairQueue
+from awsbatch_operator.workqueue.fair_queue import _SLACK, FairQueue, Rank
 
 KEYS = st.sampled_from(range(12))
 GROUPS = st.sampled_from("abc")
+RANKS = st.sampled_from(Rank)
 TIMES = st.integers(0, 8)
 
 
@@ -20,6 +21,7 @@ class Delayed:
     at: float
     early: float
     group: str
+    rank: Rank
 
 
 class FairQueueMachine(RuleBasedStateMachine):
@@ -29,7 +31,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.queue = FairQueue[int](lambda: self.now)
-        self.ready: list[tuple[int, str]] = []
+        self.ready: list[tuple[int, str, Rank]] = []
         self.delayed: dict[int, Delayed] = {}
         self.passed_over: dict[str, list[str]] = {}
 
@@ -38,40 +40,49 @@ class FairQueueMachine(RuleBasedStateMachine):
         for key, delayed in sorted(self.delayed.items(), key=lambda item: item[1].at):
             if delayed.at <= self.now:
                 del self.delayed[key]
-                self.ready.append((key, delayed.group))
+                self.ready.append((key, delayed.group, delayed.rank))
 
     def ready_groups(self) -> dict[int, str]:
-        return dict(self.ready)
+        return {key: group for key, group, _ in self.ready}
 
     @rule(seconds=st.integers(1, 4))
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
         self.promote()
 
-    @rule(key=KEYS, group=GROUPS, first=st.booleans())
-    def add(self, key: int, group: str, *, first: bool) -> None:
-        self.queue.add(key, group, first=first)
+    @rule(key=KEYS, group=GROUPS, rank=RANKS)
+    def add(self, key: int, group: str, rank: Rank) -> None:
+        self.queue.add(key, group, rank=rank)
         self.delayed.pop(key, None)
-        group = self.ready_groups().get(key, group)
-        if first:
-            self.ready = [(key, group), *(entry for entry in self.ready if entry[0] != key)]
-        elif key not in self.ready_groups():
-            self.ready.append((key, group))
+        self.now_ready(key, group, rank)
 
-    @rule(key=KEYS, group=GROUPS, delay=TIMES, early=st.none() | TIMES)
-    def add_at(self, key: int, group: str, delay: int, early: int | None) -> None:
+    def now_ready(self, key: int, group: str, rank: Rank) -> None:
+        before = next((entry for entry in self.ready if entry[0] == key), None)
+        if before is None:
+            self.ready.append((key, group, rank))
+        elif rank < before[2]:
+            self.ready.remove(before)
+            self.ready.append((key, before[1], rank))
+
+    @rule(key=KEYS, group=GROUPS, delay=TIMES, early=st.none() | TIMES, rank=RANKS)
+    def add_at(self, key: int, group: str, delay: int, early: int | None, rank: Rank) -> None:
         at = self.now + delay
         early_at = None if early is None else at - early
-        self.queue.add_at(key, group, at, early=early_at)
-        if key not in self.ready_groups():
+        self.queue.add_at(key, group, at, early=early_at, rank=rank)
+        if not delay:
             self.delayed.pop(key, None)
-            self.delayed[key] = Delayed(at, float("inf") if early_at is None else early_at, group)
-            self.promote()
+            self.now_ready(key, group, rank)
+        elif key not in self.ready_groups():
+            self.delayed.pop(key, None)
+            self.delayed[key] = Delayed(at, float("inf") if early_at is None else early_at, group, rank)
 
     @rule(key=KEYS)
     def discard(self, key: int) -> None:
         self.queue.discard(key)
         self.delayed.pop(key, None)
+        self.take(key)
+
+    def take(self, key: int) -> None:
         self.ready = [entry for entry in self.ready if entry[0] != key]
 
     @rule(early=st.booleans())
@@ -83,10 +94,12 @@ class FairQueueMachine(RuleBasedStateMachine):
             return
         assert key is not None
         group = groups[key]
-        assert key == next(ready for ready, of in self.ready if of == group), "first in, first out within a group"
-        self.ready.remove((key, group))
+        # min takes the first of equals.
+        expected = min((entry for entry in self.ready if entry[1] == group), key=lambda entry: entry[2])
+        assert key == expected[0], "within a group by rank, then first in, first out"
+        self.take(key)
         self.passed_over.pop(group, None)
-        for waiting in {of for _, of in self.ready} - {group}:
+        for waiting in {of for _, of, _ in self.ready} - {group}:
             served = self.passed_over.setdefault(waiting, [])
             assert group not in served, "a group waits for at most one key of each other group"
             served.append(group)
@@ -133,11 +146,11 @@ def test_groups_take_turns_however_many_keys_one_of_them_has() -> None:
     assert pop_all(queue) == ["a1", "b1", "c1", "a2", "b2", "a3"]
 
 
-def test_first_goes_ahead_in_its_group_and_not_ahead_of_other_groups() -> None:
+def test_a_key_of_first_rank_goes_ahead_in_its_group_and_not_ahead_of_other_groups() -> None:
     queue = FairQueue[str](lambda: 0.0)
     for key in ("a1", "b1", "b2"):
         queue.add(key, key[0])
-    queue.add("b2", "b", first=True)
+    queue.add("b2", "b", rank=Rank.FIRST)
     assert pop_all(queue) == ["a1", "b2", "b1"]
 
 

@@ -1,0 +1,203 @@
+"""Receives the events of AWS Batch. Each is a hint: the job that it names is described now.
+
+Nothing of a message is trusted or stored. While the events of an account and region arrive, its jobs are polled less
+often; when they do not, the jobs are polled as if there were no events.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final
+
+import structlog
+
+from awsbatch_operator.api.access_policy import Policy
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.events_queue import EventsQueue, queue_region
+from awsbatch_operator.api.interfaces import EventMessage, EventResult, Location
+from awsbatch_operator.api.job import JobKey, Target
+from awsbatch_operator.api.timestamps import SECOND, Millis
+from awsbatch_operator.controller.cache import Cache, TrackedJob
+from awsbatch_operator.controller.dependencies import Dependencies
+from awsbatch_operator.controller.event_streams import EventStreams
+from awsbatch_operator.controller.policy_cache import PolicyCache
+from awsbatch_operator.controller.poller import Poller
+from awsbatch_operator.workqueue.backoff import backoff
+from awsbatch_operator.workqueue.fair_queue import Rank
+from awsbatch_operator.workqueue.log_once import LogOnce
+
+CANARY_INTERVAL: Final = 60.0
+"""Seconds between two canary events of an account and region: two may be lost before its stream ends."""
+LONGEST_WAIT: Final = 20
+"""Seconds of a long poll, the most that SQS allows."""
+MANY_QUEUES: Final = 16
+"""With more queues, each waits for a second only, so that their long polls take turns in the threads."""
+_TICK: Final = 1.0
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+_SLICE: Final = 500
+
+log = structlog.get_logger(__name__)
+
+
+class EventReceiver:
+    """`queues`: URLs of the queues that are read with the operator's own credentials. `may_act`: whether it leads."""
+
+    def __init__(
+        self,
+        shared: Dependencies,
+        queues: Sequence[str],
+        *,
+        cache: Cache,
+        poller: Poller,
+        policies: PolicyCache,
+        may_act: Callable[[], bool],
+    ) -> None:
+        self._shared, self._own, self._may_act = shared, queues, may_act
+        self._cache, self._poller, self._policies = cache, poller, policies
+        self._streams = EventStreams(asyncio.get_running_loop().time, shared.now)
+        self._loops: dict[EventsQueue, asyncio.Task[None]] = {}
+        self._unreadable = LogOnce()
+        self._lost: dict[Location, LogOnce] = {}
+        self._canary_due = 0.0
+
+    def since(self, target: Target) -> Millis | None:
+        """Return since when events report each change of the target's jobs; None: they do not."""
+        return self._streams.since(self._shared.provider.location(target)) if self._expects(target) else None
+
+    def alive(self) -> Mapping[Location, bool]:
+        """Return for each account and region that should send events whether they arrive."""
+        return {location: self._streams.since(location) is not None for location in self._expected()}
+
+    def clear(self) -> None:
+        """Forget all streams: what this process knows is not the state of the jobs any more."""
+        self._streams.clear()
+        self._canary_due = 0.0
+
+    def targets(self) -> set[Target]:
+        return {queue.reader for queue in self._queues()}
+
+    async def run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                wanted = set(self._queues()) if self._may_act() else set()
+                for queue in self._loops.keys() - wanted:
+                    self._loops.pop(queue).cancel()
+                    await self._poll_normally(self._streams.end(queue))
+                for queue in wanted - self._loops.keys():
+                    self._loops[queue] = tasks.create_task(self._receive(queue))
+                await self._poll_normally(self._streams.end())
+                if wanted and clock() >= self._canary_due:
+                    self._canary_due = clock() + CANARY_INTERVAL
+                    tasks.create_task(self._send_canaries())
+                await asyncio.sleep(_TICK)
+
+    # -- queues -------------------------------------------------------------------------------------------------------
+
+    def _queues(self) -> Iterator[EventsQueue]:
+        for url in self._own:
+            yield EventsQueue(url, Target(queue_region(url) or self._policies.region))
+        read = set(self._own)
+        for name, policy in sorted(self._policies.policies().items()):
+            named = policy.events_queue if isinstance(policy, Policy) else None
+            if isinstance(policy, Policy) and named is not None and named not in read:
+                read.add(named)
+                yield EventsQueue(named, Target(queue_region(named) or self._policies.region, policy.role, name))
+
+    def _expects(self, target: Target) -> bool:
+        """Return whether the events of the target's jobs should arrive in a queue."""
+        if target.role is None:
+            return bool(self._own)
+        policy = self._policies.policies().get(target.policy or "")
+        return isinstance(policy, Policy) and policy.events_queue is not None
+
+    def _expected(self) -> dict[Location, Target]:
+        return {self._shared.provider.location(one): one for one in self._poller.targets if self._expects(one)}
+
+    async def _receive(self, queue: EventsQueue) -> None:
+        failures = 0
+        handled: list[str] = []
+        while True:
+            wait = LONGEST_WAIT if len(self._loops) <= MANY_QUEUES else 1
+            deleting = asyncio.create_task(self._shared.events.delete(queue, handled)) if handled else None
+            answer = await self._shared.events.receive(queue, wait)
+            if deleting is not None:
+                await deleting
+            if not self._may_act():
+                # Another replica leads: what is not deleted arrives there.
+                return
+            if isinstance(answer, CallError):
+                failures, handled = failures + 1, []
+                await self._poll_normally(self._streams.end(queue))
+                await asyncio.sleep(self._shared.jitter(0.5, 1.0) * backoff(failures, _FIRST_RETRY, _LONGEST_RETRY))
+                continue
+            if failures:
+                # Events may be lost: only a new canary shows that they arrive again.
+                failures, self._canary_due = 0, 0.0
+            handled = [message.receipt for message in answer if self._handle(queue, message)]
+
+    def _handle(self, queue: EventsQueue, message: EventMessage) -> bool:
+        """Take the hint. Return whether the message is to be deleted."""
+        if message.sent_at is not None:
+            self._shared.telemetry.event_delay(max(self._shared.now() - message.sent_at, 0) / SECOND)
+        if message.job_id is None:
+            if self._unreadable.report(queue.url) is not None:
+                log.warning(
+                    "a message of the events queue names no job; it is not deleted, so that SQS moves it to the "
+                    "dead-letter queue: check the input transformer of the rule",
+                    queue=queue.url,
+                )
+            self._shared.telemetry.event_received(EventResult.UNREADABLE)
+            return False
+        canary, jobs = self._streams.take_canary(message.job_id), list(self._jobs(message.job_id))
+        proven = {canary} if canary is not None else set()
+        for job in jobs:
+            self._poller.hint(job)
+            if self._expects(job.key.target):
+                proven.add(self._shared.provider.location(job.key.target))
+        for location in proven:
+            if self._streams.prove(location, queue):
+                self._lost.pop(location, None)
+                log.info("events of AWS Batch arrive", account=location[0], region=location[1], queue=queue.url)
+        known = EventResult.TRACKED if jobs else EventResult.UNKNOWN
+        self._shared.telemetry.event_received(EventResult.CANARY if canary is not None else known)
+        return True
+
+    def _jobs(self, job_id: str) -> Iterator[TrackedJob]:
+        for target in self._poller.targets:
+            job = self._cache.jobs.get(JobKey(target, job_id))
+            if job is not None and job.objects:
+                yield job
+
+    # -- streams ------------------------------------------------------------------------------------------------------
+
+    async def _send_canaries(self) -> None:
+        for location in self._streams.lost_canaries():
+            if self._lost.setdefault(location, LogOnce()).report("lost") is not None:
+                log.warning(
+                    "a canary event did not arrive: check the rule, its targets, and the policy of the queue",
+                    account=location[0],
+                    region=location[1],
+                )
+        for location, target in self._expected().items():
+            if self._may_act():
+                job_id = self._streams.new_canary(location)
+                if await self._shared.events.send_canary(target, job_id) is not None:
+                    # The error is in the log.
+                    self._streams.take_canary(job_id)
+
+    async def _poll_normally(self, ended: set[Location]) -> None:
+        """Poll the jobs of these accounts and regions as if there were no events."""
+        if not ended:
+            return
+        log.warning("events do not arrive any more: jobs are polled as often as without events", streams=sorted(ended))
+        now = self._shared.now()
+        for index, tracked in enumerate(list(self._cache.objects.values())):
+            if index % _SLICE == _SLICE - 1:
+                await asyncio.sleep(0)
+            job = self._cache.job_of(tracked)
+            if job is None or tracked.steady_interval is None or tracked.next_poll_at is None:
+                continue
+            due = (job.state.polled_at or 0) + tracked.steady_interval
+            if due < tracked.next_poll_at and self._shared.provider.location(job.key.target) in ended:
+                tracked.next_poll_at = due
+                self._poller.poll_after(tracked, max(due - now, 0) / SECOND, rank=Rank.LAST)
