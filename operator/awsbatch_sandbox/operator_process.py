@@ -111,6 +111,8 @@ def sandbox_aws(batch_url: str) -> dict[str, str]:
     """The variables that point every AWS client to the simulated Batch, and to no other AWS."""
     return {
         "AWS_ENDPOINT_URL_BATCH": batch_url,
+        "AWS_ENDPOINT_URL_SQS": batch_url,
+        "AWS_ENDPOINT_URL_EVENTBRIDGE": batch_url,
         # It answers GetCallerIdentity. To assume roles, use the simulated STS instead.
         "AWS_ENDPOINT_URL_STS": batch_url,
         "AWS_REGION": REGION,

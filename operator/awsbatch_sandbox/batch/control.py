@@ -2,7 +2,7 @@
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiohttp import web
@@ -30,26 +30,39 @@ VERBS: Final = (
     "terminate_requests",
     "settings",
 )
+EVENTS_VERBS: Final = (
+    "create_queue",
+    "delete_queue",
+    "purge_queue",
+    "queues",
+    "delivery",
+    "disable_rule",
+    "enable_rule",
+    "send_message",
+    "messages",
+    "dead_letters",
+)
 
 
-def add_routes(router: web.UrlDispatcher, simulator: object, verbs: Sequence[str]) -> None:
-    """`verbs`: names of methods of the simulator."""
+def add_routes(router: web.UrlDispatcher, *simulators: tuple[object, Sequence[str]]) -> None:
+    """Each simulator with its verbs, which are names of its methods."""
+    verbs = {name: getattr(simulator, name) for simulator, names in simulators for name in names}
 
     async def health(_request: web.Request) -> web.Response:
         return web.json_response({"ok": True})
 
     async def verb(request: web.Request) -> web.Response:
-        return _run(simulator, verbs, request.match_info["verb"], await request.read())
+        return _run(verbs, request.match_info["verb"], await request.read())
 
     router.add_get(f"{PREFIX}/health", health)
     router.add_post(f"{PREFIX}/{{verb}}", verb)
 
 
-def _run(simulator: object, verbs: Sequence[str], verb: str, raw: bytes) -> web.Response:
+def _run(verbs: Mapping[str, Callable[..., Any]], verb: str, raw: bytes) -> web.Response:
     """400 for a wrong argument, 404 for a job or verb that does not exist; {"error": ...} names the remedy."""
     if verb not in verbs:
         return _refusal(404, f"{verb!r} is not a control verb; use one of {', '.join(verbs)}")
-    method = getattr(simulator, verb)
+    method = verbs[verb]
     try:
         arguments = json.loads(raw or b"{}")
         inspect.signature(method).bind(**arguments)

@@ -1,6 +1,6 @@
 """The state machine: how jobs move, by themselves, by a control verb or by TerminateJob and CancelJob."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,8 +54,10 @@ def _flag(job: Job, *, cancelled: bool) -> None:
 class Lifecycle:
     """All jobs, and every rule by which they change. Times are epoch milliseconds."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, changed: Callable[[Job, str, int], None] | None = None) -> None:
+        """`changed` gets each job after its status or statusReason was set, its former status, and when it was."""
         self.settings = settings
+        self._changed = changed
         self.jobs = JobStore()
         self.timers = Timers()
         self._dependents: dict[tuple[AccountRegion, str], list[Job]] = {}
@@ -149,6 +151,8 @@ class Lifecycle:
             open_attempt(job, was, at)
         job.stopped_at = at if status in FINISHED else None
         job.touch()
+        if self._changed is not None:
+            self._changed(job, was, at)
         if job.is_multinode:
             for node in job.live_children():
                 self.enter(node, status, at, outcome)

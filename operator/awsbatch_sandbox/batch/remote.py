@@ -69,7 +69,7 @@ class Remote:
 
 
 class RemoteBatch(Remote):
-    """The verbs are those of BatchSimulator, with the same errors.
+    """The verbs are those of BatchSimulator and of its `events`, with the same errors.
 
     `scope`: `account` and `region`, both or one of them, to select a job or a call.
     """
@@ -133,3 +133,33 @@ class RemoteBatch(Remote):
 
     def settings(self, **changes: Any) -> JSON:
         return cast("JSON", self._do("settings", changes))
+
+    def create_queue(self, name: str | None = None, **queue: Any) -> str:
+        return cast("str", self._do("create_queue", queue | ({} if name is None else {"name": name})))
+
+    def delete_queue(self, url: str) -> None:
+        self._do("delete_queue", {"url": url})
+
+    def purge_queue(self, url: str) -> None:
+        self._do("purge_queue", {"url": url})
+
+    def queues(self) -> list[str]:
+        return cast("list[str]", self._do("queues", {}))
+
+    def delivery(self, url: str | None = None, **how: float) -> None:
+        self._do("delivery", {"url": url, **how})
+
+    def disable_rule(self, url: str) -> None:
+        self._do("disable_rule", {"url": url})
+
+    def enable_rule(self, url: str) -> None:
+        self._do("enable_rule", {"url": url})
+
+    def send_message(self, url: str, body: str) -> str:
+        return cast("str", self._do("send_message", {"url": url, "body": body}))
+
+    def messages(self, url: str) -> list[JSON]:
+        return cast("list[JSON]", self._do("messages", {"url": url}))
+
+    def dead_letters(self, url: str) -> list[JSON]:
+        return cast("list[JSON]", self._do("dead_letters", {"url": url}))

@@ -1,18 +1,18 @@
-"""HTTP: the wire protocol of Batch (rest-json) on its own paths, the control verbs under /_sandbox/."""
+"""HTTP: the wire protocol of Batch (rest-json) on its own paths, SQS and EventBridge at /, control verbs elsewhere."""
 
 import asyncio
 import socket
 import struct
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
 from typing import Any, Final
 
 from aiohttp import web
 from botocore.loaders import Loader
 
-from awsbatch_sandbox.batch import control, identity
+from awsbatch_sandbox.batch import control, events_frontend, identity
 from awsbatch_sandbox.batch.frontend import Frontend
 from awsbatch_sandbox.batch.replies import Reply
 from awsbatch_sandbox.batch.signature import SignedRequest
@@ -29,9 +29,24 @@ def application(simulator: BatchSimulator) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     for method, path, operation in _operations():
         app.router.add_route(method, path, _wire(simulator.frontend, operation))
-    app.router.add_post("/", _who_am_i(simulator))
-    control.add_routes(app.router, simulator, control.VERBS)
+    app.router.add_post("/", _other_services(simulator))
+    verbs, events = (simulator, control.VERBS), (simulator.events, control.EVENTS_VERBS)
+    control.add_routes(app.router, verbs, events)
+    app.cleanup_ctx.append(_in_time(simulator))
     return app
+
+
+def _in_time(simulator: BatchSimulator) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Publish events when they are due, as long as the application runs."""
+
+    async def context(_app: web.Application) -> AsyncIterator[None]:
+        publishing = asyncio.create_task(simulator.publish_in_time())
+        yield
+        publishing.cancel()
+        with suppress(asyncio.CancelledError):
+            await publishing
+
+    return context
 
 
 def _operations() -> list[tuple[str, str, str]]:
@@ -76,9 +91,18 @@ def _wire(frontend: Frontend, operation: str) -> Handler:
     return handle
 
 
-def _who_am_i(simulator: BatchSimulator) -> Handler:
+def _other_services(simulator: BatchSimulator) -> Handler:
+    """SQS and EventBridge, whose requests name their operation in a header, and GetCallerIdentity of STS."""
+    frontend = simulator.events_frontend
+
     async def handle(request: web.Request) -> web.StreamResponse:
-        return identity.answer(simulator.identity, await signed_request(request))
+        signed, target = await signed_request(request), request.headers.get("x-amz-target")
+        if target is None:
+            return identity.answer(simulator.identity, signed)
+        reply = await frontend.answer(target, signed, lambda: request.transport is not None)
+        if reply.status == 0:
+            return _cut(request)
+        return events_frontend.response(target, reply, formatdate(simulator.aws_time(), usegmt=True))
 
     return handle
 

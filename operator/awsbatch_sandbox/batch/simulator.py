@@ -1,5 +1,6 @@
 """AWS Batch in memory, with the verbs by which tests control it."""
 
+import asyncio
 import random
 import time
 import uuid
@@ -10,9 +11,12 @@ from typing import Any, Final
 from awsbatch_sandbox.batch.build import build
 from awsbatch_sandbox.batch.clock import Clock
 from awsbatch_sandbox.batch.credentials import Credentials
+from awsbatch_sandbox.batch.events_frontend import OPERATIONS as EVENTS_OPERATIONS
+from awsbatch_sandbox.batch.events_frontend import PERMISSIONS, EventsFrontend
 from awsbatch_sandbox.batch.faults import Fault, Faults
 from awsbatch_sandbox.batch.frontend import Frontend
 from awsbatch_sandbox.batch.identity import SKEW_MINUTES as STS_SKEW_MINUTES
+from awsbatch_sandbox.batch.job_events import publisher
 from awsbatch_sandbox.batch.job_spec import FAILED, RUNNABLE, RUNNING, STATUSES, SUCCEEDED, job_spec_from
 from awsbatch_sandbox.batch.jobs import ENDED_BY_ITSELF, Job
 from awsbatch_sandbox.batch.lifecycle import Lifecycle, Outcome
@@ -22,22 +26,27 @@ from awsbatch_sandbox.batch.permissions import Denial, Permissions
 from awsbatch_sandbox.batch.recorder import Recorder
 from awsbatch_sandbox.batch.settings import Settings
 from awsbatch_sandbox.batch.signature import Verifier
+from awsbatch_sandbox.events.simulator import EventsSimulator
 
 SKEW_MINUTES: Final = 5
 """Minutes that a client's clock may be off: fewer than for other services."""
+TICK: Final = 0.02
+"""Seconds by which an event may be late."""
 
 
 class BatchSimulator:
     """Jobs of any number of accounts and regions. Times are epoch milliseconds, durations seconds.
 
-    `frontend` receives the wire calls, `credentials` identify their senders, `identity` serves GetCallerIdentity.
+    `frontend` receives the wire calls, `events_frontend` those of SQS and EventBridge, which `events` controls;
+    `credentials` identify their senders, `identity` serves GetCallerIdentity.
     `now` gives epoch seconds; `advance` moves the jobs' time ahead of it. The verbs raise ValueError for a wrong
     argument and LookupError for a job that does not exist. For parameters account and region, None means any.
     """
 
     def __init__(self, *, now: Callable[[], float] = time.time, shuffle_seed: int = 0, **settings: Any) -> None:
         self._clock = Clock(now)
-        self._lifecycle = Lifecycle(Settings(**settings))
+        self.events = EventsSimulator(self.aws_time, self._home)
+        self._lifecycle = Lifecycle(Settings(**settings), publisher(self.events.bus))
         self._faults = Faults()
         self._limits = Limits()
         self._permissions = Permissions()
@@ -46,6 +55,14 @@ class BatchSimulator:
         verifier = Verifier("batch", self.credentials, clock=self.aws_time, minutes=SKEW_MINUTES, serves=self._serves)
         self.identity = Verifier("sts", self.credentials, clock=self.aws_time, minutes=STS_SKEW_MINUTES, serves=bool)
         self._operations = Operations(self._lifecycle, self._permissions, random.Random(shuffle_seed))
+        self.events_frontend = EventsFrontend(
+            self.events,
+            self._recorder,
+            self.credentials,
+            clock=self._clock,
+            aws_time=self.aws_time,
+            serves=self._serves,
+        )
         self.frontend = Frontend(
             clock=self._clock,
             verifier=verifier,
@@ -58,6 +75,16 @@ class BatchSimulator:
     def aws_time(self) -> float:
         """Epoch seconds on the clock by which signatures and credentials are dated; `advance` does not move it."""
         return self._clock.wall() + self._lifecycle.settings.clock_ahead
+
+    def _home(self) -> tuple[str, str]:
+        return self._lifecycle.settings.account, self._lifecycle.settings.region
+
+    async def publish_in_time(self) -> None:
+        """While a rule exists, let jobs change when they are due, not at the next call; until it is cancelled."""
+        while True:
+            await self.events.wanted.wait()
+            self._settle()
+            await asyncio.sleep(TICK)
 
     def _serves(self, region: str) -> bool:
         regions = self._lifecycle.settings.regions
@@ -151,10 +178,12 @@ class BatchSimulator:
     def fault(self, operation: str = "*", **fault: Any) -> None:
         """Inject a fault: the fields of Fault."""
         self._check_operation(operation)
-        self._faults.add(Fault(operation=operation, **fault))
+        faults = self.events_frontend.faults if operation in EVENTS_OPERATIONS else self._faults
+        faults.add(Fault(operation=operation, **fault))
 
     def clear_faults(self) -> None:
         self._faults.clear()
+        self.events_frontend.faults.clear()
 
     def limit(
         self,
@@ -170,15 +199,21 @@ class BatchSimulator:
     def deny(self, operation: str = "*", **denial: Any) -> None:
         """Have IAM refuse calls: the fields of Denial."""
         self._check_operation(operation)
-        self._permissions.add(Denial(operation=operation, **denial))
+        if operation in PERMISSIONS:
+            raise ValueError(f"{operation} needs the permission {PERMISSIONS[operation]}: deny that")
+        permissions = self.events_frontend.permissions if operation in EVENTS_OPERATIONS else self._permissions
+        permissions.add(Denial(operation=operation, **denial))
 
     def _check_operation(self, operation: str) -> None:
-        if operation != "*" and operation not in self._operations.names:
-            raise ValueError(f"operation must be * or one of {', '.join(self._operations.names)}, got {operation!r}")
+        """* is every operation of Batch; those of SQS and EventBridge are named one by one."""
+        known = [*self._operations.names, *EVENTS_OPERATIONS]
+        if operation != "*" and operation not in known:
+            raise ValueError(f"operation must be * or one of {', '.join(known)}, got {operation!r}")
 
     def clear_denials(self, *, but_by_tag: bool = False) -> None:
         """Lift all denials, or all but those with `job_tag`, which stand for the policies of roles."""
         self._permissions.clear(but_by_tag=but_by_tag)
+        self.events_frontend.permissions.clear()
 
     def calls(
         self, operation: str | None = None, since: int = 0, *, account: str | None = None, region: str | None = None

@@ -27,6 +27,6 @@ async def serve(simulator: StsSimulator, *, host: str = "127.0.0.1", port: int =
 
     app = web.Application()
     app.router.add_post("/", answer)
-    control.add_routes(app.router, simulator, VERBS)
+    control.add_routes(app.router, (simulator, VERBS))
     async with listen(app, host, port) as url:
         yield url
