@@ -26,7 +26,7 @@ CRDS = ROOT / "crds"
 JOBS, POLICIES, BULK = (
     CRDS / f"{plural}.awsbatch.dev.yaml" for plural in ("batchjobs", "batchaccesspolicies", "batchterminations")
 )
-RULES = {JOBS: 13, POLICIES: 24, BULK: 8}
+RULES = {JOBS: 13, POLICIES: 25, BULK: 8}
 
 Body = dict[str, Any]
 Answer = subprocess.CompletedProcess[str]

@@ -7,6 +7,8 @@ The rules are the CRD's, evaluated as the embedded API server does it. The examp
 from pathlib import Path
 from typing import Any
 
+import botocore.session
+import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +72,15 @@ ROLES = mostly(
     ),
     [ARN, f"{ARN}a b", f"{ARN}{'a' * 65}", f"{ARN}a\n", f"{ARN}{'p' * 600}/a", ARN.replace("role", "user") + "a", ""],
 )
+QUEUE = "https://sqs.eu-west-1.amazonaws.com/111122223333/events"
+EVENTS_QUEUES = mostly(
+    st.sampled_from([QUEUE, QUEUE.replace("sqs.", "sqs-fips."), QUEUE.replace("events", "e_1-" * 20)]),
+    [
+        *(None, "", QUEUE[:-6], f"{QUEUE}.fifo", f"{QUEUE}\n", f"{QUEUE}/a", f"{QUEUE}?a=b", QUEUE + "s" * 500),
+        *(QUEUE.replace("https", "http"), QUEUE.replace("eu-west-1", "eu-west-1a"), QUEUE.replace("sqs", "sns")),
+        *(QUEUE.replace("com/", "com.example/"), QUEUE.replace("com/", "com@example.com/"), QUEUE.replace("1111", "")),
+    ],
+)
 REGIONS = mostly(
     st.sampled_from(["eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1", "eusc-de-east-1"]),
     ["", "eu-west-1a", "*", "EU-WEST-1", "eu-west-1\n", "a" * 33],
@@ -122,7 +133,10 @@ ALLOWS = mostly(
 SPECS = st.fixed_dictionaries(
     {"namespaceSelector": SELECTORS, "jobs": JOBS},
     optional={
-        "role": mostly(st.fixed_dictionaries({"arn": ROLES}), [*ODD, {"arn": None}, {"arn": f"{ARN}a", "name": "a"}]),
+        "role": mostly(
+            st.fixed_dictionaries({"arn": ROLES}, optional={"eventsQueue": EVENTS_QUEUES}),
+            [*ODD, {"arn": None}, {"arn": f"{ARN}a", "name": "a"}, {"eventsQueue": QUEUE}],
+        ),
         "regions": mostly(st.lists(REGIONS, min_size=1, max_size=2), [None, [], "eu-west-1", [1]]),
         "allow": ALLOWS,
         "suspend": mostly(st.booleans(), [None, "true", 1, {}]),
@@ -142,3 +156,26 @@ def test_both_outcomes_occur() -> None:
     good = {"namespaceSelector": {}, "jobs": {"queues": ["*"]}}
     assert taken(stored(good))
     assert not taken(stored({**good, "jobs": {}}))
+
+
+def sqs_hosts() -> list[str]:
+    """The host of SQS in one region of each partition of botocore, also FIPS and dual-stack, and a VPC endpoint."""
+    data = botocore.session.get_session().get_component("data_loader").load_data("partitions")
+    hosts = []
+    for partition in data["partitions"]:
+        region = next(name for name in partition["regions"] if not name.endswith("-global"))
+        suffixes = [partition["outputs"][f"{kind}nsSuffix"] for kind in ("d", "dualStackD")]
+        hosts += [f"{name}.{region}.{suffix}" for name in ("sqs", "sqs-fips") for suffix in suffixes]
+        hosts.append(f"vpce-0a1b2c3d-4e5f-{region}a.sqs.{region}.vpce.{suffixes[0]}")
+    return hosts
+
+
+@pytest.mark.parametrize("host", sqs_hosts())
+def test_the_queue_may_have_each_host_of_sqs(host: str) -> None:
+    spec = {
+        "namespaceSelector": {},
+        "role": {"arn": f"{ARN}a", "eventsQueue": f"https://{host}/111122223333/events"},
+        "jobs": {"queues": ["*"]},
+    }
+    assert taken(stored(spec))
+    assert isinstance(parse_policy("any", stored(spec)), Policy)
