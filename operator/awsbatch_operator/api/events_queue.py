@@ -5,11 +5,10 @@ from typing import Final, NamedTuple
 
 from awsbatch_operator.api.job import Target
 
-_REGION: Final = r"(?P<region>[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2})"
-# All forms of the host: of a region, with FIPS or IPv6, of a VPC endpoint, and the oldest one.
+# The host names the region, also of a FIPS, dual-stack or VPC endpoint. Requests go to botocore's endpoint there.
 _URL: Final = re.compile(
-    rf"https?://([a-z0-9-]+\.)?((sqs(-fips)?\.{_REGION}|{_REGION.replace('region', 'oldest')}\.queue)\.[a-z0-9.-]+)"
-    r"(:[0-9]{1,5})?/[0-9]{12}/[A-Za-z0-9_-]{1,80}"
+    r"https://([a-z0-9-]{1,63}[.])?sqs(-fips)?[.](?P<region>[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2})[.][a-z0-9.-]+"
+    r"/[0-9]{12}/[A-Za-z0-9_-]{1,80}"
 )
 REMEDY: Final = (
     "give the URL of a standard SQS queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/awsbatch-events"
@@ -26,4 +25,4 @@ class EventsQueue(NamedTuple):
 def queue_region(url: str) -> str | None:
     """Return the region of the queue; None: this is not the URL of a standard queue."""
     found = _URL.fullmatch(url)
-    return (found["region"] or found["oldest"]) if found else None
+    return found["region"] if found else None

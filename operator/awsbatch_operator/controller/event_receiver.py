@@ -117,7 +117,7 @@ class EventReceiver:
         failures = 0
         handled: list[str] = []
         while True:
-            wait = LONGEST_WAIT if len(self._loops) <= MANY_QUEUES else 1
+            wait = 1 if failures or len(self._loops) > MANY_QUEUES else LONGEST_WAIT
             deleting = asyncio.create_task(self._shared.events.delete(queue, handled)) if handled else None
             answer = await self._shared.events.receive(queue, wait)
             if deleting is not None:
