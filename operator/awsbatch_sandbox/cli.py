@@ -23,7 +23,7 @@ from awsbatch_sandbox.kubeconfig import write_private
 from awsbatch_sandbox.operator_process import sandbox_aws
 from awsbatch_sandbox.processes import ProcessError
 from awsbatch_sandbox.teams import role
-from awsbatch_sandbox.world import QUICK, World
+from awsbatch_sandbox.world import BY_EVENTS, QUICK, World
 
 CLUSTER_NAME: Final = "sandbox"
 FIRST_RESTART: Final = 1.0
@@ -92,6 +92,14 @@ def demo_bulk(control_plane: str) -> None:
     show_default=True,
     help="enabled: the deletion of a BatchJob with spec.onDelete terminates its job, as with the operator's own flag.",
 )
+@click.option(
+    "--polls",
+    type=click.Choice(("quick", "default")),
+    default="quick",
+    show_default=True,
+    help="quick: a poll every 0.5 s. default: every 30 s and more, as the operator does by itself; a change of a job "
+    "is shown at once all the same, by its event.",
+)
 @click.pass_context
 def sandbox(  # noqa: PLR0917  click passes them by name
     ctx: click.Context,
@@ -101,6 +109,7 @@ def sandbox(  # noqa: PLR0917  click passes them by name
     with_operator: bool,
     roles: bool,
     on_delete: str,
+    polls: str,
 ) -> None:
     """Serve a Kubernetes API, a simulated AWS Batch and the operator on this machine, until Ctrl-C.
 
@@ -109,10 +118,10 @@ def sandbox(  # noqa: PLR0917  click passes them by name
     """
     if ctx.invoked_subcommand is not None:
         return
-    flags = [*QUICK, f"--on-delete={on_delete}"]
+    flags = [*(QUICK if polls == "quick" else BY_EVENTS), f"--on-delete={on_delete}"]
     if roles:
         flags.append(f"--cluster-name={CLUSTER_NAME}")
-    with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=flags, roles=roles) as world:
+    with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=flags, roles=roles, events=True) as world:
         names = populate(world, jobs)
         if roles:
             populate_teams(world, CLUSTER_NAME)
@@ -195,6 +204,7 @@ def _welcome(world: World, directory: Path, names: list[str], *, with_operator: 
     return f"""\
 Kubernetes API  {world.control_plane.description}
 AWS Batch       simulated, {world.batch.url}
+Its events      {world.events_queue}
 Operator        {operator}
 Metrics         {metrics}
 Objects         {len(names)} BatchJobs in namespace default{teams}

@@ -1,7 +1,6 @@
 """The demo: `kubectl patch` terminates a running AWS Batch job."""
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -10,7 +9,7 @@ from awsbatch_sandbox.cluster import Body, condition
 from awsbatch_sandbox.fixtures import populate
 from awsbatch_sandbox.narrator import Narrator, Witness
 from awsbatch_sandbox.processes import wait_for
-from awsbatch_sandbox.world import QUICK, World
+from awsbatch_sandbox.world import BY_EVENTS, World
 
 JOBS: Final = 6
 GRACE: Final = 2.5
@@ -22,10 +21,13 @@ class DemoError(Exception):
     """Something did not happen in time, or has another result."""
 
 
-def play(control_plane: str, *, flags: Sequence[str] = QUICK, timeout: float = 10.0) -> None:
-    """Run it and write each step to stdout. DemoError when a step needs more than `timeout` seconds."""
+def play(control_plane: str, *, flags: Sequence[str] = BY_EVENTS, timeout: float = 10.0) -> None:
+    """Run it and write each step to stdout. DemoError when a step needs more than `timeout` seconds.
+
+    The operator polls as seldom as by default: without the event, the last step would take until the next poll.
+    """
     title, hint = "kubectl patch terminates a running AWS Batch job", ". To try it yourself: awsbatch-operator sandbox"
-    with stage(title, control_plane, hint, grace=GRACE, flags=flags) as (narrator, world):
+    with stage(title, control_plane, hint, grace=GRACE, flags=flags, events=True) as (narrator, world):
         _Demo(narrator, world, timeout).act()
 
 
@@ -35,8 +37,8 @@ def stage(title: str, control_plane: str, hint: str = "", **world: Any) -> Itera
     narrator = Narrator()
     narrator.title(title)
     narrator.text("in a sandbox: it needs no cluster and no AWS account, and it removes everything when it ends\n")
-    sts = ", and AWS STS" if world.get("roles") else ""
-    narrator.progress(f"starting a Kubernetes API server{',' if sts else ' and'} a simulated AWS Batch{sts}")
+    more = ", and AWS STS" if world.get("roles") else ", EventBridge and SQS" if world.get("events") else ""
+    narrator.progress(f"starting a Kubernetes API server{',' if more else ' and'} a simulated AWS Batch{more}")
     with World(control_plane, **world) as started:
         narrator.progress(f"up: {started.control_plane.description}")
         try:
@@ -92,13 +94,22 @@ class _Demo:
             seen_at, _ = witness.until(_accepted, timeout=timeout, what="the status to show that Batch accepted it")
             accepted = "status: the request is accepted, phase Terminating; Terminated=Unknown while the job runs"
             narrator.at(seen_at - patched_at, accepted)
-            wait_for(lambda: _failed(batch.job(request["job_id"])), timeout=timeout, what="the job to end in Batch")
-            narrator.at(
-                time.time() - patched_at, "AWS Batch stops the job: FAILED, with this reason as its statusReason"
-            )
-            seen_at, body = witness.until(_terminated, timeout=timeout, what="condition Terminated is True")
-            ended = f"status: Terminated=True, phase Terminated, exit code {body['status'].get('exitCode')}"
-            narrator.at(seen_at - patched_at, ended, good=True)
+            self._show_end(witness, request["job_id"], patched_at)
+
+    def _show_end(self, witness: Witness, job_id: str, patched_at: float) -> None:
+        narrator, batch, timeout = self._narrator, self._world.batch, self._timeout
+        wait_for(lambda: _failed(batch.job(job_id)), timeout=timeout, what="the job to end in Batch")
+        stopped_at = batch.job(job_id)["stopped_at"] / 1000
+        stopped = "AWS Batch stops the job: FAILED, with this reason as its statusReason"
+        narrator.at(stopped_at - patched_at, stopped)
+        received = wait_for(
+            lambda: _received(batch.calls("ReceiveMessage"), stopped_at), timeout=timeout, what="an event of the end"
+        )
+        event = "the operator gets the event of it from SQS: it asks AWS Batch now, not at its next poll"
+        narrator.at(received["answered_at"] - patched_at, event)
+        seen_at, body = witness.until(_terminated, timeout=timeout, what="condition Terminated is True")
+        ended = f"status: Terminated=True, phase Terminated, exit code {body['status'].get('exitCode')}"
+        narrator.at(seen_at - patched_at, ended, good=True)
 
 
 def patch_for(reason: str) -> str:
@@ -116,6 +127,11 @@ def _accepted(body: Body) -> bool:
 
 def _failed(job: Body) -> bool:
     return bool(job["status"] == "FAILED")
+
+
+def _received(calls: Sequence[Body], since: float) -> Body | None:
+    """The first ReceiveMessage that was answered with a message since that time, epoch seconds."""
+    return next((call for call in calls if call["received"] and call["answered_at"] >= since), None)
 
 
 def _terminated(body: Body) -> bool:

@@ -16,8 +16,15 @@ from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_
 from awsbatch_sandbox.processes import Child, wait_for
 from awsbatch_sandbox.sts.remote import RemoteSts
 
-QUICK: Final = ("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=1s")
+QUICK: Final = (
+    "--poll-running=500ms",
+    "--poll-pending=500ms",
+    "--poll-with-events=500ms",
+    "--missing-grace=1s",
+)
 """Intervals for interactive use: the defaults are made for thousands of jobs."""
+BY_EVENTS: Final = ("--missing-grace=1s",)
+"""The default intervals, but for jobs that do not exist: an event shows a change long before the next poll."""
 _BATCH_TIMEOUT: Final = 20.0
 
 
@@ -26,13 +33,15 @@ class World:
 
     `control_plane` as of --control-plane, or a control plane that already runs and keeps running. `grace`: seconds
     from TerminateJob to the end of the job. `flags` and `environment` are those of the operator. With `roles`
-    there is STS too, as `sts`, and the operator uses it.
+    there is STS too, as `sts`, and the operator uses it. With `events`, it reads the queue `events_queue`, which gets
+    the events of all accounts and regions.
     """
 
     batch: RemoteBatch
     sts: RemoteSts
     cluster: Cluster
     operator: OperatorProcess
+    events_queue: str
 
     def __init__(
         self,
@@ -41,8 +50,10 @@ class World:
         grace: float,
         flags: Sequence[str] = (),
         roles: bool = False,
+        events: bool = False,
     ) -> None:
-        self._asked, self._grace, self._flags, self._roles = control_plane, grace, flags, roles
+        self._asked, self._grace, self._flags = control_plane, grace, tuple(flags)
+        self._roles, self._events = roles, events
         self._ends = ExitStack()
         self.control_plane: ControlPlane
 
@@ -86,6 +97,9 @@ class World:
             sts_url = self._sts_announcement.read_text("utf-8").strip()
             self.sts = self._ends.enter_context(RemoteSts(sts_url))
             self.environment["AWS_ENDPOINT_URL_STS"] = sts_url
+        if self._events:
+            self.events_queue = self.batch.create_queue(sources=[{}])
+            self._flags += (f"--events-queue={self.events_queue}",)
         self.operator = OperatorProcess(self.environment, self.directory, self._flags)
         self._ends.callback(self._stop_operator)
 

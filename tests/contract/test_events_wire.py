@@ -46,7 +46,7 @@ def clients(batch: RemoteBatch) -> Iterator[Callable[..., Any]]:
     made: list[Any] = []
 
     def make(service: str, *, region: str = REGION, access_key: str = "sandbox", secret: str = "sandbox") -> Any:
-        session = boto3.Session(access_key, secret, region_name=region)
+        session: Any = boto3.Session(access_key, secret, region_name=region)
         config = Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=25)
         made.append(session.client(service, endpoint_url=batch.url, config=config))
         return made[-1]

@@ -25,5 +25,5 @@ def test_a_documented_command_is_accepted(command: str) -> None:
 
 
 def test_every_fault_command_is_documented() -> None:
-    documented = {shlex.split(command)[0] for command in COMMANDS if command.strip() and command.strip()[0] != "#"}
+    documented = {shlex.split(command)[0] for command in COMMANDS if command.strip() and command.strip()[0] not in "#-"}
     assert documented == set(sandbox.list_commands(click.Context(sandbox)))

@@ -60,8 +60,14 @@ def test_the_demo_shows_the_termination_of_a_running_job_and_cleans_up(
     steps = (
         *("$ kubectl get batchjobs", "$ kubectl patch batchjob train", "batchjob.awsbatch.dev/train patched"),
         *("the API server accepts the patch", "AWS Batch receives TerminateJob", "the request is accepted"),
-        *("AWS Batch stops the job: FAILED", "status: Terminated=True", "$ kubectl get batchjobs"),
-        *("train      Terminated", "$ kubectl describe batchjob train", "TerminatedByRequest", "All stopped"),
+        *("AWS Batch stops the job: FAILED", "the operator gets the event of it from SQS", "status: Terminated=True"),
+        *(
+            "$ kubectl get batchjobs",
+            "train      Terminated",
+            "$ kubectl describe batchjob train",
+            "TerminatedByRequest",
+            "All stopped",
+        ),
     )
     places = [0]
     for step in steps:
@@ -127,13 +133,18 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
     control_plane: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     directory = tmp_path / "sandbox"
-    with sandbox(control_plane, directory, environment) as process:
+    with sandbox(control_plane, directory, environment, "--polls=default") as process:
         assert "train" in shell(directory, "kubectl get batchjobs")
         assert "train" in shell(directory, "kubectl awsbatch ls", path="/usr/bin:/bin")
         describe = "import boto3; print(len(boto3.client('batch').list_jobs(jobQueue='batch')['jobSummaryList']))"
         assert int(shell(directory, f'{sys.executable} -c "{describe}"')) >= 1
         shell(directory, """kubectl patch bj train --type=merge -p '{"spec":{"terminate":{"reason":"enough"}}}'""")
         shell(directory, "kubectl wait bj/train --for=condition=Finished --timeout=30s")
+        resize = shell(directory, "kubectl get bj resize -o jsonpath='{.spec.jobId}'")
+        terminate = f"import boto3; boto3.client('batch').terminate_job(jobId='{resize}', reason='by another client')"
+        # Long before the next poll, by its event.
+        wait = "kubectl wait bj/resize --for=condition=Finished --timeout=15s"
+        shell(directory, f'{sys.executable} -c "{terminate}"; {wait}')
         process.send_signal(signal.SIGINT)
         reported, _ = process.communicate(timeout=30)
     assert process.returncode == 0

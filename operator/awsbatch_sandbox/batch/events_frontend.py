@@ -52,12 +52,13 @@ _IN_QUERY: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """A call whose signature is valid. `connected`: whether the caller still waits for the answer."""
+    """A call whose signature is valid; its record. `connected`: whether the caller still waits for the answer."""
 
     service: str
     operation: str
     caller: Caller
     body: dict[str, Any]
+    record: dict[str, Any]
     connected: Callable[[], bool]
 
 
@@ -99,12 +100,13 @@ class EventsFrontend:
             return self._answered(record, None, _error(400, "SerializationException", "The body is not a JSON object"))
         fault = self.faults.pop(operation, (), caller)
         return self._answered(
-            record, fault, await self._perform(_Call(service, operation, caller, body, connected), fault)
+            record, fault, await self._perform(_Call(service, operation, caller, body, record, connected), fault)
         )
 
     def _arrived(self, operation: str, caller: Caller, body: Any) -> dict[str, Any]:
+        """A record as of a call of Batch. `queue` is the URL of the request; `received` counts the messages."""
         record = self._recorder.arrived(operation, caller, [], None, self._clock.wall())
-        record["queue"] = body.get("QueueUrl") if isinstance(body, dict) else None
+        record |= {"queue": body.get("QueueUrl") if isinstance(body, dict) else None, "received": 0}
         return record
 
     def _answered(self, record: dict[str, Any], fault: Fault | None, reply: Reply) -> Reply:
@@ -125,9 +127,11 @@ class EventsFrontend:
 
     async def _act(self, call: _Call) -> Reply:
         try:
-            return Reply(200, encode(await self._result(call)))
+            result = await self._result(call)
         except ServiceError as refused:
             return _error(refused.status, refused.code, refused.message)
+        call.record["received"] = len(result.get("Messages", ()))
+        return Reply(200, encode(result))
 
     async def _result(self, call: _Call) -> Any:
         caller, operation = call.caller, call.operation

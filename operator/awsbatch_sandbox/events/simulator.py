@@ -9,7 +9,7 @@ from awsbatch_sandbox.events.errors import ServiceError
 from awsbatch_sandbox.events.queue import MAX_RECEIVE_COUNT, Message, Queue, QueueId, queue_id_of
 
 JSON = dict[str, Any]
-NAME: Final = "awsbatch-operator"
+NAME: Final = "awsbatch-events"
 """Name of a queue that is given none."""
 DEAD_LETTERS: Final = "-dlq"
 """What follows a queue's name in that of its dead-letter queue."""
@@ -45,9 +45,9 @@ class EventsSimulator:
     ) -> str:
         """Create a queue, its dead-letter queue and a rule of its account and region; return the queue's URL.
 
-        `sources`: other places (`account`, `region` or both) whose events are forwarded here. `readers`: other accounts
-        that the queue's policy lets receive. `pattern`: event pattern of the rule, exact matching only. `transformed`:
-        bodies have ids only, as by the input transformer; else they are whole events.
+        `sources`: other places (`account`, `region`, or both; {} for all) whose events are forwarded here. `readers`:
+        other accounts that the queue's policy lets receive. `pattern`: event pattern of the rule, exact matching only.
+        `transformed`: bodies have ids only, as by the input transformer; else they are whole events.
         """
         home_account, home_region = self._home()
         identity = QueueId(account or home_account, region or home_region, name)

@@ -182,7 +182,7 @@ def test_a_queue_that_does_not_exist_is_named_with_those_that_do(batch: BatchSim
         batch.events.messages(url + "x")
     with pytest.raises(LookupError, match=r"there is no rule for .*: it is a dead-letter queue"):
         batch.events.disable_rule(url + "-dlq")
-    with pytest.raises(ValueError, match="name awsbatch-operator exists already in account 123456789012, eu-west-1"):
+    with pytest.raises(ValueError, match="name awsbatch-events exists already in account 123456789012, eu-west-1"):
         batch.events.create_queue()
     batch.events.delete_queue(url)
     assert (batch.events.queues(), batch.events.bus.rules) == ([], [])
