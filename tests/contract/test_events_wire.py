@@ -259,6 +259,20 @@ def test_a_caller_that_left_takes_no_message(batch: RemoteBatch, queue: str, sqs
     assert len(sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=1)["Messages"]) == 1
 
 
+def test_control_verbs_make_events_silent_or_lost_and_empty_a_queue(batch: RemoteBatch, queue: str) -> None:
+    job_ids = batch.seed_many(4)
+    batch.disable_rule(queue)
+    batch.move(job_ids[0], "FAILED")
+    batch.enable_rule(queue)
+    batch.delivery(queue, losses=1.0)
+    batch.move(job_ids[1], "FAILED")
+    batch.delivery()
+    batch.move(job_ids[2], "FAILED")
+    assert [json.loads(one["body"])["jobId"] for one in batch.messages(queue)] == [job_ids[2]]
+    batch.purge_queue(queue)
+    assert (batch.messages(queue), batch.queues()) == ([], [queue])
+
+
 def test_a_control_verb_with_a_wrong_argument_names_it(batch: RemoteBatch, queue: str) -> None:
     with pytest.raises(ValueError, match="delivery: losses must be a probability, 0 to 1, got 2"):
         batch.delivery(losses=2)

@@ -29,7 +29,9 @@ def application(simulator: BatchSimulator) -> web.Application:
     app = web.Application(client_max_size=MAX_BODY)
     for method, path, operation in _operations():
         app.router.add_route(method, path, _wire(simulator.frontend, operation))
-    app.router.add_post("/", _other_services(simulator))
+    polling: set[asyncio.Task[Any]] = set()
+    app.router.add_post("/", _other_services(simulator, polling))
+    app.on_shutdown.append(_end_of(polling))
     verbs, events = (simulator, control.VERBS), (simulator.events, control.EVENTS_VERBS)
     control.add_routes(app.router, verbs, events)
     app.cleanup_ctx.append(_in_time(simulator))
@@ -91,15 +93,31 @@ def _wire(frontend: Frontend, operation: str) -> Handler:
     return handle
 
 
-def _other_services(simulator: BatchSimulator) -> Handler:
-    """SQS and EventBridge, whose requests name their operation in a header, and GetCallerIdentity of STS."""
+def _end_of(polling: set[asyncio.Task[Any]]) -> Callable[[web.Application], Awaitable[None]]:
+    """Ends long polls, for which the end of the server would wait otherwise."""
+
+    async def cancel(_app: web.Application) -> None:
+        for task in polling:
+            task.cancel()
+
+    return cancel
+
+
+def _other_services(simulator: BatchSimulator, polling: set[asyncio.Task[Any]]) -> Handler:
+    """SQS and EventBridge, whose requests name their operation in a header, and GetCallerIdentity of STS.
+
+    `polling`: gets the tasks that answer requests of SQS and EventBridge, as long as they run.
+    """
     frontend = simulator.events_frontend
 
     async def handle(request: web.Request) -> web.StreamResponse:
         signed, target = await signed_request(request), request.headers.get("x-amz-target")
         if target is None:
             return identity.answer(simulator.identity, signed)
-        reply = await frontend.answer(target, signed, lambda: request.transport is not None)
+        answering = asyncio.create_task(frontend.answer(target, signed, lambda: request.transport is not None))
+        polling.add(answering)
+        answering.add_done_callback(polling.discard)
+        reply = await answering
         if reply.status == 0:
             return _cut(request)
         return events_frontend.response(target, reply, formatdate(simulator.aws_time(), usegmt=True))

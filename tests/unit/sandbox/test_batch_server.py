@@ -151,6 +151,20 @@ async def test_health_is_false_when_nothing_answers(batch: BatchSimulator) -> No
         RemoteBatch("localhost:1")
 
 
+async def test_the_end_of_the_server_waits_for_no_long_poll(batch: BatchSimulator) -> None:
+    body = {"QueueUrl": batch.events.create_queue(), "WaitTimeSeconds": 20}
+    call = signed("/", body, service="sqs", headers={"x-amz-target": "AmazonSQS.ReceiveMessage"})
+    async with aiohttp.ClientSession() as session:
+        async with serve(batch) as url:
+            poll = asyncio.create_task(session.post(url, **call))
+            while not batch.counts():  # noqa: ASYNC110  the record of calls has no event
+                await asyncio.sleep(0.01)
+            ending_at = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - ending_at < 0.9
+        with pytest.raises(aiohttp.ClientError):
+            await poll
+
+
 async def test_the_process_announces_its_url_and_ends_with_zero_on_sigterm(tmp_path: Path) -> None:
     announced = tmp_path / "url"
     process = await asyncio.create_subprocess_exec(
