@@ -60,11 +60,11 @@ def populate(world: World, count: int) -> list[str]:
 
 
 def populate_teams(world: World, cluster_name: str) -> None:
-    """Create two teams with a policy and a running job each; team b also names the job of team a."""
+    """Create two teams with a policy, an events queue and a running job each; team b also names the job of team a."""
     teams = create_teams(world, cluster_name)
     with Policies(world.control_plane.kubeconfig) as policies:
-        for team in ACCOUNTS:
-            policies.create(team, **policy(team)["spec"])
+        for team, account in ACCOUNTS.items():
+            policies.create(team, **policy(team, world.batch.create_queue(account=account))["spec"])
     train = seed(world, "team-a", "train", "team-a-gpu")
     teams["team-a"].create("train", train)
     teams["team-b"].create("render", seed(world, "team-b", "render", "team-b-spot"))

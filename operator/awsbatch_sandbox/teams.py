@@ -14,12 +14,14 @@ def role(team: str) -> str:
     return f"arn:aws:iam::{ACCOUNTS[team]}:role/batch-{team}"
 
 
-def policy(team: str) -> Body:
+def policy(team: str, events_queue: str | None = None) -> Body:
+    """`events_queue`: the URL of one of the team's account, which the operator reads by the team's role."""
     letter = team[-1]
+    events = {} if events_queue is None else {"eventsQueue": events_queue}
     return access_policy(
         team,
         namespaceSelector={"matchLabels": {"team": letter}},
-        role={"arn": role(team)},
+        role={"arn": role(team), **events},
         regions=["eu-west-1"],
         jobs={"queues": [f"{team}-*"], "tags": {"team": letter, "k8s-namespace": "${namespace}"}},
     )

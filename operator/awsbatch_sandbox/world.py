@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from awsbatch_sandbox.batch.remote import RemoteBatch
+from awsbatch_sandbox.batch.settings import DEFAULT_ACCOUNT
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import ControlPlane, choose, crd_files
 from awsbatch_sandbox.operator_process import REGION, OperatorProcess, operator_environment
@@ -34,7 +35,7 @@ class World:
     `control_plane` as of --control-plane, or a control plane that already runs and keeps running. `grace`: seconds
     from TerminateJob to the end of the job. `flags` and `environment` are those of the operator. With `roles`
     there is STS too, as `sts`, and the operator uses it. With `events`, it reads the queue `events_queue`, which gets
-    the events of all accounts and regions.
+    the events of its own account in all regions.
     """
 
     batch: RemoteBatch
@@ -98,7 +99,7 @@ class World:
             self.sts = self._ends.enter_context(RemoteSts(sts_url))
             self.environment["AWS_ENDPOINT_URL_STS"] = sts_url
         if self._events:
-            self.events_queue = self.batch.create_queue(sources=[{}])
+            self.events_queue = self.batch.create_queue(sources=[{"account": DEFAULT_ACCOUNT}])
             self._flags += (f"--events-queue={self.events_queue}",)
         self.operator = OperatorProcess(self.environment, self.directory, self._flags)
         self._ends.callback(self._stop_operator)

@@ -192,8 +192,14 @@ def test_the_sandbox_has_roles_injects_faults_outlives_the_deletion_of_its_crd_a
         assert "kubectl -n team-b describe batchjob theirs" in printed
         metrics = re.search(r"^Metrics +(http://\S+)$", printed, re.MULTILINE)
         assert metrics is not None
-        with direct.open(metrics[1], timeout=5) as response:
-            assert b"awsbatch_operator_jobs" in response.read()
+
+        def shown() -> str:
+            with direct.open(metrics[1], timeout=5) as response:
+                return str(response.read(), "utf-8")
+
+        assert "awsbatch_operator_jobs" in shown()
+        alive = 'awsbatch_operator_events_queue_alive{account="111122223333",region="eu-west-1"} 1.0'
+        wait_for(lambda: alive in shown(), timeout=20, what="events of team-a arrive in the queue of its account")
         for flag, known in (
             ("--role arn:aws:iam::111122223333:role/other", "batch-team-a"),
             ("--account 1", "4444555"),
