@@ -85,7 +85,7 @@ lint: $(READY) ## all static checks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/api_docs.py --check
-	$(BIN)/cfn-lint deploy/iam/template.yaml deploy/iam/spoke/template.yaml
+	$(BIN)/cfn-lint $(addsuffix /template.yaml,$(addprefix deploy/,iam iam/spoke events events/forward))
 	$(BIN)/python tools/helm_chart.py lint
 	$(BIN)/python tools/install_yaml.py --check
 	$(BIN)/hadolint Dockerfile

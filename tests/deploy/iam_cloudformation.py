@@ -1,4 +1,4 @@
-"""CloudFormation's intrinsic functions, as far as deploy/iam/template.yaml uses them; another one raises KeyError."""
+"""CloudFormation's intrinsic functions, as far as the templates of deploy/ use them; another one raises KeyError."""
 
 import json
 import re
@@ -35,9 +35,18 @@ def load(path: Path) -> dict[str, Any]:
 
 
 class Stack:
-    """A template with its parameters. `pseudo` gives AWS::Partition, AWS::AccountId and AWS::Region."""
+    """A template with its parameters. `pseudo` gives AWS::Partition, AWS::AccountId and AWS::Region.
 
-    def __init__(self, template: Mapping[str, Any], parameters: Mapping[str, Any], pseudo: Mapping[str, str]) -> None:
+    `made`: what Ref (`Queue`) and GetAtt (`Queue.Arn`) return for a resource that AWS has created.
+    """
+
+    def __init__(
+        self,
+        template: Mapping[str, Any],
+        parameters: Mapping[str, Any],
+        pseudo: Mapping[str, str],
+        made: Mapping[str, str] | None = None,
+    ) -> None:
         unknown = set(parameters) - set(template["Parameters"])
         assert not unknown, f"the template has no parameter {unknown}"
         defaults = {
@@ -45,6 +54,7 @@ class Stack:
         }
         self._template = template
         self._values: dict[str, Any] = defaults | dict(parameters) | dict(pseudo) | {"AWS::NoValue": NO_VALUE}
+        self._values |= made or {}
         for name, parameter in template["Parameters"].items():
             if parameter["Type"] == "CommaDelimitedList":
                 self._values[name] = self._values[name].split(",")
@@ -58,7 +68,7 @@ class Stack:
             "Condition": self.holds,
             "Fn::Or": lambda several: any(self.resolve(one) for one in several),
             "Fn::And": lambda several: all(self.resolve(one) for one in several),
-            "Fn::GetAtt": lambda path: f"<{path}>",
+            "Fn::GetAtt": lambda path: self._values.get(path, f"<{path}>"),
         }
 
     def holds(self, condition: str) -> bool:

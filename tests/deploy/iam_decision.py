@@ -1,4 +1,4 @@
-"""How IAM decides: as much of it as the documents of deploy/iam use. An operator that is not known here raises."""
+"""How IAM decides: as much of it as the documents of deploy/ use. An operator that is not known here raises."""
 
 import re
 from collections.abc import Mapping
@@ -20,13 +20,17 @@ class Request:
     resource: str = "*"
     context: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     principal: tuple[str, str] | None = None
-    """For a trust policy: its kind and name, such as ("Service", "pods.eks.amazonaws.com")."""
+    """For the policy of a role, queue or bus: kind and name, such as ("Service", "pods.eks.amazonaws.com")."""
 
 
 def allows(document: Document, request: Request) -> bool:
     """What a statement does not allow is denied, and a Deny wins."""
-    effects = {one["Effect"] for one in listed(document["Statement"]) if _applies(one, request)}
-    return effects == {"Allow"}
+    return effects(document, request) == {"Allow"}
+
+
+def effects(document: Document, request: Request) -> set[str]:
+    """Of the statements that apply to the request."""
+    return {one["Effect"] for one in listed(document["Statement"]) if _applies(one, request)}
 
 
 def listed(value: Any) -> list[Any]:
@@ -53,10 +57,12 @@ def _names(pattern: str, resource: str) -> bool:
     return len(parts) == len(asked) and all(map(fnmatchcase, asked, parts))
 
 
-def _trusts(principal: Mapping[str, Any] | None, request: Request) -> bool:
+def _trusts(principal: Mapping[str, Any] | str | None, request: Request) -> bool:
     if principal is None or request.principal is None:
         # A policy of a role has no principal, a trust policy always has one.
         return (principal is None) is (request.principal is None)
+    if isinstance(principal, str):
+        return principal == "*"
     kind, name = request.principal
     return not {name, "*"}.isdisjoint(listed(principal.get(kind, [])))
 
@@ -68,7 +74,8 @@ def _holds(operator: str, keys: Mapping[str, Any], request: Request) -> bool:
     if operator == "StringEqualsIfExists":
         keys = {key: values for key, values in keys.items() if key in request.context}
         operator = "StringEquals"
-    assert operator == "StringEquals", f"not read here: {operator}"
+    # Of ARNs here none has a wildcard, and of Booleans all are spelled the same.
+    assert operator in ("StringEquals", "ArnEquals", "Bool"), f"not read here: {operator}"
     # Each key must be there: a condition on a tag that the job lacks does not hold.
     return all(request.context.get(key) in _wanted(request, values) for key, values in keys.items())
 

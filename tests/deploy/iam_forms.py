@@ -1,7 +1,8 @@
 """The documents of deploy/iam for one wish, from each of its three forms."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -183,3 +184,22 @@ def _spelled(node: Any) -> Any:
     if isinstance(node, dict):
         return {key: _spelled(value) for key, value in node.items()}
     return sorted(listed(node))
+
+
+def assert_checked_alike(
+    template: Document,
+    blocks: Sequence[terraform.Block],
+    parameter: str,
+    variable: str,
+    *,
+    good: Sequence[str],
+    wrong: Sequence[str],
+) -> None:
+    """A parameter of the template and its variable of the module accept the good values and none of the wrong ones."""
+    pattern = template["Parameters"][parameter]["AllowedPattern"]
+    (declared,) = [one for one in blocks if one.kind == "variable" and one.labels == [variable]]
+    (searched,) = re.findall(r'regex\("(.*?)"', declared.blocks[0].text("condition"))
+    for value in (*good, *wrong):
+        assert bool(re.fullmatch(pattern, value)) is (value in good), value
+        # CloudFormation matches the whole value, Terraform's regex() searches; its $ is the end of the text.
+        assert bool(re.search(searched.replace("$", r"\Z"), value)) is (value in good), value

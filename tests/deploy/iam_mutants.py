@@ -20,10 +20,12 @@ def mutants(document: Document) -> Iterator[tuple[str, Document]]:
             return fresh
 
         service = listed(statement["Action"])[0].split(":")[0]
-        yield f"{sid}: any action of {service}", altered(Action=f"{service}:*")
+        if listed(statement["Action"]) != [f"{service}:*"]:
+            yield f"{sid}: any action of {service}", altered(Action=f"{service}:*")
         if statement.get("Resource", "*") != "*":
             yield f"{sid}: any resource", altered(Resource="*")
-        for kind in statement.get("Principal", {}):
+        principal = statement.get("Principal", {})
+        for kind in principal if isinstance(principal, dict) else ():
             yield f"{sid}: any principal of its kind", altered(Principal={kind: "*"})
         for operator, keys in statement.get("Condition", {}).items():
             for key in keys:

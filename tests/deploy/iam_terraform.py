@@ -1,4 +1,4 @@
-"""Terraform's expressions, as far as deploy/iam/terraform uses them; anything else raises KeyError.
+"""Terraform's expressions, as far as the modules of deploy/ use them; anything else raises KeyError.
 
 No Terraform is at hand on a fresh machine: python-hcl2 gives the syntax tree, this reads it.
 """
@@ -57,11 +57,21 @@ def read(folder: Path) -> list[Block]:
 
 
 class Module:
-    """All .tf files of a folder. `variables` and `data` (type to attributes) are what a caller and AWS would give."""
+    """All .tf files of a folder. `variables` and `data` (type to attributes) are what a caller and AWS would give.
 
-    def __init__(self, folder: Path, variables: Mapping[str, Any], data: Mapping[str, Mapping[str, str]]) -> None:
+    `made`: type, then name, to the attributes of a resource that AWS has created; a list of them where it has a count.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        variables: Mapping[str, Any],
+        data: Mapping[str, Mapping[str, str]],
+        made: Mapping[str, Any] | None = None,
+    ) -> None:
         self.blocks = read(folder)
         self._locals = {name: value for one in self.of("locals") for name, value in one.attributes.items()}
+        self._made = dict(made or {})
         self._data = {kind: {"current": values} for kind, values in data.items()}
         declared = {one.labels[0]: one for one in self.of("variable")}
         assert not set(variables) - set(declared), f"the module has no variable {set(variables) - set(declared)}"
@@ -127,7 +137,7 @@ class Module:
         return OPERATORS["".join(_tokens(operator))](self.evaluate(parts[0]), self.evaluate(right))
 
     def _root(self, name: str) -> Any:
-        return {"var": self._variables, "local": self._locals, "data": self._data}[name]
+        return {"var": self._variables, "local": self._locals, "data": self._data, **self._made}[name]
 
     def _attribute(self, holder: Any, name: str) -> Any:
         return self.evaluate(holder[name]) if holder is self._locals else holder[name]

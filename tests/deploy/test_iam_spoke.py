@@ -11,7 +11,7 @@ import pytest
 from awsbatch_operator.api.access_policy import NAMESPACE
 from awsbatch_operator.policy.role_session import Session, for_describe, for_terminate
 from deploy.iam_decision import Document, Request, allows
-from deploy.iam_forms import joined, normal
+from deploy.iam_forms import assert_checked_alike, joined, normal
 from deploy.iam_mutants import mutants
 from deploy.iam_spoke_forms import FORMS, SPOKE, TEMPLATE, WISHES, SpokeWish, module, stack
 from deploy.iam_terraform import read
@@ -266,12 +266,7 @@ WRONG: Final = ("*", "a*", "a?", 'a"b', "a\\", "${x}", "a b", "a\nb", "a/b", "x"
 @pytest.mark.parametrize("parameter", CHECKED)
 def test_both_forms_reject_values_that_widen_or_break_a_document(parameter: str) -> None:
     variable, good = CHECKED[parameter]
-    template = TEMPLATE["Parameters"][parameter]["AllowedPattern"]
-    (declared,) = [one for one in read(SPOKE / "terraform") if one.labels == [variable]]
-    (pattern,) = re.findall(r'regex\("(.*?)"', declared.blocks[0].text("condition"))
-    for value in (*good, *WRONG):
-        assert bool(re.fullmatch(template, value)) is (value in good), value
-        assert bool(re.search(pattern.replace("$", r"\Z"), value)) is (value in good), value
+    assert_checked_alike(TEMPLATE, read(SPOKE / "terraform"), parameter, variable, good=good, wrong=WRONG)
 
 
 def test_the_module_makes_a_role_and_nothing_else() -> None:
