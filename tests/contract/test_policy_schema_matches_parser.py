@@ -78,7 +78,7 @@ EVENTS_QUEUES = mostly(
     [
         *(None, "", QUEUE[:-6], f"{QUEUE}.fifo", f"{QUEUE}\n", f"{QUEUE}/a", f"{QUEUE}?a=b", QUEUE + "s" * 500),
         *(QUEUE.replace("https", "http"), QUEUE.replace("eu-west-1", "eu-west-1a"), QUEUE.replace("sqs", "sns")),
-        *(QUEUE.replace("com/", "com.example/"), QUEUE.replace("com/", "com@example.com/"), QUEUE.replace("1111", "")),
+        *(QUEUE.replace("amazonaws.com/", "/"), QUEUE.replace("com/", "com@example.com/"), QUEUE.replace("1111", "")),
     ],
 )
 REGIONS = mostly(
