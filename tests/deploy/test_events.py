@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import pytest
 
+from awsbatch_operator.aws.events import CANARY_DETAIL_TYPE, CANARY_SOURCE, VISIBILITY_TIMEOUT, _message
 from deploy import iam_terraform
 from deploy.events_forms import (
     AS_IT_STANDS,
@@ -113,8 +114,8 @@ EVENT: Final[dict[str, Any]] = {
 }
 """As the AWS documentation shows it, with secrets where jobs have them."""
 CANARY: Final = EVENT | {
-    "detail-type": "awsbatch-operator canary",
-    "source": "awsbatch.dev",
+    "detail-type": CANARY_DETAIL_TYPE,
+    "source": CANARY_SOURCE,
     "resources": [],
     "detail": {"jobId": f"canary-{'0a' * 16}", "jobQueue": "", "status": ""},
 }
@@ -138,6 +139,11 @@ def message(rule: Rule, event: Any) -> Any:
             found = found[part]
         values[name] = json.dumps(found)
     return json.loads(re.sub("<([A-Za-z]+)>", lambda match: values[match[1]], transformer["InputTemplate"]))
+
+
+def read(body: Any) -> str | None:
+    """The job that the operator finds in a message."""
+    return _message({"Body": json.dumps(body), "ReceiptHandle": "r"}).job_id
 
 
 def rules() -> list[Any]:
@@ -169,7 +175,7 @@ def test_a_message_holds_ids_and_no_secret(form: str) -> None:
             "region": "us-east-1",
             "account": "123456789012",
         }
-        assert message(rule, CANARY)["jobId"] == CANARY["detail"]["jobId"]
+        assert [read(message(rule, event)) for event in (EVENT, CANARY)] == [JOB, CANARY["detail"]["jobId"]]
 
 
 @IN_EACH_FORM
@@ -195,7 +201,7 @@ def test_a_message_is_hidden_shortly_kept_an_hour_and_given_up_after_three_times
     assert queue == {
         "SqsManagedSseEnabled": True,
         "MessageRetentionPeriod": 3600,
-        "VisibilityTimeout": 20,
+        "VisibilityTimeout": VISIBILITY_TIMEOUT,
         "ReceiveMessageWaitTimeSeconds": 20,
         "RedrivePolicy": {
             "deadLetterTargetArn": AS_IT_STANDS.arn("sqs", "awsbatch-operator-events-dead-letter"),

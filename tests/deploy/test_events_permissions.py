@@ -5,9 +5,11 @@ from typing import Final
 
 import pytest
 
+from awsbatch_operator.aws.events import CANARY_DETAIL_TYPE, CANARY_SOURCE
 from deploy.events_forms import AS_IT_STANDS, FORMS, FORWARD_FORMS, HUB_BUS, ORGANIZATION, WISHES, Wish, by_hand
 from deploy.iam_decision import Document, Request, allows, effects
 from deploy.iam_mutants import mutants
+from deploy.test_iam import actions, called_in_the_code
 
 IN_EACH_FORM = pytest.mark.parametrize("form", FORMS)
 HUB: Final = WISHES["hub of both"]
@@ -59,6 +61,19 @@ def permissions(form: str) -> Document:
 def test_the_operator_may_read_one_queue_and_send_its_canary(form: str, question: str) -> None:
     request, answer = ANSWERS[question]
     assert allows(permissions(form), request) is answer
+
+
+@IN_EACH_FORM
+def test_the_role_may_do_exactly_what_the_code_calls(form: str) -> None:
+    called = {f"{service}:{name}" for service in ("sqs", "events") for name in called_in_the_code(service)}
+    assert called == {"sqs:ReceiveMessage", "sqs:DeleteMessageBatch", "events:PutEvents"}
+    # A batch of messages needs the permission for one.
+    wanted = {name.removesuffix("Batch") for name in called}
+    assert actions(permissions(form), "sqs") | actions(permissions(form), "events") == wanted
+
+
+def test_the_canary_is_the_operators() -> None:
+    assert ITS_OWN == {"events:source": CANARY_SOURCE, "events:detail-type": CANARY_DETAIL_TYPE}
 
 
 POLICIES: Final = dict(mutants(by_hand(AS_IT_STANDS)))

@@ -31,13 +31,13 @@ IN_EACH_FORM = pytest.mark.parametrize("form", FORMS)
 
 
 @cache
-def batch_model() -> ServiceModel:
-    return botocore.session.get_session().get_service_model("batch")
+def model_of(service: str) -> ServiceModel:
+    return botocore.session.get_session().get_service_model(service)
 
 
 def action_of(operation: str) -> str:
     """The IAM action that AWS asks for: the operation's own name unless AWS's model of it names another."""
-    words = batch_model().operation_model(operation).documentation
+    words = model_of("batch").operation_model(operation).documentation
     named = re.search(r"requires <code>(batch:\w+)</code> permission", words)
     return named[1] if named else f"batch:{operation}"
 
@@ -87,9 +87,9 @@ async def seen_on_the_wire(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> 
 
 
 @cache
-def called_in_the_code() -> set[str]:
-    """Names of Batch operations that the operator's code calls on anything."""
-    methods = {xform_name(name): name for name in batch_model().operation_names}
+def called_in_the_code(service: str = "batch") -> set[str]:
+    """Names of the service's operations that the operator's code calls on anything."""
+    methods = {xform_name(name): name for name in model_of(service).operation_names}
     called: set[str] = set()
     for path in (ROOT / "operator" / "awsbatch_operator").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -100,9 +100,9 @@ def called_in_the_code() -> set[str]:
     return called
 
 
-def test_the_operator_makes_clients_of_batch_and_sts_only() -> None:
+def test_the_operator_makes_clients_of_these_services_only() -> None:
     clients = [ClientFactory(lambda: True)(kind, HERE) for kind in get_args(ClientKind)]
-    assert {client.meta.service_model.service_name for client in clients} == {"batch", "sts"}
+    assert {client.meta.service_model.service_name for client in clients} == {"batch", "events", "sqs", "sts"}
     for client in clients:
         client.close()
 
@@ -123,7 +123,7 @@ def test_the_role_may_do_exactly_what_the_code_calls(form: str, wish: Wish) -> N
 
 
 def test_aws_has_no_action_of_its_own_for_the_bulk_call() -> None:
-    words = batch_model().operation_model("TerminateJobs").documentation
+    words = model_of("batch").operation_model("TerminateJobs").documentation
     assert "no separate <code>batch:TerminateJobs</code> IAM action" in words
     assert action_of("TerminateJobs") == "batch:TerminateJob"
     assert "terminatejobs" not in known_to_iam()["Actions"]
