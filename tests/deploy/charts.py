@@ -34,7 +34,9 @@ _PLACEMENT: Final = {
     "podAnnotations": {"note": "1"},
 }
 _SETTINGS: Final = {
-    "pollInterval": {"running": "45s", "pending": "2m"},
+    "pollInterval": {"running": "45s", "pending": "2m", "withEvents": "10m"},
+    "listPolls": False,
+    "eventsQueues": ["https://sqs.eu-west-1.amazonaws.com/111122223333/awsbatch-operator-events"],
     "allowRegions": ["eu-west-9", "xx-test-1"],
     "missingGrace": "5m",
     "resendAfter": "1500ms",

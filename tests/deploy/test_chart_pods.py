@@ -125,14 +125,14 @@ def test_release_finalizers_accepts_the_flags_of_the_hook() -> None:
 
 
 def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> None:
-    times = {"pollInterval": {"running": "45s", "pending": "2m"}, "missingGrace": "1h", "resendAfter": "1500ms"}
+    intervals = {"running": "45s", "pending": "2m", "withEvents": "10m"}
+    times = {"pollInterval": intervals, "missingGrace": "1h", "resendAfter": "1500ms"}
     rates = {"describeRate": 0.25, "terminateRate": 1000, "logFormat": "console", "logLevel": "debug"}
     names = {"aws": {"region": "us-gov-west-1"}, "lease": {"name": "other"}, "clusterName": "prod"}
     names["allowRegions"] = ["eu-west-9", "xx-test-1"]
     given = settings_of(objects(times | rates | names | {"accessPolicy": {"mode": "required"}}))
-    assert (given.poll_running, given.poll_pending, given.missing_grace, given.resend_after) == (
-        45_000,
-        120_000,
+    assert (given.poll_running, given.poll_pending, given.poll_with_events) == (45_000, 120_000, 600_000)
+    assert (given.missing_grace, given.resend_after) == (
         3_600_000,
         1500,
     )
@@ -148,6 +148,9 @@ def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> No
     assert settings_of(objects({"metricsRoleLabel": False})).metrics_role_label is False
     given = settings_of(objects({"onDelete": {"enabled": True, "timeout": "2h"}, "unattendedLimit": 50}))
     assert (given.on_delete, given.on_delete_timeout, given.unattended_limit) == ("enabled", 7_200_000, 50)
+    queues = [f"https://sqs.{region}.amazonaws.com/111122223333/events" for region in ("eu-west-1", "us-east-1")]
+    given = settings_of(objects({"eventsQueues": queues, "listPolls": False}))
+    assert (given.events_queue, given.list_polls) == (tuple(queues), False)
     assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
 
 

@@ -46,6 +46,9 @@ OTHER: Final[dict[str, Any]] = {
     "allowRegions": ["eu-west-9"],
     "pollInterval.running": "9999s",
     "pollInterval.pending": "999m",
+    "pollInterval.withEvents": "10m",
+    "listPolls": False,
+    "eventsQueues": ["https://sqs.eu-west-1.amazonaws.com/111122223333/awsbatch-operator-events"],
     "missingGrace": "24h",
     "resendAfter": "100ms",
     "describeRate": 0.1,
@@ -174,6 +177,19 @@ def test_no_object_accepts_unknown_names() -> None:
         ("allowRegions", ["eu_west_1"], "at '/allowRegions/0'"),
         ("pollInterval.running", "30", "at '/pollInterval/running'"),
         ("pollInterval.running", 30, "at '/pollInterval/running': got number, want string"),
+        ("pollInterval.withEvents", "5", "at '/pollInterval/withEvents'"),
+        ("listPolls", "no", "at '/listPolls': got string, want boolean"),
+        (
+            "eventsQueues",
+            "https://sqs.eu-west-1.amazonaws.com/111122223333/awsbatch-operator-events",
+            "at '/eventsQueues': got string, want array",
+        ),
+        ("eventsQueues", ["awsbatch-operator-events"], "at '/eventsQueues/0'"),
+        (
+            "eventsQueues",
+            ["https://sqs.eu-west-1.amazonaws.com/111122223333/awsbatch-operator-events.fifo"],
+            "at '/eventsQueues/0'",
+        ),
         ("describeRate", 0, "at '/describeRate'"),
         ("terminateRate", 1001, "at '/terminateRate'"),
         ("unattendedLimit", 0, "at '/unattendedLimit'"),
@@ -245,6 +261,29 @@ def test_the_schema_rejects_each_cluster_name_that_the_operator_rejects(name: st
         config.load({"cluster_name": name})
     with pytest.raises(helm.HelmValuesError):
         render({"clusterName": name})
+
+
+QUEUE: Final = "https://sqs.eu-west-1.amazonaws.com/111122223333/events"
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["sqs.us-gov-west-1.api.aws", "sqs-fips.us-east-1.amazonaws.com", "vpce-0a-b.sqs.cn-north-1.vpce.amazonaws.com.cn"],
+)
+def test_the_operator_accepts_each_queue_that_the_schema_accepts(host: str) -> None:
+    url = QUEUE.replace("sqs.eu-west-1.amazonaws.com", host)
+    render({"eventsQueues": [url]})
+    assert config.load({"events_queue": (url,)}).events_queue == (url,)
+
+
+@pytest.mark.parametrize(
+    "url", ["events", f"{QUEUE}.fifo", QUEUE.replace("s:", ":"), QUEUE.replace(".eu-west-1", ""), f"{QUEUE}/a"]
+)
+def test_the_schema_rejects_each_queue_that_the_operator_rejects(url: str) -> None:
+    with pytest.raises(config.SettingsError):
+        config.load({"events_queue": (url,)})
+    with pytest.raises(helm.HelmValuesError):
+        render({"eventsQueues": [url]})
 
 
 def test_helm_s_linter_finds_nothing() -> None:

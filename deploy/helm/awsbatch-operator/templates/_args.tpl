@@ -21,6 +21,15 @@
 {{- with .Values.pollInterval.pending }}
 - --poll-pending={{ . }}
 {{- end }}
+{{- with .Values.pollInterval.withEvents }}
+- --poll-with-events={{ . }}
+{{- end }}
+{{- if not .Values.listPolls }}
+- --no-list-polls
+{{- end }}
+{{- range .Values.eventsQueues }}
+- --events-queue={{ . }}
+{{- end }}
 {{- range $value, $flag := dict
     "clusterName" "cluster-name"
     "missingGrace" "missing-grace"
