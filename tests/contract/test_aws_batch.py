@@ -12,7 +12,7 @@ from botocore.config import Config
 from awsbatch_operator import __version__
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted, DescribedJob, JobPage
-from awsbatch_operator.api.job import NOT_FOUND, Array, Job, JobSummary, Node, Target
+from awsbatch_operator.api.job import NOT_FOUND, Array, Job, JobSummary, Node, Target, unchanged
 from awsbatch_operator.aws.hooks import RequestScope
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory, own_credentials
@@ -245,7 +245,10 @@ async def test_a_queue_is_listed_page_by_page_without_children(world: World) -> 
     assert {one.job_id for one in (*first.jobs, *second.jobs)} == {*ids, nodes}
     job = await world.describe(ids[0])
     (shown,) = (one for one in (*first.jobs, *second.jobs) if one.job_id == ids[0])
-    assert shown == JobSummary(ids[0], "train-0", "RUNNING", job.created_at, False, 1, job.arn)
+    assert shown == JobSummary(
+        ids[0], "train-0", "RUNNING", job.created_at, False, 1, job.arn, job.status_reason, job.started_at
+    )
+    assert unchanged(job, shown), "what both of them show is equal"
     (parent,) = (await world.list_jobs(status="PENDING")).jobs
     assert (parent.job_id, parent.name, parent.size) == (array, "array", 3)
     assert (await world.list_jobs(status="SUBMITTED")) == JobPage((), None)

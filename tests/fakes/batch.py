@@ -221,7 +221,17 @@ def _rejected(message: str) -> CallError:
 
 def _summary(job_id: str, job: Job) -> JobSummary:
     size = (job.array.size if job.array is not None else None) or 1
-    return JobSummary(job_id, job.name or "", job.status, job.created_at, job.flagged, size, job.arn)
+    return JobSummary(
+        job_id,
+        job.name or "",
+        job.status,
+        job.created_at,
+        job.flagged,
+        size,
+        job.arn,
+        job.status_reason,
+        job.started_at,
+    )
 
 
 def _now() -> float:

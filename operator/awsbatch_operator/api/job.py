@@ -137,6 +137,7 @@ class JobSummary(Value, frozen=True):
     Unlike DescribeJobs, ListJobs shows neither tags nor the queue. `created_at`: time of the submission, epoch
     milliseconds; None: not readable. `flagged`: Batch shows that a termination or cancellation was accepted
     (isTerminated or isCancelled). `size`: children of an array (arrayProperties.size), at least 1; 1 for any other job.
+    `status_reason` and `started_at` as in `Job`.
     """
 
     job_id: str
@@ -146,6 +147,21 @@ class JobSummary(Value, frozen=True):
     flagged: bool = False
     size: int = 1
     arn: str | None = None
+    status_reason: str | None = None
+    started_at: Millis | None = None
+
+
+def unchanged(job: Job, summary: JobSummary) -> bool:
+    """Return whether ListJobs shows the job as DescribeJobs showed it, in everything that both of them show.
+
+    An old endpoint may show less in a list. What is missing there counts as changed, so that the job is described. The
+    children of an array change without a change of these fields: a list says nothing about their parent.
+    """
+    return (
+        not job.is_array
+        and (summary.status, summary.flagged) == (job.status, job.flagged)
+        and (summary.started_at, summary.status_reason) == (job.started_at, job.status_reason)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,9 @@ class JobSummary(Object):
     job_name: str | None = None
     job_arn: str | None = None
     status: str | None = None
+    status_reason: str | None = None
     created_at: int | None = None
+    started_at: int | None = None
     is_terminated: bool | None = None
     is_cancelled: bool | None = None
     array_properties: ListedArray | None = None

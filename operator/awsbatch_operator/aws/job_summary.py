@@ -92,4 +92,6 @@ def _summary(entry: answers.JobSummary, job_id: str, size: int) -> JobSummary:
         entry.is_terminated is True or entry.is_cancelled is True,
         size,
         text(entry.job_arn),
+        shared(entry.status_reason),
+        moment(entry.started_at),
     )

@@ -44,8 +44,9 @@ def jobs(*entries: Any, account: str | None = None) -> list[JobSummary]:
     return list(found.jobs)
 
 
-def test_an_entry_is_reduced_to_what_selects_a_job() -> None:
-    assert jobs(entry("a")) == [JobSummary("a", "train", "RUNNING", 1_700_000_000_123, False, 1, arn("a"))]
+def test_an_entry_is_reduced_to_what_selects_and_compares_a_job() -> None:
+    expected = JobSummary("a", "train", "RUNNING", 1_700_000_000_123, False, 1, arn("a"), "why", 1_700_000_005_456)
+    assert jobs(entry("a", statusReason="why")) == [expected]
     assert page() == JobPage((), None)
 
 
@@ -108,6 +109,10 @@ def test_an_entry_without_an_id_costs_that_entry_only(broken: Any) -> None:
         {"createdAt": "yesterday"},
         {"createdAt": 10**400},
         {"createdAt": float("nan")},
+        {"startedAt": "yesterday"},
+        {"startedAt": 10**400},
+        {"statusReason": ["why"]},
+        {"statusReason": "\ud83d"},
         {"status": 7},
         {"status": "\ud83d"},
         {"isTerminated": "no"},
@@ -120,15 +125,17 @@ def test_a_field_that_cannot_be_read_costs_that_field_only(broken: dict[str, Any
     assert (good, after.flagged) == (jobs(entry("a"))[0], True)
     assert (odd.job_id, odd.flagged, odd.size) == ("b", False, 1)
     assert odd.created_at in (None, 1_700_000_000_123)
-    for text in (odd.name, odd.status, odd.arn or ""):
+    assert odd.started_at in (None, 1_700_000_005_456)
+    for text in (odd.name, odd.status, odd.arn or "", odd.status_reason or ""):
         text.encode()
 
 
 def test_what_is_missing_is_told_apart_from_what_is_there() -> None:
     (only,) = jobs({"jobId": "a"})
     assert only == JobSummary("a", "", "UNKNOWN", None, False, 1, None)
-    (odd,) = jobs(entry(createdAt=1_700_000_000_123.0, jobName="x" * 5000))
-    assert (odd.created_at, len(odd.name)) == (1_700_000_000_123, 1024)
+    (odd,) = jobs(entry(createdAt=1_700_000_000_123.0, startedAt=-7, jobName="x" * 5000, statusReason="y" * 5000))
+    assert (odd.created_at, odd.started_at) == (1_700_000_000_123, None)
+    assert (len(odd.name), len(odd.status_reason or "")) == (1024, 1024)
 
 
 def test_a_job_of_another_account_or_region_is_dropped() -> None:
