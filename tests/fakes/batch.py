@@ -53,6 +53,7 @@ class FakeProvider:
         self.terminate_calls: list[tuple[float, str, tuple[str, ...]]] = []
         self.lists: list[tuple[float, str, str, str | None]] = []
         """Time, queue, status and token of each ListJobs."""
+        self.listed_targets: set[Target] = set()
         self.jobs_per_page = 1000
         self.unknown_queues: set[str] = set()
         self.not_listed: set[str] = set()
@@ -126,6 +127,7 @@ class FakeProvider:
 
     async def list_jobs(self, target: Target, queue: str, status: str, token: str | None) -> JobPage | CallError:
         self.lists.append((_now(), queue, status, token))
+        self.listed_targets.add(target)
         bound = f"{target} {queue} {status} "
         if queue in self.unknown_queues:
             answer: JobPage | CallError = _rejected(f"JobQueue {queue} not found.")

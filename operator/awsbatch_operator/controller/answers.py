@@ -214,7 +214,7 @@ def _take_in(job: TrackedJob, result: DescribeResult, requested_at: Millis, now:
                 first_started_at=result.first_started_at,
                 has_dependencies=result.has_dependencies,
             )
-            job.tags, job.requested_at = tags, requested_at
+            job.tags, job.requested_at, job.lists = tags, requested_at, 0
             return not same
         case NotFound():
             job.state = job.state.with_not_found(now)
