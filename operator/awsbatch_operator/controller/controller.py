@@ -24,6 +24,7 @@ from awsbatch_operator.controller.crd_check import CrdCheck
 from awsbatch_operator.controller.dependencies import Dependencies, wall_clock
 from awsbatch_operator.controller.event_receiver import EventReceiver
 from awsbatch_operator.controller.holds import Holds
+from awsbatch_operator.controller.list_poller import ListPoller
 from awsbatch_operator.controller.policy_cache import PolicyCache
 from awsbatch_operator.controller.policy_status import policy_statuses
 from awsbatch_operator.controller.poll_pace import PollPace
@@ -67,6 +68,7 @@ class Controller:
         policies: PolicyCache | None = None,
         unattended_limit: int = 500,
         events_queues: Sequence[str] = (),
+        list_polls: bool = True,
     ) -> None:
         self._dependencies = dependencies
         self.policies = policies or _no_policies(region)
@@ -147,6 +149,16 @@ class Controller:
             dependencies, self.policies, self.holds, first_polls=self._poller.first_polls, may_act=self.may_act
         )
         self._stopping = asyncio.Event()
+        self.lists = ListPoller(
+            self.cache,
+            provider,
+            self._poller,
+            now=dependencies.now,
+            is_leader=lambda: self.may_act() and not self._stopping.is_set(),
+            jitter=dependencies.jitter,
+            interval=pace.target_interval,
+        )
+        self._list_polls = list_polls
         self._stale: frozenset[HoldCause] = frozenset()
 
     # -- run ----------------------------------------------------------------------------------------------------------
@@ -157,6 +169,8 @@ class Controller:
             self._terminator.targets.start(tasks)
             parts = (self._poller, self._writer, self.resync, self._crd, self.bulk, self.events)
             background = [tasks.create_task(part.run()) for part in parts]
+            if self._list_polls:
+                background.append(tasks.create_task(self.lists.run()))
             background += [tasks.create_task(self._work()), tasks.create_task(self._tick())]
             await self._stopping.wait()
             self._poller.targets.stop()

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, BatchProvider, JobPage
+from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, BatchProvider, JobPage, Location
 from awsbatch_operator.api.job import Job, Target, unchanged
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob
 from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.reconcile.sweep import LIVE_STATUSES
 from awsbatch_operator.workqueue.backoff import backoff
+from awsbatch_operator.workqueue.fair_queue import Rank
 
 MOST_LISTS: Final = 9
 """Lists in a row that stand for a DescribeJobs, which shows more: log stream, attempts, tags."""
@@ -117,14 +118,11 @@ class ListPoller:
         self._listed: Counter[Target] = Counter()
         self._slice_until = 0.0
 
-    def listed(self) -> Mapping[tuple[str, str], int]:
-        """Count the BatchJobs whose last poll was a list, by account (empty: not known yet) and region.
-
-        The count is as old as the last search for jobs to list.
-        """
-        counts: Counter[tuple[str, str]] = Counter()
+    def listed(self) -> Mapping[Location, int]:
+        """Count the BatchJobs whose last poll was a list, as of the last search for jobs to list."""
+        counts: Counter[Location] = Counter()
         for target, count in self._listed.items():
-            counts[self._provider.account(target) or "", target.region] += count
+            counts[self._provider.location(target)] += count
         return counts
 
     async def run(self) -> None:
@@ -272,7 +270,10 @@ class ListPoller:
         shown = _steady_job(job)
         if shown is None or (shown.queue, shown.status) != (key.queue, key.status):
             return None
-        return None if job.requested_at >= requested_at or self._poller.in_flight(job.key) else shown
+        if job.requested_at >= requested_at or self._poller.in_flight(job.key):
+            return None
+        # After an event DescribeJobs may not show yet what has changed, and a list neither.
+        return None if job.requested_at - job.hinted_at < _steady_interval(job) else shown
 
     def _delay(self, key: ListKey, job: TrackedJob) -> None:
         if job.lists > MOST_LISTS:
@@ -293,13 +294,13 @@ class ListPoller:
         at = self._now() + wait
         for tracked in job.objects.values():
             tracked.next_poll_at = at
-            self._poller.poll_after(tracked, wait / SECOND, exact=exact)
+            self._poller.poll_after(tracked, wait / SECOND, exact=exact, rank=Rank.LAST)
 
     def _hasten(self, job: TrackedJob) -> None:
         """Poll the job now. One of its objects suffices: the answer concerns all."""
         tracked = next(iter(job.objects.values()))
         tracked.next_poll_at = self._now()
-        self._poller.poll_now(tracked)
+        self._poller.poll_after(tracked, 0.0, exact=True)
 
     async def _give_way(self) -> None:
         if self._clock() >= self._slice_until:

@@ -207,6 +207,9 @@ class Reconciler:
         if next_poll_at == tracked.next_poll_at or self._poller.in_flight(job.key):
             # The object is reconciled again when the call in flight is answered.
             return
+        if job.lists and result.steady_interval is not None and (tracked.next_poll_at or 0) > (next_poll_at or 0):
+            # A list has shown the job unchanged since its last poll.
+            return
         tracked.next_poll_at = next_poll_at
         if next_poll_at is None:
             self._poller.discard(tracked, job.key.target)
