@@ -28,7 +28,7 @@ _MARGIN: Final = 2
 _PERIODS: Final = 2
 """Periods of the lists until the poll of a job that a list showed: it falls due only if the next list is missing."""
 
-_OWED: Final = (0.7, 0.9)
+_OWED: Final = 0.8
 """Part of a period after which a job is described that lists have shown often enough: before the next list."""
 
 _LONGEST_PERIOD: Final = 300.0
@@ -69,7 +69,7 @@ class _Jobs:
 
 @dataclass(slots=True, eq=False)
 class _History:
-    """The earlier lists of a key. `began`: loop time of the last one; `period`: seconds between the last two."""
+    """The earlier lists of a key. `began`: loop time of the search for the last one; `period`: seconds between two."""
 
     began: float = float("-inf")
     period: float = 0.0
@@ -133,11 +133,11 @@ class ListPoller:
                 found = await self._search()
                 due: defaultdict[Target, list[ListKey]] = defaultdict(list)
                 for key, jobs in found.items():
-                    if key.target not in self._busy and self._is_due(key, jobs):
+                    if key.target not in self._busy and self._is_due(key, jobs, began):
                         due[key.target].append(key)
                 for target, keys in due.items():
                     self._busy.add(target)
-                    tasks.create_task(self._list_all(target, {key: found[key] for key in keys}))
+                    tasks.create_task(self._list_all({key: found[key] for key in keys}, target, began))
                 period = min((jobs.steady / SECOND for jobs in found.values()), default=_IDLE)
                 # The tasks have what they need of it: a hundred thousand jobs must not be kept while nothing happens.
                 found.clear()
@@ -169,12 +169,12 @@ class ListPoller:
         self._pauses = {key: one for key, one in self._pauses.items() if key.target in targets}
         return found
 
-    def _is_due(self, key: ListKey, jobs: _Jobs) -> bool:
+    def _is_due(self, key: ListKey, jobs: _Jobs, began: float) -> bool:
         if not jobs.limit or self._is_paused(ListKey(key.target)) or self._is_paused(key, jobs.limit):
             return False
         history = self._histories.setdefault(key, _History())
         # A search may be a little early.
-        return self._clock() - history.began >= 0.9 * self._interval(key.target, jobs.steady) / SECOND
+        return began - history.began >= 0.95 * self._interval(key.target, jobs.steady) / SECOND
 
     def _is_paused(self, key: ListKey, limit: int = 0) -> bool:
         pause = self._pauses.get(key)
@@ -188,38 +188,37 @@ class ListPoller:
 
     # -- lists --------------------------------------------------------------------------------------------------------
 
-    async def _list_all(self, target: Target, found: Mapping[ListKey, _Jobs]) -> None:
+    async def _list_all(self, found: Mapping[ListKey, _Jobs], target: Target, began: float) -> None:
         # In the order of statuses: a job that moves on meanwhile is shown at least once.
         for key in sorted(found, key=lambda key: (key.queue, LIVE_STATUSES.index(key.status))):
             if not self._is_paused(ListKey(target)):
-                await self._list(key, found[key])
+                await self._list(key, found[key], began)
         self._busy.discard(target)
 
-    async def _list(self, key: ListKey, jobs: _Jobs) -> None:
+    async def _list(self, key: ListKey, jobs: _Jobs, began: float) -> None:
         """List the queue until the last page, or until the list does not pay any more."""
-        history, now = self._histories.setdefault(key, _History()), self._clock()
-        history.period = min(now - history.began, _LONGEST_PERIOD) if history.rounds else 0.0
-        history.began = now
+        history = self._histories.setdefault(key, _History())
+        history.period = min(began - history.began, _LONGEST_PERIOD) if history.rounds else 0.0
+        history.began = began
         history.rounds += 1
-        limit, began_at, same, token = jobs.limit, self._now(), 0, None
-        tokens: set[str] = set()
+        limit, began_at, same = jobs.limit, self._now(), 0
+        token: str | None = None
         for page_number in range(1, limit + 1):
             page, requested_at = await self._request(key, token)
             if not isinstance(page, JobPage):
                 self._on_error(key, page)
                 return
             same += await self._on_page(key, jobs, page, requested_at)
-            token = page.next_token
-            if token is None:
+            if page.next_token is None:
                 await self._on_end(key, jobs, began_at)
                 if same >= page_number * JOBS_PER_DESCRIBE:
                     self._pauses.pop(key, None)
                     self._pauses.pop(ListKey(key.target), None)
                     return
                 break
-            if token in tokens:
+            if page.next_token == token:
                 break
-            tokens.add(token)
+            token = page.next_token
         self._pause(key, _NOT_WORTH, limit)
 
     async def _request(self, key: ListKey, token: str | None) -> tuple[JobPage | CallError | None, Millis]:
@@ -285,7 +284,7 @@ class ListPoller:
         has_turn = (history.rounds + hash(job.key.job_id)) % (MOST_LISTS + 1) == 0
         if job.lists == MOST_LISTS or (job.lists and has_turn):
             job.lists = MOST_LISTS + 1
-            self._poll_after(job, int(period * self._jitter(*_OWED)), exact=False)
+            self._poll_after(job, int(_OWED * period * self._jitter(0.9, 1.1)), exact=False)
         else:
             job.lists += 1
             self._poll_after(job, _PERIODS * period, exact=True)
