@@ -94,6 +94,7 @@ async def serve(settings: Settings) -> int:
             policies=policies,
             unattended_limit=settings.unattended_limit,
             events_queues=settings.events_queue,
+            list_polls=settings.list_polls,
         )
         policy_statuses = partial(controller.policy_statuses, all_jobs=not settings.namespace)
         statuses = PolicyStatusWriter(kube, policy_statuses, controller.may_act)
@@ -111,7 +112,7 @@ async def serve(settings: Settings) -> int:
             lease = leadership.elector = await _elector(kube, lease_namespace, settings.lease_name)
         metrics.observe(controller.cache.count_by_key, controller.depths)
         metrics.observe_terminations(controller.bulk.count)
-        metrics.observe_events(controller.events.alive)
+        metrics.observe_polls(controller.events.alive, controller.lists.listed)
         metrics.observe_holds(controller.holds.count_by_cause, controller.holds.suspended_by)
         await _serve_http(parts, metrics, checks(controller, login.pending_for), settings)
         await asyncio.wait({preparing}, timeout=_PREPARED_WITHIN)

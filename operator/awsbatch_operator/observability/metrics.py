@@ -147,9 +147,11 @@ class Metrics:
         """Call this function at each scrape: BatchTerminations by their labels."""
         self.registry.register(_BulkCollector(count))
 
-    def observe_events(self, alive: Callable[[], Mapping[Location, bool]]) -> None:
-        """Call this function at each scrape: whether events arrive, by account and region."""
-        self.registry.register(_EventCollector(alive))
+    def observe_polls(
+        self, events_alive: Callable[[], Mapping[Location, bool]], listed: Callable[[], Mapping[Location, int]]
+    ) -> None:
+        """Call these functions at each scrape: whether events arrive, and how many jobs lists showed last."""
+        self.registry.register(_PollCollector(events_alive, listed))
 
     def aws_request(self, operation: str, code: str, seconds: float, labels: CallLabels) -> None:
         values = self._called.use(labels)
@@ -335,19 +337,30 @@ class _BulkCollector(Collector):
         )
 
 
-class _EventCollector(Collector):
-    def __init__(self, alive: Callable[[], Mapping[Location, bool]]) -> None:
-        self._alive = alive
+class _PollCollector(Collector):
+    def __init__(
+        self, events_alive: Callable[[], Mapping[Location, bool]], listed: Callable[[], Mapping[Location, int]]
+    ) -> None:
+        self._events_alive, self._listed = events_alive, listed
 
     def collect(self) -> Iterable[Metric]:
-        (family,) = self.describe()
-        for location, alive in self._alive().items():
-            family.add_metric(location, alive)
-        return (family,)
+        events, lists = self.describe()
+        for location, alive in self._events_alive().items():
+            events.add_metric(location, alive)
+        for location, count in self._listed().items():
+            lists.add_metric(location, count)
+        return events, lists
 
-    def describe(self) -> tuple[GaugeMetricFamily]:
-        text = "1 while the events of AWS Batch of this account and region arrive, 0 while they should."
-        return (_family("events_queue_alive", text, "account", "region"),)
+    def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            _family(
+                "events_queue_alive",
+                "1 while the events of AWS Batch of this account and region arrive, 0 while they should.",
+                "account",
+                "region",
+            ),
+            _family("listed_jobs", "BatchJobs whose last poll was a ListJobs.", "account", "region"),
+        )
 
 
 def _family(name: str, text: str, *labels: str) -> GaugeMetricFamily:

@@ -162,7 +162,7 @@ async def test_a_queue_that_works_again_is_proven_by_a_new_canary() -> None:
 async def test_an_answer_from_before_the_events_arrived_does_not_stretch_the_polls() -> None:
     async with a_world(canaries=False) as world:
         world.batch.latency = 3
-        while not polls(world, "j1", now() - 1):
+        while not polls(world, "j1", now() - 1):  # noqa: ASYNC110 (on virtual time)
             await asyncio.sleep(0.5)
         # The describe is under way, and its answer is made. The event of this end is lost.
         end(world)

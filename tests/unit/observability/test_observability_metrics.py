@@ -32,6 +32,7 @@ CONTRACT = {
     "events_received_total",
     "events_queue_alive",
     "event_delay_seconds",
+    "listed_jobs",
     "batchterminations",
     "batchterminations_stalled",
 }
@@ -52,7 +53,7 @@ def test_the_names_are_those_of_the_contract(metrics: Metrics) -> None:
     metrics.observe(lambda: {RUNNING: 3}, {"describe": lambda: 0})
     metrics.observe_holds(dict, frozenset)
     metrics.observe_terminations(dict)
-    metrics.observe_events(dict)
+    metrics.observe_polls(dict, dict)
     page = generate_latest(metrics.registry).decode()
     families = {line.split()[2] for line in page.splitlines() if line.startswith("# TYPE awsbatch_operator_")}
     assert families == {f"awsbatch_operator_{name}" for name in CONTRACT | {"build_info"}}
@@ -89,10 +90,12 @@ def test_terminations_are_counted_by_phase_and_by_what_stalls_them(metrics: Metr
     assert value(metrics, "batchterminations", namespace="team-a", phase="Finished") is None
 
 
-def test_whether_events_arrive_is_shown_by_account_and_region(metrics: Metrics) -> None:
-    metrics.observe_events(lambda: {("111122223333", "eu-west-1"): True, ("", "us-east-1"): False})
+def test_events_and_lists_are_shown_by_account_and_region(metrics: Metrics) -> None:
+    one, other = ("111122223333", "eu-west-1"), ("", "us-east-1")
+    metrics.observe_polls(lambda: {one: True, other: False}, lambda: {one: 7})
     assert value(metrics, "events_queue_alive", account="111122223333", region="eu-west-1") == 1
     assert value(metrics, "events_queue_alive", account="", region="us-east-1") == 0
+    assert value(metrics, "listed_jobs", account="111122223333", region="eu-west-1") == 7
 
 
 def test_each_method_changes_its_metric(metrics: Metrics) -> None:
