@@ -1,6 +1,7 @@
 """Compares the cache with lists: reads objects that differ, and removes objects that a list does not contain."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
@@ -27,6 +28,9 @@ WATCH_LAG: Final = 10.0
 RESTART_AFTER: Final = 30.0
 """Seconds without any event of a watch that lags after which it is restarted."""
 _READS: Final = 16
+
+_Listed = tuple[ObjectRef, str]
+"""An object, and its version in a list."""
 
 log = structlog.get_logger(__name__)
 
@@ -104,30 +108,48 @@ class Resync:
 
     async def once(self) -> None:
         began, in_doubt_since = asyncio.get_running_loop().time(), self._cache.in_doubt_since
-        listed = {ref.uid: (ref, version) async for ref, version in self._client.versions()}
-        for uid, tracked in list(self._cache.objects.items()):
-            if uid not in listed and tracked.updated_at < began:
+        listed, differing = await self._compare(began)
+        for uid in self._cache.objects.keys() - listed:
+            tracked = self._cache.objects[uid]
+            if tracked.updated_at < began:
                 log.info("deleted without a watch event; removed by resync", object=tracked.ref)
                 self._on_delete(uid)
-        for uid in self._cache.unreadable.keys() - listed.keys():
+        for uid in self._cache.unreadable.keys() - listed:
             del self._cache.unreadable[uid]
         if in_doubt_since is not None:
-            failed = await self._read(ref for ref, version in listed.values() if self._differs(ref, version, began))
-            self._cache.unconfirmed = {uid: listed[uid][1] for uid in failed}
+            failed = await self._read(ref for ref, _ in differing.values())
+            self._cache.unconfirmed = {uid: differing[uid][1] for uid in failed}
             if self._cache.in_doubt_since == in_doubt_since:
                 self._cache.in_doubt_since = None
                 self._on_confirmed()
             # Whether the watch delivers again is for the next list to see.
             self._requested.set()
             return
-        differing = await self._differing_after_watch(listed, began)
+        differing = await self._after_watch(differing.values(), began)
         if differing and self.synced.is_set():
             if self.watch_lags_since is None:
                 self.watch_lags_since = began
                 log.warning("watch failed; reading changes by list", objects=len(differing))
-            self.undelivered |= {ref.uid: listed[ref.uid][1] for ref in differing}
+            self.undelivered |= {uid: version for uid, (_, version) in differing.items()}
         self._restart_silent_watch(began)
-        await self._read(differing)
+        await self._read(ref for ref, _ in differing.values())
+
+    async def _compare(self, began: float) -> tuple[set[str], dict[str, _Listed]]:
+        """List all objects; return the uids of all, and with their versions those that the cache has in another one.
+
+        Each page is compared when it comes: a list of all would be most of the memory of the process.
+        """
+        listed: set[str] = set()
+        differing: dict[str, _Listed] = {}
+        async for ref, version in self._client.versions():
+            tracked = self._cache.objects.get(ref.uid)
+            # The same text, not an equal one.
+            listed.add(ref.uid if tracked is None else tracked.ref.uid)
+            if self._differs(ref, version, began):
+                differing[ref.uid] = ref, version
+            else:
+                differing.pop(ref.uid, None)
+        return listed, differing
 
     def _restart_silent_watch(self, now: float) -> None:
         """After an API server was restored, a watch from a version of before is open and delivers nothing."""
@@ -139,19 +161,24 @@ class Resync:
             self._watch_event_at = now
             self.restart_watch()
 
-    async def _differing_after_watch(self, listed: dict[str, tuple[ObjectRef, str]], began: float) -> list[ObjectRef]:
-        """Return objects whose listed version is not in the cache although the watch had time to deliver it.
+    async def _after_watch(self, differing: Iterable[_Listed], began: float) -> dict[str, _Listed]:
+        """Return by uid what still differs although the watch had time to deliver it.
+
+        Before the first list has succeeded, the time counts from the last object that the watch delivered.
 
         A version that arrived after the list began may be newer than the list. Any other difference counts, also a
         lower version: an API server that was restored from a backup counts versions from there.
         """
-        loop = asyncio.get_running_loop()
+        loop, waiting, known = asyncio.get_running_loop(), deque(differing), len(self._cache.objects)
         until = began if self.watch_lags_since is not None else loop.time() + WATCH_LAG
-        differing = [ref for ref, version in listed.values() if self._differs(ref, version, began)]
-        while differing and loop.time() < until:
+        while waiting and loop.time() < until:
             await asyncio.sleep(0.05 if not self.synced.is_set() else 0.5)
-            differing = [ref for ref in differing if self._differs(ref, listed[ref.uid][1], began)]
-        return differing
+            # The first ones only: with many objects, to check all is too much work for each turn.
+            while waiting and not self._differs(*waiting[0], began):
+                waiting.popleft()
+            if not self.synced.is_set() and len(self._cache.objects) > known:
+                known, until = len(self._cache.objects), loop.time() + WATCH_LAG
+        return {ref.uid: (ref, version) for ref, version in waiting if self._differs(ref, version, began)}
 
     def _differs(self, ref: ObjectRef, version: str, began: float) -> bool:
         tracked = self._cache.objects.get(ref.uid)
@@ -162,23 +189,23 @@ class Resync:
 
     async def _read(self, refs: Iterable[ObjectRef]) -> set[str]:
         """Read these objects; return the uids of those whose read failed."""
-        slots = asyncio.Semaphore(_READS)
+        left = iter(refs)
         failed: dict[str, str] = {}
 
-        async def read(ref: ObjectRef) -> None:
-            async with slots:
+        async def read() -> None:
+            for ref in left:
                 answer = await self._client.read(ref)
-            if isinstance(answer, Snapshot):
-                self._cache.unconfirmed.pop(ref.uid, None)
-                self._on_read(answer)
-            elif isinstance(answer, Gone):
-                self._on_delete(ref.uid)
-            else:
-                failed[ref.uid] = f"{ref.namespace}/{ref.name}: {answer.message}"
+                if isinstance(answer, Snapshot):
+                    self._cache.unconfirmed.pop(ref.uid, None)
+                    self._on_read(answer)
+                elif isinstance(answer, Gone):
+                    self._on_delete(ref.uid)
+                else:
+                    failed[ref.uid] = f"{ref.namespace}/{ref.name}: {answer.message}"
 
         async with asyncio.TaskGroup() as tasks:
-            for ref in refs:
-                tasks.create_task(read(ref))
+            for _ in range(_READS):
+                tasks.create_task(read())
         self._all_read = not failed
         change = self._read_problem.report(min(failed.values(), default=""))
         if change in (Change.BEGAN, Change.CHANGED):
