@@ -279,9 +279,8 @@ class Controller:
 
     def _decide_terminations(self) -> None:
         self.bulk.wake_held()
-        for tracked in self.cache.objects.values():
-            if tracked.record.termination_wanted:
-                self._queue.add(tracked.ref.uid, tracked.ref.namespace)
+        for tracked in self.cache.terminating.values():
+            self._add(tracked)
 
     def _prune(self) -> None:
         used = self._used_targets()
@@ -293,7 +292,7 @@ class Controller:
         self.bulk.calls.prune(used)
 
     def _used_targets(self) -> set[Target]:
-        return {key.target for key in self.cache.jobs} | self.bulk.targets() | self.events.targets()
+        return self.cache.targets.keys() | self.bulk.targets() | self.events.targets()
 
     # -- watch events -------------------------------------------------------------------------------------------------
 

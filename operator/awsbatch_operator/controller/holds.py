@@ -150,12 +150,8 @@ class Holds:
     def count_by_cause(self) -> Mapping[HoldCause, int]:
         """Count the objects that show TerminationHeld."""
         counts = dict.fromkeys(HoldCause, 0)
-        for tracked in self._cache.objects.values():
-            if (
-                tracked.record.termination_wanted
-                and _shows_held(tracked)
-                and (hold := self.of(tracked, None)) is not None
-            ):
+        for tracked in self._cache.terminating.values():
+            if _shows_held(tracked) and (hold := self.of(tracked, None)) is not None:
                 counts[hold.cause] += 1
         counts[HoldCause.UNATTENDED_LIMIT] = self.limit.waiting()
         counts[HoldCause.CRD_UNREADABLE] = self.crd.waiting() if self.crd.error is not None else 0

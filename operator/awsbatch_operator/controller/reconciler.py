@@ -63,8 +63,11 @@ class Reconciler:
         if tracked is None:
             return
         self._bind(tracked)
-        if not self._is_leading():
-            return
+        if self._is_leading():
+            self._decide(tracked)
+        self._cache.note(tracked)
+
+    def _decide(self, tracked: TrackedObject) -> None:
         now = self._dependencies.now()
         job = self._cache.jobs[tracked.key] if tracked.key is not None else None
         if job is not None:
