@@ -6,7 +6,7 @@ Everything here runs on one event loop. The watch calls `on_upsert` and `on_dele
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Final
@@ -199,18 +199,22 @@ class Controller:
 
     async def on_started_leading(self) -> None:
         """Start to act on everything that the watch has delivered so far."""
-        self.is_leading = True
-        self._dependencies.telemetry.leading(yes=True)
         now = self._dependencies.now()
-        for tracked in self.cache.objects.values():
+        # All of them before the first decision.
+        async for tracked in _in_slices(self.cache.objects.values()):
             # Drop statuses that an earlier term computed but did not write: they would seem written.
             tracked.record = replace(tracked.record, status=tracked.last_written, known_since=now)
             if tracked.deletion is not None:
                 tracked.deletion = TrackedDeletion(tracked.deletion.at, tracked.deletion.seen_at)
+        self.is_leading = True
+        self._dependencies.telemetry.leading(yes=True)
+        self.bulk.on_started_leading()
+        for tracked in self.cache.terminating.values():
+            self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=_rank(tracked))
+        async for tracked in _in_slices(self.cache.objects.values()):
             if tracked.foreign_status is not None:
                 self._writer.correct(tracked)
             self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=_rank(tracked))
-        self.bulk.on_started_leading()
 
     def on_stopped_leading(self) -> None:
         """Stop acting at once and drop the state of all jobs: it becomes stale."""
@@ -463,6 +467,17 @@ def _note_deletion(tracked: TrackedObject, snapshot: Snapshot) -> None:
         tracked.deletion = None
     elif tracked.deletion is None:
         tracked.deletion = TrackedDeletion(snapshot.deleted_at or 0, tracked.updated_at)
+
+
+async def _in_slices(objects: Iterable[TrackedObject]) -> AsyncIterator[TrackedObject]:
+    """Yield each of them; other work gets its turn of the event loop in between."""
+    clock = asyncio.get_running_loop().time
+    until = clock() + _TIME_SLICE
+    for tracked in list(objects):
+        yield tracked
+        if clock() >= until:
+            await asyncio.sleep(0)
+            until = clock() + _TIME_SLICE
 
 
 def _no_policies(region: str) -> PolicyCache:
