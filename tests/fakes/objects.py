@@ -30,6 +30,8 @@ class FakeObjects:
     away: bool = False
     unreadable: set[str] = field(default_factory=set)
     """Names of objects that are listed and can't be read."""
+    reads: list[str] = field(default_factory=list)
+    """Names of the objects that were read."""
     refuses: str = ""
     forbidden: set[str] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
@@ -190,6 +192,7 @@ class FakeObjects:
         return Written(body["metadata"]["resourceVersion"], body["status"])
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
+        self.reads.append(ref.name)
         await asyncio.sleep(self.latency)
         if self.away or ref.name in self.unreadable:
             return NotWritten("away")

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from awsbatch_operator.controller.controller import FROZEN_AFTER
+from awsbatch_operator.controller.resync import WATCH_LAG
 from unit.controller.world import World
 
 pytestmark = pytest.mark.looptime(start=1_000)
@@ -131,6 +132,22 @@ async def test_an_object_that_cannot_be_read_at_the_start_holds_up_no_other() ->
         await asyncio.sleep(7)
         assert world.controller.cache.objects.keys() == set(uids)
         assert len(world.batch.terminations) == 20
+
+
+async def test_the_first_list_waits_for_a_watch_that_delivers_but_not_for_one_that_stopped() -> None:
+    world = World()
+    world.objects.notify = lambda _: None
+    uids = [world.an_object(world.a_job(f"j{n}"), name=f"j{n}") for n in range(20)]
+    async with world.running():
+        # The first object was deleted meanwhile: the watch never delivers it.
+        for uid in uids[1:11]:
+            await asyncio.sleep(WATCH_LAG - 1)
+            world.controller.on_upsert(world.objects.snapshot(uid))
+            assert len(world.objects.reads) == 0
+        assert not world.controller.resync.synced.is_set()
+        await asyncio.sleep(WATCH_LAG + 1)
+        assert world.controller.resync.synced.is_set()
+        assert set(world.objects.reads) == {"j0", *(f"j{n}" for n in range(11, 20))}
 
 
 @pytest.mark.parametrize("found_by", ["read", "watch", "deletion"])
