@@ -57,11 +57,16 @@ class EventReceiver:
         self._loops: dict[EventsQueue, asyncio.Task[None]] = {}
         self._unreadable = LogOnce()
         self._lost: dict[Location, LogOnce] = {}
+        # What has sent an event: AWS does not say whether it sends events of array children and of nodes.
+        self._parts: set[tuple[Location, str]] = set()
         self._canary_due = 0.0
 
-    def since(self, target: Target) -> Millis | None:
-        """Return since when events report each change of the target's jobs; None: they do not."""
-        return self._streams.since(self._shared.provider.location(target)) if self._expects(target) else None
+    def since(self, target: Target, job_id: str) -> Millis | None:
+        """Return since when events report each change of the job; None: they do not."""
+        if not self._expects(target):
+            return None
+        location, part = self._shared.provider.location(target), _part(job_id)
+        return self._streams.since(location) if not part or (location, part) in self._parts else None
 
     def alive(self) -> Mapping[Location, bool]:
         """Return for each account and region that should send events whether they arrive."""
@@ -153,7 +158,9 @@ class EventReceiver:
         for job in jobs:
             self._poller.hint(job)
             if self._expects(job.key.target):
-                proven.add(self._shared.provider.location(job.key.target))
+                location = self._shared.provider.location(job.key.target)
+                proven.add(location)
+                self._parts.add((location, _part(message.job_id)))
         for location in proven:
             if self._streams.prove(location, queue):
                 self._lost.pop(location, None)
@@ -201,3 +208,8 @@ class EventReceiver:
             if due < tracked.next_poll_at and self._shared.provider.location(job.key.target) in ended:
                 tracked.next_poll_at = due
                 self._poller.poll_after(tracked, max(due - now, 0) / SECOND, rank=Rank.LAST)
+
+
+def _part(job_id: str) -> str:
+    """Return what separates the index of an array child or of a node in its id; empty for a job of its own."""
+    return next((one for one in ":#" if one in job_id), "")

@@ -9,14 +9,14 @@ from awsbatch_operator.reconcile.poll_intervals import terminating
 
 
 class PollPace:
-    """`events_since` returns since when events report the changes of a target's jobs; None: they do not.
+    """`events_since` returns since when events report the changes of a job of the target; None: they do not.
 
     `with_events`: milliseconds between two polls of a job while they do.
     """
 
     def __init__(self, with_events: Millis) -> None:
         self._with_events = with_events
-        self.events_since: Callable[[Target], Millis | None] = lambda _: None
+        self.events_since: Callable[[Target, str], Millis | None] = lambda _target, _job_id: None
 
     def interval(self, job: TrackedJob, steady: Millis, *, changed: bool) -> Millis:
         """Return the milliseconds from the latest poll to the next.
@@ -31,12 +31,12 @@ class PollPace:
         if 0 <= age < steady:
             # DescribeJobs may not show yet what the event reported.
             return steady if changed else min(terminating(age), steady)
-        since = self.events_since(job.key.target)
+        since = self.events_since(*job.key)
         if since is None or job.requested_at < since or shown is None or shown.flagged or shown.is_array:
             # The counts of an array's children change without an event of the parent.
             return steady
         return max(steady, self._with_events)
 
     def target_interval(self, target: Target, steady: Millis) -> Millis:
-        """Return the milliseconds between two lists of the target's jobs. `steady`: the same without events."""
-        return steady if self.events_since(target) is None else max(steady, self._with_events)
+        """Return the milliseconds between two lists, which show no children. `steady`: the same without events."""
+        return steady if self.events_since(target, "") is None else max(steady, self._with_events)

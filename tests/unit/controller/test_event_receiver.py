@@ -73,7 +73,8 @@ async def test_without_a_queue_nothing_is_received_and_no_canary_is_sent() -> No
     async with a_world(queues=()) as world:
         start = now()
         await asyncio.sleep(600)
-        assert world.events.received == world.events.canaries == []
+        assert world.events.received == []
+        assert world.events.canaries == []
         assert alive(world) == []
         assert len(polls(world, "j1", start)) == pytest.approx(20, abs=1)
 
@@ -235,6 +236,27 @@ async def test_the_parent_of_an_array_is_polled_in_the_normal_interval() -> None
         start = now()
         await asyncio.sleep(600)
         assert len(polls(world, "array", start)) == pytest.approx(20, abs=2)
+
+
+@pytest.mark.parametrize("job_id", ["array:7", "nodes#1"])
+async def test_children_are_polled_less_often_once_an_event_of_a_child_has_come(job_id: str) -> None:
+    async with a_world() as world:
+        uid = world.an_object(world.a_job(job_id))
+        await asyncio.sleep(60)
+        start = now()
+        await asyncio.sleep(600)
+        # Whether AWS Batch sends events of children is not known before.
+        assert len(polls(world, job_id, start)) == pytest.approx(20, abs=2)
+        assert len(polls(world, "j1", start)) <= 4
+        world.events.send(URL, job_id)
+        await asyncio.sleep(60)
+        start = now()
+        await asyncio.sleep(600)
+        assert len(polls(world, job_id, start)) <= 3
+        end(world, job_id)
+        world.events.send(URL, job_id)
+        await asyncio.sleep(0.5)
+        assert world.objects.status(uid).phase is Phase.SUCCEEDED
 
 
 async def test_a_job_that_is_terminated_is_polled_as_often_as_without_events() -> None:
