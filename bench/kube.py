@@ -24,6 +24,7 @@ _COLLECTION: Final = f"{_GROUP}/{PLURAL}"
 _NAMESPACES: Final = "/api/v1/namespaces"
 _POLICIES: Final = f"{_GROUP}/{POLICY_PLURAL}"
 _PAGE: Final = "1000"
+_QUICK: Final = 0.5
 _JSON: Final = {"Content-Type": "application/json"}
 _MERGE_PATCH: Final = {"Content-Type": "application/merge-patch+json"}
 _MANAGER: Final = {"fieldManager": "bench"}
@@ -45,6 +46,19 @@ class Kube:
 
     async def create(self, namespace: str, body: Body) -> None:
         await self._send("POST", f"{_GROUP}/namespaces/{namespace}/{PLURAL}", body, _JSON)
+
+    async def read(self, key: str) -> Body:
+        return cast("Body", json.loads(await self._send("GET", _path(key))))
+
+    async def settled(self, count: int) -> None:
+        """Wait until a list shows so many BatchJobs at once: the API server learns late of what etcd was given."""
+        while True:
+            began = time.monotonic()
+            found = json.loads(await self._send("GET", _COLLECTION, params={"limit": "1"}))
+            left = found["metadata"].get("remainingItemCount", 0)
+            if len(found["items"]) + left >= count and time.monotonic() - began < _QUICK:
+                return
+            await asyncio.sleep(1)
 
     async def patch(self, key: str, change: Body) -> None:
         """A merge patch of the object, as `kubectl patch` makes it."""
