@@ -169,8 +169,7 @@ class Cache:
         tracked = self.objects.pop(uid, None)
         if tracked is not None:
             self.bind(tracked, None)
-            self.terminating.pop(uid, None)
-            self._count(tracked, None)
+            self.note(tracked)
             others = self.namespaces[tracked.ref.namespace]
             del others[uid]
             if not others:
@@ -195,14 +194,32 @@ class Cache:
 
     def note(self, tracked: TrackedObject) -> None:
         """Note what the object counts as. Call it after its record or its key has changed."""
-        if tracked.record.termination_wanted:
-            self.terminating[tracked.ref.uid] = tracked
-        else:
-            self.terminating.pop(tracked.ref.uid, None)
-        status = tracked.record.status
-        role = tracked.key.target.role if tracked.key is not None else None
-        phase = status.phase or Phase.UNKNOWN
-        self._count(tracked, _metric_key(tracked.ref.namespace, tracked.record.region, phase, _stalled(status), role))
+        key, before = None, tracked.counted_as
+        self.terminating.pop(tracked.ref.uid, None)
+        if tracked.ref.uid in self.objects:
+            record = tracked.record
+            if record.spec.terminate is not None or record.wanted is not None:
+                self.terminating[tracked.ref.uid] = tracked
+            role = tracked.key.target.role if tracked.key is not None else None
+            phase = record.status.phase or Phase.UNKNOWN
+            stalled = next(
+                (
+                    one.reason
+                    for one in record.status.conditions
+                    if one.type == STALLED and one.status == TRUE and one.reason in STALLED_REASONS
+                ),
+                "",
+            )
+            key = _metric_key(tracked.ref.namespace, record.region, phase, stalled, role)
+        if key == before:
+            return
+        tracked.counted_as = key
+        if key is not None:
+            self._counts[key] += 1
+        if before is not None:
+            self._counts[before] -= 1
+            if not self._counts[before]:
+                del self._counts[before]
 
     def confirm(self, uid: str, version: str | None) -> None:
         """Note that this version of the object is known (None: its deletion)."""
@@ -234,17 +251,6 @@ class Cache:
         """Count the objects by their metric labels."""
         return self._counts
 
-    def _count(self, tracked: TrackedObject, key: ObjectMetricKey | None) -> None:
-        before, tracked.counted_as = tracked.counted_as, key
-        if key == before:
-            return
-        if key is not None:
-            self._counts[key] += 1
-        if before is not None:
-            self._counts[before] -= 1
-            if not self._counts[before]:
-                del self._counts[before]
-
     def _job(self, key: JobKey) -> TrackedJob:
         job = self.jobs.get(key)
         if job is None:
@@ -265,13 +271,6 @@ class Cache:
             self.targets[key.target] -= 1
             if not self.targets[key.target]:
                 del self.targets[key.target]
-
-
-def _stalled(status: Status) -> str:
-    for condition in status.conditions:
-        if condition.type == STALLED and condition.status == TRUE and condition.reason in STALLED_REASONS:
-            return condition.reason
-    return ""
 
 
 def newer(version: str, than: str) -> bool:

@@ -210,11 +210,11 @@ class Controller:
         self._dependencies.telemetry.leading(yes=True)
         self.bulk.on_started_leading()
         for tracked in self.cache.terminating.values():
-            self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=_rank(tracked))
+            self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=Rank.FIRST)
         async for tracked in _in_slices(self.cache.objects.values()):
             if tracked.foreign_status is not None:
                 self._writer.correct(tracked)
-            self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=_rank(tracked))
+            self._add(tracked)
 
     def on_stopped_leading(self) -> None:
         """Stop acting at once and drop the state of all jobs: it becomes stale."""
@@ -332,7 +332,8 @@ class Controller:
             self.cache.add(tracked)
         else:
             self._update(tracked, snapshot, snapshot.spec)
-        self._queue.add(snapshot.ref.uid, snapshot.ref.namespace, rank=_rank(tracked))
+        rank = Rank.NORMAL if snapshot.spec.terminate is None else Rank.FIRST
+        self._queue.add(snapshot.ref.uid, snapshot.ref.namespace, rank=rank)
 
     def on_delete(self, uid: str) -> None:
         """Handle the deletion of an object. Its job continues; a termination that was not sent yet is not sent."""
@@ -456,10 +457,6 @@ class Controller:
     def policy_statuses(self, *, all_jobs: bool = True) -> Mapping[str, PolicyStatus]:
         """Return the wanted statuses of the access policies. `all_jobs`: whether all BatchJobs are watched."""
         return policy_statuses(self.policies, self.cache, self._dependencies.provider, all_jobs=all_jobs)
-
-
-def _rank(tracked: TrackedObject) -> Rank:
-    return Rank.FIRST if tracked.record.termination_wanted else Rank.NORMAL
 
 
 def _note_deletion(tracked: TrackedObject, snapshot: Snapshot) -> None:

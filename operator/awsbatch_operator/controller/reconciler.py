@@ -63,11 +63,9 @@ class Reconciler:
         if tracked is None:
             return
         self._bind(tracked)
-        if self._is_leading():
-            self._decide(tracked)
-        self._cache.note(tracked)
-
-    def _decide(self, tracked: TrackedObject) -> None:
+        if not self._is_leading():
+            self._cache.note(tracked)
+            return
         now = self._dependencies.now()
         job = self._cache.jobs[tracked.key] if tracked.key is not None else None
         if job is not None:
@@ -76,6 +74,7 @@ class Reconciler:
             visible = VisibleState(tracked.scope, JobState())
         else:
             # The policies are not known yet.
+            self._cache.note(tracked)
             return
         before = tracked.record.status
         hold = self._holds.of(tracked, None)
@@ -100,6 +99,7 @@ class Reconciler:
             tracked.deletion.paused = hold is not None and hold.cause in _PAUSES
         tracked.finalizer_wanted, tracked.given_up = result.finalizer, result.given_up
         tracked.record = replace(record, status=result.status, wanted=result.wanted)
+        self._cache.note(tracked)
         sent = result.status.termination
         if sent is not None and state.request is not None and _newly_accepted(sent, before.termination):
             # Another object's request counts for this one, too. That object's own line was written with the answer.

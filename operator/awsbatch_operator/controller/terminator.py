@@ -89,7 +89,8 @@ class TerminatePermit:
         now = 0 if self.allow.valid_until is None and max_age is None else self.now()
         if job is None or not self.stated() or (max_age is not None and not job.answer_counts(max_age, now)):
             return False
-        return self.hold() is None and self.policies.is_valid(self.allow, now)
+        held = self.holds.of(self.tracked, self.intent.cause)
+        return held is None and self.policies.is_valid(self.allow, now)
 
 
 Answer = CallError | Accepted
@@ -242,12 +243,13 @@ class TargetTerminator:
         permits: dict[JobKey, TerminatePermit] = {}
         expired = []
         for permit in shared:
+            superseded = permit.superseded()
             if not permit.valid():
                 expired.append(permit)
             elif (
-                permit.key not in self.requested
+                not superseded
+                and permit.key not in self.requested
                 and permit.key not in permits
-                and not permit.superseded()
                 and (permit is shared[0] or self._first_of_job(permit) is permit)
             ):
                 permits[permit.key] = permit

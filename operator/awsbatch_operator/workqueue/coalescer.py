@@ -29,9 +29,8 @@ class Pacer(Generic[K]):
 
     def start(self, key: K) -> float | None:
         """Start a call of the key, which then counts as busy, or return the clock time at which it may start."""
-        at = self.next_start(key)
-        now = self._clock()
-        if now < at:
+        at, _ = self._busy.get(key, (float("-inf"), 0.0))
+        if self._clock() < at:
             return at
         self.started(key)
         return None

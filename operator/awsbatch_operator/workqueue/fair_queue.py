@@ -26,35 +26,6 @@ class Rank(IntEnum):
     LAST = 2
 
 
-class _Group(Generic[K]):
-    """The ready keys of one group, in order."""
-
-    __slots__ = ("_by_rank", "_ranks")
-
-    def __init__(self) -> None:
-        self._by_rank: tuple[OrderedDict[K, None], ...] = tuple(OrderedDict() for _ in Rank)
-        self._ranks: dict[K, Rank] = {}
-
-    def __len__(self) -> int:
-        return len(self._ranks)
-
-    def add(self, key: K, rank: Rank) -> None:
-        """Add the key behind those of its rank, unless it is there with this rank or a better one."""
-        if self._ranks.get(key, Rank.LAST + 1) > rank:
-            self.discard(key)
-            self._ranks[key] = rank
-            self._by_rank[rank][key] = None
-
-    def discard(self, key: K) -> None:
-        if key in self._ranks:
-            del self._by_rank[self._ranks.pop(key)][key]
-
-    def pop(self) -> K:
-        key, _ = next(filter(None, self._by_rank)).popitem(last=False)
-        del self._ranks[key]
-        return key
-
-
 class FairQueue(Generic[K]):
     """Contains each key at most once, ready or delayed.
 
@@ -65,9 +36,9 @@ class FairQueue(Generic[K]):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        # The first group is the next one. No group in it is empty.
-        self._ring: OrderedDict[Hashable, _Group[K]] = OrderedDict()
-        self._ready: dict[K, Hashable] = {}
+        # The first group is the next one. No group in it is empty: each has its keys by rank.
+        self._ring: OrderedDict[Hashable, tuple[OrderedDict[K, None], ...]] = OrderedDict()
+        self._ready: dict[K, tuple[Hashable, Rank]] = {}
         # Heaps of (time, serial number, key). An entry counts only while `_delayed` has the same serial number.
         self._due: list[tuple[float, int, K]] = []
         self._early: list[tuple[float, int, K]] = []
@@ -88,7 +59,7 @@ class FairQueue(Generic[K]):
         """
         self._update()
         self._delayed.pop(key, None)
-        self._make_ready(key, self._ready.get(key, group), rank)
+        self._make_ready(key, group, rank)
 
     def add_at(
         self, key: K, group: Hashable, at: float, *, early: float | None = None, rank: Rank = Rank.NORMAL
@@ -117,9 +88,9 @@ class FairQueue(Generic[K]):
         self._update()
         self._delayed.pop(key, None)
         if key in self._ready:
-            group = self._ready.pop(key)
-            self._ring[group].discard(key)
-            if not self._ring[group]:
+            group, rank = self._ready.pop(key)
+            del self._ring[group][rank][key]
+            if not any(self._ring[group]):
                 del self._ring[group]
 
     def clear(self) -> None:
@@ -138,10 +109,10 @@ class FairQueue(Generic[K]):
         now = self._update()
         if not self._ring:
             return self._pop_early(now) if early else None
-        group, keys = next(iter(self._ring.items()))
-        key = keys.pop()
+        group, by_rank = next(iter(self._ring.items()))
+        key, _ = next(filter(None, by_rank)).popitem(last=False)
         del self._ready[key]
-        if keys:
+        if any(by_rank):
             self._ring.move_to_end(group)
         else:
             del self._ring[group]
@@ -194,10 +165,15 @@ class FairQueue(Generic[K]):
         return now
 
     def _make_ready(self, key: K, group: Hashable, rank: Rank) -> None:
-        self._ready[key] = group
+        if key in self._ready:
+            group, before = self._ready[key]
+            if before <= rank:
+                return
+            del self._ring[group][before][key]
+        self._ready[key] = group, rank
         if group not in self._ring:
-            self._ring[group] = _Group()
-        self._ring[group].add(key, rank)
+            self._ring[group] = tuple(OrderedDict() for _ in Rank)
+        self._ring[group][rank][key] = None
         self._changed.set()
 
     def _is_current(self, entry: tuple[float, int, K]) -> bool:
