@@ -31,6 +31,8 @@ PANELS: Final = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row
 SELECTED: Final = {("cluster", "$cluster"), ("namespace", "$namespace"), ("job", "$job")}
 RUNBOOKS: Final = "https://github.com/awsbatch-operator/awsbatch-operator/blob/main/docs/operations.md"
 PROMTOOL: Final = os.environ.get("PROMTOOL") or shutil.which("promtool")
+WITHOUT_VALUE: Final = ("AWSBatchOperatorTerminationsSuspended", "AWSBatchOperatorEventsQueueDead")
+"""Alerts whose value is always 1 or 0."""
 LEFT_OUT: Final = {"awsbatch_operator_build"}
 """Metrics that neither uses: the Deployment has the version."""
 
@@ -56,6 +58,8 @@ def metrics() -> Metrics:
         {"describe": lambda: 0},
     )
     metrics.observe_terminations(lambda: {BulkMetricKey("team", BulkPhase.REFUSED, "TooManyJobs"): 1})
+    location = ("111122223333", "eu-west-1")
+    metrics.observe_polls(lambda: {location: True}, lambda: {location: 1000})
     metrics.observe_holds(lambda: {HoldCause.SUSPENDED_OPERATOR: 1}, lambda: frozenset({""}))
     metrics.aws_request("DescribeJobs", "OK", 0.1, CallLabels("", "eu-west-1", ""))
     metrics.polled(0, CallLabels("", "eu-west-1", ""))
@@ -107,6 +111,7 @@ def test_the_alerts_are_those_of_the_contract() -> None:
         *("AWSBatchOperatorNoLeader", "AWSBatchOperatorStatusWritesFailing"),
         *("AWSBatchOperatorTerminationsSuspended", "AWSBatchOperatorUnattendedLimit", "AWSBatchOperatorJobsOrphaned"),
         *("AWSBatchOperatorBulkTerminationRefused", "AWSBatchOperatorBulkTerminationSlow"),
+        *("AWSBatchOperatorEventsQueueDead", "AWSBatchOperatorEventsLate"),
     }
 
 
@@ -118,7 +123,7 @@ def test_an_alert_has_severity_service_and_the_url_of_its_runbook(name: str, sho
     assert rule["labels"]["service"] == "awsbatch-operator"
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
     assert "awsbatch-operator" in rule["annotations"]["summary"]
-    if name != "AWSBatchOperatorTerminationsSuspended":  # whose value is 1
+    if name not in WITHOUT_VALUE:
         assert "$value" in rule["annotations"]["description"], "the description must contain the value"
     used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
     assert used <= shown.labels(rule["expr"])

@@ -7,3 +7,8 @@ output "external_id" {
   description = "The ExternalId to assume it with."
   value       = local.external_id
 }
+
+output "role_name" {
+  description = "Its name, for the modules of ../../../events."
+  value       = aws_iam_role.spoke.name
+}
