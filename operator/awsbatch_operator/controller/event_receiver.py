@@ -85,13 +85,14 @@ class EventReceiver:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 wanted = set(self._queues()) if self._may_act() else set()
+                self._loops = {queue: task for queue, task in self._loops.items() if not task.done()}
                 for queue in self._loops.keys() - wanted:
                     self._loops.pop(queue).cancel()
                     await self._poll_normally(self._streams.end(queue))
                 for queue in wanted - self._loops.keys():
                     self._loops[queue] = tasks.create_task(self._receive(queue))
                 await self._poll_normally(self._streams.end())
-                if wanted and clock() >= self._canary_due:
+                if wanted and clock() >= self._canary_due and self._expected():
                     self._canary_due = clock() + CANARY_INTERVAL
                     tasks.create_task(self._send_canaries())
                 await asyncio.sleep(_TICK)

@@ -303,6 +303,34 @@ async def test_only_the_leader_receives_and_what_comes_after_its_term_is_not_del
         assert len(world.events.received) > received
 
 
+async def test_a_replica_that_did_not_lead_for_a_moment_receives_again() -> None:
+    leads = True
+    async with a_world(is_leader=lambda: leads) as world:
+        # Between two checks of which queues to read.
+        await asyncio.sleep(0.3)
+        leads = False
+        deleted = len(world.events.deleted)
+        world.events.send(URL, "j1")
+        await asyncio.sleep(0.1)
+        leads = True
+        assert len(world.events.deleted) == deleted, "SQS delivers it again"
+        await asyncio.sleep(2)
+        world.events.send(URL, "j1")
+        await asyncio.sleep(1)
+        assert len(world.events.deleted) == deleted + 1
+
+
+async def test_the_first_canary_is_sent_as_soon_as_there_is_a_job() -> None:
+    world = World(events_queues=(URL,))
+    world.events.returns_to = URL
+    async with world.running():
+        await asyncio.sleep(20)
+        assert world.events.canaries == []
+        world.an_object(world.a_job("j1"))
+        await asyncio.sleep(3)
+        assert alive(world) == [True]
+
+
 def a_policy(*, queue: str | None) -> Policy:
     return Policy("team", Selector({"team": "a"}), Rules(queues=("*",)), ROLE, (REGION,), events_queue=queue)
 
