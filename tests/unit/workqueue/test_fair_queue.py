@@ -170,6 +170,21 @@ def test_outdated_delays_take_no_memory() -> None:
     assert max(len(queue._due), len(queue._early)) <= _SLACK
 
 
+def test_a_key_that_is_postponed_keeps_its_entries() -> None:
+    now = 0.0
+    queue = FairQueue[int](lambda: now)
+    for at in (10.0, 20.0, 30.0):
+        for key in range(100):
+            queue.add_at(key, "group", at, early=at - 1)
+    assert len(queue._due) == len(queue._early) == 100
+    now = 28.9
+    assert (queue.ready(), queue.pop(early=True), queue.next_due()) == (0, None, 30.0)
+    now = 29.0
+    assert queue.pop(early=True) == 0
+    now = 30.0
+    assert [queue.pop() for _ in range(99)] == [*range(1, 100)]
+
+
 class TestWait:
     pytestmark = pytest.mark.looptime(start=0)
 
