@@ -189,10 +189,9 @@ class ListPoller:
     # -- lists --------------------------------------------------------------------------------------------------------
 
     async def _list_all(self, found: Mapping[ListKey, _Jobs], target: Target, began: float) -> None:
-        # In the order of statuses: a job that moves on meanwhile is shown at least once.
-        for key in sorted(found, key=lambda key: (key.queue, LIVE_STATUSES.index(key.status))):
+        for key, jobs in found.items():
             if not self._is_paused(ListKey(target)):
-                await self._list(key, found[key], began)
+                await self._list(key, jobs, began)
         self._busy.discard(target)
 
     async def _list(self, key: ListKey, jobs: _Jobs, began: float) -> None:
@@ -312,19 +311,13 @@ def _steady_job(job: TrackedJob) -> Job | None:
 
     A list does not show children and nodes, and of the parent of an array it does not show enough.
     """
-    state = job.state
-    shown = state.job
+    shown = job.state.job
     if (
         shown is None
         or shown.is_array
         or shown.flagged
         or shown.status not in LIVE_STATUSES
         or not {":", "#"}.isdisjoint(job.key.job_id)
-        or state.misses
-        or state.last_error is not None
-        or state.request is not None
-        or state.terminate_error is not None
-        or state.call_in_flight
         or not job.objects
     ):
         return None

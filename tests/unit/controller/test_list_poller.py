@@ -15,6 +15,7 @@ from awsbatch_operator.api.job import Array, Target
 from awsbatch_operator.controller.list_poller import MOST_LISTS
 from awsbatch_operator.policy.resolution import Mode
 from builders import CREDENTIALS, DENIED, REJECTED, THROTTLED, UNAVAILABLE
+from fakes.batch import FakeProvider
 from unit.controller.world import REGION, World
 from unit.policy.policies import a_policy
 
@@ -87,6 +88,30 @@ async def test_so_few_jobs_that_lists_save_nothing_are_never_listed() -> None:
     async with World().running() as world:
         fill(world, 199)
         await asyncio.sleep(600)
+        assert world.batch.lists == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "job", "spec"),
+    [
+        ("", {"status": "PENDING", "array": Array(size=2)}, {}),
+        (":0", {}, {}),
+        ("#1", {}, {}),
+        ("", {"is_cancelled": True}, {}),
+        ("", {"status": "SUCCEEDED"}, {}),
+        ("", {}, {"terminate": {"reason": "why"}}),
+    ],
+)
+async def test_jobs_of_which_a_list_shows_too_little_are_never_listed(
+    suffix: str, job: dict[str, Any], spec: dict[str, Any]
+) -> None:
+    async with World(mode=Mode.OPTIONAL).running() as world:
+        # Terminations are held.
+        world.set_policies(a_policy(jobs={"queues": ["*"]}, suspend=True), ns={"team": "a"})
+        for number in range(250):
+            job_id = world.a_job(f"job-{number}{suffix}", **{"status": "RUNNING", "queue": QUEUE, **job})
+            world.objects.create(f"of-{number}", {"jobId": job_id, **spec})
+        await asyncio.sleep(400)
         assert world.batch.lists == []
 
 
@@ -184,6 +209,50 @@ async def test_a_job_that_a_complete_list_lacks_is_described_and_stays_as_it_is(
         assert calls.described.count("running-7") >= 10
         assert len(world.objects.writes) == writes
         assert calls.lists == pytest.approx(10, abs=1)
+
+
+class SlowLists(FakeProvider):
+    """An answer is what the queue was ten seconds ago."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.awaited: dict[str, asyncio.Event] = {}
+
+    async def began(self, status: str) -> None:
+        """Wait until a list of that status has begun."""
+        self.awaited[status] = asyncio.Event()
+        await self.awaited[status].wait()
+
+    async def list_jobs(self, target: Target, queue: str, status: str, token: str | None) -> JobPage | CallError:
+        if token is None and status in self.awaited:
+            self.awaited[status].set()
+        answer = await super().list_jobs(target, queue, status, token)
+        await asyncio.sleep(10)
+        return answer
+
+
+async def test_what_was_described_after_a_list_was_asked_for_is_news_to_the_list_only() -> None:
+    batch = SlowLists()
+    async with World(batch).running() as world:
+        fill(world, 400, "RUNNABLE")
+        fill(world, 400)
+        await asyncio.sleep(SETTLED)
+        await batch.began("RUNNABLE")
+        await asyncio.sleep(0.1)
+        # Each is described for its second object: the list that shows it otherwise, or lacks it, is older.
+        changes: dict[str, dict[str, Any]] = {
+            "runnable-1": {"status_reason": "CAPACITY:INSUFFICIENT_INSTANCE_CAPACITY"},
+            "runnable-2": {"status": "STARTING"},
+            "running-3": {"status": "RUNNABLE", "started_at": None},
+        }
+        for job_id, change in changes.items():
+            world.batch.jobs[job_id] = world.batch.jobs[job_id].replace(**change)
+            world.an_object(job_id, name=f"second-{job_id}", namespace="other")
+        await asyncio.sleep(1)
+        calls = Calls(world)
+        await asyncio.sleep(22)
+        assert {status for _, _, status, _ in world.batch.lists[-2:]} == {"RUNNABLE", "RUNNING"}
+        assert not {"runnable-1", "runnable-2", "running-3"}.intersection(calls.described)
 
 
 async def test_jobs_in_several_statuses_are_each_listed_at_their_own_interval() -> None:
@@ -364,6 +433,20 @@ async def test_a_follower_lists_nothing_and_a_leader_stops_at_once() -> None:
         calls = Calls(world)
         await asyncio.sleep(600)
         assert (calls.lists, calls.describes, world.controller.lists.listed()) == (0, 0, {})
+
+
+async def test_a_list_ends_with_the_lead() -> None:
+    batch = SlowLists()
+    async with World(batch).running() as world:
+        batch.jobs_per_page = 250
+        fill(world, 1_000)
+        await asyncio.sleep(SETTLED)
+        await batch.began("RUNNING")
+        await asyncio.sleep(0.1)
+        world.controller.on_stopped_leading()
+        calls = Calls(world)
+        await asyncio.sleep(60)
+        assert calls.lists == 0
 
 
 async def test_each_policy_lists_with_its_own_role_and_in_its_own_slot() -> None:
