@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from awsbatch_operator.aws.events import CANARY_DETAIL_TYPE, CANARY_SOURCE, VISIBILITY_TIMEOUT, _message
+from awsbatch_sandbox.events.bus import PATTERN, Event
 from deploy import iam_terraform
 from deploy.events_forms import (
     AS_IT_STANDS,
@@ -176,6 +177,16 @@ def test_a_message_holds_ids_and_no_secret(form: str) -> None:
             "account": "123456789012",
         }
         assert [read(message(rule, event)) for event in (EVENT, CANARY)] == [JOB, CANARY["detail"]["jobId"]]
+
+
+@IN_EACH_FORM
+def test_the_sandbox_delivers_what_the_rules_do(form: str) -> None:
+    ids = {name: EVENT["detail"][name] for name in ("jobId", "jobQueue", "status")}
+    event = Event("aws.batch", EVENT["detail-type"], "123456789012", "us-east-1", 1641944200058, (), ids, dict)
+    whole = event.envelope() | {"detail": EVENT["detail"]}
+    for rule in FORMS[form](HUB).rules:
+        assert rule.pattern == PATTERN
+        assert message(rule, whole) == event.transformed()
 
 
 @IN_EACH_FORM
