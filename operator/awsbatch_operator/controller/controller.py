@@ -73,6 +73,9 @@ class Controller:
         self._dependencies = dependencies
         self.policies = policies or _no_policies(region)
         self.policies.subscribe(self._on_policy_change)
+        # Namespaces whose objects must be reconciled, because a policy or their labels changed.
+        self._changed: dict[str, None] = {}
+        self._policies_changed = asyncio.Event()
         self.cache = Cache()
         self._queue: FairQueue[str] = FairQueue(asyncio.get_running_loop().time)
         self._crd = CrdCheck(dependencies.client, on_answer=self._add)
@@ -171,7 +174,7 @@ class Controller:
             background = [tasks.create_task(part.run()) for part in parts]
             if self._list_polls:
                 background.append(tasks.create_task(self.lists.run()))
-            background += [tasks.create_task(self._work()), tasks.create_task(self._tick())]
+            background += [tasks.create_task(run()) for run in (self._work, self._tick, self._follow_policies)]
             await self._stopping.wait()
             self._poller.targets.stop()
             await self._finish()
@@ -258,9 +261,19 @@ class Controller:
 
     def _on_policy_change(self, namespaces: Iterable[str] | None) -> None:
         """Handle a possible change for these namespaces (None: all). Permits resolve their policy themselves."""
-        for namespace in list(self.cache.namespaces) if namespaces is None else namespaces:
-            for tracked in self.cache.namespaces.get(namespace, {}).values():
-                self._queue.add(tracked.ref.uid, namespace)
+        self._changed |= dict.fromkeys(self.cache.namespaces if namespaces is None else namespaces)
+        if self._changed:
+            self._policies_changed.set()
+
+    async def _follow_policies(self) -> None:
+        while True:
+            await self._policies_changed.wait()
+            self._policies_changed.clear()
+            while self._changed:
+                namespace = next(iter(self._changed))
+                del self._changed[namespace]
+                async for tracked in _in_slices(self.cache.namespaces.get(namespace, {}).values()):
+                    self._queue.add(tracked.ref.uid, namespace)
 
     async def _tick(self) -> None:
         pruned_at = self.beat_at = asyncio.get_running_loop().time()
