@@ -57,20 +57,28 @@ class EventReceiver:
         self._loops: dict[EventsQueue, asyncio.Task[None]] = {}
         self._unreadable = LogOnce()
         self._lost: dict[Location, LogOnce] = {}
+        self._begun: set[Location] = set()
         # What has sent an event: AWS does not say whether it sends events of array children and of nodes.
         self._parts: set[tuple[Location, str]] = set()
         self._canary_due = 0.0
 
     def since(self, target: Target, job_id: str) -> Millis | None:
         """Return since when events report each change of the job; None: they do not."""
-        if not self._expects(target):
+        if not self._urls(target):
             return None
         location, part = self._shared.provider.location(target), _part(job_id)
         return self._streams.since(location) if not part or (location, part) in self._parts else None
 
     def alive(self) -> Mapping[Location, bool]:
-        """Return for each account and region that should send events whether they arrive."""
-        return {location: self._streams.since(location) is not None for location in self._expected()}
+        """Return for each account and region that should send events whether they arrive.
+
+        Those of another region than their queue's may have no rule that forwards them: only once they have arrived.
+        """
+        return {
+            location: self._streams.since(location) is not None
+            for location, target in self._expected().items()
+            if location in self._begun or target.region in map(queue_region, self._urls(target))
+        }
 
     def clear(self) -> None:
         """Forget all streams: what this process knows is not the state of the jobs any more."""
@@ -109,15 +117,16 @@ class EventReceiver:
                 read.add(named)
                 yield EventsQueue(named, Target(queue_region(named) or self._policies.region, policy.role, name))
 
-    def _expects(self, target: Target) -> bool:
-        """Return whether the events of the target's jobs should arrive in a queue."""
+    def _urls(self, target: Target) -> Sequence[str]:
+        """Return the queues in which the events of the target's jobs may arrive: messages of others do not count."""
         if target.role is None:
-            return bool(self._own)
+            return self._own
         policy = self._policies.policies().get(target.policy or "")
-        return isinstance(policy, Policy) and policy.events_queue is not None
+        named = policy.events_queue if isinstance(policy, Policy) else None
+        return () if named is None else (named,)
 
     def _expected(self) -> dict[Location, Target]:
-        return {self._shared.provider.location(one): one for one in self._poller.targets if self._expects(one)}
+        return {self._shared.provider.location(one): one for one in self._poller.targets if self._urls(one)}
 
     async def _receive(self, queue: EventsQueue) -> None:
         failures = 0
@@ -154,26 +163,26 @@ class EventReceiver:
                 )
             self._shared.telemetry.event_received(EventResult.UNREADABLE)
             return False
-        canary, jobs = self._streams.take_canary(message.job_id), list(self._jobs(message.job_id))
+        canary, jobs = self._streams.take_canary(message.job_id), list(self._jobs(queue, message.job_id))
         proven = {canary} if canary is not None else set()
         for job in jobs:
             self._poller.hint(job)
-            if self._expects(job.key.target):
-                location = self._shared.provider.location(job.key.target)
-                proven.add(location)
-                self._parts.add((location, _part(message.job_id)))
+            location = self._shared.provider.location(job.key.target)
+            proven.add(location)
+            self._parts.add((location, _part(message.job_id)))
         for location in proven:
             if self._streams.prove(location, queue):
                 self._lost.pop(location, None)
+                self._begun.add(location)
                 log.info("events of AWS Batch arrive", account=location[0], region=location[1], queue=queue.url)
         known = EventResult.TRACKED if jobs else EventResult.UNKNOWN
         self._shared.telemetry.event_received(EventResult.CANARY if canary is not None else known)
         return True
 
-    def _jobs(self, job_id: str) -> Iterator[TrackedJob]:
+    def _jobs(self, queue: EventsQueue, job_id: str) -> Iterator[TrackedJob]:
         for target in self._poller.targets:
             job = self._cache.jobs.get(JobKey(target, job_id))
-            if job is not None and job.objects:
+            if job is not None and job.objects and queue.url in self._urls(target):
                 yield job
 
     # -- streams ------------------------------------------------------------------------------------------------------

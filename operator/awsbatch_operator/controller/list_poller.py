@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import JOBS_PER_DESCRIBE, BatchProvider, JobPage, Location
 from awsbatch_operator.api.job import Job, Target, unchanged
-from awsbatch_operator.api.timestamps import SECOND, Millis
+from awsbatch_operator.api.timestamps import MINUTE, SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob
 from awsbatch_operator.controller.poller import Poller
 from awsbatch_operator.reconcile.sweep import LIVE_STATUSES
@@ -21,6 +21,9 @@ from awsbatch_operator.workqueue.fair_queue import Rank
 
 MOST_LISTS: Final = 9
 """Lists in a row that stand for a DescribeJobs, which shows more: log stream, attempts, tags."""
+
+_LISTS_COUNT: Final = 10 * MINUTE
+"""The same in milliseconds, where lists are far apart because events arrive."""
 
 _MARGIN: Final = 2
 """A list pays if it needs at most so many times fewer calls than DescribeJobs."""
@@ -280,8 +283,9 @@ class ListPoller:
         history = self._histories.get(key) or _History()
         period = max(self._interval(key.target, _steady_interval(job)), int(history.period * SECOND))
         # A share of the jobs in each round, so that not all are described at once.
-        has_turn = (history.rounds + hash(job.key.job_id)) % (MOST_LISTS + 1) == 0
-        if job.lists == MOST_LISTS or (job.lists and has_turn):
+        most = max(min(MOST_LISTS, _LISTS_COUNT // max(period, 1)), 1)
+        has_turn = (history.rounds + hash(job.key.job_id)) % (most + 1) == 0
+        if job.lists >= most or (job.lists and has_turn):
             job.lists = MOST_LISTS + 1
             self._poll_after(job, int(_OWED * period * self._jitter(0.9, 1.1)), exact=False)
         else:

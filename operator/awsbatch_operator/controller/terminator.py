@@ -240,6 +240,7 @@ class TargetTerminator:
 
     def _taken(self, shared: tuple[TerminatePermit, ...], limit: int) -> tuple[TerminatePermit, ...]:
         """Those of the permits that go into one call. The first has left the queue, and waits no longer."""
+        self._drop(shared[0].tracked.ref.uid)
         permits: dict[JobKey, TerminatePermit] = {}
         expired = []
         for permit in shared:
@@ -256,7 +257,6 @@ class TargetTerminator:
                 if len(permits) == limit:
                     break
         # One whose job has a call under way, or had one since, is not sent: the answer makes its object decide anew.
-        self._drop(shared[0].tracked.ref.uid)
         if len(shared) > 1:
             for permit in (*expired, *permits.values()):
                 self.withdraw(permit.tracked.ref.uid)

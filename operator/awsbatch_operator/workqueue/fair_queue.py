@@ -31,18 +31,13 @@ class Rank(IntEnum):
 
 @dataclass(slots=True, eq=False)
 class _Delayed:
-    """A delayed key. `due_entry` and `early_entry`: serial numbers of its entries in the heaps.
-
-    A key that was postponed has a higher serial number: its entries get the new times once they come to the top.
-    """
+    """A delayed key. Its entries in the heaps have its serial number, and once it was postponed, earlier times."""
 
     serial: int
     group: Hashable
     rank: Rank
     at: float
     early: float
-    due_entry: int
-    early_entry: int
 
 
 class FairQueue(Generic[K]):
@@ -58,7 +53,7 @@ class FairQueue(Generic[K]):
         # The first group is the next one. No group in it is empty: each has its keys by rank.
         self._ring: OrderedDict[Hashable, tuple[OrderedDict[K, None], ...]] = OrderedDict()
         self._ready: dict[K, tuple[Hashable, Rank]] = {}
-        # Heaps of (time, serial number, key). An entry counts only while its key in `_delayed` names it.
+        # Heaps of (time, serial number, key). An entry counts only while `_delayed` has the same serial number.
         self._due: list[tuple[float, int, K]] = []
         self._early: list[tuple[float, int, K]] = []
         self._delayed: dict[K, _Delayed] = {}
@@ -92,13 +87,14 @@ class FairQueue(Generic[K]):
             return
         if key in self._ready:
             return
-        serial, early = next(self._serial), _NEVER if early is None else early
+        early = _NEVER if early is None else early
         delayed = self._delayed.get(key)
         if delayed is not None and delayed.at <= at and delayed.early <= early:
             # No new entries: to rebuild heaps that are full of outdated ones takes 0.2 s with 100,000 keys.
-            delayed.serial, delayed.group, delayed.rank, delayed.at, delayed.early = serial, group, rank, at, early
+            delayed.group, delayed.rank, delayed.at, delayed.early = group, rank, at, early
             return
-        self._delayed[key] = _Delayed(serial, group, rank, at, early, serial, serial)
+        serial = next(self._serial)
+        self._delayed[key] = _Delayed(serial, group, rank, at, early)
         heapq.heappush(self._due, (at, serial, key))
         if early < _NEVER:
             heapq.heappush(self._early, (early, serial, key))
@@ -143,7 +139,7 @@ class FairQueue(Generic[K]):
         return key
 
     def _pop_early(self, now: float) -> K | None:
-        self._correct_early()
+        self._correct(self._early, early=True)
         if not self._early or self._early[0][0] > now:
             return None
         key = heapq.heappop(self._early)[2]
@@ -176,13 +172,13 @@ class FairQueue(Generic[K]):
     def _update(self) -> float:
         """Make the delayed keys ready that are due, and return the time."""
         now = self._clock()
-        self._correct_due()
+        self._correct(self._due, early=False)
         while self._due and self._due[0][0] <= now:
             key = heapq.heappop(self._due)[2]
             delayed = self._delayed.pop(key)
             self._make_ready(key, delayed.group, delayed.rank)
-            self._correct_due()
-        self._correct_early()
+            self._correct(self._due, early=False)
+        self._correct(self._early, early=True)
         return now
 
     def _make_ready(self, key: K, group: Hashable, rank: Rank) -> None:
@@ -197,36 +193,21 @@ class FairQueue(Generic[K]):
         self._ring[group][rank][key] = None
         self._changed.set()
 
-    def _correct_due(self) -> None:
+    def _correct(self, heap: list[tuple[float, int, K]], *, early: bool) -> None:
         """Remove outdated entries from the top of the heap, and give those of postponed keys their times."""
-        while self._due:
-            _, serial, key = self._due[0]
+        while heap:
+            time, serial, key = heap[0]
             delayed = self._delayed.get(key)
-            if delayed is None or delayed.due_entry != serial:
-                heapq.heappop(self._due)
-            elif delayed.serial != serial:
-                heapq.heapreplace(self._due, (delayed.at, delayed.serial, key))
-                delayed.due_entry = delayed.serial
-            else:
+            at = _NEVER if delayed is None or delayed.serial != serial else delayed.early if early else delayed.at
+            if at == time:
                 return
-
-    def _correct_early(self) -> None:
-        """The same for the keys that may be returned early."""
-        while self._early:
-            _, serial, key = self._early[0]
-            delayed = self._delayed.get(key)
-            if delayed is None or delayed.early_entry != serial:
-                heapq.heappop(self._early)
-            elif delayed.serial != serial:
-                heapq.heapreplace(self._early, (delayed.early, delayed.serial, key))
-                delayed.early_entry = delayed.serial
+            if at == _NEVER:
+                heapq.heappop(heap)
             else:
-                return
+                heapq.heapreplace(heap, (at, serial, key))
 
     def _compact(self) -> None:
         # Outdated entries stay in the heaps until they come to the top; rebuilding costs O(1) for each of them.
-        for delayed in self._delayed.values():
-            delayed.due_entry = delayed.early_entry = delayed.serial
         self._due = [(one.at, one.serial, key) for key, one in self._delayed.items()]
         heapq.heapify(self._due)
         self._early = [(one.early, one.serial, key) for key, one in self._delayed.items() if one.early < _NEVER]

@@ -359,6 +359,34 @@ async def test_the_queue_of_a_policy_is_read_with_its_role_and_only_its_jobs_wai
         assert len(world.events.received) == received
 
 
+async def test_a_message_in_the_queue_of_another_team_is_no_hint_and_proves_nothing() -> None:
+    async with a_world(canaries=False, mode=Mode.OPTIONAL) as world:
+        world.set_policies(a_policy(queue=ROLE_URL), ns={}, team={"team": "a"})
+        world.a_job("j2", queue="arn:aws:batch:eu-west-1:444455556666:job-queue/q")
+        world.an_object("j2", namespace="team")
+        await asyncio.sleep(40)
+        start = now()
+        world.events.send(ROLE_URL, "j1")
+        world.events.send(URL, "j2")
+        await asyncio.sleep(5)
+        assert world.telemetry.events == Counter({EventResult.UNKNOWN: 2})
+        assert alive(world) == [False, False]
+        assert not polls(world, "j1", start)
+
+
+async def test_a_region_other_than_the_queues_counts_once_its_events_have_arrived() -> None:
+    async with a_world(canaries=False) as world:
+        world.a_job("far")
+        world.objects.create("far", {"jobId": "far", "region": "us-east-1"}, namespace="ns")
+        await asyncio.sleep(60)
+        assert [*world.controller.events.alive()] == [(ACCOUNT, REGION)], "there may be no rule that forwards them"
+        world.events.send(URL, "far")
+        await asyncio.sleep(2)
+        assert world.controller.events.alive()["", "us-east-1"] is True
+        await asyncio.sleep(PROOF_COUNTS)
+        assert world.controller.events.alive()["", "us-east-1"] is False
+
+
 async def test_a_queue_that_several_name_is_read_once() -> None:
     async with a_world(mode=Mode.OPTIONAL) as world:
         world.set_policies(a_policy(queue=URL), ns={}, team={"team": "a"})

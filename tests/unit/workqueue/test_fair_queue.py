@@ -73,8 +73,12 @@ class FairQueueMachine(RuleBasedStateMachine):
             self.delayed.pop(key, None)
             self.now_ready(key, group, rank)
         elif key not in self.ready_groups():
-            self.delayed.pop(key, None)
-            self.delayed[key] = Delayed(at, float("inf") if early_at is None else early_at, group, rank)
+            new = Delayed(at, float("inf") if early_at is None else early_at, group, rank)
+            before = self.delayed.get(key, new)
+            if before.at > new.at or before.early > new.early:
+                # A key that is postponed keeps its place among those of the same time.
+                del self.delayed[key]
+            self.delayed[key] = new
 
     @rule(key=KEYS)
     def discard(self, key: int) -> None:
