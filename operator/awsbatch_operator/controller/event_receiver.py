@@ -93,8 +93,8 @@ class EventReceiver:
         async with asyncio.TaskGroup() as tasks:
             while True:
                 wanted = set(self._queues()) if self._may_act() else set()
-                self._loops = {queue: task for queue, task in self._loops.items() if not task.done()}
-                for queue in self._loops.keys() - wanted:
+                # A loop that noticed the end of a term has ended, perhaps after the next term began.
+                for queue in [one for one, loop in self._loops.items() if one not in wanted or loop.done()]:
                     self._loops.pop(queue).cancel()
                     await self._poll_normally(self._streams.end(queue))
                 for queue in wanted - self._loops.keys():
@@ -131,7 +131,7 @@ class EventReceiver:
     async def _receive(self, queue: EventsQueue) -> None:
         failures = 0
         handled: list[str] = []
-        while True:
+        while self._may_act():
             wait = 1 if failures or len(self._loops) > MANY_QUEUES else LONGEST_WAIT
             deleting = asyncio.create_task(self._shared.events.delete(queue, handled)) if handled else None
             answer = await self._shared.events.receive(queue, wait)
