@@ -17,7 +17,7 @@ from contract.test_operations_page import CODE
 from deploy.events_forms import EVENTS, FORWARD, FORWARD_TEMPLATE, TEMPLATE
 from deploy.iam_terraform import read
 from deploy.places import ROOT
-from deploy.test_events import CANARY, EVENT, matches
+from deploy.test_events_forms import CANARY, EVENT, matches
 
 PAGE: Final = (ROOT / "docs/events.md").read_text("utf-8")
 TEMPLATES: Final = {"deploy/events/template.yaml": TEMPLATE, "deploy/events/forward/template.yaml": FORWARD_TEMPLATE}
