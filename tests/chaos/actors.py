@@ -143,7 +143,7 @@ class Actors:
                 return kind, name, ending | {"reason": self._reason(name), "gap": self._dice.uniform(0, 0.3)}
             case "hide":
                 self._hidden.add(name)
-                return kind, name, {"polls": self._dice.choice((1, 2))}
+                return kind, name, {"polls": self._dice.choice((0, 1, 2)), "lists": self._dice.choice((0, 1, 3))}
             case "twin":
                 return self._twin(name)
         return kind, name, {}

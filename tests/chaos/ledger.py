@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Final
 
 from chaos.bulks import Bulk
+from chaos.events import Messages
 from chaos.record import Call, Job
 
 ATTEMPTS: Final = 3
@@ -154,6 +155,9 @@ class Ledger:
     bulks: dict[str, Bulk] = field(default_factory=dict)
     rivals: dict[str, float] = field(default_factory=dict)
     """Jobs that somebody else asked to end, and when."""
+    shown: dict[str, float] = field(default_factory=dict)
+    """Objects of which an answer of the API server showed the end of their job, and when the first one came."""
+    messages: Messages = field(default_factory=Messages)
 
     def naming(self, job_id: str) -> list[History]:
         return [one for one in self.objects.values() if one.job_id == job_id]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from chaos import bulks
+from chaos import bulks, events
 from chaos.actors import Actors
 
 T = TypeVar("T")
@@ -46,6 +46,8 @@ class Shape:
     patience: float
     ignoring: bool
     """Whether some jobs ignore their first termination: the operator sends it again after a minute."""
+    with_events: int
+    """Between two polls of a job while events arrive; without them it is one second."""
     lasts: float = math.inf
     """Seconds after which no new storm begins."""
 
@@ -59,14 +61,15 @@ class Plan:
     storms: Sequence[Sequence[Step]]
 
 
-SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, ignoring=False)
+SHORT: Final = Shape(objects=60, storms=1, storm=18.0, pace=6.0, patience=45.0, ignoring=False, with_events=5)
 
 
 def long_shape(minutes: float) -> Shape:
     """Storms of 100 s, as many as begin within that time: the calm after each takes from 5 to 90 s."""
     storms = max(1, math.ceil(minutes * 60 / 100))
     # A job may ignore one call, and a 200 without effect may follow: sent again after 60 s, and after 120 more.
-    return Shape(objects=520, storms=storms, storm=100.0, pace=6.0, patience=240.0, ignoring=True, lasts=minutes * 60)
+    times: dict[str, float] = {"storm": 100.0, "pace": 6.0, "patience": 240.0, "lasts": minutes * 60}
+    return Shape(objects=520, storms=storms, ignoring=True, with_events=20, **times)
 
 
 def make_plan(seed: int, shape: Shape) -> Plan:
@@ -88,6 +91,10 @@ def _storm(dice: random.Random, actors: Actors, shape: Shape, number: int) -> li
         for at, (kind, name, detail) in zip(times, actions, strict=True)
     ]
     steps += [Step(at=at, kind=kind, target=name) for at, kind, name in bulks.plan(dice, shape.storm, number)]
+    steps += [
+        Step(at=at, kind=kind, seconds=seconds, detail=detail)
+        for at, kind, seconds, detail in events.plan(dice, shape.storm)
+    ]
     steps += _major_faults(dice, shape.storm)
     steps += _minor_faults(dice, shape.storm, ignoring=shape.ignoring)
     return sorted(steps, key=lambda step: step.at)
@@ -148,6 +155,7 @@ _REFUSALS: Final = ("throttle_429", "bare_429", "limit_429", "throttle_400", "se
 _SLOT: Final = 20.0
 _CROWDING: Final = frozenset({"kill", "freeze", "hang", "refuse", "restart", "gone_on_watch"})
 _TIMES: Final = (1, 2, 3, 4, 6, 9)
+_LIST_FAULTS: Final = ("server_500", "html_502", "throttle_429", "reset", "cut_200", "repeat_page", "slow")
 _ENDS: Final = ("TerminateJob", "TerminateJobs", "*")
 _Fault = tuple[str, str, tuple[float, float], Mapping[str, Any]]
 """Kind, target, between how many seconds, details; a tuple among these is a choice."""
@@ -176,6 +184,9 @@ _MINOR_FAULTS: Final[tuple[_Fault, ...]] = (
     ("fault", "", (0, 0), {"operation": _ENDS, "kind": "slow", "times": 1, "seconds": 11.0, "act_then": (True, False)}),
     ("limit", "", (1, 5), {"rate": (1, 3, 5)}),
     ("jump", "", (1, 30), {}),
+    # Lists of a queue stand for polls. Those of BatchTerminations have the same faults, so there are few of them.
+    ("fault", "", (0, 0), {"operation": "ListJobs", "kind": _LIST_FAULTS, "times": (1, 2, 3)}),
+    ("expire_tokens", "", (0, 0), {}),
 )
 _LOST_CALLS: Final[tuple[_Fault, ...]] = (
     # Taken for an acceptance, since TerminateJob's answer is empty anyway; only time shows that nothing came of it.

@@ -11,6 +11,7 @@ from typing import Any, Final
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import Embedded
 from awsbatch_sandbox.world import World
+from chaos.events import EventsScript
 from chaos.ledger import Ledger, Strike
 from chaos.plan import BOTH, LEADER, Step
 from chaos.record import Call
@@ -43,6 +44,8 @@ class Player:
         self._known: dict[str, str] = {}
         self._broken: dict[str, float] = {}
         self._script = Script(world, clusters, ledger)
+        jobs = ledger.objects.values()
+        self.events = EventsScript(world, ledger.messages, lambda: [one.job_id for one in jobs if one.exists], self._in)
         self._looked_at = 0.0
 
     @property
@@ -77,6 +80,7 @@ class Player:
             if now - self._looked_at >= _LOOK_EVERY:
                 self._looked_at = now
                 self._script.look_for_deleted()
+                self._script.look_for_ends()
             if now >= until:
                 return
             time.sleep(_TICK)
@@ -87,6 +91,7 @@ class Player:
             self._network.do(replica.proxy.open())
         self._world.batch.clear_faults()
         self._world.batch.limit(None)
+        self.events.calm()
 
     def read(self) -> None:
         """Take over what the simulator has recorded since the last time."""
@@ -103,7 +108,7 @@ class Player:
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _do(self, step: Step) -> None:
-        action = self._script.actions.get(step.kind) or getattr(self, f"_{step.kind}")
+        action = self._script.actions.get(step.kind) or getattr(self, f"_{step.kind}", self._trouble_events)
         if action(step) is not False:
             self.counts[f"{step.kind}:{step.detail['kind']}" if step.kind == "fault" else step.kind] += 1
 
@@ -217,7 +222,13 @@ class Player:
     # -- Batch ---------------------------------------------------------------------------------------------------------
 
     def _fault(self, step: Step) -> None:
-        self._world.batch.fault(**step.detail)
+        self._world.batch.fault(**{name: value for name, value in step.detail.items() if name != "draw"})
+
+    def _trouble_events(self, step: Step) -> bool:
+        return self.events.steps[step.kind](step.seconds, step.detail)
+
+    def _expire_tokens(self, _step: Step) -> None:
+        self._world.batch.expire_tokens()
 
     def _limit(self, step: Step) -> None:
         self._world.batch.limit(step.detail["rate"], burst=2)

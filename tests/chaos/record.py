@@ -15,6 +15,7 @@ class Call:
     """`access_key` is the caller's access key id: each life of each replica has its own. Times are epoch seconds.
 
     `accepted`: the jobs whose termination took place, whatever was answered. `effective`: those that it changed.
+    `received`: messages of an answer of SQS.
     """
 
     n: int
@@ -28,6 +29,7 @@ class Call:
     answered_at: float | None = None
     accepted: tuple[str, ...] = ()
     effective: tuple[str, ...] = ()
+    received: int = 0
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any], known: dict[str, str]) -> Self:
@@ -36,11 +38,17 @@ class Call:
         job_ids, accepted, effective = (
             tuple(known.setdefault(one, one) for one in raw[field]) for field in ("job_ids", "accepted", "effective")
         )
-        return cls(job_ids=job_ids, accepted=accepted, effective=effective, **plain)
+        more = {"accepted": accepted, "effective": effective, "received": raw.get("received", 0)}
+        return cls(job_ids=job_ids, **more, **plain)
 
     @property
     def terminates(self) -> bool:
         return self.operation in ("TerminateJob", "TerminateJobs")
+
+    @property
+    def of_events(self) -> bool:
+        """Whether it is one of SQS or EventBridge."""
+        return self.operation in ("ReceiveMessage", "DeleteMessageBatch", "PutEvents")
 
     @property
     def in_time(self) -> bool:

@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
@@ -14,10 +14,11 @@ from chaos.ledger import Ledger, Strike
 from chaos.settled import CLEAN
 from proxy import Network
 
+DESCRIBE_RATE: Final = 25
 FLAGS: Final = (
     *("--leader-elect", "--lease-namespace=default"),
     *("--poll-running=1s", "--poll-pending=1s", "--missing-grace=1s", "--resend-after=60s"),
-    *("--describe-rate=25", "--terminate-rate=25"),
+    *(f"--describe-rate={DESCRIBE_RATE}", "--terminate-rate=25"),
     # What is shown here is not the limit: a storm may need more within ten minutes than a namespace has.
     *("--on-delete=enabled", "--unattended-limit=100000"),
 )
@@ -53,10 +54,11 @@ class Life:
 
 
 class Replica:
-    """`proxy` stands between it and the API server."""
+    """`proxy` stands between it and the API server. `flags` come after FLAGS."""
 
-    def __init__(self, name: str, world: World, network: Network, ledger: Ledger) -> None:
+    def __init__(self, name: str, world: World, network: Network, ledger: Ledger, flags: Sequence[str]) -> None:
         self.name, self._world, self._ledger = name, world, ledger
+        self._flags = (*FLAGS, *flags)
         self.directory = world.directory / name
         self.directory.mkdir()
         self._kubeconfig = self.directory / "kubeconfig"
@@ -137,7 +139,7 @@ class Replica:
     def _begin(self) -> None:
         key = f"{self.name}-{len(self.lives) + 1}"
         environment = operator_environment(self._kubeconfig, self._world.cache, self._world.batch.url)
-        process = OperatorProcess(environment | {"AWS_ACCESS_KEY_ID": key}, self.directory, FLAGS)
+        process = OperatorProcess(environment | {"AWS_ACCESS_KEY_ID": key}, self.directory, self._flags)
         process.launch()
         self.lives.append(Life(key, process))
         self._start_at = None

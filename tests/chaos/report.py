@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
+from chaos.event_invariants import event_figures
 from chaos.invariants import Violation
 from chaos.ledger import Evidence, Statement
 from chaos.scenario import Outcome
@@ -30,7 +31,8 @@ def summary(outcome: Outcome) -> str:
     return (
         f"{len(outcome.ledger.objects)} objects, {len(outcome.evidence.jobs)} jobs; done: {done}; "
         f"{lives} processes made {len(calls)} calls, {len(tried)} of them to terminate: {accepted} accepted, "
-        f"{effective} took effect ({by_cause}); settled after {calms} s; races allowed: {races}"
+        f"{effective} took effect ({by_cause}); "
+        f"{event_figures(outcome.evidence)}; settled after {calms} s; races allowed: {races}"
     )
 
 

@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from awsbatch_sandbox.processes import ProcessError, wait_for
 from awsbatch_sandbox.world import World
+from chaos.event_invariants import judge_events, shown_late, unsettled_events
 from chaos.invariants import Violation, judge
 from chaos.ledger import Evidence, Ledger
-from chaos.plan import Plan
+from chaos.plan import Plan, Shape
 from chaos.player import Player
 from chaos.record import jobs_from_json
-from chaos.replicas import Replica
+from chaos.replicas import DESCRIBE_RATE, Replica
 from chaos.settled import CLEAN, ENDED, unsettled
 from proxy import Network
 
@@ -41,7 +42,7 @@ class Outcome:
 
 def run(plan: Plan, control_plane: str) -> Outcome:
     ledger = Ledger()
-    with _stage(control_plane, ledger) as (world, player):
+    with _stage(control_plane, ledger, plan.shape.with_events) as (world, player):
         player.play(plan.opening, until=0.0)
         _await_ready(player)
         outcome = Outcome(ledger, Evidence(ledger, [], {}))
@@ -49,9 +50,7 @@ def run(plan: Plan, control_plane: str) -> Outcome:
         for number, storm in enumerate(plan.storms, start=1):
             player.play(storm, until=plan.shape.storm)
             last = number == len(plan.storms) or time.time() >= over_at
-            outcome.calms.append(
-                _calm(world, player, outcome, plan.shape.patience, strict=last and plan.shape.ignoring)
-            )
+            outcome.calms.append(_calm(world, player, outcome, plan.shape, strict=last and plan.shape.ignoring))
             _judge(outcome, player)
             print(f"storm {number}: settled after {outcome.calms[-1]:.1f} s, {len(outcome.violations)} violations")
             if outcome.violations or last:
@@ -62,18 +61,19 @@ def run(plan: Plan, control_plane: str) -> Outcome:
 
 
 @contextmanager
-def _stage(control_plane: str, ledger: Ledger) -> Iterator[tuple[World, Player]]:
+def _stage(control_plane: str, ledger: Ledger, with_events: int) -> Iterator[tuple[World, Player]]:
     """Objects are spread over several namespaces, so that turns between namespaces are part of what is played."""
     with ExitStack() as ends:
-        world = ends.enter_context(World(control_plane, grace=0.5))
+        world = ends.enter_context(World(control_plane, grace=0.5, events=True))
         clusters = [world.cluster.within(f"team-{letter}") for letter in "abc"]
         for cluster in clusters:
             ends.callback(cluster.close)
             cluster.create_namespace()
         network = ends.enter_context(Network())
+        flags = (f"--events-queue={world.events_queue}", f"--poll-with-events={with_events}s")
         replicas = []
         for name in ("first", "second"):
-            replica = Replica(name, world, network, ledger)
+            replica = Replica(name, world, network, ledger, flags)
             ends.callback(replica.end)
             replicas.append(replica)
         player = Player(world, clusters, network, replicas, ledger)
@@ -93,7 +93,7 @@ def _await_ready(player: Player) -> None:
         raise ProcessError(f"{late}:\n{words}") from late
 
 
-def _calm(world: World, player: Player, outcome: Outcome, patience: float, *, strict: bool) -> float:
+def _calm(world: World, player: Player, outcome: Outcome, shape: Shape, *, strict: bool) -> float:
     """Wait until everything agrees; what does not in time is a violation. `strict`: every orphan must be gone."""
     began = time.time()
     while True:
@@ -105,16 +105,20 @@ def _calm(world: World, player: Player, outcome: Outcome, patience: float, *, st
         outcome.evidence = Evidence(outcome.ledger, player.calls, jobs, at)
         missing = [
             *unsettled(outcome.evidence, objects),
+            *unsettled_events(outcome.evidence, *player.events.left(), strict=strict),
             *_left_over(player, outcome.ledger, len(objects), strict=strict),
         ]
         waited = time.time() - began
         if not missing:
             return waited
+        if late := [*shown_late(outcome.evidence, objects, began, shape.with_events)]:
+            outcome.violations += late
+            return waited
         if waited > _PROMPT and (late := [one for one in missing if _never_granted(outcome.evidence, one)]):
             outcome.violations += late
             return waited
         orphans = strict and all(one.invariant == CLEAN for one in missing)
-        if waited > (_RESYNC if orphans else patience):
+        if waited > (_RESYNC if orphans else shape.patience):
             outcome.violations += missing
             return waited
 
@@ -155,6 +159,9 @@ def _missed_deletions(replica: Replica, ledger: Ledger) -> Iterator[str]:
 
 def _judge(outcome: Outcome, player: Player) -> None:
     judgement = judge(outcome.evidence)
+    judgement.violations += judge_events(outcome.evidence, DESCRIBE_RATE)
+    if dead := len([one for one in player.events.left()[1] if one["message_id"] not in outcome.ledger.messages.poison]):
+        judgement.races["events in the dead-letter queue"] = dead
     outcome.races = judgement.races
     outcome.violations += judgement.violations
     for replica in player.replicas:

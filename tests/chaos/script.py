@@ -18,6 +18,7 @@ from chaos.actors import UNKNOWN
 from chaos.bulks import BulkScript
 from chaos.ledger import Deadline, History, Ledger, Moment, Statement
 from chaos.plan import Step
+from chaos.settled import shows_end
 
 _TRIES: Final = 50
 _SHORTEST_LIMIT: Final = 60
@@ -207,6 +208,18 @@ class Script:
             else:
                 self._seen[history.name] = asked
 
+    def look_for_ends(self) -> None:
+        """Note which objects show the end of their job."""
+        for cluster in self.clusters:
+            try:
+                found = cluster.objects()
+            except (ApiException, HTTPError):
+                continue  # the API server is away, or the namespace
+            at = time.time()
+            for body in found:
+                if shows_end(body.get("status", {})):
+                    self._ledger.shown.setdefault(body["metadata"]["name"], at)
+
     def _foreign_status(self, step: Step) -> bool:
         """Write a status as a foreign client does."""
         self._tried(lambda: self._cluster_of(step.target).patch_status(step.target, step.detail["status"]))
@@ -236,7 +249,7 @@ class Script:
         return True
 
     def _hide(self, step: Step) -> bool:
-        self._batch.hide(self._ledger.objects[step.target].job_id, step.detail["polls"])
+        self._batch.hide(self._ledger.objects[step.target].job_id, **step.detail)
         return True
 
     def _tried(self, request: Callable[[], Any], *, done_by_then: int | None = None, at_once: bool = False) -> None:

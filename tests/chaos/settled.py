@@ -54,6 +54,12 @@ def unsettled(evidence: Evidence, objects: Mapping[str, Body]) -> Iterator[Viola
             yield Violation(TRUE_STATUS, f"{name}: {fault}", history.job_id)
 
 
+def shows_end(status: Body) -> bool:
+    """Whether the status says in two places that the job has ended: foreign clients write one."""
+    ended = condition(status, "Succeeded").get("status") in ("True", "False")
+    return ended and status.get("phase") in _SUCCEEDED
+
+
 def _is_over(job: Job) -> bool:
     return job.finished or job.flagged
 

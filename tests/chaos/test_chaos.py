@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.event_invariants import stretched
 from chaos.plan import SHORT, long_shape, make_plan
 from chaos.report import failure, summary
 from chaos.scenario import run
@@ -20,3 +21,4 @@ def test_no_termination_is_lost_or_sent_twice_under_faults(request: pytest.Fixtu
             (tmp_path / f"{name}.log").write_text(text, "utf-8")
         print(f"both logs are in {tmp_path}")
         pytest.fail(failure(outcome, seed), pytrace=False)
+    assert not minutes or stretched(outcome.evidence), "events spared no poll"
