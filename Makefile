@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale soak plugin locks docs clean
+.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale bench-events soak plugin locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -122,6 +122,9 @@ bench-broken-role: $(READY) ## check that broken roles of others slow 1,000 heal
 
 bench-scale: $(READY) ## 100,000 live jobs: start, cost, latency, takeover, three processes
 	@$(BIN)/python -m bench.scale $(ARGS)
+
+bench-events: $(READY) ## from the end of a job to its status, and AWS calls: polls, lists, events; draws bench/events.svg
+	@$(BIN)/python -m bench.events $(ARGS)
 
 soak: $(READY) ## 40 minutes of changes at 2,000 objects: memory, files and threads must not grow
 	@$(BIN)/python -m bench.soak $(ARGS)

@@ -32,6 +32,7 @@ _VERSION: Final = re.compile(rb'"resourceVersion": ?"(\d+)"')
 _NAME: Final = re.compile(rb'"name": ?"(bench-\d+)"')
 _HAS_STATUS: Final = re.compile(rb'"jobStatus": ?"')
 _DENIED: Final = re.compile(rb'"phase": ?"Denied"')
+_ENDED: Final = re.compile(rb'"phase": ?"(Succeeded|Failed)"')
 
 
 class Kube:
@@ -156,6 +157,8 @@ class Sightings:
         """When an object was first seen with the status of a job in it, by name: no two have one, in any namespaces."""
         self.denied_at: dict[str, float] = {}
         """The same for a status without a job, because none may be shown."""
+        self.ended_at: dict[str, float] = {}
+        """The same for the end of a job."""
 
     async def read(self, stream: aiohttp.StreamReader) -> None:
         rest = b""
@@ -173,6 +176,10 @@ class Sightings:
         """Returns once so many objects were seen with a status that shows no job. TimeoutError."""
         await until(lambda: len(self.denied_at) >= count, timeout, lambda: f"{len(self.denied_at)} of {count} denials")
 
+    async def ends(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (as above)
+        """Returns once so many objects were seen with the end of their job. TimeoutError."""
+        await until(lambda: len(self.ended_at) >= count, timeout, lambda: f"{len(self.ended_at)} of {count} ends")
+
     async def deletions(self, count: int, *, timeout: float) -> None:  # noqa: ASYNC109  (as above)
         """Returns once so many objects were seen to go. TimeoutError."""
         await until(lambda: self.deleted >= count, timeout, lambda: f"{self.deleted} of {count} deletions")
@@ -186,6 +193,8 @@ class Sightings:
         self.versions += 1
         self.deleted += line.startswith(b'{"type":"DELETED"')
         name = _NAME.search(line)
+        if name is not None and _ENDED.search(line):
+            self.ended_at.setdefault(name[1].decode(), now)
         if name is not None and _HAS_STATUS.search(line):
             self.status_at.setdefault(name[1].decode(), now)
         elif name is not None and _DENIED.search(line):

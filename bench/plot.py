@@ -20,11 +20,20 @@ _STYLE: Final = """
   .line.ours { stroke: #0969da } .dot.ours { fill: #0969da }
   .line.naive { stroke: #bc4c00 } .dot.naive { fill: #bc4c00 }
   .line.bare { stroke: #59636e; stroke-dasharray: 5 4 } .dot.bare { fill: #59636e }
+  .line.polls { stroke: #bc4c00 } .dot.polls { fill: #bc4c00 }
+  .line.lists { stroke: #8250df } .dot.lists { fill: #8250df }
+  .line.events { stroke: #0969da } .dot.events { fill: #0969da }
+  .line.both { stroke: #1b7c83; stroke-dasharray: 5 4 } .dot.both { fill: #1b7c83 }
+  .dot.pale { fill-opacity: 0.35 }
   @media (prefers-color-scheme: dark) {
     text { fill: #f0f6fc } .paper { fill: #0d1117 } .small { fill: #9198a1 } .grid { stroke: #3d444d }
     .line.ours { stroke: #58a6ff } .dot.ours { fill: #58a6ff } .target { stroke: #3fb950 }
     .line.naive { stroke: #f0883e } .dot.naive { fill: #f0883e }
     .line.bare { stroke: #9198a1 } .dot.bare { fill: #9198a1 }
+    .line.polls { stroke: #f0883e } .dot.polls { fill: #f0883e }
+    .line.lists { stroke: #ab7df8 } .dot.lists { fill: #ab7df8 }
+    .line.events { stroke: #58a6ff } .dot.events { fill: #58a6ff }
+    .line.both { stroke: #39c5cf } .dot.both { fill: #39c5cf }
   }
 """
 
@@ -33,10 +42,14 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`kind` is a class of the style: ours, naive or bare. Values of 0 or less are not on a logarithmic axis."""
+    """`kind` is a class of the style, such as ours, naive or bare. Values of 0 or less are not on a logarithmic axis.
+
+    `pale`: at which x the points are drawn pale.
+    """
 
     kind: str
     points: Sequence[Point]
+    pale: Sequence[float] = ()
 
     @property
     def shown(self) -> list[Point]:
@@ -122,13 +135,14 @@ def _panel(panel: Panel) -> list[str]:
     drawn.append(_text((_LEFT + _PANEL[0] - _RIGHT) / 2, _PANEL[1] - 14, panel.across, "small", "middle"))
     drawn += [f'<path class="target" d="M{across.at(x) - 11} {up.at(y)}h22"/>' for x, y in panel.targets]
     for line in panel.lines:
-        drawn += _line(line.kind, [(across.at(x), up.at(y)) for x, y in line.shown])
+        drawn += _line(line.kind, [(across.at(x), up.at(y)) for x, y in line.shown], [across.at(x) for x in line.pale])
     return drawn
 
 
-def _line(kind: str, points: Sequence[Point]) -> list[str]:
+def _line(kind: str, points: Sequence[Point], pale: Sequence[float]) -> list[str]:
     path = " ".join(f"{x} {y}" for x, y in points)
-    dots = [f'<circle class="dot {kind}" cx="{x}" cy="{y}" r="3.5"/>' for x, y in points]
+    kinds = (f"{kind} pale" if x in pale else kind for x, _ in points)
+    dots = [f'<circle class="dot {one}" cx="{x}" cy="{y}" r="3.5"/>' for one, (x, y) in zip(kinds, points, strict=True)]
     return [f'<path class="line {kind}" d="M{path}"/>', *dots] if points else []
 
 

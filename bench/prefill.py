@@ -9,10 +9,12 @@ import base64
 import http.client
 import itertools
 import json
+import os
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 import aiohttp
@@ -22,7 +24,7 @@ from botocore.credentials import Credentials
 
 from awsbatch_operator.api.names import GROUP, PLURAL
 from awsbatch_operator.api.timestamps import date_time
-from awsbatch_sandbox.controlplane import ControlPlane
+from awsbatch_sandbox.controlplane import ASSETS, ControlPlane, choose
 from awsbatch_sandbox.envtest import Envtest
 from awsbatch_sandbox.operator_process import REGION
 from bench.kube import CONNECTIONS, Body, Kube, in_parallel
@@ -103,6 +105,12 @@ class Http:
             await self._kube.patch_status(f"{namespace}/{name}", body["status"])
 
 
+def plane_of(name: str, directory: Path) -> ControlPlane:
+    """`name`: of --control-plane."""
+    assets = os.environ.get(ASSETS)
+    return EtcdPlane(directory, assets) if name == "envtest" or (name == "auto" and assets) else choose(name, directory)
+
+
 @asynccontextmanager
 async def store_of(plane: ControlPlane, kube: Kube) -> AsyncIterator[Store]:
     if isinstance(plane, EtcdPlane):
@@ -123,13 +131,13 @@ def like(example: Body, namespace: str, name: str, job: Mapping[str, Any]) -> Bo
     return body
 
 
-def described(batch_url: str, job_ids: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+def described(batch_url: str, job_ids: Sequence[str], region: str = REGION) -> Iterator[Mapping[str, Any]]:
     """Describe the jobs, without botocore, which takes ten times as long to read them."""
     keys = Credentials("sandbox", "sandbox")
     with closing(http.client.HTTPConnection(batch_url.removeprefix("http://"))) as connection:
         for some in _batched(job_ids, JOBS_PER_DESCRIBE):
             request = AWSRequest("POST", f"{batch_url}/v1/describejobs", data=json.dumps({"jobs": some}).encode())
-            SigV4Auth(keys, "batch", REGION).add_auth(request)
+            SigV4Auth(keys, "batch", region).add_auth(request)
             connection.request("POST", "/v1/describejobs", request.data, dict(request.headers))
             found = {job["jobId"]: job for job in json.loads(connection.getresponse().read())["jobs"]}
             yield from (found[job_id] for job_id in some)

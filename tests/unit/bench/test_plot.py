@@ -70,6 +70,11 @@ def test_zero_is_not_on_a_logarithmic_axis() -> None:
     assert dots(with_lines(Line("ours", [(100.0, 0.0), (1000.0, 0.0)]))) == []
 
 
+def test_only_the_points_that_are_named_are_pale() -> None:
+    svg = draw(with_lines(Line("events", [(100.0, 2.0), (1000.0, 20.0)], pale=[1000.0])))
+    assert [dot.attrib["class"] for dot in ET.fromstring(svg).iter(f"{SVG}circle")] == ["dot events", "dot events pale"]
+
+
 def test_all_that_is_drawn_lies_within_the_picture() -> None:
     root = ET.fromstring(draw(with_lines(OURS, Line("naive", [(100.0, 900.0), (1000.0, 9000.0)]))))
     width, height = (float(root.attrib[side]) for side in ("width", "height"))
@@ -80,6 +85,17 @@ def test_all_that_is_drawn_lies_within_the_picture() -> None:
 
 def test_each_class_that_is_used_has_a_style_for_light_and_for_dark() -> None:
     light, dark = draw(SHEET).split("@media (prefers-color-scheme: dark)")
-    for kind in (".line.ours", ".dot.ours", ".line.naive", ".line.bare", ".paper", ".target", ".grid", "text"):
+    for kind in (
+        ".line.ours",
+        ".dot.ours",
+        ".line.naive",
+        ".line.bare",
+        ".line.both",
+        ".dot.events",
+        ".paper",
+        ".target",
+        ".grid",
+        "text",
+    ):
         assert f"{kind} {{" in light
         assert f"{kind} {{" in dark

@@ -1,0 +1,151 @@
+"""The panels and the table of bench/events.svg, and the same table for the terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, Self, get_args
+
+from bench.measures import Latency
+from bench.plot import Line, Panel, Sheet
+from bench.report import markdown
+from bench.rounds import JOBS_PER_DESCRIBE
+from bench.scenarios import DEFAULT_DESCRIBE_RATE
+
+Way = Literal["polls", "lists", "events", "both"]
+WAYS: Final[tuple[Way, ...]] = get_args(Way)
+CALCULATED_FOR: Final = 100_000
+TARGETS: Final = {"p50": 0.5, "p99": 2.0, "describes": 25.0}
+"""Of the design, with events: seconds, and DescribeJobs a minute for AT jobs."""
+AT: Final = 10_000
+_OF_POLLS: Final = ("DescribeJobs", "ListJobs")
+_POLL_EVERY, _POLL_WITH_EVENTS = 30.0, 300.0
+_JOBS_PER_LIST, _LISTS_A_DESCRIBE = 1000, 10
+_HEAD: Final = ("live jobs", "way", "DescribeJobs", "ListJobs", "SQS, EventBridge", "shown after, p50", "p99", "most")
+_LEGEND: Final = (
+    ("polls", "polls"),
+    ("lists", "lists"),
+    ("events", "events"),
+    ("both", "events and lists"),
+    ("target", "target with events"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One number of live jobs in one way. None: not measured.
+
+    `latency`: of so many `ends`, from the end of a job to its status; `load`: of the machine before. `calls`: a minute
+    by operation, in a `window` of so many seconds.
+    """
+
+    objects: int
+    way: Way
+    control_plane: str
+    load: float | None = None
+    ends: int | None = None
+    latency: Latency | None = None
+    window: float | None = None
+    calls: Mapping[str, float] | None = None
+    calculated: bool = field(default=False, kw_only=True)
+
+    @classmethod
+    def read(cls, found: Mapping[str, Any]) -> Self:
+        """The inverse of `asdict`."""
+        return cls(**{**found, "latency": found["latency"] and Latency(**found["latency"])})
+
+    @property
+    def describes(self) -> float:
+        return (self.calls or {}).get("DescribeJobs", 0.0)
+
+    @property
+    def lists(self) -> float:
+        return (self.calls or {}).get("ListJobs", 0.0)
+
+    @property
+    def others(self) -> float:
+        """Of SQS and EventBridge. Without a queue there would be none: the canaries of that region don't count."""
+        if self.way in ("polls", "lists"):
+            return 0.0
+        return sum(count for name, count in (self.calls or {}).items() if name not in _OF_POLLS)
+
+    def seconds(self, which: str) -> float:
+        return 0.0 if self.latency is None else float(getattr(self.latency, which)) / 1000
+
+
+def missed(points: Sequence[Point]) -> list[str]:
+    """What does not meet its target."""
+    late = []
+    for point in points:
+        if point.way in ("polls", "lists"):
+            continue
+        found = {"p50": point.seconds("p50"), "p99": point.seconds("p99")}
+        found |= {"describes": point.describes} if point.objects == AT else {}
+        where = f"{point.way}, {point.objects:,} jobs"
+        late += [
+            f"{where}: {name} {found[name]:.2f} > {TARGETS[name]:g}" for name in found if found[name] > TARGETS[name]
+        ]
+    return late
+
+
+def completed(points: Sequence[Point]) -> list[Point]:
+    """The points, and for 100,000 jobs what was not measured, as it follows from intervals and budget."""
+    found = list(points)
+    for way in WAYS:
+        mine = [point for point in points if point.way == way and point.latency is not None]
+        if mine and not any(point.objects == CALCULATED_FOR for point in mine):
+            found.append(_calculated(max(mine, key=lambda point: point.objects)))
+    return found
+
+
+def _calculated(like: Point) -> Point:
+    """An end is shown as late as the poll comes; with events as late as with the most jobs that were measured."""
+    listed = CALCULATED_FOR / _JOBS_PER_LIST if like.way in ("lists", "both") else 0.0
+    described = CALCULATED_FOR / JOBS_PER_DESCRIBE / (_LISTS_A_DESCRIBE if listed else 1)
+    by_events = like.way in ("events", "both")
+    a_round = max(_POLL_WITH_EVENTS if by_events else _POLL_EVERY, (listed + described) / DEFAULT_DESCRIBE_RATE)
+    calls = {"DescribeJobs": 60 * described / a_round, "ListJobs": 60 * listed / a_round, "ReceiveMessage": like.others}
+    late = like.latency if by_events else Latency(1000 * a_round / 2, 1000 * a_round, 1000 * a_round)
+    return Point(CALCULATED_FOR, like.way, like.control_plane, latency=late, calls=calls, calculated=True)
+
+
+def sheet(measured: Sequence[Point], machine: Mapping[str, str], day: str) -> Sheet:
+    points = completed(measured)
+
+    def panel(title: str, value: Callable[[Point], float], target: float | None = None) -> Panel:
+        lines = []
+        for way in WAYS:
+            mine = sorted((point for point in points if point.way == way), key=lambda point: point.objects)
+            pale = [point.objects for point in mine if point.calculated]
+            lines.append(Line(way, [(point.objects, value(point)) for point in mine], pale))
+        return Panel(title, "live jobs", lines, [] if target is None else [(AT, target)])
+
+    return Sheet(
+        "What events and lists save, and how soon the end of a job is shown",
+        f"{day}; {machine['cores']} cores, {machine['processor']}; Kubernetes {points[0].control_plane}; "
+        "default intervals, axes logarithmic; pale: calculated",
+        _LEGEND,
+        (
+            panel("DescribeJobs a minute, quiet jobs", lambda point: point.describes, TARGETS["describes"]),
+            panel("All AWS calls a minute", lambda point: point.describes + point.lists + point.others),
+            panel("End to status, p50, seconds", lambda point: point.seconds("p50"), TARGETS["p50"]),
+            panel("End to status, p99, seconds", lambda point: point.seconds("p99"), TARGETS["p99"]),
+        ),
+        "Calls a minute for quiet jobs, and from the end of a job to its status (*: calculated)",
+        [_HEAD, *rows(points)],
+    )
+
+
+def table(measured: Sequence[Point]) -> str:
+    return markdown([_HEAD, *rows(completed(measured))], numbers=(0, *range(2, len(_HEAD))))
+
+
+def rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
+    return [_row(point) for point in sorted(points, key=lambda point: (point.objects, WAYS.index(point.way)))]
+
+
+def _row(point: Point) -> tuple[str, ...]:
+    calls = (
+        ("-",) * 3 if point.calls is None else (f"{one:.1f}" for one in (point.describes, point.lists, point.others))
+    )
+    times = ("p50", "p99", "most")
+    late = ("-",) * 3 if point.latency is None else (f"{point.seconds(one):,.2f} s" for one in times)
+    return f"{point.objects:,}", dict(_LEGEND)[point.way] + ("*" if point.calculated else ""), *calls, *late
