@@ -108,7 +108,8 @@ class Player:
     # -- steps ---------------------------------------------------------------------------------------------------------
 
     def _do(self, step: Step) -> None:
-        action = self._script.actions.get(step.kind) or getattr(self, f"_{step.kind}", self._trouble_events)
+        own: Callable[[Step], object] = getattr(self, f"_{step.kind}", self._trouble_events)
+        action = self._script.actions.get(step.kind, own)
         if action(step) is not False:
             self.counts[f"{step.kind}:{step.detail['kind']}" if step.kind == "fault" else step.kind] += 1
 
