@@ -1,6 +1,7 @@
 """Compares the cache with lists: reads objects that differ, and removes objects that a list does not contain."""
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -28,6 +29,9 @@ WATCH_LAG: Final = 10.0
 RESTART_AFTER: Final = 30.0
 """Seconds without any event of a watch that lags after which it is restarted."""
 _READS: Final = 16
+_A_PAUSE_EVERY: Final = 1_000
+_PAUSE: Final = 0.25
+"""Objects of a list after which it pauses, and seconds."""
 
 _Listed = tuple[ObjectRef, str]
 """An object, and its version in a list."""
@@ -141,7 +145,11 @@ class Resync:
         """
         listed: set[str] = set()
         differing: dict[str, _Listed] = {}
+        numbers = itertools.count(1)
         async for ref, version in self._client.versions():
+            if next(numbers) % _A_PAUSE_EVERY == 0 and self._has_time():
+                # The API server would answer nothing else in time: 100,000 objects are 200 pages.
+                await asyncio.sleep(_PAUSE)
             tracked = self._cache.objects.get(ref.uid)
             # The same text, not an equal one.
             listed.add(ref.uid if tracked is None else tracked.ref.uid)
@@ -160,6 +168,10 @@ class Resync:
             log.warning("watch delivers nothing; restarting it")
             self._watch_event_at = now
             self.restart_watch()
+
+    def _has_time(self) -> bool:
+        """Return whether nothing waits for the list."""
+        return self.synced.is_set() and self._cache.in_doubt_since is None and self.watch_lags_since is None
 
     async def _after_watch(self, differing: Iterable[_Listed], began: float) -> dict[str, _Listed]:
         """Return by uid what still differs although the watch had time to deliver it.

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from awsbatch_operator.controller import resync
 from awsbatch_operator.controller.controller import FROZEN_AFTER
 from awsbatch_operator.controller.resync import WATCH_LAG
 from unit.controller.world import World
@@ -148,6 +149,21 @@ async def test_the_first_list_waits_for_a_watch_that_delivers_but_not_for_one_th
         await asyncio.sleep(WATCH_LAG + 1)
         assert world.controller.resync.synced.is_set()
         assert set(world.objects.reads) == {"j0", *(f"j{n}" for n in range(11, 20))}
+
+
+async def test_a_list_of_many_pauses_unless_terminations_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resync, "_A_PAUSE_EVERY", 5)
+    async with World().running() as world:
+        for n in range(20):
+            world.an_object(world.a_job(f"j{n}"), name=f"j{n}")
+        await asyncio.sleep(1)
+        clock, lists = asyncio.get_running_loop().time, world.controller.resync
+        for in_doubt in (False, True):
+            if in_doubt:
+                lists.doubt()
+            began = clock()
+            await lists.once()
+            assert (clock() - began > 4 * resync._PAUSE) is not in_doubt
 
 
 @pytest.mark.parametrize("found_by", ["read", "watch", "deletion"])
