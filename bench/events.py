@@ -90,7 +90,7 @@ def _ways_of(_context: click.Context, _option: click.Parameter, value: str) -> l
 @control_plane_option
 @click.option("--ways", default=",".join(WAYS), show_default=True, callback=_ways_of)
 @click.option("--ends", default=300, show_default=True, help="Jobs that end in each region; 0: keep the last times.")
-@click.option("--seconds", default=150.0, show_default=True, help="Time over which they end.")
+@click.option("--seconds", default=120.0, show_default=True, help="Time over which they end.")
 @click.option("--window", default=600.0, show_default=True, help="Seconds of quiet jobs; 0: keep the last calls.")
 @click.option("--redraw", is_flag=True, help="Measure nothing: draw the figures of the last runs.")
 @click.option(
@@ -211,6 +211,8 @@ async def _run(
                 points[region] = replace(point, load=before, ends=len(times[region]), latency=found)
                 progress(f"{point.way}: shown after {found.p50:,.0f} ms, p99 {found.p99:,.0f}, most {found.most:,.0f}")
         if asked.window:
+            # Jobs that were polled before the first event are polled once more as without events.
+            await asyncio.sleep(_SETTLE)
             calls, cpu = await _calls(sandbox, operator, asked.window)
             for region, point in points.items():
                 points[region] = replace(points[region], window=asked.window, calls=calls[region])
@@ -221,13 +223,12 @@ async def _run(
 
 
 async def _settle(sandbox: Sandbox, operator: OperatorProcess) -> None:
-    """Every job was polled, and then so long that those with events were polled again after the first event."""
+    """Wait until every job was polled and an event has arrived."""
     deadline = time.monotonic() + 120 + sandbox.size / 100
     while not await asyncio.to_thread(_is_polled, operator, sandbox.size):
         if time.monotonic() > deadline:
             raise TimeoutError("not all jobs were polled, or no event arrived")
         await asyncio.sleep(1)
-    await asyncio.sleep(_SETTLE)
 
 
 def _is_polled(operator: OperatorProcess, size: int) -> bool:
