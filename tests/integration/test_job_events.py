@@ -1,7 +1,6 @@
 """Events of AWS Batch by SQS: they show what has changed, they save polls, and nothing depends on them."""
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,11 +8,8 @@ import pytest
 from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
+from integration.by_events import FLAGS, a_job_that_is_not_polled, arrive, in_queue, polls
 from integration.scenario import SOON, phase
-
-FLAGS = ("--poll-running=1s", "--poll-pending=1s", "--poll-with-events=5m")
-QUIET = 3.0
-"""Seconds in which a job would be polled three times without events."""
 
 
 @pytest.fixture(scope="module")
@@ -31,35 +27,6 @@ def cluster(events: World) -> Iterator[Cluster]:
     events.batch.clear_denials()
     events.batch.delivery()
     events.batch.enable_rule(events.events_queue)
-
-
-def arrive(world: World) -> bool:
-    """Whether the operator relies on events now."""
-    alive = world.operator.metrics().get("awsbatch_operator_events_queue_alive", ())
-    return bool(alive) and all(value == 1 for _, value in alive)
-
-
-def polls(world: World, job_id: str) -> int:
-    return sum(job_id in call["job_ids"] for call in world.batch.calls("DescribeJobs"))
-
-
-def in_queue(world: World) -> list[str]:
-    """Ids of the messages that are not deleted."""
-    return [one["message_id"] for one in world.batch.messages(world.events_queue)]
-
-
-def a_job_that_is_not_polled(world: World, cluster: Cluster, name: str) -> str:
-    job_id = world.seed(name)
-    cluster.wait_for(name, phase("Running"), timeout=SOON)
-    wait_for(lambda: arrive(world), timeout=SOON, what="a canary comes back")
-
-    def quiet() -> bool:
-        before = polls(world, job_id)
-        time.sleep(QUIET)
-        return polls(world, job_id) == before
-
-    wait_for(quiet, timeout=SOON, what="no poll while events arrive")
-    return job_id
 
 
 def test_a_quiet_job_is_not_polled_and_its_end_is_shown_at_once(events: World, cluster: Cluster) -> None:
