@@ -61,7 +61,7 @@ FOREIGN_STATUSES: Final[tuple[dict[str, Any], ...]] = (
     {"observedGeneration": 99},
 )
 """Only what an operator that comes later can recognise as wrong: a status that says in all its parts that the job has
-ended is believed (docs/decisions/2026-11-23-decide-on-knowledge.md)."""
+ended is believed (docs/decisions/2026-11-30-no-status-decides.md)."""
 
 
 class Actors:

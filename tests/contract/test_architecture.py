@@ -1,4 +1,7 @@
-"""docs/architecture.md agrees with the code: packages, the imports between them, the walk, files and their names."""
+"""docs/architecture.md agrees with the code: packages, the imports between them, the walk, files and their names.
+
+So do the names in docs/glossary.md and docs/decisions/.
+"""
 
 import ast
 import re
@@ -16,6 +19,8 @@ OPERATOR: Final = SOURCES / "awsbatch_operator"
 PACKAGES: Final = [path.parent.name for path in SOURCES.glob("*/__init__.py")]
 PAGE: Final = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 GLOSSARY: Final = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+DECISIONS: Final = ROOT / "docs" / "decisions"
+NOTES: Final = sorted(DECISIONS.glob("20*.md"))
 
 LONGEST_WALK: Final = 15
 MOST_WORDS_OF_OUR_OWN: Final = 25
@@ -107,6 +112,17 @@ def test_every_path_and_every_name_on_the_page_exists(page: str, least: int) -> 
     places -= {"/readyz", "/livez", "/metrics"}
     assert len(places) > least
     assert [place for place in sorted(places) if not exists(*place.partition("::")[::2])] == []
+
+
+@pytest.mark.parametrize("note", NOTES, ids=lambda note: note.stem)
+def test_every_file_and_name_in_a_decision_exists(note: Path) -> None:
+    named = re.findall(r"`([\w/]+\.py)(?:::([\w.]+))?`", note.read_text(encoding="utf-8"))
+    assert [name for name in named if not exists(*name)] == []
+
+
+def test_the_index_has_one_line_for_each_decision() -> None:
+    index = (DECISIONS / "README.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| \[[\w-]+\]\(([\w.-]+)\) \|", index, re.MULTILINE)) == [note.name for note in NOTES]
 
 
 def test_every_name_in_the_picture_of_the_data_flow_exists() -> None:

@@ -1,4 +1,4 @@
-"""A team that wants to see or end what is another's. docs/decisions/2026-11-25-red-team.md tells of each try."""
+"""A team that tries to see or terminate jobs of another team."""
 
 from typing import Any
 
