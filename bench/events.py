@@ -91,7 +91,7 @@ def _ways_of(_context: click.Context, _option: click.Parameter, value: str) -> l
 @click.option("--ways", default=",".join(WAYS), show_default=True, callback=_ways_of)
 @click.option("--ends", default=300, show_default=True, help="Jobs that end in each region; 0: keep the last times.")
 @click.option("--seconds", default=120.0, show_default=True, help="Time over which they end.")
-@click.option("--window", default=600.0, show_default=True, help="Seconds of quiet jobs; 0: keep the last calls.")
+@click.option("--window", default=900.0, show_default=True, help="Seconds of quiet jobs; 0: keep the last calls.")
 @click.option("--redraw", is_flag=True, help="Measure nothing: draw the figures of the last runs.")
 @click.option(
     "--into",

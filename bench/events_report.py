@@ -18,7 +18,9 @@ TARGETS: Final = {"p50": 0.5, "p99": 2.0, "describes": 25.0}
 AT: Final = 10_000
 _OF_POLLS: Final = ("DescribeJobs", "ListJobs")
 _POLL_EVERY, _POLL_WITH_EVENTS = 30.0, 300.0
-_JOBS_PER_LIST, _LISTS_A_DESCRIBE = 1000, 10
+_JOBS_PER_LIST: Final = 1000
+_LISTS_A_DESCRIBE: Final = {"lists": 10, "both": 3}
+"""In which list of a job it is described as well."""
 _HEAD: Final = ("live jobs", "way", "DescribeJobs", "ListJobs", "SQS, EventBridge", "shown after, p50", "p99", "most")
 _LEGEND: Final = (
     ("polls", "polls"),
@@ -98,8 +100,8 @@ def completed(points: Sequence[Point]) -> list[Point]:
 
 def _calculated(like: Point) -> Point:
     """An end is shown as late as the poll comes; with events as late as with the most jobs that were measured."""
-    listed = CALCULATED_FOR / _JOBS_PER_LIST if like.way in ("lists", "both") else 0.0
-    described = CALCULATED_FOR / JOBS_PER_DESCRIBE / (_LISTS_A_DESCRIBE if listed else 1)
+    listed = CALCULATED_FOR / _JOBS_PER_LIST if like.way in _LISTS_A_DESCRIBE else 0.0
+    described = CALCULATED_FOR / JOBS_PER_DESCRIBE / _LISTS_A_DESCRIBE.get(like.way, 1)
     by_events = like.way in ("events", "both")
     a_round = max(_POLL_WITH_EVENTS if by_events else _POLL_EVERY, (listed + described) / DEFAULT_DESCRIBE_RATE)
     calls = {"DescribeJobs": 60 * described / a_round, "ListJobs": 60 * listed / a_round, "ReceiveMessage": like.others}

@@ -79,9 +79,11 @@ class Sheet:
 
 
 class _Axis:
-    """Places values of a logarithmic axis from `low` to `high` between two pixels."""
+    """Places values of a logarithmic axis from `low` to `high` between two pixels, a single value in the middle."""
 
     def __init__(self, low: float, high: float, start: float, end: float) -> None:
+        if low == high:
+            low, high = low / 2, high * 2
         self._low, self._span = math.log(low), math.log(high) - math.log(low)
         self._start, self._length = start, end - start
 

@@ -53,10 +53,11 @@ def test_calls_of_100000_jobs_follow_from_intervals_and_budget() -> None:
     assert found["polls"].seconds("p50") == 100.0
 
 
-def test_lists_need_a_tenth_of_the_polls_beside_them() -> None:
-    lists = completed([replace(POLLS, way="lists")])[-1]
-    # 100 lists and 100 polls in 40 s.
+def test_lists_need_a_tenth_of_the_polls_beside_them_and_with_events_a_third() -> None:
+    lists, both = completed([replace(POLLS, way="lists"), replace(EVENTS, way="both")])[-2:]
+    # 100 lists and 100 polls in 40 s; 100 lists and 333 polls in five minutes.
     assert (lists.lists, lists.describes, lists.seconds("p50")) == (150.0, 150.0, 20.0)
+    assert (both.lists, round(both.describes)) == (20.0, 67)
 
 
 def test_a_measured_number_is_not_calculated_again() -> None:

@@ -70,6 +70,12 @@ def test_zero_is_not_on_a_logarithmic_axis() -> None:
     assert dots(with_lines(Line("ours", [(100.0, 0.0), (1000.0, 0.0)]))) == []
 
 
+def test_one_number_alone_is_in_the_middle_of_its_axis() -> None:
+    ((x, _),) = dots(with_lines(Line("ours", [(1000.0, 20.0)])))
+    (x1, _), _, (x3, _) = dots(SHEET)
+    assert x == pytest.approx((x1 + x3) / 2, abs=0.1)
+
+
 def test_only_the_points_that_are_named_are_pale() -> None:
     svg = draw(with_lines(Line("events", [(100.0, 2.0), (1000.0, 20.0)], pale=[1000.0])))
     assert [dot.attrib["class"] for dot in ET.fromstring(svg).iter(f"{SVG}circle")] == ["dot events", "dot events pale"]
