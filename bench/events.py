@@ -173,23 +173,27 @@ async def _filled(size: int, control_plane: str, progress: Progress) -> AsyncIte
 
 
 async def _fill(sandbox: Sandbox, region: str, *, first: int, count: int) -> None:
-    """The first object gets its status from the operator; the others are put beside it with a status like that one."""
+    """The first object gets its status from the operator; the others are put beside it with a status like that one.
+
+    Each region has a namespace of its own: ends that polls find come at once, and their writes take turns by namespace.
+    """
     world, kube = sandbox.world, sandbox.kube
     job_ids = world.batch.seed_many(count, **{"name": "train", "region": region, **JOB})
     names = [f"bench-{number:06}" for number in range(first, first + count)]
+    await kube.create_namespace(region, {})
     async with kube.watch() as sightings:
-        await kube.create("default", batch_job(names[0], job_ids[0], region=region))
+        await kube.create(region, batch_job(names[0], job_ids[0], region=region))
         with launched(ours(world)):
             await sightings.statuses(1, timeout=60)
     async with store_of(world.control_plane, kube) as store:
-        example = await store.read("default", names[0])
+        example = await store.read(region, names[0])
         some: list[dict[str, Any]] = []
         for name, job in zip(names[1:], described(world.batch.url, job_ids[1:], region), strict=True):
-            some.append(like(example, "default", name, job))
+            some.append(like(example, region, name, job))
             if len(some) == _A_FILL or name == names[-1]:
                 await store.put(some)
                 some = []
-    sandbox.fleets[region].live |= {f"default/{name}": job_id for name, job_id in zip(names, job_ids, strict=True)}
+    sandbox.fleets[region].live |= {f"{region}/{name}": job_id for name, job_id in zip(names, job_ids, strict=True)}
 
 
 # -- one run of the operator ------------------------------------------------------------------------------------------
@@ -252,7 +256,7 @@ async def _ends(sandbox: Sandbox, asked: Asked) -> dict[str, list[float]]:
             ended[key] = time.time()
             await asyncio.to_thread(sandbox.world.batch.move, job_id, "SUCCEEDED")
         await sightings.ends(len(jobs), timeout=120 + sandbox.size / 100)
-    shown = {f"default/{name}": at for name, at in sightings.ended_at.items()}
+    shown = {key: sightings.ended_at[key.partition("/")[2]] for key in ended}
     return {region: [shown[key] - ended[key] for key in mine] for region, mine in chosen.items()}
 
 
