@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 from msgspec import Struct, field
 from msgspec.json import encode
 
-from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.events_queue import EventsQueue
 from awsbatch_operator.api.interfaces import EventMessage
 from awsbatch_operator.api.job import Target
@@ -27,7 +27,43 @@ CANARY_SOURCE: Final = "awsbatch.dev"
 CANARY_DETAIL_TYPE: Final = "awsbatch-operator canary"
 """The rule of the queue matches them as it matches the events of AWS Batch."""
 
+_UNREADABLE: Final = CallError(
+    ErrorClass.UNAVAILABLE, "the answer is no JSON object: it is cut or not AWS's", "NoAnswer"
+)
+
 T = TypeVar("T")
+
+
+class _Attributes(Struct):
+    sent_at: str | None = field(name="SentTimestamp", default=None)
+
+
+class _Message(Struct):
+    body: str | None = field(name="Body", default=None)
+    receipt: str | None = field(name="ReceiptHandle", default=None)
+    attributes: _Attributes | None = field(name="Attributes", default=None)
+
+
+class _Received(Struct):
+    messages: list[_Message | None] | None = field(name="Messages", default=None)
+
+
+class _Undeleted(Struct):
+    code: str | None = field(name="Code", default=None)
+    message: str | None = field(name="Message", default=None)
+
+
+class _Deleted(Struct):
+    failed: list[_Undeleted | None] | None = field(name="Failed", default=None)
+
+
+class _PutEntry(Struct):
+    code: str | None = field(name="ErrorCode", default=None)
+    message: str | None = field(name="ErrorMessage", default=None)
+
+
+class _Put(Struct):
+    entries: list[_PutEntry | None] | None = field(name="Entries", default=None)
 
 
 class _Detail(Struct):
@@ -56,7 +92,10 @@ class AwsEvents:
                 VisibilityTimeout=VISIBILITY_TIMEOUT,
                 MessageSystemAttributeNames=["SentTimestamp"],
             )
-            return [_message(entry) for entry in answer.get("Messages") or ()]
+            received = decode(answer["body"], _Received)
+            if received is None:
+                return _UNREADABLE
+            return [_message(entry or _Message()) for entry in received.messages or ()]
 
         return await self._run(self._receives, "ReceiveMessage", queue.reader, {"queue": queue.url}, request)
 
@@ -64,8 +103,8 @@ class AwsEvents:
         entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
 
         def request(client: Any) -> CallError | None:
-            failed = client.delete_message_batch(QueueUrl=queue.url, Entries=entries).get("Failed")
-            return _refusal(failed[0], "Code", "Message") if failed else None
+            deleted = decode(client.delete_message_batch(QueueUrl=queue.url, Entries=entries)["body"], _Deleted)
+            return _UNREADABLE if deleted is None else _refusal(deleted.failed)
 
         await self._run(self._receives, "DeleteMessageBatch", queue.reader, {"queue": queue.url}, request)
 
@@ -74,9 +113,8 @@ class AwsEvents:
         entry = {"Source": CANARY_SOURCE, "DetailType": CANARY_DETAIL_TYPE, "Detail": detail}
 
         def request(client: Any) -> CallError | None:
-            answer = client.put_events(Entries=[entry])
-            failed = [one for one in answer.get("Entries") or () if one.get("ErrorCode")]
-            return _refusal(failed[0], "ErrorCode", "ErrorMessage") if failed else None
+            put = decode(client.put_events(Entries=[entry])["body"], _Put)
+            return _UNREADABLE if put is None else _refusal([one for one in put.entries or () if one and one.code])
 
         return await self._run(self._sends, "PutEvents", target, {}, request)
 
@@ -101,16 +139,20 @@ class AwsEvents:
         )
 
 
-def _message(entry: Mapping[str, Any]) -> EventMessage:
-    body = decode((entry.get("Body") or "").encode(errors="replace"), _Body)
+def _message(entry: _Message) -> EventMessage:
+    body = decode((entry.body or "").encode(errors="replace"), _Body)
     job_id = None if body is None else body.job_id or (body.detail and body.detail.job_id)
-    return EventMessage(entry.get("ReceiptHandle") or "", job_id or None, _sent_at(entry))
+    return EventMessage(entry.receipt or "", job_id or None, _sent_at(entry.attributes))
 
 
-def _sent_at(entry: Mapping[str, Any]) -> Millis | None:
-    sent_at = (entry.get("Attributes") or {}).get("SentTimestamp") or ""
+def _sent_at(attributes: _Attributes | None) -> Millis | None:
+    sent_at = (attributes and attributes.sent_at) or ""
     return int(sent_at) if sent_at.isascii() and sent_at.isdecimal() and len(sent_at) < 16 else None
 
 
-def _refusal(entry: Mapping[str, Any], code: str, message: str) -> CallError:
-    return classify_code(entry.get(code) or "", 0, entry.get(message) or "")
+def _refusal(failed: Sequence[_Undeleted | _PutEntry | None] | None) -> CallError | None:
+    """Return the error of the first of these entries."""
+    if not failed:
+        return None
+    first = failed[0] or _Undeleted()
+    return classify_code(first.code or "", 0, first.message or "")

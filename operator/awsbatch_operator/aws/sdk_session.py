@@ -19,7 +19,7 @@ from botocore.session import Session as BotoSession
 
 from awsbatch_operator import __version__
 from awsbatch_operator.aws.errors import RoleNotAssumedError
-from awsbatch_operator.aws.hooks import ScopeCredentials, install_hooks
+from awsbatch_operator.aws.hooks import ScopeCredentials, install_hooks, keep_body_raw
 
 MAX_THREADS: Final = 16
 """Threads, and so connections, of each kind of call in the whole process."""
@@ -90,6 +90,9 @@ class ClientFactory:
             client = session.create_client(service, region_name=region, config=config)
             if service == "batch":
                 install_hooks(client, self._is_leader)
+            elif service != "sts":
+                # Whatever an answer contains must not raise: botocore's parsing does.
+                client.meta.events.register(f"before-parse.{service}", keep_body_raw)
             _ = urlsplit(client.meta.endpoint_url).port
         except ValueError as error:
             # botocore and urllib raise a plain ValueError for an endpoint or a port that is none.

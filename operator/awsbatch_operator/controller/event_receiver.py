@@ -148,7 +148,7 @@ class EventReceiver:
             if failures:
                 # Events may be lost: only a new canary shows that they arrive again.
                 failures, self._canary_due = 0, 0.0
-            handled = [message.receipt for message in answer if self._handle(queue, message)]
+            handled = [message.receipt for message in answer if self._handle(queue, message) and message.receipt]
 
     def _handle(self, queue: EventsQueue, message: EventMessage) -> bool:
         """Take the hint. Return whether the message is to be deleted."""
