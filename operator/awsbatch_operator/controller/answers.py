@@ -88,9 +88,10 @@ class AnswerHandler:
         self, tracked: TrackedObject, job: TrackedJob, error: CallError | None, now: Millis, *, changed: bool
     ) -> None:
         if not changed and tracked.steady_interval is not None:
-            interval = self._pace.interval(job, tracked.steady_interval, changed=False)
+            interval = self._pace.interval(job, tracked.steady_interval)
             tracked.next_poll_at = now + interval
-            self.poller.poll_after(tracked, interval / SECOND * self._dependencies.jitter(0.9, 1.1), rank=Rank.LAST)
+            rank = Rank.LAST if interval >= tracked.steady_interval else Rank.NORMAL
+            self.poller.poll_after(tracked, interval / SECOND * self._dependencies.jitter(0.9, 1.1), rank=rank)
             return
         self.visibility.record_hidden_poll(tracked, job, error, now)
         self._add(tracked)
@@ -214,7 +215,7 @@ def _take_in(job: TrackedJob, result: DescribeResult, requested_at: Millis, now:
                 first_started_at=result.first_started_at,
                 has_dependencies=result.has_dependencies,
             )
-            job.tags, job.requested_at, job.lists = tags, requested_at, 0
+            job.tags, job.requested_at, job.lists, job.changed = tags, requested_at, 0, not same
             return not same
         case NotFound():
             job.state = job.state.with_not_found(now)

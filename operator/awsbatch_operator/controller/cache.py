@@ -116,8 +116,8 @@ class TrackedJob:
     `tags` are those of the poll in `state`, which was requested at `requested_at`. Access also depends on the tags of
     `parent`, and the access of `children` on the tags of this job. `expired` counts the terminations in a row that were
     not sent because their permit was not valid any more; the next is not sent before `held_until`. `hinted_at`: when an
-    event last named the job, until a poll has shown a change since then. `lists`: how many lists have shown it
-    unchanged since it was described; the last of them has put off the polls of its objects.
+    event last named the job. `changed`: whether the latest answer showed something new. `lists`: how many lists have
+    shown it unchanged since it was described; the last of them has put off the polls of its objects.
     """
 
     key: JobKey
@@ -131,6 +131,7 @@ class TrackedJob:
     expired: int = 0
     held_until: Millis = 0
     hinted_at: Millis = 0
+    changed: bool = True
     lists: int = 0
 
     def answer_counts(self, max_age: Millis, now: Millis) -> bool:

@@ -97,7 +97,7 @@ class Controller:
             on_delete=self.on_delete,
             is_leader=self.may_act,
         )
-        pace = PollPace(intervals.with_events)
+        pace = PollPace(intervals.with_events, dependencies.now)
         self._answers = AnswerHandler(
             self.cache,
             dependencies,

@@ -201,9 +201,11 @@ class Reconciler:
         self, tracked: TrackedObject, job: TrackedJob, visible: VisibleState, result: ReconcileResult, now: Millis
     ) -> None:
         """Schedule the next poll for this object."""
-        next_poll_at, hidden_due = result.next_poll_at, 0
+        next_poll_at, hidden_due, rank = result.next_poll_at, 0, Rank.NORMAL
         if result.steady_interval is not None and next_poll_at is not None and not visible.hidden:
-            next_poll_at += self._pace.interval(job, result.steady_interval, changed=True) - result.steady_interval
+            interval = self._pace.interval(job, result.steady_interval)
+            next_poll_at += interval - result.steady_interval
+            rank = Rank.LAST if interval >= result.steady_interval else Rank.NORMAL
         if visible.hidden and next_poll_at is not None:
             # First: a poll that is in flight for others, or starts at once, must not count at the wrong time.
             hidden_due = self.visibility.schedule_hidden_poll(tracked, next_poll_at, now)
@@ -227,7 +229,7 @@ class Reconciler:
             settled = job.state.last_error is None and job.state.terminate_error is None and not job.state.misses
             jitter = self._dependencies.jitter(0.9 if settled else 1.0, 1.1)
             seconds = max(next_poll_at - now, 0) / SECOND * jitter
-            self._poller.poll_after(tracked, seconds, rank=Rank.NORMAL if result.steady_interval is None else Rank.LAST)
+            self._poller.poll_after(tracked, seconds, rank=rank)
 
     def _requeue(self, tracked: TrackedObject, job: TrackedJob | None, result: ReconcileResult, now: Millis) -> None:
         """Schedule the next reconcile without news: of a limit, of the end of a deletion, or of a retry."""

@@ -393,3 +393,13 @@ async def test_a_queue_that_several_name_is_read_once() -> None:
         await asyncio.sleep(240)
         assert {queue.reader for _, queue in world.events.received} == {Target(REGION)}
         assert world.controller.events.alive() == {(ACCOUNT, REGION): True, ("444455556666", REGION): True}
+
+
+async def test_an_edit_does_not_delay_the_polls_after_an_event() -> None:
+    async with a_world() as world:
+        world.events.send(URL, "j1")
+        await asyncio.sleep(0.5)
+        world.objects.edit("uid-for-j1", {"onDelete": {"terminate": {"reason": "bye"}}})
+        end(world)
+        await asyncio.sleep(2)
+        assert world.objects.status("uid-for-j1").phase is Phase.SUCCEEDED
