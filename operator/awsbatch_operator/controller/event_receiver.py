@@ -64,21 +64,23 @@ class EventReceiver:
 
     def since(self, target: Target, job_id: str) -> Millis | None:
         """Return since when events report each change of the job; None: they do not."""
-        if not self._urls(target):
+        urls = self._urls(target)
+        if not urls:
             return None
         location, part = self._shared.provider.location(target), _part(job_id)
-        return self._streams.since(location) if not part or (location, part) in self._parts else None
+        return self._streams.since(location, urls) if not part or (location, part) in self._parts else None
 
     def alive(self) -> Mapping[Location, bool]:
         """Return for each account and region that should send events whether they arrive.
 
         Those of another region than their queue's may have no rule that forwards them: only once they have arrived.
         """
-        return {
-            location: self._streams.since(location) is not None
-            for location, target in self._expected().items()
-            if location in self._begun or target.region in map(queue_region, self._urls(target))
-        }
+        alive: dict[Location, bool] = {}
+        for target in self._poller.targets:
+            urls, location = self._urls(target), self._shared.provider.location(target)
+            if urls and (location in self._begun or target.region in map(queue_region, urls)):
+                alive[location] = alive.get(location, True) and self._streams.since(location, urls) is not None
+        return alive
 
     def clear(self) -> None:
         """Forget all streams: what this process knows is not the state of the jobs any more."""
@@ -96,7 +98,7 @@ class EventReceiver:
                 # A loop that noticed the end of a term has ended, perhaps after the next term began.
                 for queue in [one for one, loop in self._loops.items() if one not in wanted or loop.done()]:
                     self._loops.pop(queue).cancel()
-                    await self._poll_normally(self._streams.end(queue))
+                    await self._poll_normally(self._streams.end(queue.url))
                 for queue in wanted - self._loops.keys():
                     self._loops[queue] = tasks.create_task(self._receive(queue))
                 await self._poll_normally(self._streams.end())
@@ -134,6 +136,7 @@ class EventReceiver:
         while self._may_act():
             wait = 1 if failures or len(self._loops) > MANY_QUEUES else LONGEST_WAIT
             deleting = asyncio.create_task(self._shared.events.delete(queue, handled)) if handled else None
+            due = asyncio.get_running_loop().time() + min(wait, _TICK)
             answer = await self._shared.events.receive(queue, wait)
             if deleting is not None:
                 await deleting
@@ -142,13 +145,16 @@ class EventReceiver:
                 return
             if isinstance(answer, CallError):
                 failures, handled = failures + 1, []
-                await self._poll_normally(self._streams.end(queue))
+                await self._poll_normally(self._streams.end(queue.url))
                 await asyncio.sleep(self._shared.jitter(0.5, 1.0) * backoff(failures, _FIRST_RETRY, _LONGEST_RETRY))
                 continue
             if failures:
                 # Events may be lost: only a new canary shows that they arrive again.
                 failures, self._canary_due = 0, 0.0
             handled = [message.receipt for message in answer if self._handle(queue, message) and message.receipt]
+            if not handled:
+                # What ignores the wait, or returns only what is not deleted, is not asked in a loop.
+                await asyncio.sleep(max(due - asyncio.get_running_loop().time(), 0))
 
     def _handle(self, queue: EventsQueue, message: EventMessage) -> bool:
         """Take the hint. Return whether the message is to be deleted."""
@@ -163,7 +169,8 @@ class EventReceiver:
                 )
             self._shared.telemetry.event_received(EventResult.UNREADABLE)
             return False
-        canary, jobs = self._streams.take_canary(message.job_id), list(self._jobs(queue, message.job_id))
+        canary = self._streams.take_canary(message.job_id, queue.url)
+        jobs = list(self._jobs(queue, message.job_id))
         proven = {canary} if canary is not None else set()
         for job in jobs:
             self._poller.hint(job)
@@ -171,7 +178,7 @@ class EventReceiver:
             proven.add(location)
             self._parts.add((location, _part(message.job_id)))
         for location in proven:
-            if self._streams.prove(location, queue):
+            if self._streams.prove(location, queue.url):
                 self._lost.pop(location, None)
                 self._begun.add(location)
                 log.info("events of AWS Batch arrive", account=location[0], region=location[1], queue=queue.url)
@@ -200,7 +207,7 @@ class EventReceiver:
                 job_id = self._streams.new_canary(location)
                 if await self._shared.events.send_canary(target, job_id) is not None:
                     # The error is in the log.
-                    self._streams.take_canary(job_id)
+                    self._streams.forget_canary(job_id)
 
     async def _poll_normally(self, ended: set[Location]) -> None:
         """Poll the jobs of these accounts and regions as if there were no events."""
@@ -215,9 +222,15 @@ class EventReceiver:
             if job is None or tracked.steady_interval is None or tracked.next_poll_at is None:
                 continue
             due = (job.state.polled_at or 0) + tracked.steady_interval
-            if due < tracked.next_poll_at and self._shared.provider.location(job.key.target) in ended:
+            if (
+                due < tracked.next_poll_at
+                and self._shared.provider.location(job.key.target) in ended
+                and self.since(*job.key) is None
+            ):
                 tracked.next_poll_at = due
-                self._poller.poll_after(tracked, max(due - now, 0) / SECOND, rank=Rank.LAST)
+                # After the clock was set back, the time of the poll is far away.
+                wait = min(max(due - now, 0), tracked.steady_interval)
+                self._poller.poll_after(tracked, wait / SECOND, rank=Rank.LAST)
 
 
 def _part(job_id: str) -> str:

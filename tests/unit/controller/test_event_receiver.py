@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,13 +10,16 @@ import pytest
 
 from awsbatch_operator.api.access_policy import Policy, Rules
 from awsbatch_operator.api.batchjob import Phase
-from awsbatch_operator.api.interfaces import EventResult
+from awsbatch_operator.api.errors import CallError
+from awsbatch_operator.api.events_queue import EventsQueue
+from awsbatch_operator.api.interfaces import EventMessage, EventResult
 from awsbatch_operator.api.job import Array, Job, Target
 from awsbatch_operator.api.label_selector import Selector
 from awsbatch_operator.controller.event_receiver import CANARY_INTERVAL
 from awsbatch_operator.controller.event_streams import PROOF_COUNTS
 from awsbatch_operator.policy.resolution import Mode
 from builders import DENIED, THROTTLED, UNAVAILABLE
+from fakes.events import FakeEvents
 from unit.controller.world import REGION, World
 
 pytestmark = pytest.mark.looptime(start=1_000)
@@ -403,3 +406,40 @@ async def test_an_edit_does_not_delay_the_polls_after_an_event() -> None:
         end(world)
         await asyncio.sleep(2)
         assert world.objects.status("uid-for-j1").phase is Phase.SUCCEEDED
+
+
+async def test_a_queue_that_is_dead_is_not_hidden_by_another_of_the_same_account() -> None:
+    world = World(events_queues=(URL,), mode=Mode.OPTIONAL)
+    world.batch.accounts[Target(REGION)] = "444455556666"
+    world.events.returns_to = URL
+    world.set_policies(a_policy(queue=ROLE_URL), ns={}, team={"team": "a"})
+    async with world.running():
+        world.an_object(world.a_job("j1"))
+        world.an_object(world.a_job("j2", queue="q"), namespace="team")
+        await asyncio.sleep(2 * CANARY_INTERVAL + 5)
+        start = now()
+        await asyncio.sleep(300)
+        assert len(polls(world, "j1", start)) <= 1
+        assert len(polls(world, "j2", start)) == pytest.approx(10, abs=1), "no event of ROLE_URL has arrived"
+
+
+async def test_answers_at_once_do_not_become_a_flood_of_requests() -> None:
+    class Hasty(FakeEvents):
+        async def receive(self, queue: EventsQueue, wait: int) -> Sequence[EventMessage] | CallError:
+            return await super().receive(queue, 0)
+
+    async with a_world(events=Hasty(), canaries=False) as world:
+        start = now()
+        await asyncio.sleep(60)
+        assert sum(at >= start for at, _ in world.events.received) <= 70
+
+
+async def test_polls_return_to_normal_although_the_clock_was_set_back() -> None:
+    async with a_world() as world:
+        await asyncio.sleep(400)
+        world.clock_set = -600_000
+        world.events.canary_error = DENIED
+        world.events.fail(URL, DENIED)
+        start = now()
+        await asyncio.sleep(100)
+        assert len(polls(world, "j1", start)) == pytest.approx(3, abs=1)

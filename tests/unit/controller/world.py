@@ -35,6 +35,8 @@ class World:
     unattended_limit: int = 500
     events: FakeEvents = field(default_factory=FakeEvents)
     events_queues: tuple[str, ...] = ()
+    clock_set: int = 0
+    """Milliseconds by which the wall clock was set since the start."""
     controller: Controller = field(init=False)
     killed: bool = False
     restarts: list[float] = field(default_factory=list)
@@ -46,7 +48,7 @@ class World:
             self.objects,
             self.telemetry,
             self.events,
-            now=now,
+            now=lambda: now() + self.clock_set,
             jitter=self.jitter,
             is_leader=self.is_leader,
         )
