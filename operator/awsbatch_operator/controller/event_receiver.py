@@ -61,6 +61,7 @@ class EventReceiver:
         # What has sent an event: AWS does not say whether it sends events of array children and of nodes.
         self._parts: set[tuple[Location, str]] = set()
         self._canary_due = 0.0
+        self._sending: set[Location] = set()
 
     def since(self, target: Target, job_id: str) -> Millis | None:
         """Return since when events report each change of the job; None: they do not."""
@@ -102,9 +103,13 @@ class EventReceiver:
                 for queue in wanted - self._loops.keys():
                     self._loops[queue] = tasks.create_task(self._receive(queue))
                 await self._poll_normally(self._streams.end())
-                if wanted and clock() >= self._canary_due and self._expected():
+                if wanted and clock() >= self._canary_due and (expected := self._expected()):
                     self._canary_due = clock() + CANARY_INTERVAL
-                    tasks.create_task(self._send_canaries())
+                    self._report_lost_canaries()
+                    # A location whose EventBridge hangs holds up no other, and has one call at a time.
+                    for location in expected.keys() - self._sending:
+                        self._sending.add(location)
+                        tasks.create_task(self._send_canary(location, expected[location]))
                 await asyncio.sleep(_TICK)
 
     # -- queues -------------------------------------------------------------------------------------------------------
@@ -194,7 +199,7 @@ class EventReceiver:
 
     # -- streams ------------------------------------------------------------------------------------------------------
 
-    async def _send_canaries(self) -> None:
+    def _report_lost_canaries(self) -> None:
         for location in self._streams.lost_canaries():
             if self._lost.setdefault(location, LogOnce()).report("lost") is not None:
                 log.warning(
@@ -202,12 +207,13 @@ class EventReceiver:
                     account=location[0],
                     region=location[1],
                 )
-        for location, target in self._expected().items():
-            if self._may_act():
-                job_id = self._streams.new_canary(location)
-                if await self._shared.events.send_canary(target, job_id) is not None:
-                    # The error is in the log.
-                    self._streams.forget_canary(job_id)
+
+    async def _send_canary(self, location: Location, target: Target) -> None:
+        job_id = self._streams.new_canary(location)
+        if await self._shared.events.send_canary(target, job_id) is not None:
+            # The error is in the log.
+            self._streams.forget_canary(job_id)
+        self._sending.discard(location)
 
     async def _poll_normally(self, ended: set[Location]) -> None:
         """Poll the jobs of these accounts and regions as if there were no events."""

@@ -443,3 +443,19 @@ async def test_polls_return_to_normal_although_the_clock_was_set_back() -> None:
         start = now()
         await asyncio.sleep(100)
         assert len(polls(world, "j1", start)) == pytest.approx(3, abs=1)
+
+
+async def test_a_canary_that_hangs_is_sent_once_and_holds_up_no_other() -> None:
+    class Hanging(FakeEvents):
+        async def send_canary(self, target: Target, job_id: str) -> CallError | None:
+            answer = await super().send_canary(target, job_id)
+            await asyncio.sleep(1_000 if target.region == "us-east-1" else 0)
+            return answer
+
+    async with a_world(events=Hanging(), canaries=False) as world:
+        world.batch.jobs["j2"] = Job("RUNNING", name="j2")
+        world.objects.create("j2", {"jobId": "j2", "region": "us-east-1"})
+        await asyncio.sleep(600)
+        regions = Counter(target.region for target, _ in world.events.canaries)
+        assert regions["us-east-1"] == 1
+        assert regions[REGION] >= 11
