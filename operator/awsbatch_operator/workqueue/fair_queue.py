@@ -15,6 +15,9 @@ K = TypeVar("K", bound=Hashable)
 _SLACK: Final = 64
 """Entries that a heap may have beyond twice the number of delayed keys before it is rebuilt."""
 
+_TURNS: Final = 10
+"""Each tenth key of a group is one of its worst rank, so that better ones do not hold it up for ever."""
+
 _NEVER: Final = float("inf")
 
 _SHORTEST_SLEEP: Final = 0.001
@@ -44,8 +47,8 @@ class FairQueue(Generic[K]):
     """Contains each key at most once, ready or delayed.
 
     The queue serves groups with ready keys in turn, so a group waits for at most one key of each other group. Within a
-    group keys come by rank, then in the order in which they became ready. Every operation is O(log n). Times are
-    seconds of `clock`.
+    group keys come by rank, then in the order in which they became ready; each tenth is one of the worst rank. Every
+    operation is O(log n). Times are seconds of `clock`.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -53,6 +56,8 @@ class FairQueue(Generic[K]):
         # The first group is the next one. No group in it is empty: each has its keys by rank.
         self._ring: OrderedDict[Hashable, tuple[OrderedDict[K, None], ...]] = OrderedDict()
         self._ready: dict[K, tuple[Hashable, Rank]] = {}
+        # Keys that were taken from a group since it came into the ring.
+        self._taken: dict[Hashable, int] = {}
         # Heaps of (time, serial number, key). An entry counts only while `_delayed` has the same serial number.
         self._due: list[tuple[float, int, K]] = []
         self._early: list[tuple[float, int, K]] = []
@@ -111,11 +116,12 @@ class FairQueue(Generic[K]):
             group, rank = self._ready.pop(key)
             del self._ring[group][rank][key]
             if not any(self._ring[group]):
-                del self._ring[group]
+                self._remove(group)
 
     def clear(self) -> None:
         """Remove every key."""
         self._ring.clear()
+        self._taken.clear()
         self._ready.clear()
         self._delayed.clear()
         self._due.clear()
@@ -130,13 +136,18 @@ class FairQueue(Generic[K]):
         if not self._ring:
             return self._pop_early(now) if early else None
         group, by_rank = next(iter(self._ring.items()))
-        key, _ = next(filter(None, by_rank)).popitem(last=False)
+        taken = self._taken[group] = self._taken.get(group, 0) + 1
+        key, _ = next(filter(None, by_rank if taken % _TURNS else reversed(by_rank))).popitem(last=False)
         del self._ready[key]
         if any(by_rank):
             self._ring.move_to_end(group)
         else:
-            del self._ring[group]
+            self._remove(group)
         return key
+
+    def _remove(self, group: Hashable) -> None:
+        del self._ring[group]
+        self._taken.pop(group, None)
 
     def _pop_early(self, now: float) -> K | None:
         self._correct(self._early, early=True)

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from awsbatch_operator.workqueue.fair_queue import _SLACK, FairQueue, Rank
+from awsbatch_operator.workqueue.fair_queue import _SLACK, _TURNS, FairQueue, Rank
 
 KEYS = st.sampled_from(range(12))
 GROUPS = st.sampled_from("abc")
@@ -34,6 +34,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         self.ready: list[tuple[int, str, Rank]] = []
         self.delayed: dict[int, Delayed] = {}
         self.passed_over: dict[str, list[str]] = {}
+        self.taken: dict[str, int] = {}
 
     def promote(self) -> None:
         # dict keeps the order of add_at, and sorted is stable.
@@ -98,8 +99,10 @@ class FairQueueMachine(RuleBasedStateMachine):
             return
         assert key is not None
         group = groups[key]
+        self.taken[group] = self.taken.get(group, 0) + 1
+        best = 1 if self.taken[group] % _TURNS else -1
         # min takes the first of equals.
-        expected = min((entry for entry in self.ready if entry[1] == group), key=lambda entry: entry[2])
+        expected = min((entry for entry in self.ready if entry[1] == group), key=lambda entry: best * entry[2])
         assert key == expected[0], "within a group by rank, then first in, first out"
         self.take(key)
         self.passed_over.pop(group, None)
@@ -121,6 +124,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         groups = self.ready_groups()
         # A group that is not ready at the moment loses its claim.
         self.passed_over = {group: served for group, served in self.passed_over.items() if group in groups.values()}
+        self.taken = {group: taken for group, taken in self.taken.items() if group in groups.values()}
         assert self.queue.ready() == len(groups) == len(self.ready)
         assert len(self.queue) == len(groups) + len(self.delayed)
         assert {key for key in range(12) if key in self.queue} == groups.keys() | self.delayed.keys()
@@ -158,6 +162,16 @@ def test_a_key_of_first_rank_goes_ahead_in_its_group_and_not_ahead_of_other_grou
     assert pop_all(queue) == ["a1", "b2", "b1"]
 
 
+def test_a_key_of_last_rank_has_its_turn_however_many_better_ones_come() -> None:
+    queue = FairQueue[str](lambda: 0.0)
+    queue.add("steady", "a", rank=Rank.LAST)
+    popped = []
+    for number in range(_TURNS):
+        queue.add(f"new{number}", "a", rank=Rank.FIRST)
+        popped.append(queue.pop())
+    assert popped.index("steady") == _TURNS - 1
+
+
 def test_outdated_delays_take_no_memory() -> None:
     now = 0.0
     queue = FairQueue[int](lambda: now)
@@ -170,7 +184,7 @@ def test_outdated_delays_take_no_memory() -> None:
     now = 5.0
     while queue.pop() is not None:
         pass
-    assert (len(queue._ring), len(queue._ready), len(queue._delayed)) == (0, 0, 0)
+    assert (len(queue._ring), len(queue._taken), len(queue._ready), len(queue._delayed)) == (0, 0, 0, 0)
     assert max(len(queue._due), len(queue._early)) <= _SLACK
 
 
