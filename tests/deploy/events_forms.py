@@ -64,6 +64,7 @@ class Made(NamedTuple):
 
     queues: dict[str, Properties]
     queue_policy: Document
+    dead_letter_policy: Document
     rules: list[Rule]
     bus_policy: Document
     permissions: dict[str, Document]
@@ -85,6 +86,7 @@ def stack(wish: Wish) -> cloudformation.Stack:
         "Queue": "<url>",
         "Queue.Arn": wish.arn("sqs", wish.name),
         "Queue.QueueName": wish.name,
+        "DeadLetterQueue": "<url of dead letters>",
         "DeadLetterQueue.Arn": wish.arn("sqs", f"{wish.name}-dead-letter"),
         "DeadLetterQueue.QueueName": f"{wish.name}-dead-letter",
         "Bus": wish.name,
@@ -105,6 +107,7 @@ def of_cloudformation(wish: Wish) -> Made:
     return Made(
         {queue.pop("QueueName"): queue for queue in _present(one, "DeadLetterQueue", "Queue")},
         one.properties("QueuePolicy")["PolicyDocument"],
+        one.properties("DeadLetterQueuePolicy")["PolicyDocument"],
         [_rule_of_cloudformation(rule) for rule in _present(one, "Rule", "BusRule")],
         _document(
             {"Sid": policy["StatementId"], **policy["Statement"]}
@@ -183,7 +186,10 @@ def of_terraform(wish: Wish) -> Made:
     alarms = [one.resource("aws_cloudwatch_metric_alarm", name) for name in ("not_read", "dead_letters")]
     return Made(
         {one.value(queue, "name"): _translated(one, queue, QUEUE) for queue in queues},
-        json.loads(one.value(one.resource("aws_sqs_queue_policy", "events"), "policy")),
+        *(
+            json.loads(one.value(one.resource("aws_sqs_queue_policy", name), "policy"))
+            for name in ("events", "dead_letters")
+        ),
         [rule for name in ("events", "hub") for rule in _rule_of_terraform(one, name)],
         _counted_policy(one, one.resource("aws_cloudwatch_event_bus_policy", "hub")),
         _permissions_of_terraform(one, one.resource("aws_iam_role_policy", "reader")),

@@ -137,9 +137,10 @@ def test_without_a_bus_its_rule_may_not_send(form: str) -> None:
 @IN_EACH_FORM
 @pytest.mark.parametrize("action", ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SendMessage", "sqs:PurgeQueue"])
 def test_a_call_without_tls_is_denied_whatever_the_callers_own_policy_says(form: str, action: str) -> None:
-    policy = FORMS[form](AS_IT_STANDS).queue_policy
-    assert effects(policy, Request(action, QUEUE, PLAIN, SOMEBODY)) == {"Deny"}
-    assert effects(policy, Request(action, QUEUE, TLS, SOMEBODY)) == set()
+    made = FORMS[form](AS_IT_STANDS)
+    for policy, queue in ((made.queue_policy, QUEUE), (made.dead_letter_policy, f"{QUEUE}-dead-letter")):
+        assert effects(policy, Request(action, queue, PLAIN, SOMEBODY)) == {"Deny"}
+        assert effects(policy, Request(action, queue, TLS, SOMEBODY)) == set()
 
 
 SENDING: Final = dict(mutants(FORMS["CloudFormation"](HUB).queue_policy))

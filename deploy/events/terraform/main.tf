@@ -55,6 +55,18 @@ locals {
     ]
   }
 
+  dead_letter_policy = {
+    Version = "2012-10-17"
+    Statement = [{
+      Sid       = "DenyWithoutTLS"
+      Effect    = "Deny"
+      Principal = "*"
+      Action    = "sqs:*"
+      Resource  = aws_sqs_queue.dead_letters.arn
+      Condition = { Bool = { "aws:SecureTransport" = "false" } }
+    }]
+  }
+
   from_accounts = {
     Sid       = "ForwardFromAccounts"
     Effect    = "Allow"
@@ -128,6 +140,11 @@ resource "aws_sqs_queue" "events" {
 resource "aws_sqs_queue_policy" "events" {
   queue_url = aws_sqs_queue.events.id
   policy    = jsonencode(local.queue_policy)
+}
+
+resource "aws_sqs_queue_policy" "dead_letters" {
+  queue_url = aws_sqs_queue.dead_letters.id
+  policy    = jsonencode(local.dead_letter_policy)
 }
 
 resource "aws_cloudwatch_event_rule" "events" {
