@@ -110,7 +110,7 @@ def main() -> None:
 @click.option(
     "--poll-with-events",
     metavar="TIME",
-    help="Interval between two polls of a job while its account and region sends events. [default: 5m]",
+    help="Interval between two polls of a job while its account and region send events. [default: 5m]",
 )
 @click.option(
     "--list-polls/--no-list-polls",

@@ -200,7 +200,10 @@ def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Setting
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value not in (None, ())})
     except ValidationError as error:
-        faults += [_fault(one["loc"], one["input"], one["msg"]) for one in error.errors()]
+        faults += [
+            _fault(one["loc"], one["input"], "give true or false" if one["type"] == "bool_parsing" else one["msg"])
+            for one in error.errors()
+        ]
     if faults or settings is None:
         raise SettingsError(faults)
     return settings
@@ -219,6 +222,8 @@ def _cluster_faults(flags: Mapping[str, Any]) -> Sequence[str]:
 
 def _fault(loc: tuple[int | str, ...], value: object, message: str) -> str:
     field = str(loc[0])
+    if isinstance(value, tuple):
+        value = ",".join(value)
     given = "" if value is None else f" = {value!r}"
     return f"{flag(field)} / {PREFIX}{field.upper()}{given}: {message.removeprefix('Value error, ')}"
 

@@ -168,7 +168,7 @@ BAD = {
     "access_policy": ("off", "'disabled', 'optional' or 'required'"),
     "cluster_name": ("prod/eu", "give 1 to 63 letters"),
     "http_address": ("80", "give HOST:PORT"),
-    "leader_elect": ("maybe", "valid boolean"),
+    "leader_elect": ("maybe", "give true or false"),
     "lease_name": ("-", "give lower case letters"),
     "lease_namespace": ("a.b", "give the name of a namespace"),
     "poll_running": ("30", "give a duration from 100ms to 24h"),
@@ -177,7 +177,10 @@ BAD = {
     "resend_after": ("-1s", "give a duration from 100ms to 24h"),
     "describe_rate": ("0", "greater than 0"),
     "terminate_rate": ("nan", "finite number"),
-    "metrics_role_label": ("some", "valid boolean"),
+    "events_queue": (("arn:aws:sqs:eu-west-1:111122223333:events",), "give the URL of a standard SQS queue"),
+    "poll_with_events": ("5", "give a duration from 100ms to 24h"),
+    "list_polls": ("2", "give true or false"),
+    "metrics_role_label": ("some", "give true or false"),
     "log_format": ("xml", "'json' or 'console'"),
     "log_level": ("loud", "'debug'"),
 }
@@ -187,7 +190,8 @@ BAD = {
 def test_a_fault_names_flag_variable_value_and_what_is_right(field: str) -> None:
     value, remedy = BAD[field]
     (fault,) = faults_of({field: value})
-    assert fault.startswith(f"{flag(field)} / AWSBATCH_OPERATOR_{field.upper()} = {value!r}: ")
+    shown = ",".join(value) if isinstance(value, tuple) else value
+    assert fault.startswith(f"{flag(field)} / AWSBATCH_OPERATOR_{field.upper()} = {shown!r}: ")
     assert remedy in fault
 
 
