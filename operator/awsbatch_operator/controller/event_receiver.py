@@ -219,7 +219,12 @@ class EventReceiver:
         """Poll the jobs of these accounts and regions as if there were no events."""
         if not ended:
             return
-        log.warning("events do not arrive any more: jobs are polled as often as without events", streams=sorted(ended))
+        for account, region in sorted(ended):
+            log.warning(
+                "events do not arrive any more: jobs are polled as often as without events",
+                account=account,
+                region=region,
+            )
         now = self._shared.now()
         for index, tracked in enumerate(list(self._cache.objects.values())):
             if index % _SLICE == _SLICE - 1:
