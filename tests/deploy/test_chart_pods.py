@@ -154,6 +154,10 @@ def test_a_value_sets_the_setting_of_its_name_and_none_keeps_the_default() -> No
     assert settings_of(objects()) == config.load({"leader_elect": True, "http_address": ":8080"})
 
 
+def test_a_value_that_an_older_release_lacks_keeps_the_operators_default() -> None:
+    assert settings_of(objects({"listPolls": None, "metricsRoleLabel": None})) == settings_of(objects())
+
+
 def test_additional_flags_take_precedence_over_those_of_the_chart() -> None:
     given = settings_of(
         objects({"pollInterval": {"running": "45s"}, "extraArgs": ["--poll-running=10s", "--namespace=team-a"]})

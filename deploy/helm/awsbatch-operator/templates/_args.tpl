@@ -24,7 +24,7 @@
 {{- with .Values.pollInterval.withEvents }}
 - --poll-with-events={{ . }}
 {{- end }}
-{{- if not .Values.listPolls }}
+{{- if eq (toString .Values.listPolls) "false" }}
 - --no-list-polls
 {{- end }}
 {{- range .Values.eventsQueues }}
@@ -49,7 +49,7 @@
 {{- with .Values.onDelete.timeout }}
 - --on-delete-timeout={{ . }}
 {{- end }}
-{{- if not .Values.metricsRoleLabel }}
+{{- if eq (toString .Values.metricsRoleLabel) "false" }}
 - --no-metrics-role-label
 {{- end }}
 # The last one wins where a flag comes twice.
