@@ -97,7 +97,7 @@ def demo_bulk(control_plane: str) -> None:
     type=click.Choice(("quick", "default")),
     default="quick",
     show_default=True,
-    help="quick: a poll every 0.5 s. default: every 30 s and more, as the operator does by itself; a change of a job "
+    help="quick: a poll every 0.5 s. default: every 30 s and more, as the operator does by default; a change of a job "
     "is shown at once all the same, by its event.",
 )
 @click.pass_context

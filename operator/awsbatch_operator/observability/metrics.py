@@ -105,7 +105,7 @@ class Metrics:
         self._orphaned = self._counter(
             "orphaned", "Deleted objects whose job may be alive although spec.onDelete states its termination."
         )
-        self._events = self._counter("events_received", "Messages of events queues.", "result")
+        self._events = self._counter("events_received", "Messages of events queues by what they name.", "result")
         for event in EventResult:
             self._events.labels(event)
         self._event_delay = self._histogram(
@@ -355,7 +355,7 @@ class _PollCollector(Collector):
         return (
             _family(
                 "events_queue_alive",
-                "1 while the events of AWS Batch of this account and region arrive, 0 while they should.",
+                "1 while the events of AWS Batch of the account and region arrive, 0 while they should and do not.",
                 "account",
                 "region",
             ),
