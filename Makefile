@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale bench-events soak plugin locks docs clean
+.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale bench-events soak links plugin locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -129,6 +129,9 @@ bench-events: $(READY) ## from the end of a job to its status, and AWS calls: po
 soak: $(READY) ## 40 minutes of changes at 2,000 objects: memory, files and threads must not grow
 	@$(BIN)/python -m bench.soak $(ARGS)
 
+links: ## request each link of the pages to another site; needs a network
+	@$(PYTHON) tools/links.py
+
 plugin: ## build kubectl awsbatch into dist/: one executable file, and the archive and manifest for krew
 	@$(PYTHON) tools/plugin.py dist
 
@@ -145,6 +148,7 @@ locks: $(READY) ## update the lock files
 	$(UV_COMPILE) --constraint locks/dev.txt --extra sandbox --group build pyproject.toml -o locks/sandbox.txt
 	$(UV_COMPILE) --constraint locks/dev.txt --group build -o locks/build.txt
 	$(UV_COMPILE) --constraint locks/dev.txt --group uv -o locks/uv.txt
+	$(UV_COMPILE) --group zizmor -o locks/zizmor.txt
 	$(UV_COMPILE) --no-deps --group schemas -o locks/schemas.txt
 
 clean: ## remove .venv and all caches

@@ -14,13 +14,15 @@ from awsbatch_operator import __version__
 from deploy.places import DEPLOY, ROOT
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
-PINNED = re.compile(r"[a-z-]+/[a-z-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+PINNED = re.compile(r"[a-z-]+/[a-z-]+(?:/[a-z-]+)?@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+WEEKLY = ROOT / ".github" / "workflows" / "weekly.yaml"
 PUBLISHERS: dict[str, set[str]] = {
     "image": {"packages", "id-token", "attestations"},
     "chart": {"packages", "id-token", "attestations"},
     "pypi": {"id-token"},
     "github": {"contents"},
 }
+WRITERS = {"Release": PUBLISHERS, "Security": {"codeql": {"security-events"}}}
 
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
@@ -46,16 +48,17 @@ def test_every_action_is_pinned_to_a_commit_with_its_version_in_a_comment(path: 
 
 
 def test_one_action_is_of_one_commit_everywhere() -> None:
-    used = {each for path in FILES for each in re.findall(r"uses: (.+@.+)", path.read_text(encoding="utf-8"))}
-    assert len(used) == len({each.partition("@")[0] for each in used})
+    used = {
+        each for path in FILES for each in re.findall(r"uses: ([^/]+/[^/@]+).*?(@.+)", path.read_text(encoding="utf-8"))
+    }
+    assert len(used) == len({repository for repository, _ in used})
 
 
-def test_permissions_are_set_by_job_and_only_publishing_jobs_may_write(workflow: dict[str, Any]) -> None:
+def test_permissions_are_set_by_job_and_few_jobs_may_write(workflow: dict[str, Any]) -> None:
     assert workflow["permissions"] == {}
     for name, job in jobs(workflow).items():
         writes = {scope for scope, level in job["permissions"].items() if level == "write"}
-        allowed = PUBLISHERS.get(name, set()) if workflow["name"] == "Release" else set()
-        assert writes == allowed, name
+        assert writes == WRITERS.get(workflow["name"], {}).get(name, set()), name
 
 
 def test_every_job_has_a_timeout_and_no_checkout_keeps_a_token(workflow: dict[str, Any]) -> None:
@@ -67,6 +70,22 @@ def test_every_job_has_a_timeout_and_no_checkout_keeps_a_token(workflow: dict[st
 
 def test_user_input_reaches_a_shell_only_as_a_variable(workflow: dict[str, Any]) -> None:
     assert [step["run"] for step in steps(workflow) if "${{" in step.get("run", "")] == []
+
+
+def test_no_workflow_has_a_secret(workflow: dict[str, Any]) -> None:
+    assert "secrets." not in yaml.safe_dump(workflow)
+
+
+@pytest.mark.parametrize(("name", "job"), yaml.safe_load(WEEKLY.read_text(encoding="utf-8"))["jobs"].items())
+def test_a_weekly_job_runs_its_make_target_and_keeps_its_report_when_it_fails(name: str, job: dict[str, Any]) -> None:
+    *_, run, upload = job["steps"]
+    directory = upload["with"]["path"]
+    assert re.fullmatch(
+        rf"mkdir {directory[:-1]}\nmake PYTHON=python {name} .*\| tee {directory}report.txt\n", run["run"]
+    )
+    assert upload["if"] == "always()"
+    assert re.search(rf"^{name}: ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert yaml.safe_load(WEEKLY.read_text(encoding="utf-8"))["defaults"]["run"]["shell"] == "bash"  # with pipefail
 
 
 def test_publishing_needs_a_valid_tag_and_passing_tests() -> None:
