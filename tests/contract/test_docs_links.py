@@ -84,7 +84,7 @@ def test_links_of_every_kind_are_found() -> None:
 
 
 def test_urls_of_the_repository_in_other_files_exist() -> None:
-    texts = [name for name in FILES if name.endswith((".yaml", ".json", ".txt", ".toml", ".tpl", ".py", ".tf"))]
+    texts = [name for name in FILES if name.endswith((".yaml", ".yml", ".json", ".txt", ".toml", ".tpl", ".py", ".tf"))]
     found = {target for name in texts for target in _OWN.findall((ROOT / name).read_text("utf-8"))}
     assert "docs/operations.md#awsbatchoperatornoleader" in found  # the runbook of an alert
     assert [word for target in sorted(found) if (word := broken(*target.partition("#")[::2]))] == []
