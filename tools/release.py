@@ -32,14 +32,14 @@ def check(tag: str, root: Path = ROOT) -> list[str]:
     wanted = tag.removeprefix("v")
     faults = [] if re.fullmatch(r"v\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?", tag) else [f"{tag} is not a tag like v1.2.3"]
     faults += [f"{place} is {found!r}, not {wanted!r}" for place, found in versions(root).items() if found != wanted]
-    return faults if notes(tag, root) else [*faults, f"CHANGELOG.md has no section [{wanted}]"]
+    return faults if notes(tag, root) else [*faults, f"CHANGELOG.md has no section [{wanted}] with a date"]
 
 
 def notes(tag: str, root: Path = ROOT) -> str:
-    """The section of the changelog, without its heading; empty when there is none."""
-    heading = re.escape(f"## [{tag.removeprefix('v')}]")
+    """The section of the changelog, without its heading; empty if there is none with the date of the release."""
+    heading = re.escape(f"## [{tag.removeprefix('v')}] - ") + r"\d{4}-\d\d-\d\d"
     changelog = (root / "CHANGELOG.md").read_text(encoding="utf-8")
-    found = re.search(rf"^{heading}.*\n((?:(?!## ).*\n?)*)", changelog, re.MULTILINE)
+    found = re.search(rf"^{heading}\n((?:(?!## ).*\n?)*)", changelog, re.MULTILINE)
     return found[1].strip() if found else ""
 
 

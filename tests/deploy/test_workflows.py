@@ -136,6 +136,7 @@ def test_a_tag_that_all_files_agree_with_is_released(checkout: Path) -> None:
         ("deploy/helm/awsbatch-operator/Chart.yaml", f"\nversion: {__version__}", "", "Chart.yaml: version is ''"),
         ("deploy/helm/awsbatch-operator/Chart.yaml", f'"{__version__}"', "7.0.0", "Chart.yaml: appVersion is '7.0.0'"),
         ("CHANGELOG.md", f"## [{__version__}]", "## [7.0.0]", f"CHANGELOG.md has no section [{__version__}]"),
+        ("CHANGELOG.md", "2026-12-01", "unreleased", f"CHANGELOG.md has no section [{__version__}] with a date"),
     ],
 )
 def test_a_tag_that_one_file_disagrees_with_is_not(checkout: Path, file: str, old: str, new: str, printed: str) -> None:
