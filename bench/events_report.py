@@ -1,7 +1,7 @@
 """The panels and the table of bench/events.svg, and the same table for the terminal."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, Self, get_args
 
 from bench.measures import Latency
@@ -21,12 +21,13 @@ _POLL_EVERY, _POLL_WITH_EVENTS = 30.0, 300.0
 _JOBS_PER_LIST: Final = 1000
 _LISTS_A_DESCRIBE: Final = {"lists": 10, "both": 3}
 """In which list of a job it is described as well."""
+_BOTH: Final = ("calls", "latency")
 _HEAD: Final = ("live jobs", "way", "DescribeJobs", "ListJobs", "SQS, EventBridge", "shown after, p50", "p99", "most")
 _LEGEND: Final = (
     ("polls", "polls"),
     ("lists", "lists"),
     ("events", "events"),
-    ("both", "events and lists"),
+    ("both", "both: events and lists"),
     ("target", "target with events"),
 )
 
@@ -47,7 +48,8 @@ class Point:
     latency: Latency | None = None
     window: float | None = None
     calls: Mapping[str, float] | None = None
-    calculated: bool = field(default=False, kw_only=True)
+    calculated: Sequence[str] = ()
+    """Which of the two was not measured but calculated."""
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> Self:
@@ -93,30 +95,38 @@ def completed(points: Sequence[Point]) -> list[Point]:
     found = list(points)
     for way in WAYS:
         mine = [point for point in points if point.way == way and point.latency is not None]
-        if mine and not any(point.objects == CALCULATED_FOR for point in mine):
-            found.append(_calculated(max(mine, key=lambda point: point.objects)))
+        if not mine:
+            continue
+        most, others = max(mine, key=lambda point: point.objects), max(point.others for point in mine)
+        if most.objects < CALCULATED_FOR:
+            found.append(_calculated(most, others))
+        elif most.calls is None:
+            found[found.index(most)] = replace(most, calls=_calculated(most, others).calls, calculated=["calls"])
     return found
 
 
-def _calculated(like: Point) -> Point:
-    """An end is shown as late as the poll comes; with events as late as with the most jobs that were measured."""
+def _calculated(like: Point, others: float) -> Point:
+    """An end is shown as late as the poll comes; with events as late as with the most jobs that were measured.
+
+    `others`: calls of SQS and EventBridge a minute, which are the same for any number of jobs.
+    """
     listed = CALCULATED_FOR / _JOBS_PER_LIST if like.way in _LISTS_A_DESCRIBE else 0.0
     described = CALCULATED_FOR / JOBS_PER_DESCRIBE / _LISTS_A_DESCRIBE.get(like.way, 1)
     by_events = like.way in ("events", "both")
     a_round = max(_POLL_WITH_EVENTS if by_events else _POLL_EVERY, (listed + described) / DEFAULT_DESCRIBE_RATE)
-    calls = {"DescribeJobs": 60 * described / a_round, "ListJobs": 60 * listed / a_round, "ReceiveMessage": like.others}
+    calls = {"DescribeJobs": 60 * described / a_round, "ListJobs": 60 * listed / a_round, "ReceiveMessage": others}
     late = like.latency if by_events else Latency(1000 * a_round / 2, 1000 * a_round, 1000 * a_round)
-    return Point(CALCULATED_FOR, like.way, like.control_plane, latency=late, calls=calls, calculated=True)
+    return Point(CALCULATED_FOR, like.way, like.control_plane, latency=late, calls=calls, calculated=_BOTH)
 
 
 def sheet(measured: Sequence[Point], machine: Mapping[str, str], day: str) -> Sheet:
     points = completed(measured)
 
-    def panel(title: str, value: Callable[[Point], float], target: float | None = None) -> Panel:
+    def panel(title: str, of: str, value: Callable[[Point], float], target: float | None = None) -> Panel:
         lines = []
         for way in WAYS:
             mine = sorted((point for point in points if point.way == way), key=lambda point: point.objects)
-            pale = [point.objects for point in mine if point.calculated]
+            pale = [point.objects for point in mine if of in point.calculated]
             lines.append(Line(way, [(point.objects, value(point)) for point in mine], pale))
         return Panel(title, "live jobs", lines, [] if target is None else [(AT, target)])
 
@@ -126,10 +136,10 @@ def sheet(measured: Sequence[Point], machine: Mapping[str, str], day: str) -> Sh
         "default intervals, axes logarithmic; pale: calculated",
         _LEGEND,
         (
-            panel("DescribeJobs a minute, quiet jobs", lambda point: point.describes, TARGETS["describes"]),
-            panel("All AWS calls a minute", lambda point: point.describes + point.lists + point.others),
-            panel("End to status, p50, seconds", lambda point: point.seconds("p50"), TARGETS["p50"]),
-            panel("End to status, p99, seconds", lambda point: point.seconds("p99"), TARGETS["p99"]),
+            panel("DescribeJobs a minute, quiet jobs", "calls", lambda point: point.describes, TARGETS["describes"]),
+            panel("All AWS calls a minute", "calls", lambda point: point.describes + point.lists + point.others),
+            panel("End to status, p50, seconds", "latency", lambda point: point.seconds("p50"), TARGETS["p50"]),
+            panel("End to status, p99, seconds", "latency", lambda point: point.seconds("p99"), TARGETS["p99"]),
         ),
         "Calls a minute for quiet jobs, and from the end of a job to its status (*: calculated)",
         [_HEAD, *rows(points)],
@@ -145,9 +155,9 @@ def rows(points: Sequence[Point]) -> list[tuple[str, ...]]:
 
 
 def _row(point: Point) -> tuple[str, ...]:
-    calls = (
-        ("-",) * 3 if point.calls is None else (f"{one:.1f}" for one in (point.describes, point.lists, point.others))
-    )
+    called, timed = ("*" if group in point.calculated else "" for group in _BOTH)
+    counts = (point.describes, point.lists, point.others)
+    calls = ("-",) * 3 if point.calls is None else (f"{one:.1f}{called}" for one in counts)
     times = ("p50", "p99", "most")
-    late = ("-",) * 3 if point.latency is None else (f"{point.seconds(one):,.2f} s" for one in times)
-    return f"{point.objects:,}", dict(_LEGEND)[point.way] + ("*" if point.calculated else ""), *calls, *late
+    late = ("-",) * 3 if point.latency is None else (f"{point.seconds(one):,.2f} s{timed}" for one in times)
+    return f"{point.objects:,}", point.way, *calls, *late

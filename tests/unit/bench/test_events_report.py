@@ -65,6 +65,12 @@ def test_a_measured_number_is_not_calculated_again() -> None:
     assert completed([EVENTS, measured]) == [EVENTS, measured]
 
 
+def test_calls_are_calculated_beside_times_that_were_measured() -> None:
+    timed = replace(EVENTS, objects=100_000, latency=Latency(200.0, 500.0, 600.0), calls=None)
+    row = rows(completed([EVENTS, timed]))[-1]
+    assert row == ("100,000", "events", "200.0*", "0.0*", "6.0*", "0.20 s", "0.50 s", "0.60 s")
+
+
 def test_the_picture_marks_what_was_calculated() -> None:
     panel = sheet([EVENTS, POLLS], MACHINE, "2026-11-30").panels[0]
     lines = {line.kind: line for line in panel.lines if line.points}
