@@ -93,20 +93,22 @@ def missed(points: Sequence[Point]) -> list[str]:
 def completed(points: Sequence[Point]) -> list[Point]:
     """The points, and for 100,000 jobs what was not measured, as it follows from intervals and budget."""
     found = list(points)
+    by_events = [point for point in points if point.way in ("events", "both") and point.latency is not None]
+    late = max(by_events, key=lambda point: point.objects).latency if by_events else None
     for way in WAYS:
         mine = [point for point in points if point.way == way and point.latency is not None]
         if not mine:
             continue
         most, others = max(mine, key=lambda point: point.objects), max(point.others for point in mine)
         if most.objects < CALCULATED_FOR:
-            found.append(_calculated(most, others))
+            found.append(_calculated(most, others, late))
         elif most.calls is None:
-            found[found.index(most)] = replace(most, calls=_calculated(most, others).calls, calculated=["calls"])
+            found[found.index(most)] = replace(most, calls=_calculated(most, others, late).calls, calculated=["calls"])
     return found
 
 
-def _calculated(like: Point, others: float) -> Point:
-    """An end is shown as late as the poll comes; with events as late as with the most jobs that were measured.
+def _calculated(like: Point, others: float, late: Latency | None) -> Point:
+    """An end is shown as late as the poll comes; with events as late as with the most jobs that were measured: `late`.
 
     `others`: calls of SQS and EventBridge a minute, which are the same for any number of jobs.
     """
@@ -115,7 +117,7 @@ def _calculated(like: Point, others: float) -> Point:
     by_events = like.way in ("events", "both")
     a_round = max(_POLL_WITH_EVENTS if by_events else _POLL_EVERY, (listed + described) / DEFAULT_DESCRIBE_RATE)
     calls = {"DescribeJobs": 60 * described / a_round, "ListJobs": 60 * listed / a_round, "ReceiveMessage": others}
-    late = like.latency if by_events else Latency(1000 * a_round / 2, 1000 * a_round, 1000 * a_round)
+    late = late if by_events else Latency(1000 * a_round / 2, 1000 * a_round, 1000 * a_round)
     return Point(CALCULATED_FOR, like.way, like.control_plane, latency=late, calls=calls, calculated=_BOTH)
 
 
