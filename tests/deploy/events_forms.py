@@ -184,12 +184,12 @@ def of_terraform(wish: Wish) -> Made:
     one = module(wish)
     queues = [one.resource("aws_sqs_queue", name) for name in ("dead_letters", "events")]
     alarms = [one.resource("aws_cloudwatch_metric_alarm", name) for name in ("not_read", "dead_letters")]
+    policies = (one.resource("aws_sqs_queue_policy", name) for name in ("events", "dead_letters"))
+    queue_policy, dead_letter_policy = (json.loads(one.value(policy, "policy")) for policy in policies)
     return Made(
         {one.value(queue, "name"): _translated(one, queue, QUEUE) for queue in queues},
-        *(
-            json.loads(one.value(one.resource("aws_sqs_queue_policy", name), "policy"))
-            for name in ("events", "dead_letters")
-        ),
+        queue_policy,
+        dead_letter_policy,
         [rule for name in ("events", "hub") for rule in _rule_of_terraform(one, name)],
         _counted_policy(one, one.resource("aws_cloudwatch_event_bus_policy", "hub")),
         _permissions_of_terraform(one, one.resource("aws_iam_role_policy", "reader")),

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from awsbatch_operator.aws.events import CANARY_DETAIL_TYPE, CANARY_SOURCE, VISIBILITY_TIMEOUT, _message
+from awsbatch_operator.aws.events import CANARY_DETAIL_TYPE, CANARY_SOURCE, VISIBILITY_TIMEOUT, _Message, _message
 from awsbatch_sandbox.events.bus import PATTERN, Event
 from deploy import iam_terraform
 from deploy.events_forms import (
@@ -144,7 +144,7 @@ def message(rule: Rule, event: Any) -> Any:
 
 def read(body: Any) -> str | None:
     """The job that the operator finds in a message."""
-    return _message({"Body": json.dumps(body), "ReceiptHandle": "r"}).job_id
+    return _message(_Message(body=json.dumps(body), receipt="r")).job_id
 
 
 def rules() -> list[Any]:

@@ -116,7 +116,7 @@ class FairQueue(Generic[K]):
             group, rank = self._ready.pop(key)
             del self._ring[group][rank][key]
             if not any(self._ring[group]):
-                self._remove(group)
+                del self._ring[group], self._taken[group]
 
     def clear(self) -> None:
         """Remove every key."""
@@ -136,18 +136,14 @@ class FairQueue(Generic[K]):
         if not self._ring:
             return self._pop_early(now) if early else None
         group, by_rank = next(iter(self._ring.items()))
-        taken = self._taken[group] = self._taken.get(group, 0) + 1
-        key, _ = next(filter(None, by_rank if taken % _TURNS else reversed(by_rank))).popitem(last=False)
+        self._taken[group] += 1
+        key, _ = next(filter(None, by_rank if self._taken[group] % _TURNS else reversed(by_rank))).popitem(last=False)
         del self._ready[key]
         if any(by_rank):
             self._ring.move_to_end(group)
         else:
-            self._remove(group)
+            del self._ring[group], self._taken[group]
         return key
-
-    def _remove(self, group: Hashable) -> None:
-        del self._ring[group]
-        self._taken.pop(group, None)
 
     def _pop_early(self, now: float) -> K | None:
         self._correct(self._early, early=True)
@@ -200,7 +196,7 @@ class FairQueue(Generic[K]):
             del self._ring[group][before][key]
         self._ready[key] = group, rank
         if group not in self._ring:
-            self._ring[group] = tuple(OrderedDict() for _ in Rank)
+            self._ring[group], self._taken[group] = tuple(OrderedDict() for _ in Rank), 0
         self._ring[group][rank][key] = None
         self._changed.set()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.events_queue import EventsQueue
@@ -36,7 +37,7 @@ class Endpoint:
         return client
 
     def _answer(self, request: Any, **_: Any) -> AWSResponse:
-        return AWSResponse(request.url, self.status, {}, Body(self.body))
+        return AWSResponse(request.url, self.status, HTTPHeaders(), Body(self.body))
 
 
 @pytest.fixture
