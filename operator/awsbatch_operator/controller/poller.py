@@ -68,12 +68,14 @@ class Poller:
         """Poll the job, which may have changed, now; but not twice within a second."""
         now = self._now()
         job.hinted_at = now
-        # Those of others, and of jobs that have ended, are polled by times of their own, or not at all.
-        tracked = next((one for one in job.objects.values() if one.record.status.phase in LIVE_PHASES), None)
-        if tracked is None or job.state.last_error is not None or self.in_flight(job.key):
+        if job.state.last_error is not None or self.in_flight(job.key):
             return
         wait = job.requested_at + SECOND - now
-        self.poll_after(tracked, max(wait, 0) / SECOND if wait <= SECOND else 0.0, exact=True)
+        # Those of others, and of jobs that have ended, are polled by times of their own, or not at all. One in each
+        # namespace: another's may have thousands of polls to do first.
+        live = (one for one in job.objects.values() if one.record.status.phase in LIVE_PHASES)
+        for tracked in {one.ref.namespace: one for one in live}.values():
+            self.poll_after(tracked, max(wait, 0) / SECOND if wait <= SECOND else 0.0, exact=True)
 
     def discard(self, tracked: TrackedObject, target: Target) -> None:
         if target in self.targets:

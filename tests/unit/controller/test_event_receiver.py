@@ -13,7 +13,7 @@ from awsbatch_operator.api.batchjob import Phase
 from awsbatch_operator.api.errors import CallError
 from awsbatch_operator.api.events_queue import EventsQueue
 from awsbatch_operator.api.interfaces import EventMessage, EventResult
-from awsbatch_operator.api.job import Array, Job, Target
+from awsbatch_operator.api.job import Array, Job, JobKey, Target
 from awsbatch_operator.api.label_selector import Selector
 from awsbatch_operator.controller.event_receiver import CANARY_INTERVAL
 from awsbatch_operator.controller.event_streams import PROOF_COUNTS
@@ -459,3 +459,19 @@ async def test_a_canary_that_hangs_is_sent_once_and_holds_up_no_other() -> None:
         regions = Counter(target.region for target, _ in world.events.canaries)
         assert regions["us-east-1"] == 1
         assert regions[REGION] >= 11
+
+
+async def test_an_event_is_not_held_up_by_the_events_of_another_namespace_on_the_job() -> None:
+    async with a_world() as world:
+        for number in range(3_000):
+            world.an_object(world.a_job(f"n{number}"), namespace="noisy")
+        world.an_object(world.a_job("shared"), namespace="noisy")
+        await asyncio.sleep(5)
+        world.an_object("shared", namespace="quiet")
+        await asyncio.sleep(5)
+        end(world, "shared")
+        world.batch.latency = 0.5
+        for job_id in (*(f"n{number}" for number in range(3_000)), "shared"):
+            world.controller._poller.hint(world.controller.cache.jobs[JobKey(Target(REGION), job_id)])
+        await asyncio.sleep(1.5)
+        assert world.objects.status("uid-quiet-for-shared").phase is Phase.SUCCEEDED
