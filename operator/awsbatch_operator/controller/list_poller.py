@@ -28,8 +28,8 @@ _LISTS_COUNT: Final = 10 * MINUTE
 _MARGIN: Final = 2
 """A list pays if it needs at most so many times fewer calls than DescribeJobs."""
 
-_PERIODS: Final = 2
-"""Periods of the lists until the poll of a job that a list showed: it falls due only if the next list is missing."""
+_LATE: Final = MINUTE
+"""How late the next list may be, at most a period: the poll of a job that a list showed falls due only after that."""
 
 _OWED: Final = 0.8
 """Part of a period after which a job is described that lists have shown often enough: before the next list."""
@@ -290,7 +290,7 @@ class ListPoller:
             self._poll_after(job, int(_OWED * period * self._jitter(0.9, 1.1)), exact=False)
         else:
             job.lists += 1
-            self._poll_after(job, _PERIODS * period, exact=True)
+            self._poll_after(job, period + min(period, _LATE), exact=True)
 
     def _poll_after(self, job: TrackedJob, wait: Millis, *, exact: bool) -> None:
         at = self._now() + wait
