@@ -301,8 +301,9 @@ class Controller:
 
     def _prune(self) -> None:
         used = self._used_targets()
-        for target in self._answers.silent_since.keys() - used:
-            del self._answers.silent_since[target]
+        for target in (self._answers.silent_since.keys() | self.events.readers) - used:
+            self._answers.silent_since.pop(target, None)
+            self.events.readers.discard(target)
             self._dependencies.provider.forget(target)
         self._poller.targets.prune(used)
         self._terminator.targets.prune(used)

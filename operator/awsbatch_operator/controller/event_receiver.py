@@ -62,6 +62,8 @@ class EventReceiver:
         self._parts: set[tuple[Location, str]] = set()
         self._canary_due = 0.0
         self._sending: set[Location] = set()
+        self.readers: set[Target] = set()
+        """Those that have read a queue, until the controller has them forgotten."""
 
     def since(self, target: Target, job_id: str) -> Millis | None:
         """Return since when events report each change of the job; None: they do not."""
@@ -79,7 +81,7 @@ class EventReceiver:
         alive: dict[Location, bool] = {}
         for target in self._poller.targets:
             urls, location = self._urls(target), self._shared.provider.location(target)
-            if urls and (location in self._begun or target.region in map(queue_region, urls)):
+            if urls and location[0] and (location in self._begun or target.region in map(queue_region, urls)):
                 alive[location] = alive.get(location, True) and self._streams.since(location, urls) is not None
         return alive
 
@@ -101,6 +103,7 @@ class EventReceiver:
                     self._loops.pop(queue).cancel()
                     await self._poll_normally(self._streams.end(queue.url))
                 for queue in wanted - self._loops.keys():
+                    self.readers.add(queue.reader)
                     self._loops[queue] = tasks.create_task(self._receive(queue))
                 await self._poll_normally(self._streams.end())
                 if wanted and clock() >= self._canary_due and (expected := self._expected()):
@@ -133,7 +136,9 @@ class EventReceiver:
         return () if named is None else (named,)
 
     def _expected(self) -> dict[Location, Target]:
-        return {self._shared.provider.location(one): one for one in self._poller.targets if self._urls(one)}
+        """Return those that should send events. What arrives before an account has its number proves nothing later."""
+        located = {self._shared.provider.location(one): one for one in self._poller.targets if self._urls(one)}
+        return {location: target for location, target in located.items() if location[0]}
 
     async def _receive(self, queue: EventsQueue) -> None:
         failures = 0
@@ -183,7 +188,7 @@ class EventReceiver:
             proven.add(location)
             self._parts.add((location, _part(message.job_id)))
         for location in proven:
-            if self._streams.prove(location, queue.url):
+            if location[0] and self._streams.prove(location, queue.url):
                 self._lost.pop(location, None)
                 self._begun.add(location)
                 log.info("events of AWS Batch arrive", account=location[0], region=location[1], queue=queue.url)

@@ -15,6 +15,7 @@ from awsbatch_operator.api.events_queue import EventsQueue
 from awsbatch_operator.api.interfaces import EventMessage, EventResult
 from awsbatch_operator.api.job import Array, Job, JobKey, Target
 from awsbatch_operator.api.label_selector import Selector
+from awsbatch_operator.controller.controller import PRUNE_EVERY
 from awsbatch_operator.controller.event_receiver import CANARY_INTERVAL
 from awsbatch_operator.controller.event_streams import PROOF_COUNTS
 from awsbatch_operator.policy.resolution import Mode
@@ -323,6 +324,7 @@ async def test_a_term_that_begins_at_once_receives_as_the_one_before(when: float
 
 async def test_the_first_canary_is_sent_as_soon_as_there_is_a_job() -> None:
     world = World(events_queues=(URL,))
+    world.batch.accounts[Target(REGION)] = ACCOUNT
     world.events.returns_to = URL
     async with world.running():
         await asyncio.sleep(20)
@@ -377,15 +379,16 @@ async def test_a_message_in_the_queue_of_another_team_is_no_hint_and_proves_noth
 
 async def test_a_region_other_than_the_queues_counts_once_its_events_have_arrived() -> None:
     async with a_world(canaries=False) as world:
+        world.batch.accounts[Target("us-east-1")] = ACCOUNT
         world.a_job("far")
         world.objects.create("far", {"jobId": "far", "region": "us-east-1"}, namespace="ns")
         await asyncio.sleep(60)
         assert [*world.controller.events.alive()] == [(ACCOUNT, REGION)], "there may be no rule that forwards them"
         world.events.send(URL, "far")
         await asyncio.sleep(2)
-        assert world.controller.events.alive()["", "us-east-1"] is True
+        assert world.controller.events.alive()[ACCOUNT, "us-east-1"] is True
         await asyncio.sleep(PROOF_COUNTS)
-        assert world.controller.events.alive()["", "us-east-1"] is False
+        assert world.controller.events.alive()[ACCOUNT, "us-east-1"] is False
 
 
 async def test_a_queue_that_several_name_is_read_once() -> None:
@@ -453,6 +456,7 @@ async def test_a_canary_that_hangs_is_sent_once_and_holds_up_no_other() -> None:
             return answer
 
     async with a_world(events=Hanging(), canaries=False) as world:
+        world.batch.accounts[Target("us-east-1")] = ACCOUNT
         world.batch.jobs["j2"] = Job("RUNNING", name="j2")
         world.objects.create("j2", {"jobId": "j2", "region": "us-east-1"})
         await asyncio.sleep(600)
@@ -475,3 +479,42 @@ async def test_an_event_is_not_held_up_by_the_events_of_another_namespace_on_the
             world.controller._poller.hint(world.controller.cache.jobs[JobKey(Target(REGION), job_id)])
         await asyncio.sleep(1.5)
         assert world.objects.status("uid-quiet-for-shared").phase is Phase.SUCCEEDED
+
+
+async def test_events_count_once_the_number_of_the_account_is_known() -> None:
+    world = World(events_queues=(URL,))
+    world.events.returns_to = URL
+    async with world.running():
+        world.an_object(world.a_job("j1"))
+        await asyncio.sleep(3)
+        world.events.send(URL, "j1")
+        await asyncio.sleep(3)
+        assert world.controller.events.alive() == {}
+        world.batch.accounts[Target(REGION)] = ACCOUNT
+        await asyncio.sleep(3)
+        assert alive(world) == [True]
+
+
+async def test_the_reader_of_a_queue_that_no_policy_names_any_more_is_forgotten() -> None:
+    async with a_world(mode=Mode.OPTIONAL, queues=()) as world:
+        world.set_policies(a_policy(queue=ROLE_URL), ns={}, team={"team": "a"})
+        await asyncio.sleep(60)
+        world.set_policies(a_policy(queue=None), ns={}, team={"team": "a"})
+        await asyncio.sleep(2 * PRUNE_EVERY)
+        assert world.batch.forgotten == [Target(REGION, ROLE, "team")]
+        assert not world.controller.events.readers
+
+
+async def test_an_end_of_which_the_event_and_the_next_list_are_lost_is_shown_little_later_than_by_a_poll() -> None:
+    async with a_world() as world:
+        ids = [f"listed{number}" for number in range(400)]
+        for job_id in ids:
+            world.an_object(world.a_job(job_id, queue="q"))
+        await asyncio.sleep(640)
+        assert now() - world.batch.lists[-1][0] < 60, "the polls that a list delayed are far away"
+        world.batch.unknown_queues.add("q")
+        for job_id in ids:
+            end(world, job_id)
+        await asyncio.sleep(370)
+        phases = Counter(world.objects.status(f"uid-for-{job_id}").phase for job_id in ids)
+        assert phases == {Phase.SUCCEEDED: 400}
