@@ -58,6 +58,20 @@ def test_a_catalogue_scans_the_image_that_the_chart_runs_and_shows_an_icon_of_th
     assert (ROOT / path).is_file()
 
 
+def test_artifact_hub_accepts_the_annotations() -> None:
+    """By https://artifacthub.io/docs/topics/annotations/helm; it does not list a chart with an invalid one."""
+    found = {
+        name.removeprefix("artifacthub.io/"): yaml.safe_load(text)
+        for name, text in loaded().metadata["annotations"].items()
+    }
+    assert found["category"] in {"integration-delivery", "monitoring-logging", "networking", "security", "storage"}
+    capabilities = {"Basic Install", "Seamless Upgrades", "Full Lifecycle", "Deep Insights", "Auto Pilot"}
+    assert found["operatorCapabilities"] in capabilities
+    assert {type(found["operator"]), type(found["prerelease"])} == {bool}
+    assert all(link.keys() == {"name", "url"} for link in found["links"])
+    assert all(crd.keys() == {"kind", "version", "name", "displayName", "description"} for crd in found["crds"])
+
+
 def _install_yaml(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tools/install_yaml.py"), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
