@@ -31,7 +31,7 @@ class Sts:
             return self._assume(session, region)
         except RoleNotAssumedError as error:
             if error.error.error_class is ErrorClass.CREDENTIALS and self._own.renew(generation):
-                self._clients.discard(region)
+                self._clients.discard(region, "sts")
                 return self._assume(session, region)
             raise
 

@@ -42,10 +42,10 @@ class ClientCache:
         """Raises AWS_ERRORS if the SDK can't make the client."""
         return self._known(kind, region) or self._made(kind, region)
 
-    def discard(self, region: str) -> None:
-        """Closes the clients of a region. Requests in flight finish: closing drops idle connections only."""
+    def discard(self, region: str, *kinds: ClientKind) -> None:
+        """Closes these clients of a region. Requests in flight finish: closing drops idle connections only."""
         with self._lock:
-            dropped = [self._clients.pop(key) for key in list(self._clients) if key[1] == region]
+            dropped = [self._clients.pop((kind, region)) for kind in kinds if (kind, region) in self._clients]
         _close(dropped)
 
     def close(self) -> None:
@@ -156,7 +156,7 @@ class CallRunner:
             return answer
         if session is self._own or answer.code == "SSLError":
             # A CA bundle or an endpoint in a file may have been corrected.
-            self._clients.discard(target.region)
+            self._clients.discard(target.region, self._kind, "sts")
         return self._attempt(target, scope, request)
 
     def _attempt(self, target: Target, scope: RequestScope, request: Callable[[Any], T | CallError]) -> T | CallError:

@@ -106,9 +106,9 @@ class EventReceiver:
                     self.readers.add(queue.reader)
                     self._loops[queue] = tasks.create_task(self._receive(queue))
                 await self._poll_normally(self._streams.end())
+                self._report_lost_canaries()
                 if wanted and clock() >= self._canary_due and (expected := self._expected()):
                     self._canary_due = clock() + CANARY_INTERVAL
-                    self._report_lost_canaries()
                     # A location whose EventBridge hangs holds up no other, and has one call at a time.
                     for location in expected.keys() - self._sending:
                         self._sending.add(location)

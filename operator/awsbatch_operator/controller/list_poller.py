@@ -299,10 +299,10 @@ class ListPoller:
             self._poller.poll_after(tracked, wait / SECOND, exact=exact, rank=Rank.LAST)
 
     def _hasten(self, job: TrackedJob) -> None:
-        """Poll the job now. One of its objects suffices: the answer concerns all."""
-        tracked = next(iter(job.objects.values()))
-        tracked.next_poll_at = self._now()
-        self._poller.poll_after(tracked, 0.0, exact=True)
+        """Poll the job now, in the turn of each namespace that names it. One answer concerns all."""
+        for tracked in {one.ref.namespace: one for one in job.objects.values()}.values():
+            tracked.next_poll_at = self._now()
+            self._poller.poll_after(tracked, 0.0, exact=True)
 
     async def _give_way(self) -> None:
         if self._clock() >= self._slice_until:

@@ -74,13 +74,13 @@ def test_the_least_recently_used_clients_are_closed() -> None:
     assert len(world.made) == MAX_CLIENTS + 1
 
 
-def test_discarding_closes_the_clients_of_a_region_alone() -> None:
+def test_discarding_closes_the_named_clients_of_a_region_alone() -> None:
     world = World()
-    for kind, region in (("describe", HERE), ("terminate", HERE), ("describe", "us-east-1")):
+    for kind, region in (("describe", HERE), ("sts", HERE), ("describe", "us-east-1"), ("terminate", HERE)):
         world.cache.get(kind, region)  # type: ignore[arg-type]
-    world.cache.discard(HERE)
-    assert [client.closed for client in world.made] == [True, True, False]
-    assert world.cache.get("describe", HERE) is world.made[3]
+    world.cache.discard(HERE, "describe", "sts")
+    assert [client.closed for client in world.made] == [True, True, False, False]
+    assert world.cache.get("describe", HERE) is world.made[4]
     world.cache.close()
     assert all(client.closed for client in world.made)
 
