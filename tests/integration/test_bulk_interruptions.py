@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
 from integration.bulk import FULL, LONG, NAME, ON_ITS_WAY, Bulk, bulk_of, bulk_on
 from integration.replicas import GRACEFUL_TAKEOVER, first_call, two_replicas
-from integration.scenario import SOON, has_events, phase, says
+from integration.scenario import SOON, phase, says
 from integration.teams import FLAGS, IN_TIME, Stage, Team, stage_on
 from proxy import Network
 
@@ -105,6 +106,11 @@ STOPS: Final = {
 }
 
 
+def reported(bulk: Bulk) -> bool:
+    reasons = {event["reason"] for event in bulk.team.cluster.events(NAME)}
+    return reasons >= {"TerminationWithdrawn", "TerminationAccepted"}
+
+
 def test_whoever_stops_it_nothing_more_is_sent_and_undone_it_goes_on(stage: Stage) -> None:
     assert stage.operator.running
     with stage.teams(len(STOPS)) as teams, ExitStack() as ends:
@@ -121,8 +127,8 @@ def test_whoever_stops_it_nothing_more_is_sent_and_undone_it_goes_on(stage: Stag
             if stop.shown is not None:
                 bulks[name].wait_for(stop.shown, timeout=LONG)
         for name in ("withdrawn", "deleted"):
-            # What was sent is reported once the call that is under way has its answer.
-            assert has_events(bulks[name].team.cluster, NAME, "TerminationWithdrawn", "TerminationAccepted")
+            # What was sent is reported once the call that is under way has its answer, or before if a sweep just ended.
+            wait_for(partial(reported, bulks[name]), timeout=10, what=f"the Events of what is {name}")
         time.sleep(IN_TIME)
         left = {}
         for name, bulk in bulks.items():
