@@ -122,7 +122,7 @@ locals {
 resource "aws_sqs_queue" "dead_letters" {
   name                      = "${var.name}-dead-letter"
   sqs_managed_sse_enabled   = true
-  message_retention_seconds = 345600 # 4 days: what is wrong with a message can be looked at after a weekend
+  message_retention_seconds = 345600 # 4 days: what is wrong with a message can be examined after a weekend
   tags                      = var.tags
 }
 
