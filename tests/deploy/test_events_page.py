@@ -13,7 +13,7 @@ from awsbatch_operator.config import Settings, flag
 from awsbatch_operator.controller import event_receiver, event_streams
 from awsbatch_operator.observability.metrics import Metrics
 from awsbatch_operator.reconcile.poll_intervals import PollIntervals
-from contract.test_operations_page import CODE
+from contract.test_operations_pages import CODE
 from deploy.events_forms import EVENTS, FORWARD, FORWARD_TEMPLATE, TEMPLATE
 from deploy.iam_terraform import read
 from deploy.places import ROOT

@@ -1,4 +1,4 @@
-"""docs/operations.md quotes messages of the operator, chart values and reasons of conditions: they exist."""
+"""The pages for operators quote messages, chart values and reasons of conditions: they exist."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,11 @@ import yaml
 from awsbatch_operator.api import conditions, names
 
 ROOT: Final = Path(__file__).parents[2]
-PAGE: Final = (ROOT / "docs/operations.md").read_text("utf-8")
+PAGES: Final = {
+    name: (ROOT / f"docs/{name}.md").read_text("utf-8")
+    for name in ("install", "upgrade", "operations", "troubleshooting", "guide", "automatic-termination")
+}
+PAGE: Final = "\n".join(PAGES.values())
 VALUES: Final = yaml.load((ROOT / "deploy/helm/awsbatch-operator/values.yaml").read_text("utf-8"), yaml.CSafeLoader)
 
 
@@ -23,9 +27,8 @@ def _code() -> str:
 
 # The admission policy has a message too.
 CODE: Final = _code() + (ROOT / "deploy/admission/terminate-verb.yaml").read_text("utf-8")
-TROUBLESHOOTING: Final = PAGE.split("\n## Troubleshooting\n")[1].split("\n## ")[0]
-RUNBOOKS: Final = PAGE.split("\n## Runbooks\n")[1]
-FIRST: Final = [row.split("|")[1] for row in TROUBLESHOOTING.splitlines() if row.startswith("| ")]
+RUNBOOKS: Final = PAGES["operations"].split("\n## Runbooks\n")[1]
+FIRST: Final = [row.split("|")[1] for row in PAGES["troubleshooting"].splitlines() if row.startswith("| ")]
 SAID: Final[list[str]] = [
     printed for cell in FIRST for printed in re.findall(r"`([^`]+)`", cell) if printed.count(" ") > 1
 ]
@@ -39,13 +42,13 @@ def test_quoted_messages_are_in_the_code(printed: str) -> None:
     assert [piece for piece in pieces if piece.strip(" s") not in CODE] == []
 
 
-def test_the_page_quotes_messages() -> None:
+def test_the_pages_quote_messages() -> None:
     assert {"needs the verb terminate", "failed to renew lease", "status update failed", "TerminationGivenUp"} <= set(
         QUOTED
     )
 
 
-def test_every_chart_value_on_the_page_exists() -> None:
+def test_every_chart_value_on_the_pages_exists() -> None:
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
     named = {span.split("=")[0].removeprefix("--set ") for span in spans}
     paths = {name for name in named if re.fullmatch(r"\w+(\.\w+)*", name) and name.split(".")[0] in VALUES}
@@ -64,7 +67,7 @@ def _is_value(path: str) -> bool:
     return True
 
 
-def test_every_reason_on_the_page_exists() -> None:
+def test_every_reason_on_the_pages_exists() -> None:
     named = set(re.findall(r"`(?:Stalled|Reconciling)`/`(\w+)`", PAGE))
     known = {*conditions.STALLED_REASONS, "Throttled", "AWSUnavailable", "TerminationHeld"}
     assert "AccessDenied" in named
