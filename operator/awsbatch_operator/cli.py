@@ -18,7 +18,7 @@ from awsbatch_operator import __version__
 if TYPE_CHECKING:
     from awsbatch_operator.config import Settings
 
-_EXTRA: Final = "pip install 'awsbatch-operator[sandbox]'"
+_EXTRA: Final = "pip install '.[sandbox]' in a clone of the repository"
 _FORWARD_ARGUMENTS: Final[dict[str, Any]] = {
     "context_settings": {"ignore_unknown_options": True},
     "add_help_option": False,

@@ -1,5 +1,6 @@
 """The commands `sandbox`, `demo`, `demo-bulk` and `demo-teams`."""
 
+import fcntl
 import os
 import shlex
 import signal
@@ -121,7 +122,11 @@ def sandbox(  # noqa: PLR0917  click passes them by name
     flags = [*(QUICK if polls == "quick" else BY_EVENTS), f"--on-delete={on_delete}"]
     if roles:
         flags.append(f"--cluster-name={CLUSTER_NAME}")
-    with _faults_in_one_message(), World(control_plane, grace=GRACE, flags=flags, roles=roles, events=True) as world:
+    with (
+        _faults_in_one_message(),
+        _reserved(directory),
+        World(control_plane, grace=GRACE, flags=flags, roles=roles, events=True) as world,
+    ):
         names = populate(world, jobs)
         if roles:
             populate_teams(world, CLUSTER_NAME)
@@ -153,10 +158,29 @@ def _faults_in_one_message() -> Iterator[None]:
 
 
 @contextmanager
-def _files(world: World, directory: Path) -> Iterator[None]:
-    """Remove the files that name the servers when the servers stop."""
+def _reserved(directory: Path) -> Iterator[None]:
+    """Lock the directory: a second sandbox would overwrite the files of the first, and remove them when it ends."""
     existed = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise click.ClickException(
+                f"a sandbox that uses {directory} is running: stop it, or give this one another --dir "
+                f'(make sandbox ARGS="--dir {directory}2")'
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+        if not existed and not any(directory.iterdir()):
+            directory.rmdir()
+
+
+@contextmanager
+def _files(world: World, directory: Path) -> Iterator[None]:
+    """Remove the files that name the servers when the servers stop."""
     contents = {"kubeconfig": world.control_plane.kubeconfig.read_bytes(), "env": _env(world, directory).encode()}
     try:
         for name, content in contents.items():
@@ -165,8 +189,6 @@ def _files(world: World, directory: Path) -> Iterator[None]:
     finally:
         for name in contents:
             (directory / name).unlink(missing_ok=True)
-        if not existed and not any(directory.iterdir()):
-            directory.rmdir()
 
 
 def _env(world: World, directory: Path) -> str:
@@ -174,7 +196,8 @@ def _env(world: World, directory: Path) -> str:
     aws = {name: world.environment[name] for name in sandbox_aws(world.batch.url)}
     values = kubectl_environment((directory / "kubeconfig").resolve(), world.cache) | aws
     lines = [f"export {name}={shlex.quote(value)}" for name, value in values.items()]
-    for program in (Path(kubectl_program()), Path(sys.executable).parent / "kubectl-awsbatch"):
+    beside = [Path(sys.executable).parent / name for name in ("kubectl-awsbatch", "awsbatch-operator")]
+    for program in (Path(kubectl_program()), *beside):
         if program.exists():  # the shell that reads the file decides: its PATH may be another one
             add = f'export PATH="$PATH":{shlex.quote(str(program.parent))}'
             lines.append(f"command -v {program.name} >/dev/null || {add}")
@@ -187,7 +210,7 @@ _TEAM_COMMANDS: Final = """
   kubectl -n team-a patch batchjob train --type=merge -p {patch}
   kubectl -n team-b get batchjobs
   kubectl -n team-b describe batchjob theirs
-  {python} -m awsbatch_operator sandbox deny --role {role}
+  awsbatch-operator sandbox deny --role {role}
 """
 
 
@@ -200,7 +223,7 @@ def _welcome(world: World, directory: Path, names: list[str], *, with_operator: 
     operator = f"process {world.operator.pid}, log {world.directory}/operator.log" if with_operator else "not started"
     metrics = f"http://{world.operator.address}/metrics" if with_operator else "none without the operator"
     teams = "; the namespaces team-a and team-b, with a policy and a role each" if roles else ""
-    for_teams = _TEAM_COMMANDS.format(patch=patch, role=role("team-a"), python=python) if roles else ""
+    for_teams = _TEAM_COMMANDS.format(patch=patch, role=role("team-a")) if roles else ""
     return f"""\
 Kubernetes API  {world.control_plane.description}
 AWS Batch       simulated, {world.batch.url}
@@ -211,7 +234,6 @@ Objects         {len(names)} BatchJobs in namespace default{teams}
 Files           {directory}/kubeconfig
                 {directory}/env
 
-{_env(world, directory)}
 In another terminal:
 
   source {directory}/env
@@ -222,8 +244,11 @@ In another terminal:
   kubectl awsbatch ls
   aws batch describe-jobs --jobs {job_id}
   {python} -c "{boto3}"
-  {python} -m awsbatch_operator sandbox throttle --rate 1
-  {python} -m awsbatch_operator sandbox clear
+
+AWS Batch denies a call: patch another BatchJob, and describe it.
+
+  awsbatch-operator sandbox deny TerminateJob
+  awsbatch-operator sandbox clear
 {for_teams}
 Press Ctrl-C to stop."""
 

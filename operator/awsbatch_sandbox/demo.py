@@ -26,7 +26,7 @@ def play(control_plane: str, *, flags: Sequence[str] = BY_EVENTS, timeout: float
 
     The operator polls as seldom as by default: without the event, the last step would take until the next poll.
     """
-    title, hint = "kubectl patch terminates a running AWS Batch job", ". To try it yourself: awsbatch-operator sandbox"
+    title, hint = "kubectl patch terminates a running AWS Batch job", ". To try it yourself: make sandbox"
     with stage(title, control_plane, hint, grace=GRACE, flags=flags, events=True) as (narrator, world):
         _Demo(narrator, world, timeout).act()
 

@@ -74,7 +74,10 @@ def clear() -> None:
         batch.clear_denials(but_by_tag=True)
         batch.clear_faults()
         batch.limit(None)
-    click.echo("No call is denied, throttled or slow any more")
+    click.echo(
+        "No call is denied, throttled or slow any more. The operator repeats a denied call within 5 minutes, and at once\n"
+        "after an edit of the object's spec; after a throttle its rate of calls rises again within 4 minutes."
+    )
 
 
 @contextmanager

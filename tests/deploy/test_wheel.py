@@ -113,7 +113,7 @@ def test_the_plugin_is_installed_with_it_and_needs_only_kubectl(environment: Pat
 def test_without_the_extra_the_sandbox_names_the_package_to_install(environment: Path, command: str) -> None:
     shown = _operator(environment, command)
     assert shown.returncode == 1
-    assert shown.stderr.endswith("pip install 'awsbatch-operator[sandbox]'\n")
+    assert shown.stderr.endswith("pip install '.[sandbox]' in a clone of the repository\n")
     assert "Traceback" not in shown.stderr
 
 

@@ -136,6 +136,11 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
     with sandbox(control_plane, directory, environment, "--polls=default") as process:
         assert "train" in shell(directory, "kubectl get batchjobs")
         assert "train" in shell(directory, "kubectl awsbatch ls", path="/usr/bin:/bin")
+        assert "slow" in shell(directory, "awsbatch-operator sandbox slow --seconds 1 --times 1", path="/usr/bin:/bin")
+        second = [*OPERATOR, "sandbox", f"--dir={directory}"]
+        refused = subprocess.run(second, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        assert refused.returncode == 1
+        assert f"a sandbox that uses {directory} is running" in refused.stderr
         describe = "import boto3; print(len(boto3.client('batch').list_jobs(jobQueue='batch')['jobSummaryList']))"
         assert int(shell(directory, f'{sys.executable} -c "{describe}"')) >= 1
         shell(directory, """kubectl patch bj train --type=merge -p '{"spec":{"terminate":{"reason":"enough"}}}'""")
@@ -154,7 +159,7 @@ def test_the_printed_commands_of_the_sandbox_work_and_ctrl_c_ends_it(
         "kubectl patch batchjob train",
         recipe,
         "kubectl awsbatch ls\n",
-        "AWS_ENDPOINT_URL_BATCH",
+        "awsbatch-operator sandbox deny TerminateJob\n",
         "Ctrl-C",
     ):
         assert words in reported

@@ -12,7 +12,7 @@ def test_without_the_extra_the_sandbox_names_the_package_to_install(monkeypatch:
     for command in ("sandbox", "demo", "demo-teams"):
         result = CliRunner().invoke(cli.main, [command])
         assert result.exit_code == 1
-        assert "pip install 'awsbatch-operator[sandbox]'" in result.stderr
+        assert "pip install '.[sandbox]' in a clone of the repository" in result.stderr
         assert "Traceback" not in result.output
 
 
