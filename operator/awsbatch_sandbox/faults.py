@@ -75,8 +75,8 @@ def clear() -> None:
         batch.clear_faults()
         batch.limit(None)
     click.echo(
-        "No call is denied, throttled or slow any more. The operator repeats a denied call within 5 minutes, and at once\n"
-        "after an edit of the object's spec; after a throttle its rate of calls rises again within 4 minutes."
+        "No call is denied, throttled or slow any more. The operator repeats a denied call within 5 minutes,\n"
+        "and at once after an edit of the object's spec. After a throttle, its rate of calls recovers within 4 minutes."
     )
 
 
