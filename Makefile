@@ -89,7 +89,7 @@ lint: $(READY) ## all static checks
 	$(BIN)/python tools/helm_chart.py lint
 	$(BIN)/python tools/install_yaml.py --check
 	$(BIN)/hadolint Dockerfile
-	$(BIN)/yamllint --strict .github crds deploy tests/deploy
+	$(BIN)/yamllint --strict .github crds deploy examples tests/deploy
 
 format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format $(CODE)

@@ -8,6 +8,7 @@ import yaml
 ROOT: Final = Path(__file__).parents[2]
 DEPLOY: Final = ROOT / "deploy"
 GITOPS: Final = DEPLOY / "gitops"
+EXAMPLES: Final = ROOT / "examples"
 CRDS: Final = sorted((ROOT / "crds").glob("*.awsbatch.dev.yaml"))
 OPERATIONS: Final = ROOT / "docs" / "operations.md"
 """The page that has the runbooks."""

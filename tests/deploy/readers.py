@@ -12,14 +12,14 @@ import yaml
 from celpy.adapter import json_to_cel
 from lupa.lua51 import LuaRuntime
 
-from deploy.places import GITOPS
+from deploy.places import EXAMPLES, GITOPS
 
 Object = dict[str, Any]
 
 HEALTH_LUA: Final = GITOPS / "argocd" / "health.lua"
 HEALTH_OF_POLICIES: Final = GITOPS / "argocd" / "policies" / "health.lua"
 HEALTH_OF_TERMINATIONS: Final = GITOPS / "argocd" / "terminations" / "health.lua"
-BATCH_JOBS: Final = GITOPS / "flux" / "batch-jobs.yaml"
+BATCH_JOBS: Final = EXAMPLES / "gitops" / "flux-kustomization.yaml"
 STATUSES: Final = {"Healthy", "Progressing", "Degraded", "Suspended", "Missing", "Unknown"}
 METADATA: Final = ("generation", "deletionTimestamp", "annotations")
 STATUS: Final = ("observedGeneration", "conditions")

@@ -1,4 +1,4 @@
-"""deploy/examples/terminate-old-jobs.yaml: its objects are accepted, and its script does what the comment says."""
+"""examples/guide/cron-terminate-old-jobs.yaml: its objects are accepted, and its script does what the comment says."""
 
 import json
 import os
@@ -18,10 +18,10 @@ from awsbatch_sandbox.cluster import Cluster, KubectlError, kubectl_environment,
 from awsbatch_sandbox.policies import Policies
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from deploy.places import DEPLOY
+from deploy.places import DEPLOY, EXAMPLES
 from integration.scenario import SOON, reasons_sent
 
-EXAMPLE: Final = DEPLOY / "examples/terminate-old-jobs.yaml"
+EXAMPLE: Final = EXAMPLES / "guide/cron-terminate-old-jobs.yaml"
 NAME: Final = "terminate-old-jobs"
 OBJECTS: Final[dict[str, dict[str, Any]]] = {
     body["kind"]: body for body in yaml.safe_load_all(EXAMPLE.read_text("utf-8"))

@@ -1,4 +1,4 @@
-"""The manifests under deploy/gitops are what they say: BatchJobs by our schema, the rest by its kinds and keys."""
+"""The manifests under examples/gitops are what they say: BatchJobs by our schema, the rest by its kinds and keys."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -8,13 +8,9 @@ import yaml
 
 from awsbatch_operator.api import names
 from contract.schema import assert_valid_object
-from deploy.places import CRDS, GITOPS
+from deploy.places import CRDS, EXAMPLES
 
-FILES: Final = [
-    *sorted((GITOPS / "examples").glob("*.yaml")),
-    *sorted((GITOPS / "argocd").glob("application-*.yaml")),
-    *sorted((GITOPS / "flux").glob("*.yaml")),
-]
+FILES: Final = sorted((EXAMPLES / "gitops").glob("*.yaml"))
 KEYS: Final[dict[tuple[str, str], set[str]]] = {
     ("argoproj.io/v1alpha1", "Application"): {"project", "source", "destination", "ignoreDifferences", "syncPolicy"},
     ("source.toolkit.fluxcd.io/v1", "GitRepository"): {"interval", "url", "ref"},

@@ -157,13 +157,13 @@ def test_between_releases_all_files_have_one_version() -> None:
 @pytest.mark.parametrize(
     ("file", "named"),
     [
-        ("kustomization.yaml", r"//deploy\?ref=v(\S+)"),
-        ("gitops/argocd/application-operator.yaml", r"targetRevision: (\S+)"),
-        ("gitops/flux/operator.yaml", r"tag: v(\S+)"),
+        ("deploy/kustomization.yaml", r"//deploy\?ref=v(\S+)"),
+        ("examples/gitops/argocd-application-operator.yaml", r"targetRevision: (\S+)"),
+        ("examples/gitops/flux-operator.yaml", r"tag: v(\S+)"),
     ],
 )
 def test_manifests_to_copy_name_this_version(file: str, named: str) -> None:
-    assert re.findall(named, (DEPLOY / file).read_text(encoding="utf-8")) == [__version__]
+    assert re.findall(named, (ROOT / file).read_text(encoding="utf-8")) == [__version__]
 
 
 def test_another_tag_is_not_released(checkout: Path) -> None:
