@@ -28,17 +28,20 @@ CODE = re.compile(r"(?:\b(?:jobs|jobSummaryList)\[\]|\b(?:spec|status|metadata))
 
 # Fields of status that have their own chapter of the same name.
 CHAPTERS = ("phase", "conditions")
-# Fields of a condition whose values are in the tables before.
-TABULATED = ("type", "reason")
 
 TOP = """\
 # API reference
 
 <!-- Written by tools/api_docs.py from crds/; change the CRD, then run: python tools/api_docs.py > docs/api.md -->
 
-[BatchJob](#batchjob): one job, for users who mirror and terminate jobs · [BatchTermination](#batchtermination): the
-termination of many jobs at once, counted first · [BatchAccessPolicy](#batchaccesspolicy): which namespaces may see and
-terminate which jobs, for the platform team. Needs Kubernetes 1.31 or later.
+| Kind | Use it to | Written by |
+| --- | --- | --- |
+| [BatchJob](#batchjob) | see and terminate one job | users |
+| [BatchTermination](#batchtermination) | count many jobs, then terminate them | users |
+| [BatchAccessPolicy](#batchaccesspolicy) | define which jobs a namespace may see and terminate | the platform team |
+
+The API needs Kubernetes 1.31 or later. The API server rejects an invalid object with a message that names the field and
+the remedy. `DescribeJobs`, `ListJobs` and other AWS actions in the tables name the source of a value.
 
 """
 
@@ -47,8 +50,8 @@ HEAD = """\
 
 {description}
 
-`apiVersion: {group}/{version}`, `kind: {kind}`, {scope}. For `kubectl`: `{plural}`, short `{short}`, in the category
-`{category}`. The same text is in the cluster: `kubectl explain {short}.spec`.
+`apiVersion: {group}/{version}`, `kind: {kind}`, {scope}; in `kubectl`: `{plural}`, `{short}`, category `{category}`.
+To read this text in the cluster, run `kubectl explain {short}.spec`.
 
 ```yaml
 {example}```
@@ -62,15 +65,15 @@ $ kubectl patch bj train-42 --type=merge -p '{"spec": {"terminate": {"reason": "
 $ kubectl wait bj train-42 --for=condition=Finished --timeout=5m
 ```
 
-`Finished` is True when the job has ended, however it ended; its reason and the phase say how. A wait for
-`condition=Terminated` never returns if the job succeeds first, and one for `condition=Succeeded` if it fails.
+`Finished` becomes True when the job has finished, whatever its result. Do not wait for `condition=Terminated` or
+`condition=Succeeded`: the wait does not return if the job finishes with another result.
 
-Field selectors: `spec.jobId`, `status.region`, `status.phase`, `status.jobQueue`. All objects for one job, in all
-namespaces: `kubectl get bj -A --field-selector spec.jobId=<id>`.
+Field selectors: `spec.jobId`, `status.region`, `status.phase`, `status.jobQueue`. To list all objects for one job, run
+`kubectl get bj -A --field-selector spec.jobId=<id>`.
 """
 
 USE_OF_BULK = """
-Create it, look at what it counted, and approve it:
+Create it, check what it counted, and approve it:
 
 ```console
 $ kubectl create -f stop-run-42.yaml
@@ -80,26 +83,30 @@ $ kubectl patch bt stop-run-42 --type=merge -p '{"spec": {"approved": true}}'
 $ kubectl wait bt stop-run-42 --for=condition=Finished --timeout=10m
 ```
 
-`status.matched` and `status.examples` say what an approval terminates. Jobs that end before the approval drop out, and
-`spec.createdBefore` excludes jobs that are submitted later. Setting `approved` back to false, or deleting the object,
-stops what was not sent.
+`status.matched` and `status.examples` show what an approval terminates. See
+[bulk-termination.md](bulk-termination.md) for the behaviour and its limits.
 
-Field selectors: `spec.approved`, `status.phase`. All that wait for an approval:
+Field selectors: `spec.approved`, `status.phase`. To list all objects that wait for an approval, run
 `kubectl get bt -A --field-selector status.phase=AwaitingApproval`.
 """
 
 
 USE_OF_POLICIES = """
-`kubectl get bap` shows in the column READY whether a policy is in force; `-o wide` adds the cause if it is not. See
-[security.md](security.md#who-can-do-what) for who should be able to write and read policies.
+The column READY of `kubectl get bap` shows whether a policy applies; `-o wide` adds the reason. See
+[security.md](security.md#who-can-do-what) for who should be able to read and write policies.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """`use`: the text after the head. `of`: suffix of the titles of its chapters, which must differ on one page.
+    """One kind of the API and its chapters.
 
-    `stated` and `shown` are examples: as users write it, and with the status that `caption` introduces.
+    Args:
+        of: Suffix of the chapter titles, which must differ on one page.
+        use: Text after the head.
+        stated: Name of an example without status.
+        caption: Introduces the example `shown`.
+        shown: Name of an example with status.
     """
 
     crd: str
@@ -117,7 +124,7 @@ KINDS = (
         " of a bulk termination",
         USE_OF_BULK,
         "bulk",
-        "The status of jobs that are counted",
+        "The status while it waits for the approval",
         "bulk-status-awaiting-approval",
     ),
     Kind(
@@ -125,7 +132,7 @@ KINDS = (
         " of a policy",
         USE_OF_POLICIES,
         "policy-team",
-        "The status of a policy in force",
+        "The status of a policy that applies",
         "policy-status-in-force",
     ),
 )
@@ -147,11 +154,9 @@ def prose(description: str) -> str:
 
 
 def meaning_of(name: str, description: str, of: str) -> str:
-    """The whole description in one cell, except a list of values that has its own table."""
+    """Return the whole description as one cell, without a list of values that has its own table."""
     if name in CHAPTERS:
         return f"{prose(description)} See [{name}](#{name}{of.replace(' ', '-')})."
-    if name in TABULATED:
-        return prose(description)
     values = (f"`{value.name}`: {value.meaning}" for value in bullets(description))
     return " ".join([prose(description), *values])
 
@@ -205,17 +210,6 @@ def fields(schema: Schema, of: str, prefix: str = "") -> Iterator[tuple[str, str
             yield from fields(child["items"], of, f"{prefix}{name}[].")
 
 
-def rules(schema: Schema, path: str) -> Iterator[tuple[str, str]]:
-    """(path of the field, message) of every CEL rule of an object and of its fields."""
-    for rule in schema.get("x-kubernetes-validations", ()):
-        yield f"`{path}{rule.get('fieldPath', '')}`", markdown(rule["message"])
-    for name, child in schema.get("properties", {}).items():
-        yield from rules(child, f"{path}.{name}")
-    for name, marks in (("items", "[]"), ("additionalProperties", ".*")):
-        if name in schema:
-            yield from rules(schema[name], f"{path}{marks}")
-
-
 def phase_chapter(status: Schema, of: str) -> Iterator[str]:
     if (phase := status["properties"].get("phase")) is None:
         return
@@ -241,8 +235,6 @@ def conditions_chapter(conditions: Schema, of: str) -> Iterator[str]:
     yield table(["Type", *statuses], map(row, bullets(item["type"]["description"])))
     yield f"\n### Reasons{of}\n\n"
     yield table(["Reason", "Conditions", "Meaning"], ((f"`{r.name}`", places(r), r.meaning) for r in reasons))
-    yield f"\n### Fields of a condition{of}\n\n"
-    yield table(["Field", "Type", "Meaning"], fields(conditions["items"], of))
 
 
 def columns_chapter(columns: list[Schema], plural: str) -> Iterator[str]:
@@ -284,8 +276,6 @@ def part(kind: Kind) -> str:
         kind.use,
         f"\n## Spec{kind.of}\n\n{prose(spec['description'])}\n\n",
         table(["Field", "Type", "Meaning"], fields(spec, kind.of)),
-        "\nBesides types and lengths, the API server checks these rules and returns these messages:\n\n",
-        table(["Field", "Message if violated"], rules(spec, "spec")),
         f"\n## Status{kind.of}\n\n{prose(status['description'])}\n\n",
         table(["Field", "Type", "Meaning"], fields(status, kind.of)),
         f"\n{kind.caption}:\n\n```yaml\n{example(kind.shown)}```\n\n",

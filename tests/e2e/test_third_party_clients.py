@@ -213,7 +213,7 @@ async def test_it_creates_lists_patches_watches_deletes_and_reads_refusals(
 ) -> None:
     outcome = await act(world.control_plane.kubeconfig, cluster.namespace)
     code, message = outcome.pop("refused")
-    assert (code, "jobId can't change" in message) == (422, True), message
+    assert (code, "jobId is immutable" in message) == (422, True), message
     assert outcome == {
         "listed": [NAME],
         "patched": {"jobId": JOB_ID} | STATED["spec"],
