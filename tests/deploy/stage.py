@@ -16,7 +16,7 @@ from awsbatch_sandbox.cluster import Cluster
 from awsbatch_sandbox.controlplane import ASSETS
 from awsbatch_sandbox.envtest import Envtest
 from awsbatch_sandbox.kubeconfig import write_private
-from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment
+from awsbatch_sandbox.operator_process import OperatorProcess, operator_environment, sandbox_aws
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
 from deploy.charts import NAME, Object, container_of, loaded, objects
@@ -67,17 +67,26 @@ class Stage(ABC):
         self.world, self.record = world, record
 
     @contextmanager
-    def operator(self, values: Values) -> Iterator[OperatorProcess]:
-        """The one of the chart with these values, its flags and its rights, in a process here; not started yet."""
-        with self._installed(values) as kubeconfig, self.process(kubeconfig, flags(objects(values))) as operator:
+    def operator(self, values: Values, aws: Mapping[str, str] | None = None) -> Iterator[OperatorProcess]:
+        """The one of the chart with these values, its flags and its rights, in a process here; not started yet.
+
+        `aws`: its variables instead of those that lead to the world's Batch.
+        """
+        with self._installed(values) as kubeconfig, self.process(kubeconfig, flags(objects(values)), aws) as operator:
             self.record.clear()
             yield operator
 
     @contextmanager
-    def process(self, kubeconfig: Path, flags: Sequence[str]) -> Iterator[OperatorProcess]:
+    def process(
+        self, kubeconfig: Path, flags: Sequence[str], aws: Mapping[str, str] | None = None
+    ) -> Iterator[OperatorProcess]:
         """One that is not started yet, and ended with the block."""
         with tempfile.TemporaryDirectory() as directory:
-            environment = operator_environment(kubeconfig, self.world.cache, self.world.batch.url)
+            url = self.world.batch.url
+            environment = operator_environment(kubeconfig, self.world.cache, url)
+            if aws is not None:
+                ours = sandbox_aws(url)
+                environment = {name: value for name, value in environment.items() if name not in ours} | dict(aws)
             operator = OperatorProcess(environment, Path(directory), flags)
             try:
                 yield operator

@@ -94,17 +94,6 @@ def test_publishing_needs_a_valid_tag_and_passing_tests() -> None:
         assert {"version", "ci"} <= _needs(release, name), name
 
 
-def test_the_cluster_of_ci_gets_the_image_that_the_manifests_name() -> None:
-    ci = jobs(yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yaml").read_text(encoding="utf-8")))
-    repository, _, tag = ci["kind"]["env"]["IMAGE"].partition(":")
-    kind = ROOT / "tests" / "deploy" / "kind"
-    values = yaml.safe_load((kind / "values.yaml").read_text(encoding="utf-8"))
-    assert values["image"] == {"tag": tag, "pullPolicy": "Never"}
-    batch = next(yaml.safe_load_all((kind / "batch.yaml").read_text(encoding="utf-8")))
-    (container,) = batch["spec"]["template"]["spec"]["containers"]
-    assert container["image"] == f"{repository}:{tag}"
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """As much of the source tree as the check of a release reads, at a version that all files state."""
