@@ -2,10 +2,8 @@
 
 import os
 import re
-import subprocess
 import time
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,19 +13,14 @@ import yaml
 from awsbatch_operator.api.batchtermination import BulkPhase
 from awsbatch_operator.api.conditions import Reason
 from awsbatch_sandbox.cluster import Cluster, kubectl_environment, kubectl_program
-from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
+from e2e.transcripts import run_step, steps
 from integration.scenario import SOON, phase
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs/bulk-termination.md").read_text("utf-8")
 CRD: Final = (ROOT / "crds/batchterminations.awsbatch.dev.yaml").read_text("utf-8")
 (POLICY,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)
-(TRANSCRIPT,) = re.findall(r"```console\n(.*?)```", PAGE, flags=re.DOTALL)
-STEPS: Final = re.findall(
-    r"^\$ (.+?(?:<<EOF\n.*?^EOF)?)$\n(.*?)(?=^\$ |\Z)", TRANSCRIPT, flags=re.DOTALL | re.MULTILINE
-)
-"""Commands, and what they print."""
 
 
 @pytest.fixture
@@ -58,28 +51,8 @@ def test_the_commands_print_the_transcript(world: World, cluster: Cluster, shell
     world.batch.seed(name="render", **old)
     cluster.wait_for("train-2", phase("Running"), timeout=SOON)
 
-    def run(command: str) -> set[str]:
-        arguments = ["/bin/sh", "-euc", command]
-        completed = subprocess.run(arguments, env=shell, check=True, capture_output=True, text=True, timeout=90)
-        return comparable(completed.stdout)
-
-    def prints(command: str, lines: set[str]) -> bool:
-        return lines <= run(command)
-
-    for command, printed in STEPS:
-        if command.startswith(("kubectl get", "kubectl describe")):
-            try:
-                wait_for(partial(prints, command, comparable(printed)), timeout=SOON, what=printed)
-            except TimeoutError as late:
-                raise AssertionError(sorted(run(command))) from late
-        else:
-            assert run(command) == comparable(printed)
-
-
-def comparable(text: str) -> set[str]:
-    """The lines without ages, ids and the width of columns."""
-    text = re.sub(r"\b\d+s\b|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "*", text)
-    return {" ".join(line.split()) for line in text.splitlines()}
+    for command, printed in steps(PAGE):
+        run_step(command, printed, shell)
 
 
 def first_column(heading: str) -> set[str]:
