@@ -139,7 +139,6 @@ docs: $(READY) ## regenerate the generated files
 	$(BIN)/python tools/api_docs.py > docs/api.md
 	$(BIN)/python tools/helm_chart.py readme
 	$(BIN)/python tools/install_yaml.py > deploy/install.yaml
-	PYTHONPATH=tests $(BIN)/python tests/deploy/health_table.py
 
 UV_COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 locks: $(READY) ## update the lock files

@@ -9,8 +9,7 @@ import yaml
 from awsbatch_operator.api.batchjob import Phase
 from awsbatch_operator.api.conditions import STALLED_REASONS
 from contract.schema import assert_valid
-from deploy.health_table import BEGIN, END, PAGE, WAITING, page_with, table, waiting
-from deploy.places import GITOPS
+from deploy.places import GITOPS, ROOT
 from deploy.reachable import KIN, current, reachable
 from deploy.readers import HEALTH_LUA, HEALTH_OF_POLICIES, HEALTH_OF_TERMINATIONS, Flux, Object, argo_cd, kstatus
 from unit.reconcile.invariants import ALLOWED, TRANSIENT
@@ -22,6 +21,12 @@ HIDING: Final = {"NoAccessPolicy", "AmbiguousPolicy", "PolicyUnreadable", "JobNo
 """Denials that hide the job and the outcome of an accepted termination."""
 DENIALS: Final = HIDING | {"TerminationNotAllowed", "AccountChanged", "InvalidRegion"}
 OTHER: Final = {one: other for other, one in KIN.items()}
+WAITING: Final = {"awsbatch.dev/wait-for": "job"}
+PAGE: Final = (ROOT / "docs/gitops.md").read_text("utf-8")
+ROWS: Final[list[tuple[str, ...]]] = re.findall(
+    r"^\| (.+?) \| (.+?) \| (\w+) \| (\w+) \| (\w+), (\w+) \|$", PAGE, flags=re.MULTILINE
+)
+"""Of the table of the page: condition, job, kstatus and Flux, Argo CD, and both with the annotation."""
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +36,14 @@ def flux() -> Flux:
 
 def conditions(body: Object) -> dict[str, dict[str, Any]]:
     return {condition["type"]: condition for condition in body["status"].get("conditions", [])}
+
+
+def waiting(body: Object) -> Object:
+    return body | {"metadata": body["metadata"] | {"annotations": WAITING}}
+
+
+def edited(body: Object) -> Object:
+    return body | {"metadata": body["metadata"] | {"generation": body["metadata"]["generation"] + 1}}
 
 
 def intended(body: Object) -> str:
@@ -90,9 +103,9 @@ def test_a_transient_error_is_in_progress_and_not_failed() -> None:
 
 def test_an_edited_or_deleted_object_is_never_settled(flux: Flux) -> None:
     for body in current():
-        edited = body | {"metadata": body["metadata"] | {"generation": body["metadata"]["generation"] + 1}}
         deleted = body | {"metadata": body["metadata"] | {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
-        assert (kstatus(edited), argo_cd(edited)[0], flux(edited)) == ("InProgress", "Progressing", "InProgress")
+        later = edited(body)
+        assert (kstatus(later), argo_cd(later)[0], flux(later)) == ("InProgress", "Progressing", "InProgress")
         assert (kstatus(deleted), argo_cd(deleted)[0], flux(deleted)) == ("Terminating", "Progressing", "InProgress")
 
 
@@ -177,8 +190,28 @@ def test_the_config_map_contains_the_scripts() -> None:
     }
 
 
-def test_the_table_of_the_page_is_up_to_date() -> None:
-    page = PAGE.read_text("utf-8")
-    assert BEGIN in page
-    assert END in page
-    assert page == page_with(table(), page), "run: make docs"
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def applies(condition: str, job: str, body: Object) -> bool:
+    """Return whether the row with these first cells is about the object."""
+    type_, *reasons = re.findall(r"`(\w+)`", condition) or [""]
+    printed, outcomes = conditions(body), re.findall(r"`(\w+)`", job)
+    if not type_:
+        return bool(body["status"].get("observedGeneration") != body["metadata"]["generation"])
+    shown = printed.get(type_, {})
+    return (
+        shown.get("status") == "True"
+        and (not reasons or shown["reason"] in reasons)
+        and (not outcomes or printed["Succeeded"]["status"] in outcomes)
+    )
+
+
+def test_the_first_row_of_the_page_that_applies_tells_the_health_of_every_status(flux: Flux) -> None:
+    used = set()
+    for body in (*current(), *map(edited, current())):
+        row = next(row for row in ROWS if applies(*row[:2], body))
+        used.add(row)
+        read = (kstatus(body), argo_cd(body)[0], flux(waiting(body)), argo_cd(waiting(body))[0])
+        assert row[2:] == read, body
+    assert used == set(ROWS)

@@ -13,7 +13,7 @@ for _, condition in ipairs(status.conditions or {}) do
 end
 
 if obj.metadata.deletionTimestamp ~= nil then
-  return progressing("The object is being deleted; its job keeps running")
+  return progressing("The object is being deleted")
 end
 local ready = conditions.Ready
 if ready == nil or status.observedGeneration ~= obj.metadata.generation then
