@@ -1,4 +1,4 @@
-"""docs/multi-account.md: its policies are valid, their roles match, its commands and columns exist."""
+"""docs/multi-account.md: its policies are those of examples/, their roles match, its commands and columns exist."""
 
 import re
 import shlex
@@ -17,19 +17,27 @@ from awsbatch_operator.policy.role_session import external_id
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "docs/multi-account.md").read_text("utf-8")
+EXAMPLES: Final = ROOT / "examples/multi-account"
 CLUSTER: Final = "my-cluster"
 
 
-def blocks(language: str) -> list[str]:
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", PAGE, flags=re.DOTALL | re.MULTILINE)
-    return [text for _, text in found]
+def section(heading: str) -> str:
+    return PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
 
 
-def policies() -> list[Policy]:
-    manifests = [one for text in blocks("yaml") for one in yaml.safe_load_all(text)]
-    parsed = [parse_policy(one["metadata"]["name"], one["spec"]) for one in manifests]
+def blocks(language: str, text: str = PAGE) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [block for _, block in found]
+
+
+def example(file: str) -> list[Any]:
+    return list(yaml.safe_load_all((EXAMPLES / file).read_text("utf-8")))
+
+
+def policies(file: str) -> dict[str, Policy]:
+    parsed = [parse_policy(one["metadata"]["name"], one["spec"]) for one in example(file)]
     assert [one for one in parsed if not isinstance(one, Policy)] == []
-    return [one for one in parsed if isinstance(one, Policy)]
+    return {one.name: one for one in parsed if isinstance(one, Policy)}
 
 
 def commands() -> list[str]:
@@ -37,7 +45,21 @@ def commands() -> list[str]:
     return [line.strip().removeprefix("$ ") for line in lines if line.strip().startswith("$ ")]
 
 
-POLICIES: Final = {one.name: one for one in policies()}
+POLICIES: Final = policies("policies-two-teams.yaml")
+"""Those of the tutorial, with a role each."""
+
+
+@pytest.mark.parametrize(
+    ("heading", "file", "shown"),
+    [
+        ("Two teams, one account", "policies-one-account.yaml", ["team-a", "team-b"]),
+        ("3. Policies", "policies-two-teams.yaml", ["team-a"]),
+    ],
+)
+def test_the_policies_of_the_page_are_those_of_the_example(heading: str, file: str, shown: list[str]) -> None:
+    (quoted,) = blocks("yaml", section(heading))
+    assert list(yaml.safe_load_all(quoted)) == [one for one in example(file) if one["metadata"]["name"] in shown]
+    assert f"../examples/multi-account/{file}" in section(heading)
 
 
 def test_each_namespace_of_the_page_is_under_one_policy() -> None:
@@ -45,6 +67,16 @@ def test_each_namespace_of_the_page_is_under_one_policy() -> None:
     for namespace, name in expected.items():
         selected = select_policy(POLICIES.values(), {"kubernetes.io/metadata.name": namespace})
         assert selected == (None if name is None else POLICIES[name])
+
+
+def test_in_one_account_no_policy_names_a_role_and_a_job_of_one_team_is_none_of_the_other() -> None:
+    one_account = policies("policies-one-account.yaml")
+    assert {one.role for one in one_account.values()} == {None}
+    rules = {name: (one.rules.queues, one.rules.tags) for name, one in one_account.items()}
+    assert rules == {"team-a": (("team-a-*",), ()), "team-b": (("shared",), (("team", "b"),))}
+    (submit,) = [line for line in commands() if "aws batch submit-job" in line]
+    assert "--job-queue shared" in submit
+    assert "--tags team=b" in submit
 
 
 def test_each_spoke_of_the_page_is_the_role_of_its_policy() -> None:
@@ -59,13 +91,6 @@ def test_each_spoke_of_the_page_is_the_role_of_its_policy() -> None:
         assert set(policy.regions or ("eu-west-1",)) == set(regions.split(","))
         assert f"`{external_id(CLUSTER, name)}`" in PAGE
     assert {_option(line, "ClusterName") for line in spokes} == {CLUSTER}
-
-
-def test_terraform_matches_cloudformation() -> None:
-    (text,) = blocks("hcl")
-    assert set(re.findall(r'"(arn:aws:iam::[^"]+)"', text)) == {one.role for one in POLICIES.values()}
-    assert re.findall(r'policy_name *= "(.*)"', text) == list(POLICIES)
-    assert set(re.findall(r'cluster_name *= "(.*)"', text)) == {CLUSTER}
 
 
 def _option(line: str, name: str) -> str:
@@ -86,16 +111,25 @@ def test_every_parameter_is_one_of_its_template(template: str) -> None:
     assert given <= declared
 
 
+def test_the_terraform_inputs_of_the_hub_exist() -> None:
+    (named,) = re.findall(r"deploy/iam/terraform\]\([^)]*\) with (.*) for the hub", PAGE)
+    variables = (ROOT / "deploy/iam/terraform/variables.tf").read_text("utf-8")
+    assert set(re.findall(r"`(\w+)", named)) == {"own_jobs", "spoke_role_arns"}
+    assert all(f'variable "{name}"' in variables for name in re.findall(r"`(\w+)", named))
+
+
 def test_the_denial_on_the_page_is_the_one_of_the_code() -> None:
     deny = job_not_allowed("team-a")
-    assert deny.message in " ".join(PAGE.split())
-    assert f"Terminated=False {deny.reason}" in PAGE
+    (shown,) = re.findall(r"^(The BatchAccessPolicy .*) …$", PAGE, re.MULTILINE)
+    assert deny.message.startswith(shown)
+    (theirs,) = re.findall(r"^theirs +(.*)$", section("4. What teams see"), re.MULTILINE)
+    assert deny.reason in theirs.split()
 
 
 def test_every_value_that_is_set_is_one_of_the_chart() -> None:
     values: Any = yaml.safe_load((ROOT / "deploy/helm/awsbatch-operator/values.yaml").read_text())
     pairs = re.findall(r"--set ([\w.]+)=([^\s`]+)", PAGE)
-    assert {"accessPolicy.mode", "clusterName"} <= {name for name, _ in pairs}
+    assert {"accessPolicy.mode", "clusterName", "aws.roleArn"} <= {name for name, _ in pairs}
     for name, _ in pairs:
         reduce(lambda place, part: place[part], name.split("."), values)
     assert {value for name, value in pairs if name == "accessPolicy.mode"} <= set(Mode)
