@@ -56,12 +56,10 @@ def test_the_outputs_that_the_commands_read_exist() -> None:
 def test_the_modules_have_every_input_and_output_of_the_page() -> None:
     modules = {
         "deploy/iam/terraform": read(ROOT / "deploy/iam/terraform"),
-        "deploy/iam/spoke/terraform": read(ROOT / "deploy/iam/spoke/terraform"),
         "deploy/events/terraform": read(EVENTS / "terraform"),
         "deploy/events/forward/terraform": read(FORWARD / "terraform"),
     }
-    sources = {"awsbatch_operator": "deploy/iam/terraform", "hub": "deploy/iam/terraform"}
-    sources["team_a"] = "deploy/iam/spoke/terraform"
+    sources = {"awsbatch_operator": "deploy/iam/terraform"}
     for name, source, body in re.findall(
         r'module "(\w+)" {\n  source += "[^"]*//([\w/]+)"\n(.*?)^}', PAGE, re.DOTALL | re.MULTILINE
     ):
@@ -70,6 +68,15 @@ def test_the_modules_have_every_input_and_output_of_the_page() -> None:
         assert inputs <= {one.labels[0] for one in modules[source] if one.kind == "variable"}
     for name, output in re.findall(r"module\.(\w+)\.(\w+)", PAGE):
         assert output in {one.labels[0] for one in modules[sources[name]] if one.kind == "output"}
+    inputs, bus_arn, forwarded = re.findall(
+        r"With Terraform, set\n(.*)module `.*`, and .*`(\w+)` to .*\n.* as `(\w+)`", PAGE
+    )[0]
+    hub, forward = modules["deploy/events/terraform"], modules["deploy/events/forward/terraform"]
+    named = set(re.findall(r"`(\w+)`", inputs))
+    assert len(named) == 2
+    assert named <= {one.labels[0] for one in hub if one.kind == "variable"}
+    assert bus_arn in {one.labels[0] for one in hub if one.kind == "output"}
+    assert forwarded in {one.labels[0] for one in forward if one.kind == "variable"}
 
 
 def test_every_value_and_flag_of_the_page_exists() -> None:
@@ -93,9 +100,15 @@ def test_every_metric_of_the_page_exists() -> None:
     assert named <= shown
 
 
-@pytest.mark.parametrize("block", blocks("json"))
-def test_a_filter_of_the_page_lets_the_canary_pass(block: str) -> None:
-    pattern = json.loads(block)
+def filters() -> list[Any]:
+    """The `detail` of the pattern, and the other that a sentence names."""
+    (by_queue,) = [json.loads(block) for block in blocks("json")]
+    (status,) = re.findall(r"^each\. With `(\{.*\})` as the `detail`", PAGE, re.MULTILINE)
+    return [by_queue, by_queue | {"detail": json.loads(status)}]
+
+
+@pytest.mark.parametrize("pattern", filters())
+def test_a_filter_of_the_page_lets_the_canary_pass(pattern: Any) -> None:
     assert matches(pattern, CANARY)
     detail: Any = pattern["detail"]
     ((name, allowed),) = detail.items()
@@ -112,7 +125,7 @@ def test_a_message_of_the_page_is_what_the_transformer_leaves() -> None:
 
 def test_the_policy_of_the_page_is_valid() -> None:
     (body,) = [yaml.safe_load(block) for block in blocks("yaml")]
-    policy = parse_policy(body["metadata"]["name"], body["spec"])
+    policy = parse_policy("team-a", {"namespaceSelector": {}, "jobs": {"queues": ["*"]}} | body["spec"])
     assert isinstance(policy, Policy)
     assert policy.events_queue is not None
 
