@@ -112,7 +112,7 @@ def test_every_parameter_is_one_of_its_template(template: str) -> None:
 
 
 def test_the_terraform_inputs_of_the_hub_exist() -> None:
-    (named,) = re.findall(r"deploy/iam/terraform\]\([^)]*\) with (.*) for the hub", PAGE)
+    (named,) = re.findall(r"deploy/iam/terraform\]\([^)]*\) with (.*?) for the hub", PAGE, re.DOTALL)
     variables = (ROOT / "deploy/iam/terraform/variables.tf").read_text("utf-8")
     assert set(re.findall(r"`(\w+)", named)) == {"own_jobs", "spoke_role_arns"}
     assert all(f'variable "{name}"' in variables for name in re.findall(r"`(\w+)", named))

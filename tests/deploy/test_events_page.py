@@ -20,6 +20,7 @@ from deploy.places import ROOT
 from deploy.test_events_forms import CANARY, EVENT, matches
 
 PAGE: Final = (ROOT / "docs/events.md").read_text("utf-8")
+TEXT: Final = " ".join(PAGE.split())
 TEMPLATES: Final = {"deploy/events/template.yaml": TEMPLATE, "deploy/events/forward/template.yaml": FORWARD_TEMPLATE}
 
 
@@ -68,9 +69,9 @@ def test_the_modules_have_every_input_and_output_of_the_page() -> None:
         assert inputs <= {one.labels[0] for one in modules[source] if one.kind == "variable"}
     for name, output in re.findall(r"module\.(\w+)\.(\w+)", PAGE):
         assert output in {one.labels[0] for one in modules[sources[name]] if one.kind == "output"}
-    inputs, bus_arn, forwarded = re.findall(
-        r"With Terraform, set\n(.*)module `.*`, and .*`(\w+)` to .*\n.* as `(\w+)`", PAGE
-    )[0]
+    ((inputs, bus_arn, forwarded),) = re.findall(
+        r"With Terraform, set (.*?) of the module .*? its output `(\w+)` to the module .*? as `(\w+)`", TEXT
+    )
     hub, forward = modules["deploy/events/terraform"], modules["deploy/events/forward/terraform"]
     named = set(re.findall(r"`(\w+)`", inputs))
     assert len(named) == 2
@@ -103,7 +104,7 @@ def test_every_metric_of_the_page_exists() -> None:
 def filters() -> list[Any]:
     """The `detail` of the pattern, and the other that a sentence names."""
     (by_queue,) = [json.loads(block) for block in blocks("json")]
-    (status,) = re.findall(r"^each\. With `(\{.*\})` as the `detail`", PAGE, re.MULTILINE)
+    (status,) = re.findall(r"With `(\{.*?\})` as the `detail`", TEXT)
     return [by_queue, by_queue | {"detail": json.loads(status)}]
 
 
@@ -131,9 +132,9 @@ def test_the_policy_of_the_page_is_valid() -> None:
 
 
 def test_the_figures_of_the_page_are_those_of_the_code() -> None:
-    assert f"After {event_streams.PROOF_COUNTS:.0f} s without any" in PAGE
+    assert f"After {event_streams.PROOF_COUNTS:.0f} s without any" in TEXT
     assert event_receiver.CANARY_INTERVAL == 60
-    assert f"more than {event_receiver.MANY_QUEUES} queues" in PAGE
+    assert f"more than {event_receiver.MANY_QUEUES} queues" in TEXT
     assert PollIntervals().with_events == 5 * 60_000
 
 
@@ -142,7 +143,7 @@ def quoted() -> list[str]:
     rows = PAGE.split("\n## Troubleshooting\n")[1].split("\n## ")[0].splitlines()
     first = [row.split("|")[1] for row in rows if row.startswith("| ")]
     said = [text for cell in first for text in re.findall(r"`([^`]+)`", cell) if text.count(" ") > 1]
-    return [*said, *re.findall(r"log (?:of the leader has the line|says) `([^`]+)`", PAGE)]
+    return [*said, *re.findall(r"log (?:of the leader has the line|says) `([^`]+)`", TEXT)]
 
 
 def test_the_page_quotes_messages() -> None:
