@@ -1,6 +1,7 @@
 """The commands of a Markdown page. CI runs those of some headings: page_commands.py PAGE HEADING..."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,20 @@ def _divided(text: str) -> tuple[str, str]:
     command = re.match(r"(?:[^\n]*\\\n)*[^\n]*$(?:(?<=<<EOF)\n.*?^EOF$)?", text, flags=re.DOTALL | re.MULTILINE)
     assert command is not None, text
     return command[0], text[command.end() + 1 :]
+
+
+def programs(command: str) -> Iterator[list[str]]:
+    """Yield the words of each program of a command, as of a pipe and of $(...); a here-document follows as one more."""
+    lexer = shlex.shlex(re.sub(r" +#.*$", "", command, flags=re.MULTILINE), posix=True, punctuation_chars=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if word and not set(word) - set("();<>|&"):
+            if words:
+                yield words
+            words = []
+        elif word:
+            words.append(word)
 
 
 def main(path: str, *headings: str) -> None:
