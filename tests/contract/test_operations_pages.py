@@ -8,6 +8,10 @@ import pytest
 import yaml
 
 from awsbatch_operator.api import conditions, names
+from awsbatch_operator.api.batchjob import Phase
+from awsbatch_operator.api.batchtermination import BulkPhase
+from awsbatch_operator.api.conditions import Reason
+from awsbatch_operator.api.events import EventReason
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = {
@@ -28,12 +32,36 @@ def _code() -> str:
 # The admission policy has a message too.
 CODE: Final = _code() + (ROOT / "deploy/admission/terminate-verb.yaml").read_text("utf-8")
 RUNBOOKS: Final = PAGES["operations"].split("\n## Runbooks\n")[1]
-FIRST: Final = [row.split("|")[1] for row in PAGES["troubleshooting"].splitlines() if row.startswith("| ")]
-SAID: Final[list[str]] = [
-    printed for cell in FIRST for printed in re.findall(r"`([^`]+)`", cell) if printed.count(" ") > 1
+SECTIONS: Final = {
+    part.partition("\n")[0]: re.sub(r"```.*?```", "", part, flags=re.DOTALL)
+    for part in PAGES["troubleshooting"].split("\n## ")
+}
+REMEDIES: Final = SECTIONS["My job was not terminated"] + SECTIONS["Other symptoms"]
+SPANS: Final = re.findall(r"`([^`\n]+)`", "".join(SECTIONS.values()))
+NOT_MESSAGES: Final = {"failed calling webhook"}
+"""Kubernetes says this."""
+SAID: Final = [
+    span for span in SPANS if span.count(" ") > 1 and not span.startswith("kubectl ") and span not in NOT_MESSAGES
 ]
-LOGGED: Final = re.findall(r"`([^`]+)` in the log| logs .*\| grep (?:-\w )?'?([A-Za-z][\w ]*)", RUNBOOKS)
-QUOTED: Final = [*SAID, *(one or other for one, other in LOGGED)]
+LOGGED: Final = re.findall(
+    r"`([^`]+)` in the log| logs .*\| grep (?:-\w )?'?([A-Za-z][\w ]*)", RUNBOOKS + PAGES["troubleshooting"]
+)
+QUOTED: Final = sorted({*SAID, *(one or other for one, other in LOGGED)})
+NO_REMEDY: Final = {
+    *(Reason.OBSERVED, Reason.NOT_OBSERVED_YET, Reason.TERMINATED, Reason.TERMINATED_BY_REQUEST),
+    *(Reason.JOB_SUCCEEDED, Reason.JOB_FAILED, Reason.JOB_TERMINATED, Reason.JOB_CANCELLED, Reason.JOB_ACTIVE),
+}
+"""Reasons that leave nothing to do."""
+CRDS: Final = [
+    yaml.load(path.read_text("utf-8"), yaml.CSafeLoader) for path in (ROOT / "crds").glob("*.awsbatch.dev.yaml")
+]
+COLUMNS: Final = {
+    column["name"].upper()
+    for crd in CRDS
+    for version in crd["spec"]["versions"]
+    for column in version["additionalPrinterColumns"]
+}
+NOT_COLUMNS: Final = {"RUNNABLE", "PENDING", "MISCONFIGURATION", "CAPACITY", "HTTP", "SIGTERM"}
 
 
 @pytest.mark.parametrize("printed", QUOTED)
@@ -69,6 +97,24 @@ def _is_value(path: str) -> bool:
 
 def test_every_reason_on_the_pages_exists() -> None:
     named = set(re.findall(r"`(?:Stalled|Reconciling)`/`(\w+)`", PAGE))
-    known = {*conditions.STALLED_REASONS, "Throttled", "AWSUnavailable", "TerminationHeld"}
-    assert "AccessDenied" in named
-    assert named <= known
+    assert "AWSUnavailable" in named
+    assert named <= set(Reason)
+
+
+def test_troubleshooting_names_existing_reasons_phases_and_kinds() -> None:
+    kinds = {crd["spec"]["names"]["kind"] for crd in CRDS}
+    types = {conditions.READY, conditions.RECONCILING, conditions.STALLED}
+    named = {span for span in SPANS if re.fullmatch(r"[A-Z]\w+", span)}
+    assert "TerminationGivenUp" in named
+    assert named <= {*Reason, *EventReason, *Phase, *BulkPhase, *kinds, *types}
+
+
+def test_every_reason_that_leaves_something_to_do_has_a_remedy() -> None:
+    assert not NO_REMEDY & conditions.STALLED_REASONS
+    assert set(Reason) - NO_REMEDY - set(re.findall(r"`(\w+)`", REMEDIES)) == set()
+
+
+def test_troubleshooting_names_existing_columns() -> None:
+    words = set(re.findall(r"\b[A-Z]{4,}\b", re.sub(r"`[^`]*`", "", "".join(SECTIONS.values()))))
+    assert {"PHASE", "TERMINATION"} <= words
+    assert words - NOT_COLUMNS <= COLUMNS

@@ -11,6 +11,7 @@ GITOPS: Final = DEPLOY / "gitops"
 EXAMPLES: Final = ROOT / "examples"
 CRDS: Final = sorted((ROOT / "crds").glob("*.awsbatch.dev.yaml"))
 OPERATIONS: Final = ROOT / "docs" / "operations.md"
+TROUBLESHOOTING: Final = ROOT / "docs" / "troubleshooting.md"
 """The page that has the runbooks."""
 
 

@@ -20,7 +20,7 @@ from awsbatch_operator.api.interfaces import CallLabels
 from awsbatch_operator.aws.errors import _RULES
 from awsbatch_operator.controller.status_writer import RESULTS
 from awsbatch_operator.observability.metrics import Metrics
-from deploy.places import DEPLOY, OPERATIONS
+from deploy.places import DEPLOY, OPERATIONS, TROUBLESHOOTING
 from deploy.promql import ExpressionError, Shown, selectors
 
 MONITORING: Final = DEPLOY / "monitoring"
@@ -149,8 +149,8 @@ def test_the_readme_has_the_severity_and_the_duration_of_an_alert(name: str) -> 
     assert re.search(rf"for {rule['for'].removesuffix('m')} (minutes|more)$", when)
 
 
-def test_the_queries_of_the_runbooks_use_existing_series(shown: Shown) -> None:
-    text = OPERATIONS.read_text("utf-8")
+def test_the_queries_of_the_pages_use_existing_series(shown: Shown) -> None:
+    text = OPERATIONS.read_text("utf-8") + TROUBLESHOOTING.read_text("utf-8")
     blocks = re.findall(r"```promql\n(.+?)```", text, flags=re.DOTALL)
     queries = [line for block in blocks for line in block.splitlines()]
     queries += re.findall(r"`([^`\n]*awsbatch_operator_[^`\n]*)`", text)

@@ -174,7 +174,7 @@ def test_a_policy_holds_the_terminations_of_its_namespaces_only(
 def test_without_leader_election_the_lease_of_the_page_suspends_too(
     world: World, cluster: Cluster, operator: OperatorProcess
 ) -> None:
-    (manifest,) = re.findall(r"kubectl apply -f - <<EOF\n(  apiVersion: coordination[^$]+?)\n  EOF", PAGE)
+    (manifest,) = re.findall(r"kubectl apply -f - <<EOF\n(apiVersion: coordination[^$]+?)\nEOF", PAGE)
     job_id = world.batch.seed()
     cluster.create("job", job_id)
     cluster.wait_for("job", phase("Running"), timeout=SOON)
