@@ -1,4 +1,4 @@
-"""deploy/iam beside its documents: the association, what is refused before AWS sees it, the README's commands."""
+"""deploy/iam beside its documents: the association, what is refused before AWS sees it, the commands of the pages."""
 
 import re
 from collections.abc import Iterator
@@ -10,6 +10,8 @@ import pytest
 from botocore import xform_name
 
 from deploy.iam_forms import HUB_POLICY, IAM, SPOKES, TAG, TEMPLATE, TRUSTS, WISHES, Wish, module, stack
+from deploy.page_commands import programs, steps
+from deploy.places import ROOT
 
 
 def test_the_association_binds_the_same_service_account() -> None:
@@ -106,14 +108,17 @@ def test_the_module_brings_no_provider_and_nothing_that_costs() -> None:
     }
 
 
+PAGES = (IAM / "README.md", IAM / "spoke/README.md", ROOT / "docs/quickstart.md", ROOT / "docs/install.md")
+
+
 def commands() -> Iterator[list[str]]:
     """The `aws` commands of the pages, each as its words."""
-    for page in (IAM / "README.md", IAM / "spoke" / "README.md"):
-        for line in re.findall(r"^\$ (aws .*)$", page.read_text().replace("\\\n", " "), re.MULTILINE):
-            yield line.split()
+    for page in PAGES:
+        for step in steps(page.read_text("utf-8")):
+            yield from (words for words in programs(step.command) if words[0] == "aws")
 
 
-def test_the_readmes_aws_commands_and_options_exist() -> None:
+def test_the_aws_commands_and_options_of_the_pages_exist() -> None:
     session = botocore.session.get_session()
     checked = 0
     for _, service, command, *options in commands():
@@ -128,7 +133,7 @@ def test_the_readmes_aws_commands_and_options_exist() -> None:
         assert given <= members, f"{service} {command}: {given - members}"
         assert {xform_name(name, "-") for name in shape.required_members} <= given
         checked += 1
-    assert checked >= 7
+    assert checked >= 17
 
 
 def test_the_readme_names_every_file_and_placeholder() -> None:

@@ -10,7 +10,6 @@ import jmespath
 import pytest
 import yaml
 
-from awsbatch_operator.api import conditions
 from awsbatch_sandbox.cluster import kubectl_program
 from contract.test_operations_pages import CODE
 from deploy.charts import NAME, Values, merged, objects, of_kind, render
@@ -174,9 +173,3 @@ def test_a_message_of_the_log_is_in_the_code() -> None:
     messages = re.findall(r"logs\s+`([^`]+)`", PAGES["upgrade"])
     assert messages
     assert [message for message in messages if message not in CODE] == []
-
-
-def test_the_reasons_exist() -> None:
-    named = set(re.findall(r"`Stalled`/`(\w+)`", "".join(PAGES.values())))
-    assert named
-    assert named <= set(conditions.STALLED_REASONS)
