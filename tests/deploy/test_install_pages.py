@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-import jmespath
+import jmespath  # type: ignore[import-untyped]  # that of botocore and the AWS CLI
 import pytest
 import yaml
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from awsbatch_operator import __version__
-from deploy.places import DEPLOY, ROOT
+from deploy.places import ROOT
 
 FILES = sorted((ROOT / ".github" / "workflows").glob("*.yaml"))
 PINNED = re.compile(r"[a-z-]+/[a-z-]+(?:/[a-z-]+)?@[0-9a-f]{40} # v\d+\.\d+\.\d+")
