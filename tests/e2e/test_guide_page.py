@@ -80,7 +80,8 @@ def test_the_commands_print_what_the_page_shows(sandbox: World, shell: dict[str,
 
 
 def test_every_manifest_is_a_document_of_an_example() -> None:
-    documents = {text for example in EXAMPLES.values() for text in re.split(r"^(?:#.*\n)+|---\n", example, flags=re.M)}
+    separator = re.compile(r"^(?:#.*\n)+|---\n", flags=re.MULTILINE)
+    documents = {document for example in EXAMPLES.values() for document in separator.split(example)}
     shown = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
     assert [yaml.safe_load(one)["kind"] for one in shown] == ["BatchJob", "BatchTermination", "BatchJob"]
     assert set(shown) <= documents

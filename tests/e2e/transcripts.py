@@ -31,7 +31,13 @@ def run_step(command: str, printed: str, environment: Mapping[str, str]) -> None
     def run() -> set[str]:
         arguments = ["/bin/sh", "-euc", command]
         completed = subprocess.run(
-            arguments, env=environment, check=False, capture_output=True, text=True, timeout=90, stdin=subprocess.DEVNULL
+            arguments,
+            env=environment,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            stdin=subprocess.DEVNULL,
         )
         assert completed.returncode == 0, f"{command}: {completed.stderr}"
         return comparable(completed.stdout)
