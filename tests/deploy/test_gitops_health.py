@@ -210,7 +210,7 @@ def applies(condition: str, job: str, body: Object) -> bool:
 def test_the_first_row_of_the_page_that_applies_tells_the_health_of_every_status(flux: Flux) -> None:
     used = set()
     for body in (*current(), *map(edited, current())):
-        row = next(row for row in ROWS if applies(*row[:2], body))
+        row = next(row for row in ROWS if applies(row[0], row[1], body))
         used.add(row)
         read = (kstatus(body), argo_cd(body)[0], flux(waiting(body)), argo_cd(waiting(body))[0])
         assert row[2:] == read, body
