@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale bench-events soak links plugin locks docs clean
+.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale bench-events soak links foreign-crds plugin locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -131,6 +131,19 @@ soak: $(READY) ## 40 minutes of changes at 2,000 objects: memory, files and thre
 
 links: ## request each link of the pages to another site; needs a network
 	@$(PYTHON) tools/links.py
+
+# What the examples are for: their objects must be valid for these releases.
+FOREIGN_CRDS ?= .foreign-crds
+CRDS_OF := https://raw.githubusercontent.com
+foreign-crds: ## download the CRDs of Argo, Flux and Tekton: FOREIGN_CRDS=.foreign-crds make e2e tests the examples with them
+	@mkdir -p $(FOREIGN_CRDS)
+	@curl --fail --silent --show-error --location --output-dir $(FOREIGN_CRDS) --remote-name-all \
+	  $(CRDS_OF)/argoproj/argo-workflows/v4.1.2/manifests/base/crds/full/argoproj.io_workflowtemplates.yaml \
+	  $(CRDS_OF)/argoproj/argo-cd/v3.5.1/manifests/crds/application-crd.yaml \
+	  $(CRDS_OF)/fluxcd/source-controller/v1.9.1/config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml \
+	  $(CRDS_OF)/fluxcd/kustomize-controller/v1.9.4/config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml \
+	  $(CRDS_OF)/tektoncd/pipeline/v1.15.0/config/300-crds/300-task.yaml \
+	  $(CRDS_OF)/tektoncd/pipeline/v1.15.0/config/300-crds/300-taskrun.yaml
 
 plugin: ## build kubectl awsbatch into dist/: one executable file, and the archive and manifest for krew
 	@$(PYTHON) tools/plugin.py dist

@@ -3,8 +3,7 @@
 #   ./wait.sh train-42 3600              # in the namespace of the current context, for an hour; by default a day
 #
 # Exit code: 0 the job succeeded, 1 it failed, 2 it was terminated, 3 AWS Batch does not know it or no policy admits it,
-# 4 it has not ended in time. The user needs get, list and watch on batchjobs.awsbatch.dev.
-# Explained in docs/guide.md.
+# 4 it has not ended in time. The user needs get, list and watch on batchjobs.awsbatch.dev. Explained in docs/guide.md.
 set -eu
 end=$(($(date +%s) + ${2:-86400}))
 

@@ -1,10 +1,14 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
+from awsbatch_sandbox.cluster import Cluster, kubectl_program
 from awsbatch_sandbox.world import World
+from deploy.examples import Shell
+from deploy.places import DEPLOY
 from deploy.stage import EmbeddedStage, RealStage, Stage, real_stage
 
 GRACE = 0.2
@@ -57,3 +61,42 @@ def stage(request: pytest.FixtureRequest) -> Stage:
         return real
     world: World = request.getfixturevalue("world")
     return EmbeddedStage(world)
+
+
+@pytest.fixture(scope="module")
+def examples_world(world: World) -> Iterator[World]:
+    """A Batch with roles and an operator that has all that the examples need, on the control plane that is there."""
+    if world.operator.running:
+        world.operator.stop()
+    flags = ("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=600ms")
+    flags += ("--on-delete=enabled", "--cluster-name=my-cluster")
+    with World(world.control_plane, grace=GRACE, roles=True, flags=flags) as own:
+        own.operator.start()
+        yield own
+
+
+_BUSYBOX = shutil.which("busybox")
+_NO_BUSYBOX = pytest.mark.skipif(_BUSYBOX is None, reason="no busybox: apt-get install busybox")
+_PROGRAMS = ("awk", "date", "sleep")
+"""What the scripts of the examples call beside kubectl."""
+
+
+@pytest.fixture(params=[pytest.param("busybox", marks=_NO_BUSYBOX), "sh"])
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Shell:
+    """That of the images that the examples name, and that of this machine."""
+    (tmp_path / "kubectl").symlink_to(kubectl_program())
+    if request.param == "sh":
+        return Shell(("/bin/sh",), str(tmp_path))
+    for program in _PROGRAMS:
+        (tmp_path / program).symlink_to(str(_BUSYBOX))
+    return Shell((str(_BUSYBOX), "sh"), str(tmp_path))
+
+
+@pytest.fixture
+def guarded(world: World, cluster: Cluster) -> Iterator[Cluster]:
+    """A namespace, beside the admission policy."""
+    admission = str(DEPLOY / "admission/terminate-verb.yaml")
+    world.cluster.kubectl("apply", "-f", admission)
+    yield cluster
+    cluster.kubectl("delete", "batchterminations", "--all")
+    world.cluster.kubectl("delete", "-f", admission)
