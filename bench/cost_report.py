@@ -13,12 +13,12 @@ from bench.rounds import Steady
 
 _HEAD: Final = (
     "live jobs",
-    "CPU a poll",
-    "memory a job *",
-    "calls, 100 polls",
+    "CPU per poll",
+    "memory per job *",
+    "calls per 100 polls",
     "round",
-    "sync a job",
-    "sync : bare client",
+    "sync per job",
+    "sync / bare client",
 )
 _LEGEND: Final = (
     ("ours", "awsbatch-operator"),
@@ -78,12 +78,12 @@ def sheet(points: Sequence[Point], machine: Mapping[str, str], day: str) -> Shee
         "polls every 30 s, both axes logarithmic",
         _LEGEND,
         (
-            panel("CPU, per cent of a core", lambda cost: cost.rounds.cpu_percent, _CPU_TARGETS),
+            panel("CPU, % of a core", lambda cost: cost.rounds.cpu_percent, _CPU_TARGETS),
             panel("Memory, resident, MiB", lambda cost: cost.memory.resident, _MEMORY_TARGETS),
-            panel("AWS calls a minute", lambda cost: cost.rounds.calls_a_minute),
+            panel("AWS calls per minute", lambda cost: cost.rounds.calls_a_minute),
             Panel(syncs.title, syncs.across, (bare, *syncs.lines)),
         ),
-        "awsbatch-operator: what a job costs (* each beyond the fewest; round: every job polled once)",
+        "awsbatch-operator: cost per job (* beyond those of the first row; round: each job is polled once)",
         [_HEAD, *rows(points)],
     )
 

@@ -22,7 +22,16 @@ _JOBS_PER_LIST: Final = 1000
 _LISTS_A_DESCRIBE: Final = {"lists": 10, "both": 3}
 """In which list of a job it is described as well."""
 _BOTH: Final = ("calls", "latency")
-_HEAD: Final = ("live jobs", "way", "DescribeJobs", "ListJobs", "SQS, EventBridge", "shown after, p50", "p99", "most")
+_HEAD: Final = (
+    "live jobs",
+    "mode",
+    "DescribeJobs",
+    "ListJobs",
+    "SQS, EventBridge",
+    "shown after, p50",
+    "p99",
+    "max",
+)
 _LEGEND: Final = (
     ("polls", "polls"),
     ("lists", "lists"),
@@ -133,17 +142,19 @@ def sheet(measured: Sequence[Point], machine: Mapping[str, str], day: str) -> Sh
         return Panel(title, "live jobs", lines, [] if target is None else [(AT, target)])
 
     return Sheet(
-        "What events and lists save, and how soon the end of a job is shown",
+        "Calls that events and lists save, and time until the end of a job is shown",
         f"{day}; {machine['cores']} cores, {machine['processor']}; Kubernetes {points[0].control_plane}; "
         "default intervals, axes logarithmic; pale: calculated",
         _LEGEND,
         (
-            panel("DescribeJobs a minute, quiet jobs", "calls", lambda point: point.describes, TARGETS["describes"]),
-            panel("All AWS calls a minute", "calls", lambda point: point.describes + point.lists + point.others),
-            panel("End to status, p50, seconds", "latency", lambda point: point.seconds("p50"), TARGETS["p50"]),
-            panel("End to status, p99, seconds", "latency", lambda point: point.seconds("p99"), TARGETS["p99"]),
+            panel("DescribeJobs per minute, steady", "calls", lambda point: point.describes, TARGETS["describes"]),
+            panel(
+                "All AWS calls per minute, steady", "calls", lambda point: point.describes + point.lists + point.others
+            ),
+            panel("End of job to status, p50, seconds", "latency", lambda point: point.seconds("p50"), TARGETS["p50"]),
+            panel("End of job to status, p99, seconds", "latency", lambda point: point.seconds("p99"), TARGETS["p99"]),
         ),
-        "Calls a minute for quiet jobs, and from the end of a job to its status (*: calculated)",
+        "Calls per minute while no job changes (steady); time from end of job to status (*: calculated)",
         [_HEAD, *rows(points)],
     )
 

@@ -4,11 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from itertools import accumulate
 from typing import Final
 
 WIDTH: Final = 840
 _PANEL: Final = (420, 236)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 26, 40, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 32, 40, 48
 """The margins of a panel around its axes."""
 _HEAD: Final = 76
 _ROW: Final = 20
@@ -68,7 +69,7 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """`legend`: text by kind of line. `rows`: of the table, its heading first; a heading may have two lines."""
+    """`legend`: text by kind of line. `rows`: of the table, its heading first."""
 
     title: str
     subtitle: str
@@ -117,7 +118,7 @@ def _legend(legend: Sequence[tuple[str, str]]) -> list[str]:
     for kind, text in legend:
         mark = "target" if kind == "target" else f"line {kind}"
         drawn += [f'<path class="{mark}" d="M{left} 66h24"/>', _text(left + 30, 70, text)]
-        left += 60 + 7 * len(text)
+        left += 60 + round(6.4 * len(text))
     return drawn
 
 
@@ -149,12 +150,13 @@ def _line(kind: str, points: Sequence[Point], pale: Sequence[float]) -> list[str
 
 
 def _table(caption: str, rows: Sequence[Sequence[str]], top: int) -> list[str]:
-    """Columns of one width, numbers set to the right."""
+    """Columns as wide as their longest cells, numbers set to the right."""
     drawn = [_text(20, top + 24, caption, "panel")]
+    longest = [max(map(len, column)) + 3 for column in zip(*rows, strict=True)]
+    ends = [20 + (WIDTH - 40) * end / sum(longest) for end in accumulate(longest)]
     for number, row in enumerate(rows):
-        for column, cell in enumerate(row):
-            right = 20 + (WIDTH - 40) * (column + 1) / len(row)
-            drawn.append(_text(round(right), top + 48 + _ROW * number, cell, "" if number else "small", "end"))
+        for end, cell in zip(ends, row, strict=True):
+            drawn.append(_text(round(end), top + 48 + _ROW * number, cell, "" if number else "small", "end"))
     return drawn
 
 

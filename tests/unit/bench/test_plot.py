@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -105,3 +106,11 @@ def test_each_class_that_is_used_has_a_style_for_light_and_for_dark() -> None:
     ):
         assert f"{kind} {{" in light
         assert f"{kind} {{" in dark
+
+
+def test_a_long_heading_of_the_table_does_not_reach_its_neighbour() -> None:
+    heading = ("jobs", "mode", "DescribeJobs", "ListJobs", "SQS, EventBridge", "shown after, p50", "p99", "max")
+    found = ET.fromstring(draw(Sheet("t", "s", [], [PANEL], "c", [heading, ("1",) * len(heading)])))
+    ends = {text.text: float(text.attrib["x"]) for text in found.iter(f"{SVG}text")}
+    for before, after in pairwise(heading):
+        assert ends[after] - 7 * len(after) > ends[before]
