@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -ec
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale bench-events soak links foreign-crds plugin locks docs clean
+.PHONY: help setup demo demo-teams demo-bulk sandbox test alerts coverage lint format e2e chaos bench bench-way bench-cost bench-roles bench-bulk bench-broken-role bench-scale bench-events soak links foreign-crds pictures plugin locks docs clean
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3.14 python3,$(shell command -v $(p))))
 VENV := .venv
@@ -128,6 +128,11 @@ bench-events: $(READY) ## from the end of a job to its status, and AWS calls: po
 
 soak: $(READY) ## 40 minutes of changes at 2,000 objects: memory, files and threads must not grow
 	@$(BIN)/python -m bench.soak $(ARGS)
+
+# The dashboard needs the program prometheus: apt-get install prometheus, or make PROMETHEUS=/path/to/prometheus.
+# ARGS=redraw draws its last recording again, for instance after a change of a title.
+pictures: $(READY) ## draw docs/pictures from runs of the sandbox, in nine minutes; ARGS="demo kubectl-get" for these two
+	@PROMETHEUS=$(PROMETHEUS) $(BIN)/python tools/pictures.py $(ARGS)
 
 links: ## request each link of the pages to another site; needs a network
 	@$(PYTHON) tools/links.py

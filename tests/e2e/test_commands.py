@@ -14,6 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from pictures import PICTURES, Line, comparable, demo_excerpt, shown
 
 from awsbatch_sandbox import demo
 from awsbatch_sandbox.cluster import batch_job
@@ -75,6 +76,9 @@ def test_the_demo_shows_the_termination_of_a_running_job_and_cleans_up(
         assert places[-1] >= 0, f"{step!r} is missing, or too early, in\n{reported.stdout}"
     assert "\x1b" not in reported.stdout
     assert left_behind(environment) == []
+    printed = demo_excerpt([Line(line) for line in reported.stdout.splitlines()])
+    picture = comparable(shown(PICTURES / "demo.svg"))
+    assert picture == ["$ make demo", *comparable(line.plain for line in printed)], "run: python tools/pictures.py demo"
 
 
 def test_a_demo_whose_operator_does_not_start_reports_the_cause() -> None:
