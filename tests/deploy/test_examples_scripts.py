@@ -114,7 +114,7 @@ def test_the_script_states_a_time_and_replaces_what_is_not_finished(
     # Nothing is deleted when nothing can be created, or nothing can be listed.
     for wrong in ({"QUEUE": "not a queue"}, {"KUBECONFIG": os.devnull}):
         with pytest.raises(subprocess.CalledProcessError):
-            every_night.run(**wrong)
+            every_night.run(check=True, **wrong)
         assert names(team) == {second}
 
 
