@@ -68,8 +68,10 @@ def examples_world(world: World) -> Iterator[World]:
     """A Batch with roles and an operator that has all that the examples need, on the control plane that is there."""
     if world.operator.running:
         world.operator.stop()
-    quick = ("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=600ms")
-    flags = (*quick, "--on-delete=enabled", "--cluster-name=my-cluster")
+    flags = (
+        *("--poll-running=500ms", "--poll-pending=500ms", "--missing-grace=600ms"),
+        *("--on-delete=enabled", "--cluster-name=my-cluster"),
+    )
     with World(world.control_plane, grace=GRACE, roles=True, flags=flags) as own:
         own.operator.start()
         yield own
