@@ -33,8 +33,9 @@ def main() -> None:
 # Every option is a string here: config.py validates flags and variables together and reports all faults at once.
 @main.command(
     short_help="Run the operator on a cluster.",
-    epilog="Every flag has a variable: AWSBATCH_OPERATOR_POLL_RUNNING sets --poll-running. Flags win. Durations are "
-    "written 500ms, 30s, 2m or 1h. AWS credentials come from the standard AWS variables and profiles.",
+    epilog="Every flag can be set by an environment variable: AWSBATCH_OPERATOR_POLL_RUNNING sets "
+    "--poll-running. A flag overrides its variable. Write TIME as 500ms, 30s, 2m or 1h. AWS "
+    "credentials come from the standard AWS variables and profiles.",
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
 )
 @click.option("-n", "--namespace", multiple=True, metavar="NS", help="Namespace to watch; repeatable. [default: all]")
@@ -47,24 +48,30 @@ def main() -> None:
 @click.option(
     "--region",
     metavar="R",
-    help="AWS region of objects without spec.region. [default: from the AWS variables and profile]",
+    help="AWS region of objects without spec.region. [default: AWS_REGION or the region of the AWS profile]",
 )
 @click.option(
-    "--allow-region", multiple=True, metavar="R", help="Region that botocore does not list; repeatable. [default: none]"
+    "--allow-region",
+    multiple=True,
+    metavar="R",
+    help="AWS region that botocore does not list; repeatable. [default: none]",
 )
 @click.option(
     "--access-policy",
     metavar="MODE",
-    help="optional; required: no job without a BatchAccessPolicy; disabled: BatchAccessPolicies are not read, which "
-    "needs no permission in the whole cluster. [default: optional]",
+    help="optional: without a BatchAccessPolicy, a namespace uses the operator's own credentials. required: "
+    "without a BatchAccessPolicy, a namespace can use no job. disabled: the operator does not read "
+    "BatchAccessPolicies and needs no cluster-wide permission. [default: optional]",
 )
-@click.option("--cluster-name", metavar="N", help="Part of ExternalIds and session tags. [default: kubernetes]")
-@click.option("--http-address", metavar="HOST:PORT", help="Probes and metrics. [default: 0.0.0.0:8080]")
+@click.option(
+    "--cluster-name", metavar="N", help="Name of the cluster in ExternalIds and session tags. [default: kubernetes]"
+)
+@click.option("--http-address", metavar="HOST:PORT", help="Address of the probes and metrics. [default: 0.0.0.0:8080]")
 @click.option(
     "--leader-elect/--no-leader-elect",
     default=None,
-    help="Act only while holding a Lease. Outside a cluster, without either: do not start beside an operator that "
-    "holds one. [default: inside a cluster]",
+    help="Work only while holding a Lease. If neither flag is set outside a cluster, the operator does not "
+    "start while another operator holds a Lease. [default: on inside a cluster]",
 )
 @click.option("--lease-name", metavar="N", help="Name of that Lease. [default: awsbatch-operator]")
 @click.option("--lease-namespace", metavar="NS", help="Namespace of that Lease. [default: that of the pod]")
@@ -73,58 +80,66 @@ def main() -> None:
 @click.option(
     "--missing-grace",
     metavar="TIME",
-    help="Time until a job that Batch does not know is Missing; a restart begins it anew. [default: 2m]",
+    help="Time after which a job that AWS Batch does not know becomes Missing; a restart resets it. [default: 2m]",
 )
 @click.option(
-    "--resend-after", metavar="TIME", help="Time until a termination without effect is sent again. [default: 60s]"
+    "--resend-after", metavar="TIME", help="Time after which a termination without effect is sent again. [default: 60s]"
 )
-@click.option("--describe-rate", metavar="RATE", help="DescribeJobs calls per second, account and region. [default: 5]")
+@click.option(
+    "--describe-rate",
+    metavar="RATE",
+    help="Highest rate of DescribeJobs requests per second for each account and region. [default: 5]",
+)
 @click.option(
     "--terminate-rate",
     metavar="RATE",
-    help="Highest rate of terminations per second, account and region. [default: 40]",
+    help="Highest rate of terminations per second for each account and region. [default: 40]",
 )
 @click.option(
     "--on-delete",
     metavar="MODE",
-    help="enabled: the deletion of a BatchJob with spec.onDelete terminates its job; this needs the permissions to "
-    "patch batchjobs and to get their CRD. disabled: the deletion has no effect on the job. [default: disabled]",
+    help="enabled: deleting a BatchJob with spec.onDelete terminates its job; the operator then needs "
+    "permission to patch batchjobs and to get their CRD. disabled: deleting a BatchJob does not affect "
+    "the job. [default: disabled]",
 )
 @click.option(
     "--on-delete-timeout",
     metavar="TIME",
-    help="Time after which a deleted BatchJob is let go although its job could not be terminated. [default: 1h]",
+    help="Time after which the operator releases a deleted BatchJob even if it could not terminate the job. "
+    "[default: 1h]",
 )
 @click.option(
     "--unattended-limit",
     metavar="N",
-    help="Most terminations by deadlines and deletions in 10 minutes for each account, region and role; a fifth of it "
-    "for each namespace. [default: 500]",
+    help="Highest number of terminations by deadlines and deletions in 10 minutes for each account, region "
+    "and role; a fifth of it for each namespace. [default: 500]",
 )
 @click.option(
     "--events-queue",
     multiple=True,
     metavar="URL",
-    help="SQS queue that gets the events of AWS Batch of its account and region; repeatable. [default: none]",
+    help="SQS queue that receives the AWS Batch events of its account and region; repeatable. [default: none]",
 )
 @click.option(
     "--poll-with-events",
     metavar="TIME",
-    help="Interval between two polls of a job while its account and region send events. [default: 5m]",
+    help="Interval between two polls of a job while events arrive for its account and region. [default: 5m]",
 )
 @click.option(
     "--list-polls/--no-list-polls",
     default=None,
-    help="Poll by ListJobs where that takes fewer calls than DescribeJobs. [default: with lists]",
+    help="Poll with ListJobs where it needs fewer requests than DescribeJobs. [default: on]",
 )
 @click.option(
     "--metrics-role-label/--no-metrics-role-label",
     default=None,
-    help="Label metrics with the role of a policy; without it the roles of an account share series. "
-    "[default: with the label]",
+    help="Label metrics with the role of the policy. If off, the roles of an account share their time "
+    "series. [default: on]",
 )
-@click.option("--log-format", metavar="FORMAT", help="json or console. [default: json]")
-@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error. [default: info]")
+@click.option("--log-format", metavar="FORMAT", help="Log format: json or console. [default: json]")
+@click.option(
+    "--log-level", metavar="LEVEL", help="Lowest level of log lines: debug, info, warning or error. [default: info]"
+)
 @click.pass_context
 def run(ctx: click.Context, /, **flags: Any) -> NoReturn:
     """Run the operator on the cluster of --kubeconfig or KUBECONFIG, else on the one that it is in."""
@@ -146,7 +161,7 @@ def run(ctx: click.Context, /, **flags: Any) -> NoReturn:
 @click.option("-n", "--namespace", multiple=True, metavar="NS", help="Namespace; repeatable. [default: all]")
 @click.option("--kubeconfig", metavar="FILE", help="Kubeconfig of the cluster. [default: as for run]")
 @click.option("--context", metavar="NAME", help="Context of the kubeconfig. [default: its current context]")
-@click.option("--force", is_flag=True, help="Do it also while an operator holds its Lease.")
+@click.option("--force", is_flag=True, help="Do not check whether an operator holds its Lease.")
 @click.option(
     "--scale-down",
     metavar="DEPLOYMENT",
@@ -184,7 +199,7 @@ def release_finalizers(
         click.echo(f"awsbatch-operator: {error}", err=True)
         sys.exit(2)
     except ApiError as error:
-        click.echo(f"awsbatch-operator: BatchJobs can't be listed: {error.message}", err=True)
+        click.echo(f"awsbatch-operator: cannot list BatchJobs: {error.message}", err=True)
         sys.exit(1)
     click.echo(f"{result.released} finalizers removed; {result.objects} BatchJobs in the last list")
     for name, why in result.kept.items():

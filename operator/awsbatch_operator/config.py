@@ -54,7 +54,7 @@ def _duration(value: Any) -> Any:
     match = re.fullmatch(r"([0-9]{1,9})(ms|s|m|h)", value.strip())
     millis = int(match[1]) * _UNITS[match[2]] if match else 0
     if not _SHORTEST <= millis <= _LONGEST:
-        raise ValueError("give a duration from 100ms to 24h, such as 500ms, 30s, 2m or 1h")
+        raise ValueError("use a duration from 100ms to 24h, such as 500ms, 30s, 2m or 1h")
     return millis
 
 
@@ -63,7 +63,7 @@ def _address(value: Any) -> Any:
         return value
     match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^:\s]*):([0-9]{1,5})", value.strip())
     if match is None or int(match[2]) > _HIGHEST_PORT:
-        raise ValueError("give HOST:PORT, such as 0.0.0.0:8080, [::1]:8080 or :8080")
+        raise ValueError("use HOST:PORT, such as 0.0.0.0:8080, [::1]:8080 or :8080")
     return Address(match[1].strip("[]"), int(match[2]))
 
 
@@ -94,7 +94,9 @@ def _region(value: Any) -> Any:
     """Without the setting: the region of the AWS variables and profile, which is checked in the same way."""
     region, named_by = (value, "") if value is not None else default_region()
     if not region:
-        raise ValueError("no AWS region for objects that name none: set it, AWS_REGION, or the region of a profile")
+        raise ValueError(
+            "no AWS region for objects without spec.region: set this flag, AWS_REGION, or the region of a profile"
+        )
     if isinstance(region, str) and not re.fullmatch(_REGION, region):
         raise ValueError(f"{named_by} = {region!r}: {_REGION_REMEDY}" if named_by else _REGION_REMEDY)
     return region
@@ -104,20 +106,20 @@ _Duration = Annotated[Millis, BeforeValidator(_duration)]
 _Rate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 _REGION: Final = r"[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
 _NAMESPACE: Final = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
-_REGION_REMEDY: Final = "give the name of an AWS region, such as eu-west-1"
+_REGION_REMEDY: Final = "use the name of an AWS region, such as eu-west-1"
 _Regions = Annotated[
     tuple[str, ...], NoDecode, _list_of(re.compile(_REGION).fullmatch, "not the name of an AWS region")
 ]
-_Namespace = Annotated[str, _matching(_NAMESPACE, "give the name of a namespace")]
+_Namespace = Annotated[str, _matching(_NAMESPACE, "use the name of a namespace")]
 _Namespaces = Annotated[
     tuple[str, ...], NoDecode, _list_of(re.compile(_NAMESPACE).fullmatch, "not the name of a namespace")
 ]
 _QueueUrls = Annotated[tuple[str, ...], NoDecode, _list_of(queue_region, REMEDY)]
 _ObjectName = Annotated[
-    str, _matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "give lower case letters, digits, '-' and '.'")
+    str, _matching(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?", "use lower-case letters, digits, '-' and '.'")
 ]
 _ClusterName = Annotated[
-    str, _matching(r"[A-Za-z0-9_.-]{1,63}", "give 1 to 63 letters, digits, '-', '_' and '.': it is part of ExternalIds")
+    str, _matching(r"[A-Za-z0-9_.-]{1,63}", "use 1 to 63 letters, digits, '-', '_' and '.': it is part of ExternalIds")
 ]
 _DEFAULTS: Final = PollIntervals()
 
@@ -201,7 +203,7 @@ def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Setting
         settings = Settings(**{name: value for name, value in flags.items() if value not in (None, ())})
     except ValidationError as error:
         faults += [
-            _fault(one["loc"], one["input"], "give true or false" if one["type"] == "bool_parsing" else one["msg"])
+            _fault(one["loc"], one["input"], "use true or false" if one["type"] == "bool_parsing" else one["msg"])
             for one in error.errors()
         ]
     if faults or settings is None:
@@ -232,7 +234,7 @@ def _invalid_proxies(environ: Mapping[str, str]) -> list[str]:
     """Return a fault for each proxy that no call could reach. Its value may contain a password, so it is not shown."""
     names = [name for name in _PROXIES if environ.get(name)]
     return [
-        f"{name}: not the URL of a proxy; give http://HOST:PORT"
+        f"{name}: not the URL of a proxy; use http://HOST:PORT"
         for name in names
         if (match := _PROXY.fullmatch(environ[name])) is None or not 0 < int(match["port"] or 80) <= _HIGHEST_PORT
     ]

@@ -152,10 +152,11 @@ async def _check_alone(client: KubeClient) -> None:
         held = await second_operator.held_leases(client)
     except ApiError as error:
         if error.status != 403:
-            raise StartError(f"whether another operator acts on this cluster is unknown: {error.message}") from error
+            raise StartError(f"cannot tell whether another operator runs on this cluster: {error.message}") from error
         log.warning(
-            "cannot list leases (RBAC): another operator that acts on this cluster goes unnoticed; grant list on "
-            "leases (apiGroups: [coordination.k8s.io]) by a ClusterRole, or give --leader-elect or --no-leader-elect",
+            "cannot list leases (RBAC), so the operator does not notice another operator on this cluster; "
+            "grant list on leases (apiGroups: [coordination.k8s.io]) by a ClusterRole, or set --leader-elect "
+            "or --no-leader-elect",
             error=error.message,
         )
         return
@@ -276,7 +277,7 @@ async def _finish(controller: Controller, control: asyncio.Future[None]) -> bool
     controller.stop()
     _, late = await asyncio.wait({control}, timeout=_FINISH_WITHIN)
     if late:
-        log.warning("calls under way were cut off", seconds=_FINISH_WITHIN)
+        log.warning("requests in flight were cancelled", seconds=_FINISH_WITHIN)
         control.cancel()
     return not late and control.exception() is None
 
@@ -314,16 +315,16 @@ def checks(controller: Controller, login_pending_for: Callable[[], float]) -> Pr
 
     def synced() -> str | None:
         if not controller.resync.synced.is_set():
-            return "not all BatchJobs are known yet"
-        return None if controller.policies.complete.is_set() else "the access policies are not known yet"
+            return "not all BatchJobs are read yet"
+        return None if controller.policies.complete.is_set() else "the access policies are not read yet"
 
     def listed() -> str | None:
         seconds = since(controller.resync.list_failed_since)
-        return f"BatchJobs can't be listed for {seconds:.0f} s" if seconds > _LIST_FAILING_AFTER else None
+        return f"listing BatchJobs has failed for {seconds:.0f} s" if seconds > _LIST_FAILING_AFTER else None
 
     def watched() -> str | None:
         seconds = since(controller.resync.watch_lags_since)
-        return f"the watch of BatchJobs lags behind for {seconds:.0f} s" if seconds > _WATCH_LAGS_AFTER else None
+        return f"the watch of BatchJobs has lagged for {seconds:.0f} s" if seconds > _WATCH_LAGS_AFTER else None
 
     def logged_in() -> str | None:
         seconds = login_pending_for()
@@ -331,7 +332,7 @@ def checks(controller: Controller, login_pending_for: Callable[[], float]) -> Pr
 
     def batch_answers() -> str | None:
         seconds = controller.silent_for()
-        return f"AWS Batch gives no usable answer for {seconds:.0f} s" if seconds > _BATCH_SILENT_AFTER else None
+        return f"AWS Batch has given no usable response for {seconds:.0f} s" if seconds > _BATCH_SILENT_AFTER else None
 
     live = {"controller": http.fresh(lambda: controller.beat_at, _HUNG_AFTER)}
     return live, {"login": logged_in, "synced": synced, "list": listed, "watch": watched, "batch": batch_answers}

@@ -91,15 +91,15 @@ def demo_bulk(control_plane: str) -> None:
     type=click.Choice(("disabled", "enabled")),
     default="disabled",
     show_default=True,
-    help="enabled: the deletion of a BatchJob with spec.onDelete terminates its job, as with the operator's own flag.",
+    help="enabled: deleting a BatchJob with spec.onDelete terminates its job, as with the operator's own flag.",
 )
 @click.option(
     "--polls",
     type=click.Choice(("quick", "default")),
     default="quick",
     show_default=True,
-    help="quick: a poll every 0.5 s. default: every 30 s and more, as the operator does by default; a change of a job "
-    "is shown at once all the same, by its event.",
+    help="quick: poll every 0.5 s. default: poll every 30 s or more, the operator's default; events still "
+    "show a change at once.",
 )
 @click.pass_context
 def sandbox(  # noqa: PLR0917  click passes them by name

@@ -98,7 +98,7 @@ class _Demo:
 
     def _show_end(self, witness: Witness, job_id: str, patched_at: float) -> None:
         narrator, batch, timeout = self._narrator, self._world.batch, self._timeout
-        wait_for(lambda: _failed(batch.job(job_id)), timeout=timeout, what="the job to end in Batch")
+        wait_for(lambda: _failed(batch.job(job_id)), timeout=timeout, what="the job to finish in Batch")
         stopped_at = batch.job(job_id)["stopped_at"] / 1000
         stopped = "AWS Batch stops the job: FAILED, with this reason as its statusReason"
         narrator.at(stopped_at - patched_at, stopped)

@@ -80,7 +80,9 @@ class _Demo:
     def _count(self) -> None:
         narrator = self._narrator
         narrator.gap()
-        narrator.progress("team a wants every train-* job that was submitted until now to end. First it counts them:\n")
+        narrator.progress(
+            "team a wants to terminate every train-* job that was submitted until now. First it counts them:\n"
+        )
         narrator.feed(self._team, _document(_termination()), "create", "-n", TEAM, "-f", "-")
         # createdBefore has whole seconds: what is submitted from here on is later.
         self._late = self._world.batch.seed(name=LATE, queue=QUEUE)
@@ -109,7 +111,7 @@ class _Demo:
             f"after the patch, AWS Batch receives TerminateJobs of {len(calls[0]['job_ids'])} jobs",
         )
         narrator.at(calls[-1]["at"] - began_at, f"and the last of {len(calls)} such calls, {len(requests)} jobs in all")
-        wait_for(lambda: not self._alive() & self._matching, timeout=self._timeout, what="the jobs to end in Batch")
+        wait_for(lambda: not self._alive() & self._matching, timeout=self._timeout, what="the jobs to finish in Batch")
         ended = f'AWS Batch has stopped the {MAX_JOBS} jobs: FAILED, with the statusReason "{REASON}"'
         narrator.at(time.time() - began_at, ended, good=True)
         reasons = {job["status_reason"] for job in batch.jobs() if job["job_id"] in self._matching}
@@ -140,9 +142,9 @@ class _Demo:
             narrator.text(f"           {name:<12}{counts}")
         requested = {one["job_id"] for one in self._world.batch.terminate_requests()}
         expect(requested == self._matching, "exactly the jobs that matched were terminated")
-        expect(self._alive() == self._others | {self._late}, "every other job lives")
+        expect(self._alive() == self._others | {self._late}, "every other job is active")
         narrator.gap()
-        narrator.progress(f"the other {len(self._others)} jobs live. So does {LATE}, which was submitted after")
+        narrator.progress(f"the other {len(self._others)} jobs are active. So is {LATE}, which was submitted after")
         narrator.progress("spec.createdBefore: an approval terminates nothing that nobody has counted")
 
     def _show(self, *arguments: str) -> None:

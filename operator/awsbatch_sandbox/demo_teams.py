@@ -107,7 +107,7 @@ class _Demo:
             "so neither shows whether a job exists"
         )
         expect(not self._terminations(), "Batch has received no TerminateJob")
-        expect(self._job("train")["status"] == "RUNNING", "the job of team a runs on")
+        expect(self._job("train")["status"] == "RUNNING", "the job of team a still runs")
         narrator.progress("AWS Batch received no TerminateJob; the job of team a is RUNNING")
 
     def _terminate_own(self) -> None:
@@ -143,7 +143,7 @@ class _Demo:
         own = [(self._jobs[name], ACCOUNTS[team], role(team), team) for team, name in _OWN]
         expect(calls == own, f"each job is terminated once, by its own team's role; the calls are {calls}")
         expect(len(self._terminations()) == len(own), "Batch received two TerminateJob calls")
-        expect(self._job("payroll")["status"] == "RUNNING", "the job of the other queue runs on")
+        expect(self._job("payroll")["status"] == "RUNNING", "the job of the other queue still runs")
         narrator.progress("no other TerminateJob was sent; payroll, which team b named too, is RUNNING")
 
     def _terminations(self) -> list[Body]:

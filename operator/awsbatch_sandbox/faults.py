@@ -54,11 +54,11 @@ def throttle(rate: float, account: str | None) -> None:
 
 @click.command()
 @_operation
-@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), required=True, help="How long an answer takes.")
+@click.option("--seconds", type=click.FloatRange(min=0, min_open=True), required=True, help="Duration of a response.")
 @click.option("--times", type=click.IntRange(min=1), help="How many calls are slow.  [default: all]")
 @_account
 def slow(operation: str, seconds: float, times: int | None, account: str | None) -> None:
-    """Answer an operation late; without one, all operations."""
+    """Delay the responses of an operation; without one, of all operations."""
     with _running(account) as batch:
         batch.fault(operation, kind="slow", seconds=seconds, times=times, account=account)
     calls = "" if times is None else f" for the next {times}"
@@ -69,7 +69,7 @@ def slow(operation: str, seconds: float, times: int | None, account: str | None)
 
 @click.command()
 def clear() -> None:
-    """End what deny, throttle and slow did."""
+    """Undo deny, throttle and slow."""
     with _running() as batch:
         batch.clear_denials(but_by_tag=True)
         batch.clear_faults()

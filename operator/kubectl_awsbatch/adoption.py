@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
 
 
-DRY_RUN = "; dry run: the API server checks the changes and makes none"
+DRY_RUN = "; dry run: the API server checks the changes but does not make them"
 _LIKE_AN_ID = "ids such as 91e42a4e-9a62-4bb7-a5aa-55a305b9462f"
 
 
@@ -27,15 +27,14 @@ def check_id(job_id: str) -> str:
 
     if re.fullmatch(r"[A-Za-z0-9_-]{1,128}(:\d{1,5}|#\d{1,5})?", job_id):
         if not re.match(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![\w-])", job_id):
-            output.note(
-                f"warning: {quoted(job_id)} does not look like the id of a job: SubmitJob returns {_LIKE_AN_ID}"
-            )
+            output.note(f"warning: {quoted(job_id)} does not look like a job id: SubmitJob returns {_LIKE_AN_ID}")
         return job_id
     arn = re.fullmatch(r"arn:[\w-]+:batch:([\w-]+):\d*:job/([A-Za-z0-9_:#-]+)", job_id)
-    remedy = f"Give {arn[2]} and --region {arn[1]}." if arn else (
-        "Give it as SubmitJob returned it; child 3 of an array job is <id>:3, node 1 of a multi-node job is <id>#1."
+    remedy = f"Use {arn[2]} and --region {arn[1]}." if arn else (
+        "Use the id that SubmitJob returned; child 3 of an array job is <id>:3, node 1 of a multi-node job "
+        "is <id>#1."
     )  # fmt: skip
-    raise UsageError(f"{quoted(job_id)} is no id of a job", remedy)
+    raise UsageError(f"{quoted(job_id)} is not a job id", remedy)
 
 
 def name_for(job_id: str) -> str:
@@ -89,7 +88,7 @@ def create(kubectl: Kubectl, body: Object, *, dry_run: bool) -> tuple[Object, bo
         return found[0], False
     raise CommandError(
         f"the name {name} is taken by a BatchJob of another job or region",
-        f"Adopt it by another name: kubectl awsbatch adopt '{spec['jobId']}' --name NAME",
+        f"Adopt it with another name: kubectl awsbatch adopt '{spec['jobId']}' --name NAME",
     )
 
 

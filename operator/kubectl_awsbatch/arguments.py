@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 PROGRAM = "kubectl awsbatch"
 COMMANDS = {
     "ls": "list BatchJobs and BatchTerminations",
-    "stop": "terminate jobs: by object, by job id, or all jobs of queues that match",
-    "wait": "wait until jobs have ended; the exit code says how",
-    "why": "explain what is known of an object, what holds it up, and what to do",
+    "stop": "terminate jobs: by object, by job id, or all matching jobs of queues",
+    "wait": "wait until jobs have finished; the exit code shows the result",
+    "why": "explain the state of an object, what delays it, and what to do",
     "logs": "print the log of a job, with your own AWS credentials",
-    "adopt": "create the BatchJob of a job that runs already",
-    "completion": "print the completion script of a shell",
+    "adopt": "create the BatchJob of an existing job",
+    "completion": "print the completion script for a shell",
     "version": "print versions",
 }
 EXIT_CODES = """\
 exit codes: 0 done, 1 at least one object failed, 3 a person must act (stalled, missing, refused), 4 not approved,
-  64 wrong usage, 69 no kubectl, no cluster or not installed, 77 no permission, 124 time-out, 130 interrupted
-  wait: 0 succeeded, 1 failed, 2 terminated, 3 stalled or missing, 124 time-out; of several jobs the worst, in the
+  64 wrong usage, 69 no kubectl, no cluster or not installed, 77 no permission, 124 timeout, 130 interrupted
+  wait: 0 succeeded, 1 failed, 2 terminated, 3 stalled or missing, 124 timeout; of several jobs the worst, in the
   order 3, 124, 1, 2, 0"""
 REGION = "[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
 """As the custom resource definitions check it."""
@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _place_flags(parser: Parser, *, everywhere: bool = False) -> None:
-    group = parser.add_argument_group("where, as for kubectl")
+    group = parser.add_argument_group("cluster and namespace, as for kubectl")
     group.add_argument("-n", "--namespace", metavar="NS")
     group.add_argument("--context", metavar="NAME")
     group.add_argument("--kubeconfig", metavar="FILE")
@@ -83,22 +83,22 @@ def _ls_flags(parser: Parser) -> None:
 
 def _stop_flags(parser: Parser) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="name of a BatchJob")
-    parser.add_argument("--reason", required=True, help="why, 1 to 1024 characters; AWS gets it exactly so")
+    parser.add_argument("--reason", required=True, help="why to terminate, 1 to 1024 characters; sent to AWS unchanged")
     parser.add_argument("-l", "--selector", default="", metavar="LABELS", help="all BatchJobs with these labels")
     parser.add_argument(
         "--job-id",
         action="append",
         default=[],
         metavar="ID",
-        help="id of a job in AWS Batch; without a BatchJob it gets one",
+        help="id of a job in AWS Batch; creates its BatchJob if there is none",
     )
     parser.add_argument(
         "--region",
         type=check_region,
         help="region of --job-id or --queue [default: the operator's; --queue: AWS_REGION]",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace another reason that is stated already")
-    parser.add_argument("--wait", action="store_true", help="wait until the jobs have ended (--queue does in any case)")
+    parser.add_argument("--overwrite", action="store_true", help="replace a different reason that is already requested")
+    parser.add_argument("--wait", action="store_true", help="wait until the jobs have finished (--queue always waits)")
     parser.add_argument("--timeout", metavar="TIME", help="longest wait, such as 90s, 5m or 1h [default: none]")
     parser.add_argument(
         "--dry-run", action="store_true", help="change nothing; --queue: count only, then delete the object"
@@ -107,11 +107,13 @@ def _stop_flags(parser: Parser) -> None:
     bulk = parser.add_argument_group("all jobs of queues, by a BatchTermination")
     bulk.add_argument("--queue", action="append", default=[], metavar="Q", help="name of a job queue; repeatable")
     bulk.add_argument(
-        "--name", action="append", default=[], metavar="'N*'", help="name of jobs, or its beginning; repeatable"
+        "--name", action="append", default=[], metavar="'N*'", help="job name, or prefix followed by *; repeatable"
     )
-    bulk.add_argument("--tag", action="append", default=[], metavar="K=V", help="tag that the jobs have; repeatable")
+    bulk.add_argument(
+        "--tag", action="append", default=[], metavar="K=V", help="tag that the jobs must have; repeatable"
+    )
     bulk.add_argument("--max", type=int, metavar="N", help="if more jobs match, none is terminated")
-    bulk.add_argument("--yes", action="store_true", help="approve what was counted without asking")
+    bulk.add_argument("--yes", action="store_true", help="approve without asking")
 
 
 def _wait_flags(parser: Parser) -> None:
@@ -132,7 +134,7 @@ def _why_flags(parser: Parser) -> None:
 
 def _logs_flags(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="name of a BatchJob")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job has ended")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow the log until the job has finished")
 
 
 def _adopt_flags(parser: Parser) -> None:
@@ -194,7 +196,7 @@ def kubectl_with(found: argparse.Namespace) -> Kubectl:
     flags += [f"--as-group={group}" for group in found.as_group or []]
     everywhere = bool(getattr(found, "all_namespaces", False))
     if found.namespace == "":
-        raise UsageError("--namespace is empty", "Name one, or leave the flag out.")
+        raise UsageError("--namespace is empty", "Name a namespace, or omit the flag.")
     return Kubectl(flags, found.namespace, everywhere=everywhere)
 
 
@@ -203,16 +205,16 @@ def object_name(word: str, kinds: Sequence[str] = (JOBS,)) -> tuple[str, str | N
     prefix, mark, name = word.rpartition("/")
     kind = _KINDS.get(prefix.lower())
     if mark and kind not in kinds:
-        raise UsageError(f"{output.quoted(word)} does not name a BatchJob", "Give its name, or batchjob/NAME.")
+        raise UsageError(f"{output.quoted(word)} does not name a BatchJob", "Use its name, or batchjob/NAME.")
     if not re.fullmatch(r"[a-z0-9]([-.a-z0-9]*[a-z0-9])?", name) or len(name) > 253:
-        remedy = f"For a job id give --job-id {name}." if re.fullmatch(r"[\w-]+[:#]\d+", name) else ""
-        raise UsageError(f"{output.quoted(word)} is no name of an object", remedy)
+        remedy = f"For a job id, use --job-id {name}." if re.fullmatch(r"[\w-]+[:#]\d+", name) else ""
+        raise UsageError(f"{output.quoted(word)} is not the name of an object", remedy)
     return name, kind
 
 
 def check_region(region: str, source: str = "--region") -> str:
     """Return the region. Raises UsageError for what the API server would refuse."""
     if not re.fullmatch(REGION, region):
-        remedy = "Give the name of a region, such as eu-west-1 (eu-west-1a is a zone)."
-        raise UsageError(f"{source} {output.quoted(region)} is no AWS region", remedy)
+        remedy = "Use the name of a region, such as eu-west-1 (eu-west-1a is a zone)."
+        raise UsageError(f"{source} {output.quoted(region)} is not an AWS region", remedy)
     return region

@@ -44,13 +44,13 @@ class BulkSelection:
             _check_queue(one)
         for one in names:
             if not re.fullmatch(JOB_NAMES, one):
-                remedy = "Give a name such as train-42, or its beginning with * at the end, such as train-*."
-                raise UsageError(f"--name {quoted(one)} is no name of jobs", remedy)
+                remedy = "Use a name such as train-42, or a prefix followed by *, such as train-*."
+                raise UsageError(f"--name {quoted(one)} is not a job name", remedy)
         if jobs_at_most > MOST_JOBS:
             raise UsageError(f"--max is at most {MOST_JOBS}", "Divide the jobs by --queue, --name or --tag.")
         self.region, self.region_source = (region, "") if region else _region_of_the_caller()
         if not names and not tags:
-            raise UsageError("--queue needs --name or --tag", "To terminate every job of the queues, give --name '*'.")
+            raise UsageError("--queue needs --name or --tag", "To terminate every job of the queues, use --name '*'.")
 
     def body(self, created_before: str) -> Object:
         select: Object = {"queues": self.queues}
@@ -71,8 +71,8 @@ def _check_queue(queue: str) -> None:
     if re.fullmatch(QUEUE, queue):
         return
     arn = re.fullmatch(r"arn:[\w-]+:batch:([\w-]+):\d*:job-queue/([\w-]+)", queue)
-    remedy = f"Give --queue {arn[2]} and --region {arn[1]}." if arn else "Give it in full, such as gpu."
-    raise UsageError(f"--queue {quoted(queue)} is no name of a job queue", remedy)
+    remedy = f"Use --queue {arn[2]} and --region {arn[1]}." if arn else "Use the full name, such as gpu."
+    raise UsageError(f"--queue {quoted(queue)} is not the name of a job queue", remedy)
 
 
 def _tags(texts: Sequence[str]) -> dict[str, str]:
@@ -80,14 +80,14 @@ def _tags(texts: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in map(_tag, texts):
         if found.setdefault(name, value) != value:
-            raise UsageError(f"--tag gives {quoted(name)} two values; no job has both", "Run one command for each.")
+            raise UsageError(f"--tag sets {quoted(name)} to two values; no job has both", "Run one command for each.")
     return found
 
 
 def _tag(text: str) -> tuple[str, str]:
     name, mark, value = text.partition("=")
     if not mark or not 1 <= len(name) <= 128:
-        raise UsageError(f"--tag {quoted(text)} is no tag", "Write it as key=value; a key has 1 to 128 characters.")
+        raise UsageError(f"--tag {quoted(text)} is not a tag", "Write it as key=value; a key has 1 to 128 characters.")
     return name, value
 
 
@@ -95,4 +95,4 @@ def _region_of_the_caller() -> tuple[str, str]:
     for variable in ("AWS_REGION", "AWS_DEFAULT_REGION"):
         if region := os.environ.get(variable):
             return check_region(region, variable), f" (of {variable})"
-    raise UsageError("stop --queue needs the region of the jobs", "Give --region, or set AWS_REGION.")
+    raise UsageError("stop --queue needs the region of the jobs", "Set --region or AWS_REGION.")

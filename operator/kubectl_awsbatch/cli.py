@@ -42,7 +42,7 @@ def _no_command(command: str | None, rest: Sequence[str]) -> int:
         output.write(usage)
         return OK if command == "help" or rest else USAGE
     raise UsageError(
-        f"{output.quoted(command)} is no command" if command else "a command is missing",
+        f"{output.quoted(command)} is not a command" if command else "a command is missing",
         f"Commands: {', '.join(COMMANDS)}.",
     )
 
@@ -93,15 +93,15 @@ def _one_way(found: Namespace) -> None:
         )
     bulk = {"--name": found.name, "--tag": found.tag, "--max": found.max is not None, "--yes": found.yes}
     if not found.queue and (alone := [flag for flag, given in bulk.items() if given]):
-        raise UsageError(f"{', '.join(alone)} can be given only with --queue")
+        raise UsageError(f"{', '.join(alone)} can be used only with --queue")
     if found.queue and found.overwrite:
-        raise UsageError("--overwrite cannot be given with --queue")
+        raise UsageError("--overwrite cannot be used with --queue")
     if found.queue and (found.max is None or found.max < 1):
         raise UsageError("--queue needs --max N, at least 1: if more jobs match, none is terminated")
     if found.region and not (found.queue or found.job_id):
-        raise UsageError("--region can be given only with --job-id or --queue")
+        raise UsageError("--region can be used only with --job-id or --queue")
     if found.all_namespaces and not found.selector:
-        raise UsageError("-A can be given only with -l")
+        raise UsageError("-A can be used only with -l")
 
 
 def _wait(found: Namespace) -> int:
@@ -110,7 +110,7 @@ def _wait(found: Namespace) -> int:
     if bool(found.names) == bool(found.selector):
         raise UsageError("wait needs either NAME... or -l", f"See `{PROGRAM} wait --help`.")
     if found.all_namespaces and not found.selector:
-        raise UsageError("-A can be given only with -l")
+        raise UsageError("-A can be used only with -l")
     timeout = None if found.timeout is None else waiting.seconds_of(found.timeout)
     names = [object_name(word)[0] for word in found.names]
     return waiting.wait(kubectl_with(found), names, found.selector, timeout, as_json=bool(found.output))

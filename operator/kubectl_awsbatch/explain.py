@@ -22,33 +22,34 @@ _ASK_PLATFORM = "Ask the platform team, which writes the BatchAccessPolicies"
 _REMEDIES = {
     "JobNotFound": "Check the id (it is neither the name of a job nor the id of a service job) and the region. "
     "Both are immutable: delete the object and adopt the right id.",
-    "JobVanished": "AWS Batch forgets finished jobs after some days; look for the result in the job's logs.",
+    "JobVanished": "AWS Batch deletes finished jobs after some days; search the job's logs for the result.",
     "JobNotAllowed": f"{_ASK_PLATFORM}, to admit the job, or use the namespace that it belongs to.",
     "NoAccessPolicy": f"{_ASK_PLATFORM}: exactly one must select this namespace.",
     "AmbiguousPolicy": f"{_ASK_PLATFORM}: only one may select this namespace.",
-    "PolicyUnreadable": f"{_ASK_PLATFORM}: the policy contains what this operator does not know; upgrade the operator.",
+    "PolicyUnreadable": f"{_ASK_PLATFORM}: the policy contains something that this operator does not know; upgrade the "
+    "operator.",
     "TerminationNotAllowed": f"{_ASK_PLATFORM}, to allow what the message names.",
     "ListNotAllowed": f"{_ASK_PLATFORM}, to allow what the message names.",
     "AccessDenied": "Grant the role of the policy, or the operator's own, what the message names; the operator tries "
     "again every 5 minutes.",
     "CredentialsUnavailable": "Give the operator AWS credentials; the message says what is missing.",
-    "InvalidRegion": "State the right region in a new object, or ask the platform team for --allow-region.",
+    "InvalidRegion": "Create another object with the right region, or ask the platform team for --allow-region.",
     "AccountChanged": "Create another BatchJob: this one belongs to a job of another account.",
     "TerminationRejected": "Read AWS's message; the request is sent again every 5 minutes.",
-    "TerminationStuck": "Check the container and its host: AWS Batch accepted the termination; the job does not end.",
-    "DeadlineNotApplicable": "State a limit that such a job can reach, or remove spec.deadline.",
+    "TerminationStuck": "Check the container and its host: AWS Batch accepted the termination; it is still active.",
+    "DeadlineNotApplicable": "Set a limit that such a job can reach, or remove spec.deadline.",
     "OnDeleteDisabled": "Remove spec.onDelete, or let the platform team start the operator with --on-delete=enabled.",
     "QueueNotFound": "Check the names of the queues and the region.",
-    "TooManyJobs": "With this plugin: repeat stop --queue with more exact --name or --tag, or with a larger --max.",
+    "TooManyJobs": "Repeat stop --queue with a narrower --name or --tag, or with a larger --max.",
     "CutoffInFuture": "createdBefore must not be later than the creation of the object; create another one.",
     "TerminationHeld": "Wait, or ask the platform team: the message says what suspends or limits terminations.",
-    "Throttled": "Nothing: the operator tries again by itself.",
-    "AWSUnavailable": "Nothing: the operator tries again by itself.",
+    "Throttled": "Nothing: the operator retries.",
+    "AWSUnavailable": "Nothing: the operator retries.",
     "TerminationPending": "Nothing: the request is about to be sent.",
-    "WaitingOnDependencies": "Wait, or terminate the jobs that it depends on: AWS Batch ends it only after them.",
-    "TerminationInProgress": "Nothing: AWS Batch needs up to some minutes to end a job.",
-    "AwaitingFirstObservation": "Nothing: the first answer of AWS Batch is due.",
-    "Counting": "Nothing: the jobs are being counted.",
+    "WaitingOnDependencies": "Wait, or terminate the jobs that it depends on: AWS Batch terminates it after them.",
+    "TerminationInProgress": "Nothing: AWS Batch can take some minutes to terminate a job.",
+    "AwaitingFirstObservation": "Nothing: the operator waits for the first response of AWS Batch.",
+    "Counting": "Nothing: the operator counts the jobs.",
 }
 
 
@@ -176,19 +177,19 @@ def _state(body: Object, now: datetime) -> str:
 
 
 def _termination(body: Object) -> str:
-    fate = condition(body, "Terminated")
+    outcome = condition(body, "Terminated")
     sent = status(body).get("termination") or {}
     if sent.get("acceptedAt"):
         text = (
             f"AWS accepted its termination at {clean(sent['acceptedAt'])} with the reason {quoted(sent.get('reason'))}"
         )
         cause = {"Deadline": "spec.deadline", "OnDelete": "spec.onDelete"}.get(str(sent.get("cause")), "spec.terminate")
-        return f"{text} (asked by {cause}): {clean(fate.get('reason') or 'sent')}."
+        return f"{text} (requested by {cause}): {clean(outcome.get('reason') or 'sent')}."
     stated = states.stated_reason(body)
     if stated is None:
         return ""
-    fate_reason = clean(fate.get("reason") or "not answered yet")
-    return f"Its termination is stated with the reason {quoted(stated)}: {fate_reason}."
+    outcome_reason = clean(outcome.get("reason") or "not processed yet")
+    return f"Its termination is requested with the reason {quoted(stated)}: {outcome_reason}."
 
 
 def _deadline(body: Object) -> str:
@@ -197,8 +198,8 @@ def _deadline(body: Object) -> str:
 
 
 _UNANSWERED = (
-    "The operator has not answered the last change of the object yet.",
-    "If that lasts, check that it runs: kubectl get leases -A --field-selector metadata.name=awsbatch-operator.",
+    "The operator has not processed the last change of the object yet.",
+    "If it does not, check that it runs: kubectl get leases -A --field-selector metadata.name=awsbatch-operator.",
 )
 
 

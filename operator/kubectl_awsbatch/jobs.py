@@ -70,11 +70,11 @@ class Result:
 
 def check_reason(reason: str) -> str:
     """Return the reason. Raises UsageError for one that AWS Batch or the API server would refuse."""
-    example = 'State why the jobs are to end, for instance --reason "INC-4711: runaway cost".'
+    example = 'Say why to terminate the jobs, for example --reason "INC-4711: runaway cost".'
     if not any(one.isprintable() and not one.isspace() for one in reason):
         raise UsageError("--reason is blank", example)
     if len(reason) > LONGEST_REASON:
-        raise UsageError(f"--reason has {len(reason)} characters; AWS Batch takes {LONGEST_REASON}", "Shorten it.")
+        raise UsageError(f"--reason has {len(reason)} characters; AWS Batch accepts {LONGEST_REASON}", "Shorten it.")
     try:
         reason.encode()
     except UnicodeEncodeError:
@@ -94,9 +94,11 @@ def stop(kubectl: Kubectl, selection: Selection, options: StopOptions) -> int:
         return _stop_each(kubectl, work, options, results)
     except KeyboardInterrupt:
         if len(results) < len(work):
-            output.note("interrupted; objects without a line may have been changed or not: run the command again")
+            output.note(
+                "interrupted; objects without a line above may or may not have been changed: run the command again"
+            )
         else:
-            output.note("interrupted; what was stated goes on")
+            output.note("interrupted; requested terminations continue")
         return INTERRUPTED
 
 
@@ -188,7 +190,7 @@ def _state(kubectl: Kubectl, body: Object, options: StopOptions) -> Result:
                 raise
             found = kubectl.get(JOBS, [key(body)[1]], namespace=key(body)[0])
             if not found or found[0]["metadata"]["uid"] != uid:
-                return Result(key(body), "missing", "the object was deleted meanwhile", code=STALLED)
+                return Result(key(body), "missing", "the object was deleted in the meantime", code=STALLED)
             body = found[0]
             continue
         return Result(key(body), "stated", _stated(changed, before, options), changed)
@@ -203,22 +205,22 @@ def why_unneeded(body: Object, options: StopOptions) -> tuple[str, str] | None:
         return "finished", f"already finished ({reason}); nothing to do"
     accepted = accepted_reason(body)
     if accepted is not None:
-        other = "" if accepted == options.reason else f"; your reason {quoted(options.reason)} comes too late"
+        other = "" if accepted == options.reason else f"; your reason {quoted(options.reason)} is too late"
         return "accepted", f"AWS already accepted its termination with the reason {quoted(accepted)}{other}"
     before = stated_reason(body)
     if before == options.reason:
-        return "unchanged", f"the termination is stated already; {phase_text(body)}"
+        return "unchanged", f"the termination is already requested; {phase_text(body)}"
     if before is not None and not options.overwrite:
         return "kept", (
-            f"a termination is stated already, with the reason {quoted(before)}; it is kept "
-            f"(--overwrite replaces it until AWS accepts it); {phase_text(body)}"
+            f"a termination is already requested, with the reason {quoted(before)}, and is kept (--overwrite "
+            f"replaces the reason until AWS accepts it); {phase_text(body)}"
         )
     return None
 
 
 def _stated(body: Object, before: str | None, options: StopOptions) -> str:
     instead = f" instead of {quoted(before)}" if before is not None else ""
-    would = "would be stated" if options.dry_run else "stated"
+    would = "would be requested" if options.dry_run else "requested"
     return f"termination {would}, reason {quoted(options.reason)}{instead}; {phase_text(body)}"
 
 
@@ -235,12 +237,12 @@ def _stop_id(kubectl: Kubectl, job_id: str, options: StopOptions) -> Result:
         one = (kubectl.cluster_context().namespace, name_for(job_id))
         return Result(one, "failed", f"error: {error}", code=error.exit_code)
     would = "would be created" if options.dry_run else "created"
-    message = f"{would} for job {job_id}, termination stated, reason {quoted(options.reason)}"
+    message = f"{would} for job {job_id}, termination requested, reason {quoted(options.reason)}"
     return Result(key(created), "adopted", message, created)
 
 
 def _wait(kubectl: Kubectl, keys: Sequence[Key], options: StopOptions) -> tuple[int, dict[Key, Object]]:
-    """3 if one needs a person, 124 at the time-out, else 0: to have ended is what was asked for, however it ended."""
+    """3 if one needs a person, 124 at the timeout, else 0: to have ended is what was asked for, however it ended."""
     from kubectl_awsbatch import following, waiting
 
     if not keys:
@@ -278,4 +280,4 @@ def where_else(kubectl: Kubectl, name: str, kind: str = JOBS) -> str:
     if not spaces:
         return ""
     others = f" and {len(spaces) - 5} more" if len(spaces) > 5 else ""
-    return f"A {word} of the name {name} exists in the namespace {', '.join(spaces[:5])}{others}: give -n."
+    return f"A {word} with the name {name} exists in the namespace {', '.join(spaces[:5])}{others}: use -n."

@@ -51,14 +51,15 @@ _KINDS = (
 )
 _REMEDIES = {
     "no kubectl": "Install kubectl, or add its directory to PATH: https://kubernetes.io/docs/tasks/tools/",
-    "not installed": "Is this the right cluster? Else ask the platform team to install the custom resource "
+    "not installed": "Check that this is the right cluster, or ask the platform team to install the custom resource "
     "definitions (kubectl apply -k crds).",
-    "forbidden": "Ask the platform team for the permission. The ClusterRoles are awsbatch-operator-view to read, "
-    "awsbatch-operator-edit for stop and adopt, and awsbatch-operator-bulk-terminate for stop --queue; they add up.",
+    "forbidden": "Ask the platform team for permission: the ClusterRole awsbatch-operator-view to read, also "
+    "awsbatch-operator-edit for stop and adopt, and also awsbatch-operator-bulk-terminate for stop "
+    "--queue.",
     "not logged in": "Log in to the cluster again; `kubectl get namespaces` must work first.",
     "too old": "This plugin needs kubectl 1.24 or newer; see `kubectl version --client`.",
     "no such context": "See `kubectl config get-contexts`, and check --context, --kubeconfig and KUBECONFIG.",
-    "no kubeconfig": "Set KUBECONFIG, or give --kubeconfig and --context.",
+    "no kubeconfig": "Set KUBECONFIG, or use --kubeconfig and --context.",
     "bad selector": "Write -l as run=42 or run=42,team!=a.",
     "unreachable": "Check the network, the VPN and the context (`kubectl config get-contexts`): `kubectl version` "
     "must work first.",
@@ -94,9 +95,9 @@ def error_of(stderr: str) -> KubectlError:
     if kind == "forbidden" and "ValidatingAdmissionPolicy" in text:
         kind = "denied"  # the policy's own message has the remedy
     if kind == "no kubeconfig" and "current-context" in text:
-        text = f"no cluster is chosen: the kubeconfig is missing or has no current context{_kubeconfig()}"
+        text = f"no cluster is selected: the kubeconfig is missing or has no current context{_kubeconfig()}"
     if found := re.search(r'label selector (".*?"), field selector "": (.*?)( Error from|$)', text):
-        text = f"{found[1]} is no label selector: {found[2]}"  # for two kinds kubectl says so twice
+        text = f"{found[1]} is not a label selector: {found[2]}"  # for two kinds kubectl says so twice
     return KubectlError(kind, re.sub(r"^Error from server \(\w+\): ", "", text))
 
 
@@ -139,7 +140,7 @@ class Kubectl:
                 stderr=subprocess.PIPE,
             )
         except OSError as error:
-            message = f"kubectl cannot be run: {error.strerror}"
+            message = f"cannot run kubectl: {error.strerror}"
             if isinstance(error, FileNotFoundError):
                 message = "kubectl is not on PATH"
             raise KubectlError("no kubectl", message) from None

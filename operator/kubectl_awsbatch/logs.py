@@ -78,10 +78,12 @@ def stream_of(body: Object) -> Stream:
         raise CommandError(f"{name} is a multi-node job, which has no log of its own", _NODES, STALLED)
     if shown.get("logStreamName"):
         raise CommandError(
-            f"the job of {name} has another log driver than awslogs", "Look where its logs are sent to.", STALLED
+            f"the job of {name} uses a log driver other than awslogs",
+            "Read the log where that driver sends it.",
+            STALLED,
         )
     if shown.get("startedAt"):
-        raise CommandError(f"AWS Batch names no log stream for the job of {name}", _NO_STREAM, STALLED)
+        raise CommandError(f"AWS Batch shows no log stream for the job of {name}", _NO_STREAM, STALLED)
     phase = clean(shown.get("phase") or "not observed yet")
     if phase in ("Missing", "Denied"):
         raise CommandError(f"no log of {name} is known (phase {phase})", f"See `kubectl awsbatch why {name}`.", STALLED)
@@ -90,7 +92,7 @@ def stream_of(body: Object) -> Stream:
 
 _CHILDREN = "Adopt a child and read its log: kubectl awsbatch adopt '<id>:0'."
 _NODES = "Adopt a node and read its log: kubectl awsbatch adopt '<id>#0'."
-_NO_STREAM = "On EKS, and with other log drivers than awslogs, logs are not in CloudWatch by this name."
+_NO_STREAM = "On EKS, and with log drivers other than awslogs, the logs are not in this CloudWatch log group."
 
 
 def logs(kubectl: Kubectl, name: str, *, follow: bool) -> int:
@@ -107,7 +109,7 @@ def logs(kubectl: Kubectl, name: str, *, follow: bool) -> int:
     try:
         return _print_all(kubectl, name, stream, follow=follow)
     except FileNotFoundError:
-        output.note("The aws CLI is not on PATH. With it, and your own AWS credentials:")
+        output.note("The aws CLI is not on PATH. To read the log with it and your own AWS credentials:")
         output.write(f"{stream.command(follow=follow)}\n{stream.link()}\n")
         return UNAVAILABLE
 
@@ -146,7 +148,7 @@ def _read(stream: Stream, token: str) -> Object | None:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        output.note(f"aws printed no JSON object; try: {stream.command(follow=False)}")
+        output.note(f"aws did not print a JSON object; try: {stream.command(follow=False)}")
         return None
     return answer
 

@@ -79,9 +79,9 @@ def attention(body: Object) -> str:
 
 
 def termination(body: Object) -> str:
-    """The fate of the termination in one word; empty when none was asked for."""
-    fate = condition(body, "Terminated").get("reason")
-    return str(fate) if fate else "Stated" if stated_reason(body) is not None else ""
+    """Return the state of the termination in one word; empty if none is requested."""
+    reason = condition(body, "Terminated").get("reason")
+    return str(reason) if reason else "Stated" if stated_reason(body) is not None else ""
 
 
 def stated_reason(body: Object) -> str | None:

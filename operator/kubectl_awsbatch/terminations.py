@@ -43,10 +43,10 @@ class _BulkStop:
         tried = self._kubectl.create(self._bulk.body(_utc()), dry_run=True)
         clock = tried["metadata"].get("creationTimestamp") or _utc()
         self.body = self._kubectl.create(self._bulk.body(clock))
-        output.note(f"batchtermination/{self.name} created; it counts, and terminates nothing until it is approved")
+        output.note(f"batchtermination/{self.name} created; it counts jobs, and terminates none until it is approved")
 
     def follow(self, decided: Callable[[Object], bool], line: Callable[[Object], str]) -> bool:
-        """Follow the object until `decided`; False at the time-out. Sets `body`; {} once it is deleted."""
+        """Follow the object until `decided`; False at the timeout. Sets `body`; {} once it is deleted."""
         one, began, notified = key(self.body), now(), False
         for objects in ObjectFollower(self._kubectl, TERMINATIONS, [one], self._timer):
             found = objects.get(one)
@@ -94,9 +94,9 @@ class _BulkStop:
             self._kubectl.delete(TERMINATIONS, self.name)
         except KubectlError as error:
             output.note(f"{why}; batchtermination/{self.name} could not be deleted: {error.message}")
-            output.note(f"It terminates nothing while it is not approved. Delete it: {self.delete_command()}")
+            output.note(f"It terminates nothing until it is approved. To delete it: {self.delete_command()}")
         else:
-            outcome = "what was not sent yet is not sent" if self.approval_sent else "nothing was terminated"
+            outcome = "no further terminations are sent" if self.approval_sent else "nothing was terminated"
             output.note(f"{why}; batchtermination/{self.name} deleted, {outcome}")
 
     def may_be_approved(self) -> bool:
@@ -114,10 +114,11 @@ class _BulkStop:
         if not self.body:
             return
         if self.may_be_approved():
-            output.note(f"batchtermination/{self.name} goes on. To stop it: {self.withdraw_command()}")
+            output.note(f"batchtermination/{self.name} continues. To stop it: {self.withdraw_command()}")
         else:
             output.note(
-                f"batchtermination/{self.name} is left and not approved. To approve it: {self.approve_command()}"
+                f"batchtermination/{self.name} still exists and is not approved. To approve it: "
+                f"{self.approve_command()}"
             )
             output.note(f"To delete it: {self.delete_command()}")
 
@@ -164,7 +165,7 @@ def _count_and_approve(stop: _BulkStop, *, yes: bool, dry_run: bool) -> int | No
             stop.remove("not counted in time")
             return TIMED_OUT
         if not stop.body:
-            output.note("the BatchTermination was deleted by somebody else; nothing was terminated")
+            output.note("somebody else deleted the BatchTermination; nothing was terminated")
             return STALLED
         if holds(stop.body, "Stalled"):
             return _refused(stop)
@@ -175,19 +176,19 @@ def _count_and_approve(stop: _BulkStop, *, yes: bool, dry_run: bool) -> int | No
         matched = int(status(stop.body).get("matched") or 0)
         _show_count(stop, matched)
         if dry_run or not matched:
-            stop.remove("dry run" if dry_run else "no living job matches")
+            stop.remove("dry run" if dry_run else "no active job matches")
             return OK
         if not yes and not _terminal():
-            output.note("Without a terminal and --yes it is not approved. To approve it:")
+            output.note("Without a terminal or --yes, this command does not approve it. To approve it:")
             output.write(f"{stop.approve_command()}\n")
-            output.note(f"To drop it: {stop.delete_command()}")
+            output.note(f"To delete it: {stop.delete_command()}")
             return NOT_APPROVED
         if not yes and not _ask(matched):
             stop.remove("not approved")
             return NOT_APPROVED
         if stop.approve():
             return None
-        output.note("meanwhile more jobs match than were shown" if stop.body else "it was deleted meanwhile")
+        output.note("more jobs match now than were shown" if stop.body else "it was deleted in the meantime")
         if not stop.body:
             return STALLED
 
@@ -209,15 +210,15 @@ def _show_count(stop: _BulkStop, matched: int) -> None:
     names = f", names {clean(' '.join(select['jobNames']))}" if select.get("jobNames") else ""
     tags = f", tags {clean(' '.join(f'{k}={v}' for k, v in select['tags'].items()))}" if select.get("tags") else ""
     output.note(
-        f"{output.counted(matched, 'living job')} match{'es' if matched == 1 else ''} (at most {spec['maxJobs']}): "
-        f"queues {clean(' '.join(select['queues']))}{names}{tags}, "
-        f"submitted before {clean(spec['createdBefore'])}; reason {quoted(spec['reason'])}"
+        f"{output.counted(matched, 'active job')} match{'es' if matched == 1 else ''} (at most "
+        f"{spec['maxJobs']}): queues {clean(' '.join(select['queues']))}{names}{tags}, submitted before "
+        f"{clean(spec['createdBefore'])}; reason {quoted(spec['reason'])}"
     )
     examples = status(stop.body).get("examples") or []
     for one in examples:
         output.note(f"  {clean(one.get('jobId', ''))}  {clean(one.get('jobName', ''))}")
     if matched > len(examples) > 0:
-        output.note(f"  ... (examples; {matched} in all, the children of arrays counted)")
+        output.note(f"  ... (examples; {matched} in all, including array children)")
 
 
 def _terminal() -> bool:
@@ -244,7 +245,9 @@ def _refused(stop: _BulkStop) -> int:
     if remedy := remedy_for(reason):
         output.note(remedy)
     if stop.body["spec"].get("approved"):
-        output.note(f"It stays approved, and goes on if that is resolved. To stop it: {stop.withdraw_command()}")
+        output.note(
+            f"It stays approved, and continues when the cause is resolved. To stop it: {stop.withdraw_command()}"
+        )
     else:
         stop.remove("refused")  # else each try leaves an object that fires the alert on refused ones
     return STALLED
@@ -253,16 +256,16 @@ def _refused(stop: _BulkStop) -> int:
 def _follow_to_the_end(stop: _BulkStop) -> int:
     if not stop.follow(_ended, progress_line):
         output.note(
-            f"not finished in time; batchtermination/{stop.name} goes on. To stop it: {stop.withdraw_command()}"
+            f"not finished in time; batchtermination/{stop.name} continues. To stop it: {stop.withdraw_command()}"
         )
         return TIMED_OUT
     if not stop.body:
-        output.note("the BatchTermination was deleted by somebody else: what was not sent yet is not sent")
+        output.note("somebody else deleted the BatchTermination: no further terminations are sent")
         return STALLED
     if holds(stop.body, "Stalled"):
         return _refused(stop)
     if not stop.body["spec"].get("approved"):
-        output.note("the approval was withdrawn by somebody else: what was not sent yet is not sent")
+        output.note("somebody else withdrew the approval: no further terminations are sent")
         return STALLED
     shown = status(stop.body)
     failed = int(shown.get("failed") or 0)
@@ -288,14 +291,16 @@ def progress_line(body: Object) -> str:
     return ", ".join(parts) + (f" ({clean(held)})" if held and held != "TerminationInProgress" else "")
 
 
-_COUNTS = (("matched", "still to be requested"), ("ending", "still ending"), ("failed", "refused by AWS"))
+_COUNTS = (("matched", "not requested yet"), ("ending", "still ending"), ("failed", "refused by AWS"))
 
 
 def _interrupted(stop: _BulkStop) -> int:
     if not stop.body:
         return INTERRUPTED
     if stop.may_be_approved():
-        output.note(f"batchtermination/{stop.name} goes on without this command. To stop it: {stop.withdraw_command()}")
+        output.note(
+            f"batchtermination/{stop.name} continues without this command. To stop it: {stop.withdraw_command()}"
+        )
     else:
         stop.remove("interrupted")
     return INTERRUPTED

@@ -76,7 +76,7 @@ def _waiting_line(waiting: Sequence[Object], done: int, total: int) -> str:
         held = attention(body)
         phase = status(body).get("phase") or "not observed yet"
         return f"waiting for {key(body)[1]}: {output.clean(phase)}{f', {output.clean(held)}' if held else ''}"
-    return f"waiting: {done} of {total} have ended"
+    return f"waiting: {done} of {total} have finished"
 
 
 class _UnansweredNotice:
@@ -97,8 +97,8 @@ class _UnansweredNotice:
 
 
 NO_ANSWER = (
-    "The operator has not answered the last change for 30 s. Is it running? "
-    "kubectl get leases -A --field-selector metadata.name=awsbatch-operator"
+    "The operator has not processed the last change for 30 s. Check that it runs: kubectl get leases "
+    "-A --field-selector metadata.name=awsbatch-operator"
 )
 
 
@@ -113,7 +113,7 @@ def seconds_of(text: str) -> float:
 
     found = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text)
     if not text or not found:
-        raise UsageError(f"--timeout {output.quoted(text)} is no duration", "Write it as 90s, 5m or 1h30m.")
+        raise UsageError(f"--timeout {output.quoted(text)} is not a duration", "Write it as 90s, 5m or 1h30m.")
     hours, minutes, seconds = (float(part or 0) for part in found.groups())
     return hours * 3600 + minutes * 60 + seconds
 

@@ -51,7 +51,7 @@ _POISON: Final = ("not JSON", "", "{}", "[]", '"jobId"', '{"jobId": 7}', '{"jobI
 
 @dataclass(slots=True)
 class Messages:
-    """What the actors put into the queue. `poison`: ids of messages that name no job; `nobodys`: of a living job that
+    """What the actors put into the queue. `poison`: ids of messages that name no job; `nobodys`: of an active job that
     no object names."""
 
     poison: set[str] = field(default_factory=set)

@@ -15,7 +15,7 @@ BOTH: Final = "both"
 LEADER: Final = "leader"
 OTHER: Final = "other"
 _BEFORE: Final = 20.0
-"""Seconds between the first objects and the storm: a limit that falls due before is overdue at first sight."""
+"""Seconds between the first objects and the storm: an earlier limit is overdue when the operator first sees it."""
 LONGER_THAN_THE_LEASE: Final = 17.0
 """Seconds; and than the 10 in which a leader must renew it."""
 

@@ -167,7 +167,7 @@ async def test_a_request_whose_lease_expires_during_the_connection_does_not_arri
     (error,) = await terminate(batch, FakePermit(job_id))
     batch.close()
     assert isinstance(error, CallError)
-    assert (error.error_class, "is not the leader" in error.message) == (ErrorClass.UNAVAILABLE, True)
+    assert (error.error_class, "is no longer the leader" in error.message) == (ErrorClass.UNAVAILABLE, True)
     assert world.simulator.calls() == []
     assert len(asked) == 1, "and no second attempt is made"
 

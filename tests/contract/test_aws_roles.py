@@ -28,8 +28,8 @@ ROLE = f"arn:aws:iam::{THEIRS}:role/teams/batch-team-a"
 OTHER_ROLE = "arn:aws:iam::333333333333:role/batch-team-b"
 THEIR_TARGET, OTHER_TARGET, OUR_TARGET = Target(HERE, ROLE, "team-a"), Target(HERE, OTHER_ROLE, "team-b"), Target(HERE)
 ONE_ATTEMPT = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}))
-WORDS = "the role of the BatchAccessPolicy team-a can't be assumed"
-REMEDY = "ask the platform team: the policy's status has the cause; the operator retries every 5 minutes"
+WORDS = "the operator cannot assume the role of the BatchAccessPolicy team-a"
+REMEDY = "ask the platform team: the status of the policy shows the cause; the operator retries every 5 minutes"
 
 
 @dataclass

@@ -147,7 +147,7 @@ def test_without_it_batch_terminations_are_ignored_and_nothing_else(
     with running(real, account) as operator:
         cluster.wait_for("train", says("Terminated", "True", "TerminatedByRequest"), timeout=SOON)
         [line] = complaints(operator)
-    assert line["message"] == "BatchTerminations are ignored (RBAC); everything else works"
+    assert line["message"] == "BatchTerminations are ignored (RBAC); everything else keeps working"
     assert " ".join(lacks) in line["error"]
     assert f"namespace {cluster.namespace}: grant it by a Role" in line["error"]
     assert refusals(account) == {}

@@ -59,14 +59,14 @@ def test_without_a_queue_jobs_are_polled_as_ever_until_it_is_back(
     events: World, cluster: Cluster, break_queue: Callable[[World], Callable[[], object]]
 ) -> None:
     job_id = a_job_that_is_not_polled(events, cluster, "trouble")
-    mend = break_queue(events)
+    repair = break_queue(events)
     wait_for(lambda: not arrive(events), timeout=LONG_POLL + SOON, what="the operator notices")
     before = polls(events, job_id)
     time.sleep(QUIET)
     assert polls(events, job_id) >= before + 2
     assert events.operator.get("/readyz")[0] == 200
     assert cluster.get("trouble")["status"]["phase"] == "Running"
-    mend()
+    repair()
     wait_for_quiet(events, job_id)
     events.batch.move(job_id, "SUCCEEDED")
     cluster.wait_for("trouble", phase("Succeeded"), timeout=SOON)

@@ -99,8 +99,8 @@ def test_a_plugin_that_hangs_at_the_start_is_named_and_sigterm_ends_it(
     process = OperatorProcess(surroundings.environment, tmp_path)
     process.launch()
     wait_for(lambda: "./plugin" in process.output(), timeout=SOON, what="what the start waits for")
-    waits = [line["waits_for"] for line in process.logs() if line["message"] == "login to Kubernetes waits"]
-    assert waits == ["the exec plugin './plugin' to end, up to 30 s"]
+    waits = [line["waits_for"] for line in process.logs() if line["message"] == "Kubernetes login takes long"]
+    assert waits == ["the exec plugin './plugin' to finish, up to 30 s"]
     assert end(process) < 2
 
 

@@ -17,7 +17,7 @@ LIMIT, NEIGHBOUR = 5, 3
 """Calls a second."""
 OBJECTS, TERMINATED = 300, 30
 SETTLES, CALM = 7.0, 5.0
-"""Seconds: until what is left is found out but for the last halving, and then until the terminations come."""
+"""Seconds: time to find the free rate up to the last step, and then until the terminations arrive."""
 LEFT = LIMIT - NEIGHBOUR
 
 

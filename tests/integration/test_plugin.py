@@ -101,12 +101,12 @@ def test_a_reason_that_is_stated_already_is_kept_unless_it_is_to_be_overwritten(
     cluster.terminate("train", "\x1b[31mtheirs")
     kept = plugin("stop", "train", "--reason", REASON)
     assert kept.code == 0
-    assert 'a termination is stated already, with the reason "\\x1b[31mtheirs"; it is kept' in kept.out
+    assert 'a termination is already requested, with the reason "\\x1b[31mtheirs"; it is kept' in kept.out
     assert cluster.get("train")["spec"]["terminate"]["reason"] == "\x1b[31mtheirs"
     again = plugin("stop", "train", "--reason", REASON, "--overwrite")
     assert f'termination stated, reason "{REASON}" instead of "\\x1b[31mtheirs"' in again.out
     assert cluster.get("train")["spec"]["terminate"] == {"reason": REASON}
-    assert "the termination is stated already" in plugin("stop", "train", "--reason", REASON).out
+    assert "the termination is already requested" in plugin("stop", "train", "--reason", REASON).out
 
 
 def test_what_aws_accepted_is_not_reworded(world: World, cluster: Cluster, plugin: Plugin) -> None:
@@ -126,7 +126,7 @@ def test_a_dry_run_is_checked_by_the_api_server_and_changes_nothing(
     done = plugin("stop", "train", "--reason", REASON, "--dry-run", "--wait")
     assert (done.code, done.out.partition(";")[0]) == (
         0,
-        f'batchjob/train: termination would be stated, reason "{REASON}"',
+        f'batchjob/train: termination would be requested, reason "{REASON}"',
     )
     assert "dry run" in done.err
     assert plugin("stop", "--job-id", "abc", "--reason", REASON, "--dry-run").code == 0
@@ -360,7 +360,7 @@ def test_why_says_what_a_person_can_do(world: World, cluster: Cluster, plugin: P
     assert shown["held"].startswith("A person must act: JobNotFound")
     unknown = plugin("why", "typo", namespace="elsewhere")
     assert unknown.code == 3
-    assert f"A BatchJob of the name typo exists in the namespace {cluster.namespace}: give -n." in unknown.err
+    assert f"A BatchJob with the name typo exists in the namespace {cluster.namespace}: use -n." in unknown.err
 
 
 AWS = """#!/bin/bash
@@ -486,5 +486,5 @@ def test_the_cluster_is_named_even_where_nothing_is_found(plugin: Plugin, tmp_pa
     absent = tmp_path / "absent"
     done = plugin("stop", "train", "--reason", REASON, KUBECONFIG=str(absent))
     assert (done.code, done.out) == (64, "")
-    assert "Set KUBECONFIG, or give --kubeconfig and --context." in done.err
+    assert "Set KUBECONFIG, or use --kubeconfig and --context." in done.err
     assert plugin("ls", "--context", "nope").code == 64

@@ -75,11 +75,11 @@ def test_what_was_counted_is_shown_approved_after_a_yes_and_followed(plugin: Plu
         terminal.type("yes\n")
         bulk.one(approved)
         bulk.says("Terminating", conditions={"Reconciling": "True/TerminationInProgress/"}, matched=17, requested=20)
-        terminal.shows("20 terminations accepted, 17 still to be requested")
+        terminal.shows("20 terminations accepted, 17 not requested yet")
         bulk.says("Finished", matched=0, requested=37, conditions={"Reconciling": "False/Done/"})
         assert terminal.ends() == 0
     for words in (
-        "37 living jobs match (at most 200): queues gpu, names train-*, tags run=42",
+        "37 active jobs match (at most 200): queues gpu, names train-*, tags run=42",
         "id-1  train-\\x1b[31m1",
     ):
         assert words in terminal.shown
@@ -118,7 +118,7 @@ def test_ctrl_c_after_the_approval_says_that_it_goes_on_and_how_to_stop_it(plugi
         terminal.shows(f"{name} approved")
         os.killpg(terminal.process.pid, signal.SIGINT)
         assert terminal.ends() == 130
-    assert "goes on without this command. To stop it: kubectl patch batchterminations" in terminal.shown
+    assert "continues without this command. To stop it: kubectl patch batchterminations" in terminal.shown
     assert approved(bulk.one())
     run_stop_command(terminal.shown, plugin, bulk)
 
@@ -138,7 +138,7 @@ def test_ctrl_c_amid_the_approval_tells_the_truth(plugin: Plugin, bulk: Bulk) ->
         bulk.one(approved)
         os.killpg(terminal.process.pid, signal.SIGINT)
         assert terminal.ends() == 130
-    assert "goes on without this command" in terminal.shown
+    assert "continues without this command" in terminal.shown
     assert approved(bulk.one())
 
 
@@ -147,7 +147,7 @@ def test_without_a_terminal_it_is_not_approved_and_the_printed_command_approves_
         bulk.says("AwaitingApproval", **COUNTED)
         command, err = process.communicate(timeout=SOON)
     assert process.returncode == 4
-    assert "Without a terminal and --yes it is not approved" in err
+    assert "Without a terminal or --yes, this command does not approve it" in err
     assert not approved(bulk.one())
     assert bulk.one()["metadata"]["uid"] in command
     subprocess.run(["bash", "-c", command], env=plugin.environment, check=True, timeout=30, capture_output=True)
@@ -174,7 +174,7 @@ def test_what_aws_refused_is_told_at_the_end(plugin: Plugin, bulk: Bulk) -> None
         bulk.says("Finished", matched=1, requested=36, failed=1, examples=failed)
         _, err = process.communicate(timeout=SOON)
     assert process.returncode == 1
-    assert "36 terminations accepted, 1 still to be requested, 1 refused by AWS" in err
+    assert "36 terminations accepted, 1 not requested yet, 1 refused by AWS" in err
     assert "id-1  not \\x07 authorized" in err
 
 
@@ -183,14 +183,14 @@ def test_a_dry_run_counts_and_deletes(plugin: Plugin, bulk: Bulk) -> None:
         bulk.says("AwaitingApproval", **COUNTED)
         _, err = process.communicate(timeout=SOON)
     assert process.returncode == 0
-    assert "37 living jobs match" in err
+    assert "37 active jobs match" in err
     assert bulk.all() == []
 
 
 def test_one_job_is_written_in_the_singular(plugin: Plugin, bulk: Bulk) -> None:
     with plugin.on_a_terminal(*STOP) as terminal:
         bulk.says("AwaitingApproval", **{**COUNTED, "matched": 1, "examples": EXAMPLES[:1]})
-        terminal.shows("1 living job matches (at most 200)")
+        terminal.shows("1 active job matches (at most 200)")
         terminal.shows("Terminate this job? Type yes: ")
         terminal.type("yes\n")
         bulk.one(approved)
@@ -203,7 +203,7 @@ def test_without_a_match_there_is_nothing_to_approve(plugin: Plugin, bulk: Bulk)
         bulk.says("AwaitingApproval", **{**COUNTED, "matched": 0, "examples": []})
         _, err = process.communicate(timeout=SOON)
     assert process.returncode == 0
-    assert "no living job matches" in err
+    assert "no active job matches" in err
     assert bulk.all() == []
 
 
@@ -244,7 +244,7 @@ def test_somebody_elses_stop_is_told(plugin: Plugin, bulk: Bulk, what: str) -> N
             bulk.approve(approved=False)
         _, err = process.communicate(timeout=SOON)
     assert process.returncode == 3
-    assert f"{what} by somebody else: what was not sent yet is not sent" in err
+    assert f"{what} by somebody else: no further terminations are sent" in err
 
 
 def test_the_api_server_checks_it_before_it_exists(plugin: Plugin, bulk: Bulk) -> None:
@@ -259,7 +259,7 @@ def test_if_the_approval_is_refused_the_object_is_left_for_who_may_approve(plugi
         bulk.says("AwaitingApproval", **COUNTED)
         _, err = process.communicate(timeout=SOON)
     assert process.returncode == 77
-    assert "is left and not approved. To approve it: kubectl patch" in err
+    assert "still exists and is not approved. To approve it: kubectl patch" in err
     assert "you may not approve" in err
     assert not approved(bulk.one())
 

@@ -1,4 +1,4 @@
-"""A stated termination becomes a TerminateJob for a living job, and the status tells its outcome truthfully."""
+"""A stated termination becomes a TerminateJob for an active job, and the status tells its outcome truthfully."""
 
 import pytest
 

@@ -163,24 +163,24 @@ def test_a_list_is_repeated_or_separated_by_commas(
 
 BAD = {
     "namespace": (("Team-A",), "'Team-A': not the name of a namespace"),
-    "region": ("eu-west-1a", "give the name of an AWS region"),
+    "region": ("eu-west-1a", "use the name of an AWS region"),
     "allow_region": (("eu-west-1", "eu_west_1"), "'eu_west_1': not the name of an AWS region"),
     "access_policy": ("off", "'disabled', 'optional' or 'required'"),
-    "cluster_name": ("prod/eu", "give 1 to 63 letters"),
-    "http_address": ("80", "give HOST:PORT"),
-    "leader_elect": ("maybe", "give true or false"),
-    "lease_name": ("-", "give lower case letters"),
-    "lease_namespace": ("a.b", "give the name of a namespace"),
-    "poll_running": ("30", "give a duration from 100ms to 24h"),
-    "poll_pending": ("99ms", "give a duration from 100ms to 24h"),
-    "missing_grace": ("25h", "give a duration from 100ms to 24h"),
-    "resend_after": ("-1s", "give a duration from 100ms to 24h"),
+    "cluster_name": ("prod/eu", "use 1 to 63 letters"),
+    "http_address": ("80", "use HOST:PORT"),
+    "leader_elect": ("maybe", "use true or false"),
+    "lease_name": ("-", "use lower-case letters"),
+    "lease_namespace": ("a.b", "use the name of a namespace"),
+    "poll_running": ("30", "use a duration from 100ms to 24h"),
+    "poll_pending": ("99ms", "use a duration from 100ms to 24h"),
+    "missing_grace": ("25h", "use a duration from 100ms to 24h"),
+    "resend_after": ("-1s", "use a duration from 100ms to 24h"),
     "describe_rate": ("0", "greater than 0"),
     "terminate_rate": ("nan", "finite number"),
-    "events_queue": (("arn:aws:sqs:eu-west-1:111122223333:events",), "give the URL of a standard SQS queue"),
-    "poll_with_events": ("5", "give a duration from 100ms to 24h"),
-    "list_polls": ("2", "give true or false"),
-    "metrics_role_label": ("some", "give true or false"),
+    "events_queue": (("arn:aws:sqs:eu-west-1:111122223333:events",), "use the URL of a standard SQS queue"),
+    "poll_with_events": ("5", "use a duration from 100ms to 24h"),
+    "list_polls": ("2", "use true or false"),
+    "metrics_role_label": ("some", "use true or false"),
     "log_format": ("xml", "'json' or 'console'"),
     "log_level": ("loud", "'debug'"),
 }
@@ -214,12 +214,12 @@ def test_the_cluster_is_checked_with_the_settings(
 @pytest.mark.parametrize(
     ("variables", "fault"),
     [
-        ({"AWS_REGION": "eu-west-1a"}, "AWS_REGION = 'eu-west-1a': give the name of an AWS region"),
-        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "Ireland"}, "AWS_DEFAULT_REGION = 'Ireland': give the name"),
-        ({"AWS_REGION": "", "AWS_CONFIG_FILE": "aws"}, "region of the AWS profile default = 'x y': give the name"),
+        ({"AWS_REGION": "eu-west-1a"}, "AWS_REGION = 'eu-west-1a': use the name of an AWS region"),
+        ({"AWS_REGION": "", "AWS_DEFAULT_REGION": "Ireland"}, "AWS_DEFAULT_REGION = 'Ireland': use the name"),
+        ({"AWS_REGION": "", "AWS_CONFIG_FILE": "aws"}, "region of the AWS profile default = 'x y': use the name"),
         (
             {"AWS_REGION": ""},
-            "no AWS region for objects that name none: set it, AWS_REGION, or the region of a profile",
+            "no AWS region for objects without spec.region: set this flag, AWS_REGION, or the region of a profile",
         ),
         (
             {"AWS_REGION": "", "AWS_PROFILE": "absent"},
@@ -263,7 +263,7 @@ def test_a_proxy_that_the_sdk_could_never_reach_is_a_fault_that_keeps_its_passwo
 ) -> None:
     monkeypatch.setenv(name, proxy)
     proxy_fault, region_fault = faults_of({"region": "nowhere"})
-    assert proxy_fault == f"{name}: not the URL of a proxy; give http://HOST:PORT"
+    assert proxy_fault == f"{name}: not the URL of a proxy; use http://HOST:PORT"
     assert region_fault.startswith("--region")
 
 
@@ -344,14 +344,14 @@ def test_the_help_names_every_flag_with_its_default() -> None:
     text = " ".join(awsbatch_operator("run", "--help").output.split())
     defaults = {
         "namespace": "all",
-        "region": "from the AWS variables and profile",
+        "region": "AWS_REGION or the region of the AWS profile",
         "kubeconfig": "KUBECONFIG, else the pod's service account, else ~/.kube/config",
         "context": "its current context",
         "allow_region": "none",
         "access_policy": "optional",
         "cluster_name": "kubernetes",
         "http_address": "0.0.0.0:8080",
-        "leader_elect": "inside a cluster",
+        "leader_elect": "on inside a cluster",
         "lease_name": "awsbatch- operator",
         "lease_namespace": "that of the pod",
         "poll_running": "30s",
@@ -365,8 +365,8 @@ def test_the_help_names_every_flag_with_its_default() -> None:
         "unattended_limit": "500",
         "events_queue": "none",
         "poll_with_events": "5m",
-        "list_polls": "with lists",
-        "metrics_role_label": "with the label",
+        "list_polls": "on",
+        "metrics_role_label": "on",
         "log_format": "json",
         "log_level": "info",
     }

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.looptime(start=1_000)
 async def test_it_is_ready_once_the_objects_are_known_and_not_when_lists_fail_for_a_minute() -> None:
     world = World()
     _, ready = checks(world.controller, lambda: 0.0)
-    assert ready["synced"]() == "not all BatchJobs are known yet"
+    assert ready["synced"]() == "not all BatchJobs are read yet"
     async with world.running():
         await asyncio.sleep(1)
         assert ready["synced"]() is None
@@ -22,7 +22,7 @@ async def test_it_is_ready_once_the_objects_are_known_and_not_when_lists_fail_fo
         await asyncio.sleep(60)
         assert ready["list"]() is None
         await asyncio.sleep(5)
-        assert ready["list"]() == "BatchJobs can't be listed for 63 s"
+        assert ready["list"]() == "listing BatchJobs has failed for 63 s"
         world.objects.away = False
         await asyncio.sleep(6)
         assert ready["list"]() is None
@@ -36,7 +36,7 @@ async def test_it_is_not_ready_while_a_list_shows_what_the_watch_does_not_delive
         world.objects.notify = lambda _: None
         world.objects.edit(uid, {"terminate": {"reason": "no watch event"}})
         await asyncio.sleep(90)
-        assert (ready["watch"]() or "").startswith("the watch of BatchJobs lags behind for")
+        assert (ready["watch"]() or "").startswith("the watch of BatchJobs has lagged for")
         world.controller.on_upsert(world.objects.snapshot(uid))
         assert ready["watch"]() is None
 

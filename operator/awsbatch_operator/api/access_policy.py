@@ -178,13 +178,13 @@ def _faults(spec: BatchAccessPolicySpec) -> Iterator[str]:
     lists = {"spec.regions": spec.regions, "spec.jobs.queues": jobs.queues, "spec.allow": spec.allow}
     yield from (f"{path} has a duplicate entry" for path, listed in lists.items() if len(set(listed)) < len(listed))
     if not all(map(_REGION.fullmatch, spec.regions)):
-        yield "spec.regions has an entry that is not the name of a region"
+        yield "spec.regions contains an entry that is not the name of a region"
     if spec.role is not None:
         yield from _role_faults(spec.role.arn, spec.regions)
         if spec.role.events_queue is not None and queue_region(spec.role.events_queue) is None:
             yield f"spec.role.eventsQueue: {REMEDY}"
     if not all(map(_QUEUE.fullmatch, jobs.queues)):
-        yield "spec.jobs.queues has an entry that is neither the name nor the ARN of a queue"
+        yield "spec.jobs.queues contains an entry that is neither the name nor the ARN of a queue"
     for key, value in jobs.tags.items():
         yield from _tag_faults(key, value)
     if spec.jobs == JobsSpec():
@@ -203,14 +203,14 @@ def _role_faults(arn: str, regions: tuple[str, ...]) -> Iterator[str]:
         for prefix, partition in _PARTITIONS.items()
     )
     if not all(reached):
-        yield "spec.regions has a region of another partition than the role's"
+        yield "spec.regions contains a region outside the role's partition"
 
 
 def _tag_faults(key: str, value: str) -> Iterator[str]:
     if not 1 <= len(key) <= _LONGEST_TAG_KEY or key.lower().startswith("aws:"):
-        yield "spec.jobs.tags has a key that no job can have"
+        yield "spec.jobs.tags contains a key that no job can have"
     # With the shortest name that a namespace can have.
     if len(value.replace(NAMESPACE, "n")) > _LONGEST_TAG_VALUE:
-        yield "spec.jobs.tags has a value that is too long for a tag"
+        yield "spec.jobs.tags contains a value that is too long for a tag"
     if "${" in value.replace(NAMESPACE, ""):
-        yield f"spec.jobs.tags has a variable other than {NAMESPACE}"
+        yield f"spec.jobs.tags contains a variable other than {NAMESPACE}"

@@ -142,8 +142,8 @@ AWAITING_CONFIRMATION: Final = ConditionValue(
     "The access policy has changed; the next poll decides whether the job is shown again",
 )
 
-_PENDING: Final = "AWS Batch has not accepted the termination that the spec demands yet"
-_ACCEPTED: Final = "AWS Batch accepted a termination of the job; the job has not ended yet"
+_PENDING: Final = "AWS Batch has not accepted the requested termination yet"
+_ACCEPTED: Final = "AWS Batch accepted a termination of the job; the job is still active"
 
 READY_PENDING: Final = ConditionValue(FALSE, Reason.TERMINATION_PENDING, _PENDING)
 READY_IN_PROGRESS: Final = ConditionValue(FALSE, Reason.TERMINATION_IN_PROGRESS, _ACCEPTED)
@@ -153,25 +153,29 @@ IN_PROGRESS: Final = ConditionValue(UNKNOWN, Reason.TERMINATION_IN_PROGRESS, _AC
 WAITING: Final = ConditionValue(
     UNKNOWN,
     Reason.WAITING_ON_DEPENDENCIES,
-    "AWS Batch accepted the termination and ends this PENDING job once the jobs that it depends on have ended",
+    "AWS Batch accepted the termination, and terminates this PENDING job when the jobs that it depends "
+    "on have finished",
 )
 TERMINATED_BY_REQUEST: Final = ConditionValue(
-    TRUE, Reason.TERMINATED_BY_REQUEST, "The job ended because of the termination that AWS Batch accepted"
+    TRUE, Reason.TERMINATED_BY_REQUEST, "AWS Batch terminated the job as requested"
 )
 ALREADY_FINISHED: Final = ConditionValue(
-    FALSE, Reason.ALREADY_FINISHED, "The job had ended before the operator recorded a request; nothing is sent"
+    FALSE,
+    Reason.ALREADY_FINISHED,
+    "The job had finished before the operator recorded a request; the operator sends nothing",
 )
 ENDED_BY_UNKNOWN: Final = ConditionValue(
     FALSE,
     Reason.ALREADY_FINISHED,
-    "A termination or cancellation ended the job, and this object records no request of its own: another client sent "
-    "it, or the operator did and restarted before it could record it; nothing more is sent",
+    "The job was terminated or cancelled, and this object has no record of a request. Another client "
+    "sent the request, or the operator sent it and restarted before it could record it. The operator "
+    "sends nothing more",
 )
 SUCCEEDED_BEFORE: Final = ConditionValue(
     FALSE, Reason.SUCCEEDED_BEFORE_TERMINATION, "AWS Batch accepted the termination, but the job succeeded first"
 )
 FAILED_BEFORE: Final = ConditionValue(
-    FALSE, Reason.FAILED_BEFORE_TERMINATION, "AWS Batch accepted the termination, but the job failed by itself first"
+    FALSE, Reason.FAILED_BEFORE_TERMINATION, "AWS Batch accepted the termination, but the job failed first"
 )
 RESULT_UNCONFIRMED: Final = ConditionValue(
     UNKNOWN,
@@ -188,32 +192,35 @@ SENDING: Final = ConditionValue(TRUE, Reason.TERMINATION_PENDING, "The operator 
 NOT_DESCRIBED: Final = ConditionValue(
     TRUE,
     Reason.TERMINATION_PENDING,
-    "The latest DescribeJobs did not show the job; the operator sends TerminateJob when a poll shows it alive",
+    "The last DescribeJobs response did not contain the job; the operator sends TerminateJob when a "
+    "poll shows that the job is active",
 )
 FOLLOWING: Final = ConditionValue(
-    TRUE, Reason.TERMINATION_IN_PROGRESS, "AWS Batch accepted a termination of the job; the operator waits for its end"
+    TRUE,
+    Reason.TERMINATION_IN_PROGRESS,
+    "AWS Batch accepted a termination of the job; the operator waits until the job has finished",
 )
 DELAYED: Final = ConditionValue(
     TRUE,
     Reason.TERMINATION_IN_PROGRESS,
-    "The job is still alive more than 10 minutes after its termination was requested; the operator keeps polling it",
+    "The job is still active more than 10 minutes after its termination was requested; the operator keeps polling it",
 )
-ACTIVE: Final = ConditionValue(UNKNOWN, Reason.JOB_ACTIVE, "The job has not ended")
+ACTIVE: Final = ConditionValue(UNKNOWN, Reason.JOB_ACTIVE, "The job has not finished")
 NOT_FINISHED: Final = replace(ACTIVE, status=FALSE)
 VANISHED: Final = ConditionValue(
-    TRUE, Reason.JOB_VANISHED, "AWS Batch described the job as alive and no longer knows it; its result is unknown"
+    TRUE, Reason.JOB_VANISHED, "The job was active, and AWS Batch no longer knows it; its result is unknown"
 )
-HAD_ENDED: Final = "The job had ended when its details were last shown here"
+HAD_ENDED: Final = "The job had finished when its details were last shown here"
 
 
 _REMEDY_OF_BLOCKED: Final = {
     "MISCONFIGURATION": "change the requirements of the job, or the compute environments of its queue",
-    "CAPACITY": "AWS Batch keeps trying; more instance types or zones in the compute environment help",
+    "CAPACITY": "AWS Batch keeps trying; add instance types or zones to the compute environment",
 }
 
 
 def observed(job: Job) -> ConditionValue:
-    """Ready, for a living job that no termination concerns."""
+    """Ready, for an active job that no termination concerns."""
     if job.blocked is None:
         return OBSERVED
     remedy = _REMEDY_OF_BLOCKED[job.blocked.partition(":")[0]]
@@ -227,19 +234,19 @@ def held(cause: str, status: str) -> ConditionValue:
 
 def in_other_words(value: ConditionValue) -> ConditionValue:
     """Terminated, of a request with another reason than the spec states now: reworded, or another object's."""
-    return replace(value, message=f"{value.message}; the request had the reason in status.termination, not this spec's")
+    return replace(
+        value, message=f"{value.message}; the request had the reason in status.termination, not the reason in spec"
+    )
 
 
 def deadline_not_applicable(job: JobName, *, array: bool) -> ConditionValue:
     """Stalled, for a deadline of which no limit can ever apply to the job."""
     why = (
-        "AWS Batch runs the children of an array, not their parent: state running in a BatchJob for each child"
+        "AWS Batch runs the children of an array job, not the parent. Set deadline.running in a BatchJob for each child"
         if array
-        else "waiting does not count for a job with dependencies: state running"
+        else "deadline.waiting does not apply to a job with dependencies. Set deadline.running"
     )
-    return ConditionValue(
-        TRUE, Reason.DEADLINE_NOT_APPLICABLE, f"No limit of spec.deadline applies to the {job}: {why}"
-    )
+    return ConditionValue(TRUE, Reason.DEADLINE_NOT_APPLICABLE, f"No limit of spec.deadline can apply to {job}: {why}")
 
 
 def on_delete_disabled(job: JobName) -> ConditionValue:
@@ -247,8 +254,8 @@ def on_delete_disabled(job: JobName) -> ConditionValue:
     return ConditionValue(
         TRUE,
         Reason.ON_DELETE_DISABLED,
-        f"spec.onDelete has no effect: the {job} continues when this BatchJob is deleted. Run the operator with "
-        "--on-delete=enabled (chart: onDelete.enabled), or remove spec.onDelete",
+        f"spec.onDelete has no effect: {job} continues when this BatchJob is deleted. Run the operator with "
+        "--on-delete=enabled (chart value onDelete.enabled), or remove spec.onDelete",
     )
 
 
@@ -256,8 +263,8 @@ def stuck(job: JobName) -> ConditionValue:
     return ConditionValue(
         TRUE,
         Reason.TERMINATION_STUCK,
-        f"The {job} is still alive more than 30 minutes after its termination was requested: check its container and "
-        "its host",
+        f"{job.as_subject} is still active more than 30 minutes after its termination was requested. Check "
+        "its container and its host",
     )
 
 
@@ -267,15 +274,15 @@ def not_found(job: JobName, *, seen: bool) -> ConditionValue:
         return ConditionValue(
             TRUE,
             Reason.JOB_VANISHED,
-            f"AWS Batch described the {job} as alive and no longer knows it; its result is unknown. "
-            "Check the logs of the job, then delete this BatchJob",
+            f"{job.as_subject} was active, and AWS Batch no longer knows it; its result is unknown. Check the "
+            "logs of the job, then delete this BatchJob",
         )
     return ConditionValue(
         TRUE,
         Reason.JOB_NOT_FOUND,
-        f"AWS Batch does not know the {job}. Is spec.jobId the id that SubmitJob returned, and not the name of the "
-        "job? Is it the id of a service job, which this operator does not follow? Is spec.region right? AWS Batch "
-        "forgets a job some days after its end",
+        f"AWS Batch does not know {job}. Check that spec.jobId is the id that SubmitJob returned, not a job "
+        "name or the id of a service job, and that spec.region is right. AWS Batch deletes a finished job "
+        "after some days",
     )
 
 
@@ -284,17 +291,17 @@ def malformed(job: JobName, error: CallError) -> ConditionValue:
     return ConditionValue(
         TRUE,
         Reason.JOB_NOT_FOUND,
-        f"AWS Batch refuses to describe the {job}: {error.message}. "
-        "Check spec.jobId: it must be the id that SubmitJob returned, not the name of the job",
+        f"AWS Batch rejects DescribeJobs for {job}: {error.message}. Check spec.jobId: it must be the id "
+        "that SubmitJob returned, not a job name",
     )
 
 
 def not_terminated(*, seen: bool) -> ConditionValue:
     """Terminated, for a job that AWS Batch does not know."""
     message = (
-        "AWS Batch no longer knows the job, so its result is unknown"
+        "AWS Batch no longer knows the job; its result is unknown"
         if seen
-        else "AWS Batch does not know the job, so there is nothing to terminate"
+        else "AWS Batch does not know the job; there is nothing to terminate"
     )
     return ConditionValue(FALSE, Reason.JOB_NOT_FOUND, message)
 
@@ -312,8 +319,8 @@ def success(job: Job, *, by_request: bool) -> ConditionValue:
 
 
 _TRANSIENT: Final = {
-    ErrorClass.THROTTLED: "AWS throttles calls in {where}",
-    ErrorClass.UNAVAILABLE: "AWS Batch gives no usable answer in {where}",
+    ErrorClass.THROTTLED: "AWS throttles requests in {where}",
+    ErrorClass.UNAVAILABLE: "AWS Batch gives no usable response in {where}",
     ErrorClass.NOT_SENT: "The operator did not send TerminateJob in {where}",
 }
 
@@ -322,27 +329,27 @@ def retrying(error: CallError, where: str) -> ConditionValue:
     """Reconciling, for an error of a call to that region (and account) that may pass by itself."""
     problem = _TRANSIENT[error.error_class].format(where=where)
     return ConditionValue(
-        TRUE, REASON_OF_ERROR[error.error_class], f"{problem} ({error.message}); the operator keeps trying"
+        TRUE, REASON_OF_ERROR[error.error_class], f"{problem} ({error.message}); the operator keeps retrying"
     )
 
 
 _REMEDY: Final = {
-    ErrorClass.DENIED: "grant the operator's role this action; it is tried again every 5 minutes",
-    ErrorClass.CREDENTIALS: "check the operator's AWS credentials, region and endpoint; the operator keeps trying",
-    ErrorClass.REJECTED: "AWS refuses this request; it is tried again every 5 minutes",
+    ErrorClass.DENIED: "grant this action to the operator's role; the operator retries every 5 minutes",
+    ErrorClass.CREDENTIALS: "check the operator's AWS credentials, region and endpoint; the operator keeps retrying",
+    ErrorClass.REJECTED: "AWS rejects this request; the operator retries every 5 minutes",
 }
 
 
 def stalled(error: CallError, job: JobName) -> ConditionValue:
     """Stalled, for an error that a user must fix."""
-    return refused(error, f"for the {job}")
+    return refused(error, f"for {job}")
 
 
 def refused(error: CallError, what: str) -> ConditionValue:
     """Stalled, for an error of such a call that a user must fix."""
     remedy = error.remedy or _REMEDY[error.error_class]
     return ConditionValue(
-        TRUE, REASON_OF_ERROR[error.error_class], f"AWS refused a call {what}: {error.message} ({remedy})"
+        TRUE, REASON_OF_ERROR[error.error_class], f"AWS refused a request {what}: {error.message} ({remedy})"
     )
 
 

@@ -11,7 +11,7 @@ _URL: Final = re.compile(
     r"/[0-9]{12}/[A-Za-z0-9_-]{1,80}"
 )
 REMEDY: Final = (
-    "give the URL of a standard SQS queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/awsbatch-events"
+    "use the URL of a standard SQS queue, such as https://sqs.eu-west-1.amazonaws.com/123456789012/awsbatch-events"
 )
 
 

@@ -69,7 +69,7 @@ def faults(selector: Selector, path: str) -> Iterator[str]:
         yield from _label_faults(place, [one.key], one.values)
         needs_values = one.operator in _WITH_VALUES
         if needs_values != bool(one.values):
-            yield f"{place}.values must be {'given' if needs_values else 'left out'} for {one.operator}"
+            yield f"{place}.values must be {'set' if needs_values else 'omitted'} for {one.operator}"
 
 
 def _label_faults(path: str, keys: Iterable[str], values: Iterable[str]) -> Iterator[str]:

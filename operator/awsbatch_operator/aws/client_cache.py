@@ -23,8 +23,8 @@ T = TypeVar("T")
 MAX_CLIENTS: Final = 100
 """Clients that are kept: about those of 50 regions, the most recently used."""
 
-_NOT_ASSUMED: Final = "the role of the BatchAccessPolicy {policy} can't be assumed"
-_ASK: Final = "ask the platform team: the policy's status has the cause; the operator retries every 5 minutes"
+_NOT_ASSUMED: Final = "the operator cannot assume the role of the BatchAccessPolicy {policy}"
+_ASK: Final = "ask the platform team: the status of the policy shows the cause; the operator retries every 5 minutes"
 
 _log = structlog.get_logger(__name__)
 
@@ -131,7 +131,7 @@ class CallRunner:
             try:
                 self._clients.get(self._kind, region)
             except AWS_ERRORS as error:
-                _log.debug("AWS client can't be made", region=region, error=classify_error(error).message)
+                _log.debug("cannot create AWS client", region=region, error=classify_error(error).message)
             then()
 
         await asyncio.get_running_loop().run_in_executor(self._threads, make)

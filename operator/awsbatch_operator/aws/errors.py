@@ -34,28 +34,31 @@ EVENT_OPERATIONS: Final = frozenset({"ReceiveMessage", "DeleteMessageBatch", "Pu
 class NotLeaderError(sdk.BotoCoreError):
     """Raised in place of a request: this replica is no longer the leader."""
 
-    fmt = "this replica is not the leader any more: the request was not sent"
+    fmt = "this replica is no longer the leader; it did not send the request"
 
 
 class PermitExpiredError(sdk.BotoCoreError):
     """Raised in place of a request that rests on a permit which is not valid any more."""
 
     fmt = (
-        "the object does not state this termination any more, the access policy does not allow it any more, or the "
-        "last poll is too old: the request was not sent"
+        "the operator did not send the request: the object no longer requests the termination, the access "
+        "policy no longer allows it, or the last poll is too old"
     )
 
 
 class NoSigningScopeError(sdk.BotoCoreError):
     """Raised in place of credentials: a termination is signed for the one namespace that its permits belong to."""
 
-    fmt = "the request has no permits of a single namespace and was not signed: this is a defect of the operator"
+    fmt = (
+        "the operator did not sign the request, because its permits are not of one namespace; this is a "
+        "defect, please report it"
+    )
 
 
 class RoleNotAssumedError(sdk.BotoCoreError):
     """A policy's role could not be assumed. `error` has AWS's message, which only the policy's status may show."""
 
-    fmt = "the role could not be assumed: {message}"
+    fmt = "cannot assume the role: {message}"
 
     def __init__(self, error: CallError) -> None:
         super().__init__(message=error.message)
@@ -147,8 +150,8 @@ _NOT_OURS: Final = frozenset({"RegionDisabledException", "OptInRequired"})
 """Codes of STS that concern the account of the role, not the caller's."""
 
 _REMEDIES: Final = {
-    "NoCredentialsError": "give the operator a role (IRSA, EKS Pod Identity) or AWS_ACCESS_KEY_ID",
-    "404": "check AWS_ENDPOINT_URL_BATCH and the region: this address is not AWS Batch's",
+    "NoCredentialsError": "configure a role for the operator (IRSA, EKS Pod Identity), or set AWS_ACCESS_KEY_ID",
+    "404": "check AWS_ENDPOINT_URL_BATCH and the region: the endpoint is not AWS Batch",
 }
 
 _CHANGING: Final = tuple(

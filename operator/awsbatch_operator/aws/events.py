@@ -28,7 +28,7 @@ CANARY_DETAIL_TYPE: Final = "awsbatch-operator canary"
 """The rule of the queue matches them as it matches the events of AWS Batch."""
 
 _UNREADABLE: Final = CallError(
-    ErrorClass.UNAVAILABLE, "the answer is no JSON object: it is cut or not AWS's", "NoAnswer"
+    ErrorClass.UNAVAILABLE, "the response is not a JSON object: it is truncated, or not from AWS", "NoAnswer"
 )
 
 T = TypeVar("T")

@@ -19,7 +19,9 @@ from awsbatch_operator.aws.sessions import Session
 
 EXPIRED: Final = classify_error(PermitExpiredError())
 REGROUPED: Final = CallError(
-    ErrorClass.NOT_SENT, "a termination of the same request was not valid any more: send this one again", "Regrouped"
+    ErrorClass.NOT_SENT,
+    "another termination in the same request was no longer valid; the operator sends this one again",
+    "Regrouped",
 )
 
 

@@ -40,22 +40,26 @@ _DEFAULT_LOG_GROUP: Final = "/aws/batch/job"
 """Of jobs whose log configuration names none."""
 
 NO_JOBS: Final = CallError(
-    ErrorClass.UNAVAILABLE, "DescribeJobs answered without a list of jobs: an empty or cut body", "EmptyAnswer"
+    ErrorClass.UNAVAILABLE,
+    "the DescribeJobs response has no list of jobs: its body is empty or truncated",
+    "EmptyAnswer",
 )
 UNREADABLE: Final = CallError(
     ErrorClass.UNAVAILABLE,
-    "DescribeJobs answered with an entry without a job id, which may be this job",
+    "the DescribeJobs response has an entry without a job id, which may be this job",
     "UnreadableAnswer",
 )
 FOREIGN: Final = CallError(
     ErrorClass.UNAVAILABLE,
-    "DescribeJobs answered with a job of another account or region than requested",
+    "the DescribeJobs response has a job of another account or region than requested",
     "ForeignAnswer",
 )
 _NO_LISTS: Final = CallError(
-    ErrorClass.UNAVAILABLE, "TerminateJobs answered without its lists: an empty or cut body", "EmptyAnswer"
+    ErrorClass.UNAVAILABLE, "the TerminateJobs response has no lists: its body is empty or truncated", "EmptyAnswer"
 )
-_NOT_MENTIONED: Final = CallError(ErrorClass.UNAVAILABLE, "TerminateJobs did not mention the job", "NotMentioned")
+_NOT_MENTIONED: Final = CallError(
+    ErrorClass.UNAVAILABLE, "the TerminateJobs response does not mention the job", "NotMentioned"
+)
 
 
 def parse_describe_jobs(

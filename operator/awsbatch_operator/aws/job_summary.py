@@ -13,17 +13,19 @@ from awsbatch_operator.aws.decoding import REPLACED, decode
 from awsbatch_operator.aws.values import UNKNOWN, count, is_foreign, moment, shared, text
 
 NO_LIST: Final = CallError(
-    ErrorClass.UNAVAILABLE, "ListJobs answered without a list of jobs: an empty or cut body", "EmptyAnswer"
+    ErrorClass.UNAVAILABLE, "the ListJobs response has no list of jobs: its body is empty or truncated", "EmptyAnswer"
 )
 NO_TOKEN: Final = CallError(
-    ErrorClass.UNAVAILABLE, "ListJobs answered with a nextToken that is no text: there may be more jobs", "NoToken"
+    ErrorClass.UNAVAILABLE,
+    "the ListJobs response has a nextToken that is not a string: there may be more jobs",
+    "NoToken",
 )
 UNREADABLE: Final = CallError(
-    ErrorClass.UNAVAILABLE, "ListJobs answered with entries of which none has a job id", "UnreadableAnswer"
+    ErrorClass.UNAVAILABLE, "the ListJobs response has entries, but none with a job id", "UnreadableAnswer"
 )
 FOREIGN: Final = CallError(
     ErrorClass.UNAVAILABLE,
-    "ListJobs answered with jobs of another account or region than requested",
+    "the ListJobs response has jobs of another account or region than requested",
     "ForeignAnswer",
 )
 _TYPED_ANSWER: Final = Decoder(answers.TypedListJobsAnswer)

@@ -51,11 +51,13 @@ MAX_PER_TARGET: Final = 8
 
 _STOPPING: Final = CallError(ErrorClass.UNAVAILABLE, "the operator is stopping", "Stopping")
 _NO_TERMINATE_JOBS: Final = CallError(
-    ErrorClass.NOT_SENT, "the endpoint does not have TerminateJobs: send one TerminateJob for each job", "Regrouped"
+    ErrorClass.NOT_SENT,
+    "the endpoint does not support TerminateJobs; the operator sends one TerminateJob for each job",
+    "Regrouped",
 )
 _NOT_REPEATED: Final = CallError(
     ErrorClass.UNAVAILABLE,
-    "AWS may have received the request; it was not repeated, as the permit is not valid any more",
+    "AWS may have received the request; the operator did not repeat it, because the permit is no longer valid",
     "NotRepeated",
 )
 

@@ -178,14 +178,14 @@ def _read(answer: Mapping[str, Any], now: dt.datetime) -> tuple[dict[str, str], 
     keys = {"access_key": "AccessKeyId", "secret_key": "SecretAccessKey", "token": "SessionToken"}
     read = {name: str(given.get(key) or "") for name, key in keys.items()}
     if not all(read.values()) or not isinstance(expires, dt.datetime):
-        raise RoleNotAssumedError(unusable_answer("no credentials in it"))
+        raise RoleNotAssumedError(unusable_answer("it contains no credentials"))
     if expires <= now:
-        raise RoleNotAssumedError(unusable_answer("its credentials have expired; check this machine's clock"))
+        raise RoleNotAssumedError(unusable_answer("its credentials have expired; check the clock of this machine"))
     return read | {"expiry_time": expires.isoformat()}, expires
 
 
 def unusable_answer(why: str) -> CallError:
-    return CallError(ErrorClass.UNAVAILABLE, f"AssumeRole gave an answer that can't be used: {why}", "UnreadableAnswer")
+    return CallError(ErrorClass.UNAVAILABLE, f"the AssumeRole response is not usable: {why}", "UnreadableAnswer")
 
 
 class SessionCache:

@@ -42,8 +42,8 @@ REST: Final = 10
 hundred thousand jobs with tags takes minutes of the budget."""
 _FIRST_RESTART, _LONGEST_RESTART = 1.0, 60.0
 _STALE: Final = (
-    "The watch of batchterminations does not work, so the operator can't tell whether the termination is still "
-    "approved; it is sent once the watch works again"
+    "The watch of batchterminations does not work, so the operator does not know whether the "
+    "termination is still approved. The operator sends the termination when the watch works again"
 )
 
 log = structlog.get_logger(__name__)

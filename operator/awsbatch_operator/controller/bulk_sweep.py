@@ -31,7 +31,7 @@ from awsbatch_operator.reconcile.sweep import (
 )
 
 _REPEATED: Final = CallError(
-    ErrorClass.UNAVAILABLE, "ListJobs repeats a page, so what comes after it is not known", "RepeatedPage"
+    ErrorClass.UNAVAILABLE, "ListJobs repeats a page; the jobs after it are not known", "RepeatedPage"
 )
 _FULL: Final = IN_FLIGHT * JOBS_PER_DESCRIBE
 

@@ -234,12 +234,14 @@ class Cache:
             if uid not in self.unconfirmed:
                 return None
             return (
-                "The Kubernetes API lists a change of this object that can't be read, so the operator can't tell "
-                "whether the termination is still stated; it is sent once the object has been read"
+                "The operator knows that this object changed, but has not read the change, so it does not know "
+                "whether the termination is still requested. The operator sends the termination when it has read "
+                "the object"
             )
         return (
-            f"The Kubernetes API was out of reach until {meta_time(self.in_doubt_since)}, so the operator can't tell "
-            "whether the termination is still stated; it is sent once BatchJobs have been listed again"
+            f"The operator could not reach the Kubernetes API until {meta_time(self.in_doubt_since)}, so it "
+            "does not know whether the termination is still requested. The operator sends the termination when "
+            "it has listed BatchJobs again"
         )
 
     def job_of(self, tracked: TrackedObject) -> TrackedJob | None:

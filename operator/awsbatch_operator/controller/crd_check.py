@@ -73,13 +73,18 @@ class CrdCheck:
                 self._waiting = waiting | self._waiting
             else:
                 if result and (self._answer is None or not self._answer.deleted):
-                    log.warning("the CRD is being deleted; its objects are released and no job is terminated by that")
+                    log.warning(
+                        "the CRD is being deleted; the operator removes its finalizer from all BatchJobs and "
+                        "terminates no job"
+                    )
                 failures, self.error, self._answer = 0, None, _Answer(asked_at, result)
             if self.error is None or began:
                 for tracked in waiting.values():
                     self._on_answer(tracked)
             if self.error is not None:
                 if began:
-                    log.warning("cannot read the CRD; no job is terminated by spec.onDelete", error=self.error)
+                    log.warning(
+                        "cannot read the CRD; the operator terminates no job by spec.onDelete", error=self.error
+                    )
                 await asyncio.sleep(backoff(failures, _FIRST_RETRY, _LONGEST_RETRY))
                 self._asked.set()

@@ -173,8 +173,8 @@ class EventReceiver:
         if message.job_id is None:
             if self._unreadable.report(queue.url) is not None:
                 log.warning(
-                    "a message of the events queue names no job; it is not deleted, so that SQS moves it to the "
-                    "dead-letter queue: check the input transformer of the rule",
+                    "a message of the events queue names no job; the operator leaves it there for the dead-letter "
+                    "queue. Check the input transformer of the rule",
                     queue=queue.url,
                 )
             self._shared.telemetry.event_received(EventResult.UNREADABLE)
@@ -226,7 +226,7 @@ class EventReceiver:
             return
         for account, region in sorted(ended):
             log.warning(
-                "events do not arrive any more: jobs are polled as often as without events",
+                "events do not arrive any more; jobs are polled at the normal interval",
                 account=account,
                 region=region,
             )

@@ -171,36 +171,38 @@ def _suspended_by_lease(lease: str, text: str) -> str:
     namespace, _, name = lease.partition("/")
     quoted = f' ("{text[:LONGEST_TEXT]}")' if text else ""
     return (
-        f"the annotation {SUSPEND_ANNOTATION} of the Lease {lease} suspends all terminations{quoted}; it is sent once "
-        f"the platform team removes it: kubectl annotate lease {name} -n {namespace} {SUSPEND_ANNOTATION}-"
+        f"the annotation {SUSPEND_ANNOTATION} of the Lease {lease} suspends all terminations{quoted}. The "
+        "operator sends the termination when the platform team removes the annotation: kubectl annotate "
+        f"lease {name} -n {namespace} {SUSPEND_ANNOTATION}-"
     )
 
 
 def _suspended_by_policy(policy: str) -> str:
     return (
-        f"spec.suspend of the BatchAccessPolicy {policy} suspends the terminations of this namespace; it is sent once "
-        f"the platform team removes it: kubectl patch bap {policy} --type=merge -p "
+        f"spec.suspend of the BatchAccessPolicy {policy} suspends the terminations of this namespace. The operator "
+        f"sends the termination when the platform team removes the field: kubectl patch bap {policy} --type=merge -p "
         """'{"spec":{"suspend":null}}'"""
     )
 
 
 def _crd_unread(error: str | None) -> str:
     return (
-        f"the operator can't read whether the CRD {CRD_NAME} is being deleted, which would delete this object, too "
-        f"({error or 'no answer yet'}); it is sent once the operator can get that customresourcedefinition"
+        f"the operator cannot read whether the CRD {CRD_NAME} is being deleted, which deletes this object "
+        f"too ({error or 'no response yet'}). The operator sends the termination when it can get that "
+        "customresourcedefinition"
     )
 
 
 def _over_limit(limit: UnattendedLimit) -> str:
     return (
         f"deadlines and deletions may terminate at most {limit.limit} jobs of an account and region in "
-        f"{WINDOW / 60:g} minutes, and {limit.namespace_limit} of a namespace (--unattended-limit); it is sent in its "
-        "turn"
+        f"{WINDOW / 60:g} minutes, and {limit.namespace_limit} of a namespace (--unattended-limit). The "
+        "operator sends the termination when the limit permits"
     )
 
 
 def _unread(lease: str) -> str:
     return (
-        f"the Lease {lease} could not be read for some time, so the operator can't tell whether terminations are "
-        "suspended; it is sent once the Lease can be read again"
+        f"the operator cannot read the Lease {lease}, so it does not know whether terminations are "
+        "suspended. The operator sends the termination when it can read the Lease again"
     )

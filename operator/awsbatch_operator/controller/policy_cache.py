@@ -127,8 +127,8 @@ class PolicyCache:
         if since is not None:
             failed_at = meta_time(self._now() - round(1000 * (self._clock() - since)))
             self._stale_message = (
-                f"The watch of {watch} has failed since {failed_at}, so the operator can't tell whether a policy "
-                "still allows the termination; it is sent once the watch works again"
+                f"The watch of {watch} has failed since {failed_at}, so the operator does not know whether a policy "
+                "still allows the termination. The operator sends the termination when the watch works again"
             )
         if was_stale and not self.stale:
             self._notify(None)

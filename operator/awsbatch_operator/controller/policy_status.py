@@ -16,9 +16,9 @@ from awsbatch_operator.policy.resolution import Choice, Deny
 MAX_FAULTS: Final = 5
 """Faults of a policy that its status lists."""
 
-_IN_FORCE: Final = ConditionValue(say.TRUE, "InForce", "The policy is in force")
+_IN_FORCE: Final = ConditionValue(say.TRUE, "InForce", "The policy applies")
 _SUSPENDS: Final = ConditionValue(
-    say.TRUE, "InForce", "The policy is in force, and spec.suspend holds the terminations of its namespaces"
+    say.TRUE, "InForce", "The policy applies, and spec.suspend holds the terminations of its namespaces"
 )
 
 
@@ -53,7 +53,7 @@ def _ready(
         more = len(policy.faults) - MAX_FAULTS
         faults = "; ".join(policy.faults[:MAX_FAULTS]) + (f"; and {more} more" if more > 0 else "")
         return ConditionValue(
-            say.FALSE, "PolicyUnreadable", f"This version of the operator can't read the policy: {faults}"
+            say.FALSE, "PolicyUnreadable", f"This version of the operator cannot read the policy: {faults}"
         )
     for namespace in sorted(selected):
         choice = selected[namespace]
@@ -68,7 +68,7 @@ def _ready(
                 say.UNKNOWN if error.error_class.transient else say.FALSE,
                 REASON_OF_ERROR[error.error_class],
             )
-            return ConditionValue(status, reason, f"The role can't be assumed: {error.message}")
+            return ConditionValue(status, reason, f"The operator cannot assume the role: {error.message}")
     return _SUSPENDS if policy.suspend else _IN_FORCE
 
 

@@ -165,7 +165,7 @@ class Resync:
             self.watch_lags_since is not None
             and now - max(self.watch_lags_since, self._watch_event_at) >= RESTART_AFTER
         ):
-            log.warning("watch delivers nothing; restarting it")
+            log.warning("watch delivers no events; restarting it")
             self._watch_event_at = now
             self.restart_watch()
 

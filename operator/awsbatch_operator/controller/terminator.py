@@ -140,7 +140,7 @@ class Terminator:
             target.clear()
 
 
-NOT_VALID: Final = CallError(ErrorClass.NOT_SENT, "the permit was not valid any more", "PermitExpired")
+NOT_VALID: Final = CallError(ErrorClass.NOT_SENT, "the permit was no longer valid", "PermitExpired")
 
 
 class TargetTerminator:

@@ -107,7 +107,7 @@ class KubeBatchJobClient:
         except ApiError as error:
             return True if error.status == 404 else NotWritten(error.message)
         if metadata_of(body).get("name") != names.CRD_NAME:
-            return NotWritten("the Kubernetes API answers with something else than the CRD")
+            return NotWritten("the response of the Kubernetes API is not the CRD")
         return metadata_of(body).get("deletionTimestamp") is not None
 
     async def read(self, ref: ObjectRef) -> Snapshot | Gone | NotWritten:
@@ -151,7 +151,7 @@ class KubeBatchJobClient:
             await self._check_permissions(namespace)
         if self._on_delete and isinstance(unread := await self.crd_deleted(), NotWritten):
             raise PreflightError(
-                f"--on-delete=enabled needs to read the CRD {names.CRD_NAME}: {unread.message}; grant get on this "
+                f"--on-delete=enabled must read the CRD {names.CRD_NAME}: {unread.message}; grant get on this "
                 "customresourcedefinition (apiGroups: [apiextensions.k8s.io]) by a ClusterRole"
             )
 

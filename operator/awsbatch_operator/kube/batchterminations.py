@@ -59,7 +59,7 @@ class BatchTerminationInformer:
         while missing := await self._missing():
             error = explain_missing(missing)
             if problem.report(error):
-                log.warning("BatchTerminations are ignored (RBAC); everything else works", error=error)
+                log.warning("BatchTerminations are ignored (RBAC); everything else keeps working", error=error)
             await asyncio.sleep(RBAC_RETRY)
         async with asyncio.TaskGroup() as tasks:
             for reflector in self._reflectors:

@@ -101,7 +101,7 @@ class Renewal:
             login = self._login = asyncio.ensure_future(asyncio.to_thread(self._load))
             login.add_done_callback(_retrieve)
         await asyncio.wait({login}, timeout=self._seconds)
-        problem = "" if login.done() else f"the login to Kubernetes did not end within {self._seconds:g} s"
+        problem = "" if login.done() else f"the login to Kubernetes did not finish within {self._seconds:g} s"
         _report(self._problem, problem)
         if problem:
             raise NoClusterError(problem)
@@ -148,8 +148,8 @@ def _default_files(environ: Mapping[str, str], service_account: Path) -> list[Pa
     if not environ.get("KUBERNETES_SERVICE_HOST"):
         no_pod = "KUBERNETES_SERVICE_HOST is not set"
     raise NoClusterError(
-        f"no Kubernetes cluster: KUBECONFIG is not set, {file} does not exist, and this is no pod with a service "
-        f"account ({no_pod}). Set KUBECONFIG or --kubeconfig to a file that works with kubectl"
+        f"no Kubernetes cluster: KUBECONFIG is not set, {file} does not exist, and this is not a pod with a "
+        f"service account ({no_pod}). Set KUBECONFIG or --kubeconfig to a file that works with kubectl"
     )
 
 

@@ -127,7 +127,7 @@ class EventPoster:
             finally:
                 self._queue.task_done()
             if self._dropped and self._queue.empty():
-                log.warning("Events dropped: more of them than the Kubernetes API accepts", count=self._dropped)
+                log.warning("Events dropped: the Kubernetes API does not accept them fast enough", count=self._dropped)
                 self._dropped = 0
 
     async def _deliver(self, ref: ObjectRef, event: Event, at: Millis) -> None:

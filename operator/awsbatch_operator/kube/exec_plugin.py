@@ -77,7 +77,7 @@ class Plugin:
             )
         except OSError as error:
             hint = f". {self.exec.install_hint.strip()}" if self.exec.install_hint else ""
-            raise PluginError(f"can't be started: {error.strerror}{hint}") from error
+            raise PluginError(f"cannot be started: {error.strerror}{hint}") from error
         _running.add(process.pid)
         try:
             output, errors = self._wait(process, on_wait, seconds)
@@ -107,12 +107,12 @@ class Plugin:
             try:
                 return process.communicate(timeout=seconds / 10)
             except subprocess.TimeoutExpired:
-                on_wait(f"the exec plugin {self.exec.command!r} to end, up to {seconds:g} s")
+                on_wait(f"the exec plugin {self.exec.command!r} to finish, up to {seconds:g} s")
                 return process.communicate(timeout=seconds * 9 / 10)
         except subprocess.TimeoutExpired as error:
             _kill(process.pid)
             process.wait()
-            raise PluginError(f"did not end within {seconds:g} s") from error
+            raise PluginError(f"did not finish within {seconds:g} s") from error
         finally:
             for pipe in (process.stdout, process.stderr):
                 if pipe is not None:
@@ -124,12 +124,12 @@ class Plugin:
         except msgspec.DecodeError as error:
             raise PluginError(f"printed no ExecCredential: {error}") from error
         if (found.kind, found.api_version) != ("ExecCredential", self.exec.api_version):
-            raise PluginError(f"printed {found.kind} of {found.api_version}, not of {self.exec.api_version}")
+            raise PluginError(f"printed {found.kind} of {found.api_version} instead of {self.exec.api_version}")
         status = found.status
         if bool(status.client_certificate_data) != bool(status.client_key_data):
             raise PluginError("must print clientCertificateData and clientKeyData together")
         if not status.token and not status.client_certificate_data:
-            raise PluginError("gave no credentials: neither a token nor a client certificate")
+            raise PluginError("printed no credentials: neither a token nor a client certificate")
         return status
 
 

@@ -126,13 +126,13 @@ class Kubeconfig:
         except FileNotFoundError:
             return []
         except OSError as error:
-            return [f"{file}: can't be read: {error.strerror}"]
+            return [f"{file}: cannot be read: {error.strerror}"]
         except yaml.YAMLError as error:
             return [f"{file}: is not YAML: {' '.join(str(error).split())}"]
         if config is None:
             return []
         if not isinstance(config, dict):
-            return [f"{file}: is no kubeconfig: it must be a mapping with clusters, users and contexts"]
+            return [f"{file}: is not a kubeconfig: it must be a mapping with clusters, users and contexts"]
         self._current.append((file, config.get("current-context")))
         return [fault for section in _SECTIONS for fault in self._add_section(file, section, config.get(section))]
 
@@ -178,7 +178,7 @@ class Kubeconfig:
             if name:
                 return str(name)
         files = ", ".join(map(str, self._files))
-        raise NoClusterError(f"{files}: current-context: is not set; give --context, or run kubectl config use-context")
+        raise NoClusterError(f"{files}: current-context: is not set; set --context, or run kubectl config use-context")
 
     def _entry(self, section: str, name: str, kind: type[_Value], named_by: str) -> Entry[_Value]:
         if not name:

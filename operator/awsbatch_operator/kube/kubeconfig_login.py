@@ -102,7 +102,7 @@ class KubeconfigLogin:
         info = cluster_info(self._cluster, self._server.authority) if value.exec.provide_cluster_info else None
         try:
             return Plugin(user, value.exec, info).run(
-                lambda what: log.warning("login to Kubernetes waits", waits_for=what)
+                lambda what: log.warning("Kubernetes login takes long", waits_for=what)
             )
         except PluginError as error:
             raise NoClusterError(user.fault("exec", f"the plugin {value.exec.command!r} {error}")) from error
@@ -115,10 +115,10 @@ def _read_server(cluster: Entry[Cluster], environ: Mapping[str, str]) -> _Server
         data, file = value.certificate_authority_data, value.certificate_authority
         authority = _pem(cluster, "certificate-authority", data, file)
     if authority and value.insecure_skip_tls_verify:
-        problem = "excludes certificate-authority: remove one of them"
+        problem = "cannot be combined with certificate-authority: remove one of them"
         faults.append(cluster.fault("insecure-skip-tls-verify", problem))
     if not _is_url(url):
-        faults.append(cluster.fault("server", "give the URL of the API server, such as https://k8s.example.com:6443"))
+        faults.append(cluster.fault("server", "use the URL of the API server, such as https://k8s.example.com:6443"))
         raise NoClusterError(*faults)
     try:
         proxy_url = proxy.checked(value.proxy_url) if value.proxy_url else proxy.from_environment(url, environ)
@@ -169,7 +169,9 @@ def _pem(entry: Entry[Cluster] | Entry[User], field: str, data: str | None, file
     except ValueError as error:
         raise NoClusterError(entry.fault(f"{field}-data", str(error))) from error
     except OSError as error:
-        raise NoClusterError(entry.fault(field, f"{entry.path(file or '')} can't be read: {error.strerror}")) from error
+        raise NoClusterError(
+            entry.fault(field, f"{entry.path(file or '')} cannot be read: {error.strerror}")
+        ) from error
 
 
 def _identify(context: ssl.SSLContext, user: Entry[User], certificate: bytes, key: bytes) -> None:
@@ -193,11 +195,11 @@ def _authorization(user: Entry[User]) -> str | None:
             token = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             problem = error.strerror if isinstance(error, OSError) else "is not text"
-            raise NoClusterError(user.fault(named_by, f"{path} can't be read: {problem}")) from error
+            raise NoClusterError(user.fault(named_by, f"{path} cannot be read: {problem}")) from error
         if not token.strip():
             raise NoClusterError(user.fault(named_by, f"{path} is empty"))
     if token and value.username:
-        raise NoClusterError(user.fault("username", f"excludes {named_by}: remove one of them"))
+        raise NoClusterError(user.fault("username", f"cannot be combined with {named_by}: remove one of them"))
     if token:
         return f"Bearer {_one_line(user, named_by, token)}"
     if value.username:

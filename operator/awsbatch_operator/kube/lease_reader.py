@@ -17,8 +17,8 @@ KNOWN_FOR: Final = 10.0
 """Seconds for which an answer counts. An elected leader that cannot renew the Lease for so long stops."""
 
 _FORBIDDEN: Final = (
-    "an annotation of the Lease cannot suspend terminations; grant get on leases (apiGroups: [coordination.k8s.io]) by "
-    "a Role, or use spec.suspend of BatchAccessPolicies"
+    "cannot read the Lease, so its annotation cannot suspend terminations; grant get on leases "
+    "(apiGroups: [coordination.k8s.io]) by a Role, or use spec.suspend of BatchAccessPolicies"
 )
 
 log = structlog.get_logger(__name__)

@@ -98,8 +98,8 @@ class PolicyInformer:
         missing = await missing_permissions(self._client, _NEEDED)
         if missing:
             raise PreflightError(
-                f"{explain_missing(missing)}, with --namespace too: without these permissions the operator can't know "
-                "what access policies forbid"
+                f"{explain_missing(missing)}, even with --namespace: without these permissions the operator does "
+                "not know what access policies forbid"
             )
         if await missing_permissions(self._client, [_FOR_STATUS]):
             log.warning(
@@ -114,7 +114,7 @@ class PolicyInformer:
             if error.status != 404 or self._mode is Mode.REQUIRED:
                 raise
             log.warning(
-                "no access policies until their CRD is installed",
+                "the CRD of access policies is not installed; no policy applies until it is",
                 error=explain_error(error, names.POLICY_KIND, names.POLICY_PLURAL),
             )
         else:

@@ -27,7 +27,7 @@ def checked(url: str, source: str | None = None) -> str:
         # Not the URL: it may contain a password.
         scheme = url.partition("://")[0] if "://" in url else ""
         named = f"{scheme}:// is not supported" if scheme and scheme not in _SCHEMES else "is not the URL of a proxy"
-        raise ProxyError(f"{named}: give http://HOST:PORT or https://HOST:PORT", source)
+        raise ProxyError(f"{named}: use http://HOST:PORT or https://HOST:PORT", source)
     return url
 
 

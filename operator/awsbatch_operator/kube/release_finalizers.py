@@ -61,13 +61,13 @@ async def _check_no_operator(client: KubeClient) -> None:
         if error.status != 403:
             raise
         raise OperatorActsError(
-            f"whether an operator holds a Lease is unknown ({error.message}): stop it, then give --force"
+            f"cannot tell whether an operator holds a Lease ({error.message}): stop the operator, then use --force"
         ) from error
     if held:
         first = held[0]
         raise OperatorActsError(
-            f"{first.holder} holds the Lease {first.namespace}/{first.name}: an operator that acts sets the finalizer "
-            "again. Scale its Deployment to 0 and wait until the Lease is free, or give --force"
+            f"{first.holder} holds the Lease {first.namespace}/{first.name}: a running operator adds the "
+            "finalizer again. Scale its Deployment to 0 and wait until the Lease is free, or use --force"
         )
 
 

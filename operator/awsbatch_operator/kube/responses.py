@@ -74,7 +74,7 @@ def connection_errors(server: str, timeout: float) -> Iterator[None]:
     except TimeoutError as error:
         raise ApiError(0, f"the Kubernetes API at {server} did not answer within {timeout:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise ApiError(0, f"the Kubernetes API at {server} can't be reached: {_cause(error)}") from error
+        raise ApiError(0, f"cannot reach the Kubernetes API at {server}: {_cause(error)}") from error
 
 
 async def watch_events(response: aiohttp.ClientResponse, server: str, idle_timeout: float) -> AsyncIterator[WatchEvent]:

@@ -55,7 +55,8 @@ def explain(held: list[HeldLease]) -> str:
     holders = ", ".join(f"{one.holder} holds the Lease {one.namespace}/{one.name}" for one in held)
     first = held[0]
     return (
-        f"an operator already acts on this cluster: {holders}. Stop it first; or give --leader-elect "
-        f"--lease-namespace={first.namespace} --lease-name={first.name} to wait until its Lease is free; or give "
-        "--no-leader-elect to act beside it, which sends calls to AWS twice where both watch the same namespace"
+        f"an operator already runs on this cluster: {holders}. Stop it first; or set --leader-elect "
+        f"--lease-namespace={first.namespace} --lease-name={first.name} to wait until its Lease is free; or "
+        "set --no-leader-elect to run beside it, which sends AWS requests twice if both watch the same "
+        "namespace"
     )

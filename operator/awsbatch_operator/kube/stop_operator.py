@@ -8,7 +8,7 @@ from awsbatch_operator.kube.client import ApiError, KubeClient
 from awsbatch_operator.kube.credentials import Login
 
 WITHIN: Final = 240.0
-"""Seconds for all of it: less than the time-out of `helm uninstall`, 5 minutes."""
+"""Seconds for all of it: less than the timeout of `helm uninstall`, 5 minutes."""
 _EVERY: Final = 1.0
 _FREE_FOR: Final = 5.0
 """Seconds without a holder until the Lease counts as free: another replica that still runs takes it within 2 s."""

@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from typing import Any, Final
 
-_ENCRYPTED: Final = "is encrypted, and the operator asks for no password: remove the password"
+_ENCRYPTED: Final = "is encrypted, and the operator cannot ask for a password: remove the password"
 
 
 class PemError(Exception):
@@ -62,10 +62,12 @@ def load_client_certificate(context: ssl.SSLContext, certificate: bytes, key: by
             context.load_cert_chain(paths[0], paths[1], _refuse_password)
         except ssl.SSLError as error:
             mismatch = error.reason == "KEY_VALUES_MISMATCH"
-            problem = "is not the key of client-certificate" if mismatch else f"holds no usable private key ({error})"
+            problem = (
+                "is not the key of client-certificate" if mismatch else f"contains no usable private key ({error})"
+            )
             raise PemError("client-key", problem) from error
         except OSError as error:
-            raise PemError("client-key", f"can't be loaded through a temporary file: {error}") from error
+            raise PemError("client-key", f"cannot be loaded through a temporary file: {error}") from error
 
 
 def decode(data: str) -> bytes:
@@ -80,7 +82,7 @@ def _load_authority(context: ssl.SSLContext, pem: bytes, field: str) -> None:
     try:
         context.load_verify_locations(cadata=pem.decode("ascii", "ignore"))
     except (ssl.SSLError, ValueError) as error:
-        raise PemError(field, f"holds no usable certificate in PEM ({error})") from error
+        raise PemError(field, f"contains no usable PEM certificate ({error})") from error
 
 
 def _refuse_password() -> Any:

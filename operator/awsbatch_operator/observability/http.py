@@ -82,8 +82,8 @@ async def serve(app: web.Application, host: str, port: int) -> AsyncIterator[int
             code = error.errno or 0
             reason = os.strerror(code) if code > 0 else error.strerror
             raise ListenError(
-                f"can't listen on {host}:{port} ({reason}): give another "
-                "--http-address (AWSBATCH_OPERATOR_HTTP_ADDRESS)"
+                f"cannot listen on {host}:{port} ({reason}): set another --http-address "
+                "(AWSBATCH_OPERATOR_HTTP_ADDRESS)"
             ) from error
         yield runner.addresses[0][1]
     finally:

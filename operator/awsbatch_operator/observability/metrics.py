@@ -90,37 +90,38 @@ class Metrics:
         self._terminate_batch = self._histogram("terminate_batch_size", "Jobs in a TerminateJobs request.", _sizes(50))
         self._acceptance_duration = self._histogram(
             "termination_acceptance_duration_seconds",
-            "Time from the stated termination until AWS Batch accepted it.",
+            "Time from the request of a termination in the spec until AWS Batch accepted it.",
             _ACCEPTANCE_SECONDS,
         )
         self._completion_duration = self._histogram(
             "termination_completion_duration_seconds",
-            "Time from the acceptance of the termination to the end of the job.",
+            "Time from the acceptance of a termination until the job finished.",
             _COMPLETION_SECONDS,
         )
-        self._writes = self._counter("status_writes", "Writes of an object's status.", "result")
+        self._writes = self._counter("status_writes", "Status updates of objects.", "result")
         for result in _WRITE_RESULTS:
             # Start at 0: for Prometheus, a series that starts at 1 has not increased.
             self._writes.labels(result)
         self._orphaned = self._counter(
-            "orphaned", "Deleted objects whose job may be alive although spec.onDelete states its termination."
+            "orphaned",
+            "Deleted objects that the operator released without the termination that spec.onDelete requests.",
         )
-        self._events = self._counter("events_received", "Messages of events queues by what they name.", "result")
+        self._events = self._counter("events_received", "Messages in events queues, by what they name.", "result")
         for event in EventResult:
             self._events.labels(event)
         self._event_delay = self._histogram(
-            "event_delay_seconds", "Time from the arrival of an event in its queue to its receipt.", _DELAY_SECONDS
+            "event_delay_seconds", "Time from the arrival of an event in its queue until its receipt.", _DELAY_SECONDS
         )  # fmt: skip
         self._polled = self._gauge(
             "last_successful_poll_timestamp_seconds",
-            "Time of the last complete answer to DescribeJobs, Unix time.",
+            "Unix time of the last complete DescribeJobs response.",
             *names,
         )
-        self._leader = self._gauge("leader", "1 while this replica leads, else 0.")
-        self._queue_depth = self._gauge("queue_depth", "Entries that wait in a queue.", "queue")
+        self._leader = self._gauge("leader", "1 while this replica is the leader, else 0.")
+        self._queue_depth = self._gauge("queue_depth", "Items that wait in a queue.", "queue")
         for queue in QUEUES:
             self._queue_depth.labels(queue)
-        self._lag = self._histogram("event_loop_lag_seconds", "Delay of a timer of the event loop.", _LAG_SECONDS)
+        self._lag = self._histogram("event_loop_lag_seconds", "Delay of timers of the event loop.", _LAG_SECONDS)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, namespace=_PREFIX, registry=self.registry)
@@ -266,16 +267,16 @@ class _ObjectCollector(Collector):
         # Prometheus calls it at the registration, before there are objects to count.
         return (
             _family("jobs", "BatchJob objects.", "namespace", "phase"),
-            _family("live_jobs", "BatchJob objects whose job has not ended.", "account", "region", *self._role),
+            _family("live_jobs", "BatchJob objects whose job has not finished.", "account", "region", *self._role),
             _family(
                 "stalled",
-                "BatchJob objects that need a user, by reason.",
+                "BatchJob objects that are Stalled, by reason.",
                 "namespace",
                 "reason",
                 "account",
                 *self._role,
             ),
-            _family("terminations_in_progress", "Accepted terminations of jobs that are still alive."),
+            _family("terminations_in_progress", "Accepted terminations of jobs that are still active."),
         )
 
     def _role_of(self, key: ObjectMetricKey) -> tuple[str, ...]:
@@ -300,10 +301,12 @@ class _HoldCollector(Collector):
 
     def describe(self) -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
         return (
-            _family("terminations_held", "Stated terminations that are not sent now, by cause.", "cause"),
+            _family(
+                "terminations_held", "Requested terminations that the operator does not send yet, by cause.", "cause"
+            ),
             _family(
                 "terminations_suspended",
-                "1 while this policy, or without a name the Lease, suspends terminations.",
+                "1 while this policy suspends terminations; the series without a policy is that of the Lease.",
                 "policy",
             ),
         )
@@ -330,7 +333,7 @@ class _BulkCollector(Collector):
             _family("batchterminations", "BatchTermination objects.", "namespace", "phase"),
             _family(
                 "batchterminations_stalled",
-                "BatchTermination objects that need a user, by reason.",
+                "BatchTermination objects that are Stalled, by reason.",
                 "namespace",
                 "reason",
             ),
@@ -355,11 +358,11 @@ class _PollCollector(Collector):
         return (
             _family(
                 "events_queue_alive",
-                "1 while the events of AWS Batch of the account and region arrive, 0 while they should and do not.",
+                "1 while AWS Batch events arrive for the account and region, 0 while expected events do not arrive.",
                 "account",
                 "region",
             ),
-            _family("listed_jobs", "BatchJobs whose last poll was a ListJobs.", "account", "region"),
+            _family("listed_jobs", "BatchJobs that ListJobs polled last.", "account", "region"),
         )
 
 

@@ -110,20 +110,20 @@ def bulk_scope(resolved: Scope | Deny, queues: Iterable[str]) -> Scope | Deny:
     if resolved.policy is None:
         return Deny(
             "NoAccessPolicy",
-            "No BatchAccessPolicy selects this namespace, and a BatchTermination needs one that allows List and "
-            "Terminate: ask the platform team for one",
+            "No BatchAccessPolicy selects this namespace, and a BatchTermination needs one that allows List "
+            "and Terminate. Ask the platform team for a policy",
         )
     if Verb.LIST not in resolved.verbs:
         return Deny(
             _LIST_NOT_ALLOWED,
-            f"The BatchAccessPolicy {resolved.policy} does not let this namespace list jobs, which a BatchTermination "
-            "needs: ask the platform team to add List to its spec.allow",
+            f"The BatchAccessPolicy {resolved.policy} does not allow this namespace to list jobs, which a "
+            "BatchTermination needs. Ask the platform team to add List to its spec.allow",
         )
     if not any(may_admit_jobs_of(resolved, queue) for queue in queues):
         return Deny(
             _LIST_NOT_ALLOWED,
-            f"The BatchAccessPolicy {resolved.policy} admits no job of these queues: create another BatchTermination "
-            "with other queues, or ask the platform team",
+            f"The BatchAccessPolicy {resolved.policy} admits no job of these queues. Create another "
+            "BatchTermination with other queues, or ask the platform team to admit them",
         )
     denied = terminate_denied(resolved)
     return resolved if denied is None else denied
@@ -164,17 +164,17 @@ def job_not_allowed(policy: str | None) -> Deny:
     """Return the Deny of every job that the policy does not admit, and of every job that does not exist."""
     return Deny(
         "JobNotAllowed",
-        f"The BatchAccessPolicy {policy} admits no job of this id: either there is none in this region, or it "
-        "breaks a rule of the policy. Check spec.jobId (the id that SubmitJob returned: not the name of a job, not the "
-        "id of a service job) and spec.region, or ask the platform team",
+        f"The BatchAccessPolicy {policy} admits no job with this id: the job does not exist in this region, "
+        "or does not match the policy. Check spec.jobId (the id that SubmitJob returned, not a job name or "
+        "the id of a service job) and spec.region, or ask the platform team",
     )
 
 
 def _termination_not_allowed(scope: Scope) -> Deny:
     return Deny(
         "TerminationNotAllowed",
-        f"The BatchAccessPolicy {scope.policy} lets this namespace observe jobs, not terminate them: "
-        "ask the platform team",
+        f"The BatchAccessPolicy {scope.policy} allows this namespace to observe jobs but not to terminate "
+        "them. Ask the platform team to add Terminate to its spec.allow",
         hidden=False,
     )
 

@@ -94,39 +94,40 @@ def resolve_scope(choice: Choice, mode: Mode, namespace: str, region: str | None
 
 _NO_POLICY: Final = Deny(
     "NoAccessPolicy",
-    "No BatchAccessPolicy selects this namespace, and one is required: ask the platform team for one",
+    "No BatchAccessPolicy selects this namespace, and the operator requires one. Ask the platform team for a policy",
 )
 
 
 def ambiguous(names: Iterable[str]) -> Deny:
     return Deny(
         "AmbiguousPolicy",
-        f"The BatchAccessPolicies {_listed(names)} all select this namespace, and exactly one must: "
-        "ask the platform team to narrow them",
+        f"The BatchAccessPolicies {_listed(names)} all select this namespace, but exactly one must. Ask the "
+        "platform team to change their namespaceSelectors",
     )
 
 
 def _unreadable(names: Iterable[str]) -> Deny:
     return Deny(
         "PolicyUnreadable",
-        f"This version of the operator can't read the BatchAccessPolicy {_listed(names)}, which selects this namespace "
-        "or may do so: ask the platform team to fix it, or to upgrade the operator",
+        f"This version of the operator cannot read the BatchAccessPolicy {_listed(names)}, which selects or "
+        "may select this namespace. Ask the platform team to correct it, or to upgrade the operator",
     )
 
 
 def _region_not_allowed(policy: str, region: str, regions: Iterable[str]) -> Deny:
     return Deny(
         "JobNotAllowed",
-        f"The BatchAccessPolicy {policy} allows no job in {region}, only in {', '.join(sorted(regions))}: "
-        "name one of those in spec.region of a new object, or ask the platform team",
+        f"The BatchAccessPolicy {policy} allows no job in {region}, only in {', '.join(sorted(regions))}. "
+        "Create another object with one of these regions, or ask the platform team to add the region",
     )
 
 
 def invalid_region(region: str) -> Deny:
     return Deny(
         "InvalidRegion",
-        f"{region} is not a region of AWS that this operator knows, so no call goes there: name an existing region "
-        f"in a new object, or ask the platform team to start the operator with --allow-region {region}",
+        f"The operator does not know the AWS region {region}, so it sends no request there. Create another "
+        "object with an existing region, or ask the platform team to start the operator with "
+        f"--allow-region {region}",
         hidden=False,
     )
 
@@ -134,8 +135,9 @@ def invalid_region(region: str) -> Deny:
 def account_changed(pinned: str, *, hidden: bool) -> Deny:
     return Deny(
         "AccountChanged",
-        f"The job was observed in the account {pinned}, but calls now reach another account: the operator does nothing "
-        "for it there. Ask the platform team, or name a job of that account in a new BatchJob",
+        f"The job belongs to the account {pinned}, but the policy or the operator's credentials now belong "
+        "to another account, so the operator sends no request for it. Ask the platform team, or create "
+        "another BatchJob for a job of that account",
         hidden=hidden,
     )
 

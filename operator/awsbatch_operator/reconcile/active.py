@@ -55,7 +55,7 @@ def active(record: Record, state: JobState, job: Job, now: Millis, intervals: Po
 
 
 def _with_deadline(record: Record, deadline: Deadline, state: JobState, outcome: Outcome, now: Millis) -> Outcome:
-    """Add what spec.deadline demands of a living job of which no limit is past: status, poll, Stalled."""
+    """Add what spec.deadline demands of an active job of which no limit is past: status, poll, Stalled."""
     job = outcome.job
     if job is None:
         return outcome
@@ -75,7 +75,7 @@ def _with_deadline(record: Record, deadline: Deadline, state: JobState, outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Terminating:
-    """A living job of which a termination is stated or was accepted.
+    """A active job of which a termination is stated or was accepted.
 
     `regular`: the interval of its polls without a termination. `retry`: until when a failed call delays the next;
     `resend`: when the next is due after an accepted one.

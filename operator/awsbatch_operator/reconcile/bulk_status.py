@@ -86,7 +86,7 @@ def _verdict(progress: Progress) -> tuple[str, str, str, str]:
             assert progress.refusal is not None
             return FALSE, UNKNOWN, *progress.refusal
         case BulkPhase.PLANNING:
-            delay = progress.delay or (Reason.COUNTING, "The living jobs that match are being counted")
+            delay = progress.delay or (Reason.COUNTING, "The operator counts the matching active jobs")
             return FALSE, FALSE, *delay
         case BulkPhase.AWAITING_APPROVAL:
             message = _count(progress.swept.matched if progress.swept is not None else 0)
@@ -94,21 +94,21 @@ def _verdict(progress: Progress) -> tuple[str, str, str, str]:
         case BulkPhase.TERMINATING:
             delay = progress.delay or (
                 Reason.TERMINATION_IN_PROGRESS,
-                "The living jobs that match are being terminated",
+                "The operator terminates the matching active jobs",
             )
             return FALSE, FALSE, *delay
         case BulkPhase.FINISHED:
             message = (
-                "No living job that matches is left without an accepted termination. A job may need some time to end: "
-                "status.ending counts those of the last sweep"
+                "AWS Batch accepted the termination of every matching job. Some jobs can still be active: "
+                "status.ending counts them"
             )
             return TRUE, TRUE, Reason.ALL_REQUESTED, message
 
 
 def _count(matched: int) -> str:
     if not matched:
-        return "No living job matches"
-    return f"{matched} living job{' matches' if matched == 1 else 's match'}. To terminate, set spec.approved to true"
+        return "No active job matches"
+    return f"{matched} active job{' matches' if matched == 1 else 's match'}. To terminate, set spec.approved to true"
 
 
 def refusal_of(error: CallError, region: str) -> Deny:
@@ -124,11 +124,11 @@ def delay_of(error: CallError, region: str) -> tuple[str, str]:
 
 
 def too_many(total: int, most: int, *, requested: int) -> Deny:
-    outcome = "nothing more is terminated" if requested else "none is terminated"
+    outcome = "the operator terminates no more" if requested else "the operator terminates none"
     return Deny(
         Reason.TOO_MANY_JOBS,
-        f"{total} jobs match, and spec.maxJobs is {most}: {outcome}. Create another BatchTermination "
-        "with a narrower select or a larger maxJobs",
+        f"{total} jobs match, and spec.maxJobs is {most}: {outcome}. Create another BatchTermination that "
+        "selects fewer jobs or has a larger maxJobs",
     )
 
 
@@ -162,9 +162,9 @@ def events_between(before: BulkStatus, after: BulkStatus) -> Iterator[Event]:
 
 def accepted_event(jobs: int, reason: str) -> Event:
     """Return the Event of a sweep in which AWS Batch accepted the termination of so many jobs."""
-    return Event(EventReason.TERMINATION_ACCEPTED, f"Terminations that AWS Batch accepted: {jobs} ({reason})")
+    return Event(EventReason.TERMINATION_ACCEPTED, f"AWS Batch accepted {jobs} terminations with the reason: {reason}")
 
 
 def withdrawn_event(*, deleted: bool) -> Event:
-    what = "The BatchTermination was deleted" if deleted else "spec.approved is not true any more"
-    return Event(EventReason.TERMINATION_WITHDRAWN, f"{what}: what was not sent to AWS Batch yet is not terminated")
+    what = "The BatchTermination was deleted" if deleted else "spec.approved was set to false"
+    return Event(EventReason.TERMINATION_WITHDRAWN, f"{what}: the operator sends no further terminations")

@@ -42,7 +42,7 @@ def intent_change(
     job = _name(before)
     what = "The BatchJob was deleted" if after is None else f"{_FIELDS[cause]} was removed"
     if in_flight:
-        effect = "the request that is being sent may still terminate the job"
+        effect = "the request that is in flight can still terminate the job"
     else:
         effect = "the operator does not terminate the job"
     return Event(
@@ -59,11 +59,11 @@ def change_ignored(stated: Spec, cause: Cause, *, in_flight: bool) -> Event:
         in_flight: it changed while the request had no answer, not afterwards.
     """
     change, job = "removed" if stated.stated(cause) is None else "changed", _name(stated)
-    when = f"while TerminateJob for {job} was being sent" if in_flight else "later"
+    when = "while TerminateJob was in flight" if in_flight else "later"
     return Event(
         EventReason.TERMINATION_CHANGE_IGNORED,
-        f"AWS Batch accepted TerminateJob for {job}, and nothing can undo that: {_FIELDS[cause]} was {change} {when}; "
-        "status.termination shows what was sent",
+        f"{_FIELDS[cause]} was {change} {when}, which has no effect: AWS Batch accepted TerminateJob for "
+        f"{job}, and this cannot be undone. status.termination shows what was sent",
         warning=True,
     )
 
@@ -72,8 +72,8 @@ def termination_given_up(job: JobName, why: str) -> Event:
     """The Event for a deletion that left a job alive although spec.onDelete states its termination."""
     return Event(
         EventReason.TERMINATION_GIVEN_UP,
-        f"{job.as_subject} may still be alive: the operator let the BatchJob go without the termination that "
-        f"spec.onDelete states: {why}. Terminate the job in AWS Batch",
+        f"{job.as_subject} may still be active: the operator released the deleted BatchJob without the "
+        f"termination that spec.onDelete requests: {why}. Terminate the job in AWS Batch",
         warning=True,
     )
 
@@ -126,8 +126,9 @@ def _of_problems(before: Status, after: Status, job: JobName) -> Iterator[Event]
     if following is not None and following.overdue and (shown is None or shown.time != following.time):
         yield Event(
             EventReason.DEADLINE_SOON,
-            f"{job.as_subject} was over a limit of spec.deadline already when the operator first saw the deadline: the "
-            f"operator terminates it after {meta_time(following.time)}, unless spec.deadline changes",
+            f"{job.as_subject} had already exceeded a limit of spec.deadline when the operator first saw the "
+            f"deadline. The operator terminates the job after {meta_time(following.time)}, unless spec.deadline "
+            "changes",
             warning=True,
         )
     stalled = _entered(conditions.STALLED, before, after)

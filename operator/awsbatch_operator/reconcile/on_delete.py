@@ -15,7 +15,7 @@ from awsbatch_operator.reconcile.outcome import Crd, Record
 RELEASE_AFTER: Final = 60 * SECOND
 """How long after its acceptance a request releases the object if AWS Batch shows no sign of it."""
 
-_WITHOUT_EFFECT: Final = "AWS Batch accepted the request a minute ago, and shows no sign of it"
+_WITHOUT_EFFECT: Final = "AWS Batch accepted the request a minute ago, but does not show it"
 
 _HOPELESS: Final = frozenset({Reason.JOB_NOT_ALLOWED, Reason.ACCOUNT_CHANGED, Reason.INVALID_REGION})
 """Why a job is not admitted so that waiting for a policy does not help."""
@@ -66,7 +66,7 @@ def release(record: Record, state: JobState, status: Status, now: Millis, timeou
         return Release(hopeless)
     if deletion.waited >= timeout and not state.call_in_flight and accepted_at is None:
         limit = f"--on-delete-timeout ({timeout / MINUTE:.3g} min)"
-        return Release(f"it could not be terminated within {limit}: {_obstacle(status)}")
+        return Release(f"the job could not be terminated within {limit}: {_obstacle(status)}")
     return Held.HELD
 
 

@@ -198,7 +198,7 @@ def _fixed_soon(record: Record, outcome: Outcome, job: JobState) -> bool:
 
 
 def _owes_terminate(record: Record, outcome: Outcome) -> bool:
-    """Whether this object still owes a TerminateJob to a living job, so that a failed one concerns it."""
+    """Whether this object still owes a TerminateJob to an active job, so that a failed one concerns it."""
     job = outcome.job
     if record.terminate_denied is not None or not record.termination_wanted:
         return False

@@ -120,8 +120,8 @@ def _size(job: Job) -> int:
 class Tally:
     """What one sweep counted so far. Numbers count the children of arrays.
 
-    `jobs`: the size of each job that was admitted, by id. `matched`: living, without an accepted termination;
-    `ending`: living, with one; `failed`: AWS refused their termination at the last try, part of `matched`, and
+    `jobs`: the size of each job that was admitted, by id. `matched`: active, without an accepted termination;
+    `ending`: active, with one; `failed`: AWS refused their termination at the last try, part of `matched`, and
     `refusal` is the error of one of them. `unknown`: jobs that DescribeJobs did not show as expected.
     `delay`: an error about one job that waiting may correct.
     """

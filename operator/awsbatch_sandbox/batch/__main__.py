@@ -24,7 +24,9 @@ from awsbatch_sandbox.sts.simulator import StsSimulator
     help="Serve AWS STS too, whose credentials this Batch knows: file that gets its URL, before the other one.",
 )
 @click.option("--region", default="eu-west-1", show_default=True, help="Region of seeded jobs that name none.")
-@click.option("--grace", default=30.0, show_default=True, help="Seconds from TerminateJob to the end of a RUNNING job.")
+@click.option(
+    "--grace", default=30.0, show_default=True, help="Seconds from TerminateJob until a RUNNING job has finished."
+)
 def main(*, host: str, port: int, announce: Path | None, sts_announce: Path | None, region: str, grace: float) -> None:
     """A simulated AWS Batch on loopback."""
     asyncio.run(_run(host, port, announce, sts_announce, BatchSimulator(region=region, grace=grace)))

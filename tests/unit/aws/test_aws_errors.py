@@ -105,7 +105,7 @@ REPLIES: list[tuple[str, ClientError, CallError]] = [
         reply(404, HTML),
         CallError(
             ErrorClass.CREDENTIALS,
-            "HTTP 404 Not Found; check AWS_ENDPOINT_URL_BATCH and the region: this address is not AWS Batch's",
+            "HTTP 404 Not Found; check AWS_ENDPOINT_URL_BATCH and the region: the endpoint is not AWS Batch",
             "404",
         ),
     ),

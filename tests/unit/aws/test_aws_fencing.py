@@ -63,7 +63,7 @@ def refused(answer: object) -> bool:
     return (
         isinstance(answer, CallError)
         and answer.error_class is ErrorClass.UNAVAILABLE
-        and "is not the leader" in answer.message
+        and "is no longer the leader" in answer.message
     )
 
 

@@ -383,7 +383,7 @@ async def test_a_role_that_cannot_be_assumed_is_reported_by_its_policy_alone(wor
     world.sts.refused[TEAM_A.role] = refusal("AccessDenied", 403, "not authorized to assume", "AssumeRole")
     (error,) = (await world.describe("a", target=TEAM_A)).values()
     assert isinstance(error, CallError)
-    assert error.message == "the role of the BatchAccessPolicy team-a can't be assumed"
+    assert error.message == "the operator cannot assume the role of the BatchAccessPolicy team-a"
     assert (error.error_class, "platform team" in error.remedy) == (ErrorClass.DENIED, True)
     reason = world.batch.assume_error(TEAM_A)
     assert reason is not None

@@ -310,8 +310,8 @@ class History:
 
     def check_end(self) -> None:
         for uid in self.objects.values():
-            living = {job_id for job_id, job in self.world.batch.jobs.items() if not job.finished}
-            matching = {job_id for job_id in living if self.matches(uid, job_id, self.tags[job_id][-1][1])}
+            active = {job_id for job_id, job in self.world.batch.jobs.items() if not job.finished}
+            matching = {job_id for job_id in active if self.matches(uid, job_id, self.tags[job_id][-1][1])}
             body = self.world.objects.bodies[uid]
             status = self.world.objects.bulk_status(uid)
             if self.size(matching | self.accepted[uid]) > body["spec"]["maxJobs"]:

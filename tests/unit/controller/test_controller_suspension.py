@@ -193,7 +193,7 @@ async def test_an_answer_about_the_lease_that_is_too_old_holds_terminations_and_
         world.objects.edit(uid, STOP)
         await asyncio.sleep(5)
         assert world.batch.terminations == []
-        assert "the Lease ops/op could not be read" in message(world, uid)
+        assert "cannot read the Lease ops/op" in message(world, uid)
         world.controller.holds.on_lease("ops/op", {}, known_for=10.0)
         await asyncio.sleep(0.1)
         assert len(world.batch.terminations) == 1

@@ -259,7 +259,7 @@ async def test_a_missing_permission_is_an_error_in_both_modes(mode: Mode, verb: 
         await preflight(rights((verb, resource)), mode)
     assert str(raised.value).startswith(
         f"Kubernetes forbids {verb} {resource} in the whole cluster: grant it by a ClusterRole to the operator's "
-        f"service account (apiGroups: {group}), with --namespace too"
+        f"service account (apiGroups: {group}), even with --namespace"
     )
     assert "\n" not in str(raised.value)
 

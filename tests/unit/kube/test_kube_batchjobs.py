@@ -161,7 +161,7 @@ CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/batchjobs.aw
         (not_found("batchjobs.awsbatch.dev"), True),
         (ApiError(403, "cannot get"), NotWritten("cannot get")),
         (ApiError(0, "away"), NotWritten("away")),
-        ({}, NotWritten("the Kubernetes API answers with something else than the CRD")),
+        ({}, NotWritten("the response of the Kubernetes API is not the CRD")),
     ],
 )
 async def test_only_the_crd_itself_says_that_it_is_not_being_deleted(reply: Reply, deleted: bool | NotWritten) -> None:
@@ -182,7 +182,7 @@ async def test_on_delete_needs_to_patch_objects_and_to_read_the_crd() -> None:
     def script(verb: str, path: str, sent: Mapping[str, Any]) -> Reply:
         return ApiError(403, "cannot get it") if path == CRD_PATH else cluster()(verb, path, sent)
 
-    with pytest.raises(PreflightError, match=r"needs to read the CRD .*: cannot get it; grant get"):
+    with pytest.raises(PreflightError, match=r"must read the CRD .*: cannot get it; grant get"):
         await on_delete_preflight(script)
     await objects(cluster(frozenset({"patch/"})))[0].preflight()
 

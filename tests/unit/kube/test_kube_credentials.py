@@ -117,7 +117,7 @@ def test_the_file_of_the_home_directory_comes_last(
 @pytest.mark.parametrize(
     ("file", "content", "fault"),
     [
-        ("ca.crt", "PEM", "/ca.crt: holds no usable certificate in PEM"),
+        ("ca.crt", "PEM", "/ca.crt: contains no usable PEM certificate"),
         ("ca.crt", None, "/ca.crt'"),
         ("token", "\n", "/token is empty"),
     ],
@@ -301,24 +301,28 @@ def broken(pair: Pair = CLIENT, **fields: str) -> dict[str, str]:
         (
             broken(client_key_data=data(encrypted(CLIENT))),
             "client-key-data",
-            "is encrypted, and the operator asks for no password",
+            "is encrypted, and the operator cannot ask for a password",
         ),
         (broken(client_key_data=data(OTHER.key)), "client-key-data", "is not the key of client-certificate"),
         (broken(client_key_data="%"), "client-key-data", "is not base64"),
-        (broken(client_key_data=data(b"no key")), "client-key-data", "holds no usable private key"),
-        (broken(client_key="absent.key"), "client-key", "absent.key can't be read: No such file"),
-        (broken(client_key="junk"), "client-key", "holds no usable private key"),
-        ({"client-certificate": "junk", "client-key": "junk"}, "client-certificate", "holds no usable certificate"),
+        (broken(client_key_data=data(b"no key")), "client-key-data", "contains no usable private key"),
+        (broken(client_key="absent.key"), "client-key", "absent.key cannot be read: No such file"),
+        (broken(client_key="junk"), "client-key", "contains no usable private key"),
+        (
+            {"client-certificate": "junk", "client-key": "junk"},
+            "client-certificate",
+            "contains no usable PEM certificate",
+        ),
         (
             {"client-certificate-data": data(BAD_PEM.encode()), "client-key": "junk"},
             "client-certificate-data",
-            "holds no usable",
+            "contains no usable",
         ),
-        ({"tokenFile": "absent"}, "tokenFile", "absent can't be read: No such file"),
+        ({"tokenFile": "absent"}, "tokenFile", "absent cannot be read: No such file"),
         ({"tokenFile": "empty"}, "tokenFile", "is empty"),
         ({"token": "a\nb"}, "token", "must be one line"),
         ({"token": 12345}, "token", "Expected `str | null`, got `int`"),
-        ({"token": "t", "username": "me"}, "username", "excludes token"),
+        ({"token": "t", "username": "me"}, "username", "cannot be combined with token"),
         ({"auth-provider": {"name": "gcp"}}, "auth-provider", "is not supported: use an exec plugin"),
         ({"as-groups": ["g"]}, "as-groups", "needs as"),
         ({"as-uid": "u"}, "as-uid", "needs as"),
@@ -347,20 +351,24 @@ def test_a_user_that_can_not_be_used_is_a_fault_of_its_field(
 @pytest.mark.parametrize(
     ("cluster", "field", "problem"),
     [
-        ({"server": ""}, "server", "give the URL of the API server"),
-        ({"server": "k.example:6443"}, "server", "give the URL of the API server"),
-        ({"server": "https://k.example:port"}, "server", "give the URL of the API server"),
+        ({"server": ""}, "server", "use the URL of the API server"),
+        ({"server": "k.example:6443"}, "server", "use the URL of the API server"),
+        ({"server": "https://k.example:port"}, "server", "use the URL of the API server"),
         ({"certificate-authority-data": "%"}, "certificate-authority-data", "is not base64"),
-        ({"certificate-authority-data": data(b"junk")}, "certificate-authority-data", "holds no usable certificate"),
-        ({"certificate-authority": "junk"}, "certificate-authority", "holds no usable certificate"),
-        ({"certificate-authority": "absent"}, "certificate-authority", "absent can't be read: No such file"),
+        (
+            {"certificate-authority-data": data(b"junk")},
+            "certificate-authority-data",
+            "contains no usable PEM certificate",
+        ),
+        ({"certificate-authority": "junk"}, "certificate-authority", "contains no usable PEM certificate"),
+        ({"certificate-authority": "absent"}, "certificate-authority", "absent cannot be read: No such file"),
         (
             {"certificate-authority-data": data(CA.certificate), "insecure-skip-tls-verify": True},
             "insecure-skip-tls-verify",
-            "excludes certificate-authority",
+            "cannot be combined with certificate-authority",
         ),
         ({"insecure-skip-tls-verify": "yes"}, "insecure-skip-tls-verify", "Expected `bool | null`, got `str`"),
-        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url", "socks5:// is not supported: give http://HOST:PORT"),
+        ({"proxy-url": "socks5://127.0.0.1:1080"}, "proxy-url", "socks5:// is not supported: use http://HOST:PORT"),
         ({"proxy-url": "proxy:3128"}, "proxy-url", "is not the URL of a proxy"),
     ],
 )
@@ -376,9 +384,9 @@ def test_a_cluster_that_can_not_be_used_is_a_fault_of_its_field(
 @pytest.mark.parametrize(
     ("content", "fault"),
     [
-        ("just text", "{file}: is no kubeconfig"),
+        ("just text", "{file}: is not a kubeconfig"),
         ("a: [", "{file}: is not YAML: "),
-        ("", "{file}: current-context: is not set; give --context"),
+        ("", "{file}: current-context: is not set; set --context"),
         ("{}", "{file}: current-context: is not set"),
         ({"current-context": 1}, "{file}: current-context: must be a string"),
         ({"current-context": "c"}, "current-context: contexts[c] does not exist in {file}"),
@@ -398,7 +406,7 @@ def test_a_file_that_can_not_be_used_is_a_fault(content: dict[str, Any] | str, f
 
 def test_a_proxy_of_the_environment_that_can_not_be_used_is_a_fault_of_its_variable(tmp_path: Path) -> None:
     (fault,) = faults(lambda: login(tmp_path, config(), HTTPS_PROXY="socks5h://me:pw@proxy:1"))
-    assert fault == "HTTPS_PROXY: socks5h:// is not supported: give http://HOST:PORT or https://HOST:PORT"
+    assert fault == "HTTPS_PROXY: socks5h:// is not supported: use http://HOST:PORT or https://HOST:PORT"
 
 
 def test_all_faults_are_reported_at_once(tmp_path: Path) -> None:
@@ -449,7 +457,7 @@ async def test_callers_share_a_login_and_give_up_one_that_hangs() -> None:
     renew = Renewal(load, seconds=0.05)
     for _ in range(2):
         given_up = await asyncio.gather(renew(), renew(), return_exceptions=True)
-        assert [str(error) for error in given_up] == ["the login to Kubernetes did not end within 0.05 s"] * 2
+        assert [str(error) for error in given_up] == ["the login to Kubernetes did not finish within 0.05 s"] * 2
     assert calls == 1
     go.set()
     renew = Renewal(load)

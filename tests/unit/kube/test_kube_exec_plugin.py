@@ -79,8 +79,8 @@ def test_a_certificate_may_stand_for_a_token() -> None:
         ("echo hello", "printed no ExecCredential: "),
         ("echo '{}'", "printed no ExecCredential: Object missing required field `apiVersion`"),
         (f"echo '{printed({'token': 1})}'", "Expected `str | null`, got `int` - at `$.status.token`"),
-        (f"echo '{printed({'token': 't'}, V1 + 'beta1')}'", f"printed ExecCredential of {V1}beta1, not of {V1}"),
-        (f"echo '{printed({})}'", "gave no credentials: neither a token nor a client certificate"),
+        (f"echo '{printed({'token': 't'}, V1 + 'beta1')}'", f"printed ExecCredential of {V1}beta1 instead of {V1}"),
+        (f"echo '{printed({})}'", "printed no credentials: neither a token nor a client certificate"),
         (
             f"echo '{printed({'clientCertificateData': 'C'})}'",
             "must print clientCertificateData and clientKeyData together",
@@ -94,14 +94,14 @@ def test_a_plugin_that_gives_nothing_is_an_error(script: str, problem: str) -> N
 
 
 def test_a_command_that_is_not_installed_is_an_error_with_its_hint() -> None:
-    with pytest.raises(PluginError, match=r"^can't be started: No such file or directory\. Install it\.$"):
+    with pytest.raises(PluginError, match=r"^cannot be started: No such file or directory\. Install it\.$"):
         plugin("", command="no-such-plugin", install_hint="Install it.\n").run(fail)
 
 
 def test_a_plugin_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None:
     waits: list[str] = []
     pids = tmp_path / "pids"
-    with pytest.raises(PluginError, match=r"^did not end within 0\.3 s$"):
+    with pytest.raises(PluginError, match=r"^did not finish within 0\.3 s$"):
         plugin(f"echo $$ > {pids}; sleep 600 & echo $! >> {pids}; wait").run(waits.append, seconds=0.3)
     assert waits == ["the exec plugin 'sh' to end, up to 0.3 s"]
     assert_gone(pids)

@@ -44,7 +44,7 @@ def test_the_scheme_of_the_server_chooses_the_variable() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("socks5://me:pw@proxy:1080", "socks5:// is not supported: give http://HOST:PORT or https://HOST:PORT"),
+        ("socks5://me:pw@proxy:1080", "socks5:// is not supported: use http://HOST:PORT or https://HOST:PORT"),
         ("http://:3128", "is not the URL of a proxy"),
         ("http://proxy:port", "is not the URL of a proxy"),
         ("//proxy", "is not the URL of a proxy"),

@@ -80,7 +80,7 @@ async def test_metrics_come_in_the_format_that_the_scraper_asks_for(pages: Pages
 async def test_a_port_in_use_is_one_error_that_names_the_flag(pages: Pages) -> None:
     port = int(pages.url.rpartition(":")[2])
     with pytest.raises(
-        ListenError, match=rf"127\.0\.0\.1:{port} \(Address already in use\): give another --http-address"
+        ListenError, match=rf"127\.0\.0\.1:{port} \(Address already in use\): set another --http-address"
     ):
         async with serve(Pages().app, "127.0.0.1", port):
             pass

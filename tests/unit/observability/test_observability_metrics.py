@@ -143,14 +143,14 @@ def test_the_buckets_of_a_termination_reach_from_5_ms_to_60_s_and_from_1_s_to_1_
 
 
 def test_objects_and_queues_are_counted_at_each_scrape(metrics: Metrics) -> None:
-    census = {RUNNING: 3}
+    counts = {RUNNING: 3}
     due = [10]
-    metrics.observe(lambda: census, {"describe": lambda: due[0]})
+    metrics.observe(lambda: counts, {"describe": lambda: due[0]})
     assert value(metrics, "jobs", namespace="team-a", phase="Running") == 3
     assert value(metrics, "queue_depth", queue="describe") == 10
     assert value(metrics, "terminations_in_progress") == 0
-    census.clear()
-    census[ObjectMetricKey("team-b", "us-east-1", Phase.FAILED)] = 1
+    counts.clear()
+    counts[ObjectMetricKey("team-b", "us-east-1", Phase.FAILED)] = 1
     due[0] = 50
     assert value(metrics, "queue_depth", queue="describe") == 50
     assert value(metrics, "jobs", namespace="team-a", phase="Running") is None
@@ -159,8 +159,8 @@ def test_objects_and_queues_are_counted_at_each_scrape(metrics: Metrics) -> None
 
 
 def test_one_count_gives_four_metrics(metrics: Metrics) -> None:
-    censuses = []
-    census = {
+    countses = []
+    counts = {
         RUNNING: 3,
         RUNNING._replace(stalled="AccessDenied"): 2,
         RUNNING._replace(phase=Phase.TERMINATING): 5,
@@ -172,17 +172,17 @@ def test_one_count_gives_four_metrics(metrics: Metrics) -> None:
     }
 
     def taken() -> Mapping[ObjectMetricKey, int]:
-        censuses.append(1)
-        return census
+        countses.append(1)
+        return counts
 
     metrics.observe(taken, {})
-    assert not censuses
+    assert not countses
     shown = {
         (sample.name.removeprefix("awsbatch_operator_"), *sample.labels.values()): sample.value
         for family in metrics.registry.collect()
         for sample in family.samples
     }
-    assert len(censuses) == 1
+    assert len(countses) == 1
     assert shown["jobs", "team-a", "Running"] == 24
     assert shown["jobs", "team-a", "Terminating"] == 6
     assert {key[1:]: count for key, count in shown.items() if key[0] == "live_jobs"} == {

@@ -29,7 +29,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["lss"], '"lss" is no command. Commands: ls, stop, wait'),
+        (["lss"], '"lss" is not a command. Commands: ls, stop, wait'),
         (["--bogus"], "a command is missing"),
         (["ls", "--bogus"], "unrecognized arguments: --bogus. See `kubectl awsbatch ls --help`"),
         (["ls", "-o", "yaml"], "invalid choice: 'yaml'"),
@@ -39,37 +39,37 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
         (["stop", *REASON], "stop names no job"),
         (["stop", "train", "-l", "a=b", *REASON], "exactly one of NAME..., -l, --job-id and --queue"),
         (["stop", "train", "--reason", " "], "--reason is blank"),
-        (["stop", "train", "--max", "3", *REASON], "--max can be given only with --queue"),
-        (["stop", "train", "--region", "eu-west-1", *REASON], "--region can be given only with --job-id or --queue"),
-        (["stop", "train", "-A", *REASON], "-A can be given only with -l"),
-        (["stop", "train", "--timeout", "soon", *REASON], '--timeout "soon" is no duration'),
-        (["stop", "abc:3", *REASON], "For a job id give --job-id abc:3"),
-        (["stop", "--job-id", "a b", *REASON], '"a b" is no id of a job'),
+        (["stop", "train", "--max", "3", *REASON], "--max can be used only with --queue"),
+        (["stop", "train", "--region", "eu-west-1", *REASON], "--region can be used only with --job-id or --queue"),
+        (["stop", "train", "-A", *REASON], "-A can be used only with -l"),
+        (["stop", "train", "--timeout", "soon", *REASON], '--timeout "soon" is not a duration'),
+        (["stop", "abc:3", *REASON], "For a job id, use --job-id abc:3"),
+        (["stop", "--job-id", "a b", *REASON], '"a b" is not a job id'),
         ([*QUEUE], "--queue needs --max N"),
         ([*QUEUE, "--max", "0"], "--queue needs --max N"),
         ([*QUEUE, "--max", "many"], "invalid int value: 'many'"),
-        ([*QUEUE, "--max", "3", "--overwrite"], "--overwrite cannot be given with --queue"),
+        ([*QUEUE, "--max", "3", "--overwrite"], "--overwrite cannot be used with --queue"),
         ([*QUEUE, "--max", "3", "--tag", "team"], "Write it as key=value"),
-        ([*QUEUE, "--max", "3", "--tag", "run=1", "--tag", "run=2"], '--tag gives "run" two values'),
+        ([*QUEUE, "--max", "3", "--tag", "run=1", "--tag", "run=2"], '--tag sets "run" to two values'),
         (["stop", "--queue", "gpu", "--max", "3", "--region", "eu-west-1", *REASON], "--queue needs --name or --tag"),
         ([*QUEUE, "--max", "100001"], "--max is at most 100000"),
-        ([*QUEUE, "--max", "3", "--region", "mars"], '--region "mars" is no AWS region'),
+        ([*QUEUE, "--max", "3", "--region", "mars"], '--region "mars" is not an AWS region'),
         ([*QUEUE, "--max", "3", "--region", "eu-west-1a"], "such as eu-west-1 (eu-west-1a is a zone)"),
-        ([*QUEUE, "--max", "3", "--queue", ARN], "Give --queue gpu and --region us-east-1."),
-        ([*QUEUE, "--max", "3", "--queue", "gpu-*"], '--queue "gpu-*" is no name of a job queue'),
-        ([*QUEUE, "--max", "3", "--name", "*a"], '--name "*a" is no name of jobs. Give a name'),
-        ([*QUEUE, "--max", "3", "--tag", f"{'k' * 129}=v"], "is no tag"),
-        (["stop", "--job-id", UUID, "--region", "mars", *REASON], '--region "mars" is no AWS region'),
-        (["adopt", UUID, "--region", "mars"], '--region "mars" is no AWS region'),
+        ([*QUEUE, "--max", "3", "--queue", ARN], "Use --queue gpu and --region us-east-1."),
+        ([*QUEUE, "--max", "3", "--queue", "gpu-*"], '--queue "gpu-*" is not the name of a job queue'),
+        ([*QUEUE, "--max", "3", "--name", "*a"], '--name "*a" is not a job name. Use a name'),
+        ([*QUEUE, "--max", "3", "--tag", f"{'k' * 129}=v"], "is not a tag"),
+        (["stop", "--job-id", UUID, "--region", "mars", *REASON], '--region "mars" is not an AWS region'),
+        (["adopt", UUID, "--region", "mars"], '--region "mars" is not an AWS region'),
         (["wait"], "wait needs either NAME... or -l"),
         (["wait", "a", "-l", "b=c"], "wait needs either NAME... or -l"),
         (["wait", "-x"], "unrecognized arguments: -x"),
         (["wait", "x/../y"], '"x/../y" does not name a BatchJob'),
         (["wait", "bt/x"], "does not name a BatchJob"),
-        (["wait", "Train"], '"Train" is no name of an object'),
+        (["wait", "Train"], '"Train" is not the name of an object'),
         (["why"], "required: NAME"),
         (["why", "pod/x"], "does not name a BatchJob"),
-        (["adopt", "\x1b[2J"], '"\\x1b[2J" is no id of a job'),
+        (["adopt", "\x1b[2J"], '"\\x1b[2J" is not a job id'),
         (["completion", "csh"], "invalid choice: 'csh'"),
     ],
 )
@@ -106,7 +106,7 @@ def test_the_name_of_a_job_given_as_its_id_is_warned_of(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], job_id: str, warned: bool
 ) -> None:
     run(monkeypatch, *words, job_id)
-    warning = f'"{job_id}" does not look like the id of a job: SubmitJob returns ids such as 91e42a4e-'
+    warning = f'"{job_id}" does not look like a job id: SubmitJob returns ids such as 91e42a4e-'
     assert (warning in capsys.readouterr().err) == warned
 
 
@@ -134,7 +134,7 @@ def test_help_of_a_command_is_its_help(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert run(monkeypatch, "help", "stop") == 0
     assert "usage: kubectl awsbatch stop" in capsys.readouterr().out
     assert run(monkeypatch, "help", "stopp") == 64
-    assert '"stopp" is no command' in capsys.readouterr().err
+    assert '"stopp" is not a command' in capsys.readouterr().err
 
 
 def test_an_error_that_nobody_thought_of_is_one_line(
@@ -178,7 +178,7 @@ def test_the_region_is_that_of_the_flag_or_of_the_callers_variables(
     assert region("eu-west-1") == ("eu-west-1", "")
     assert region(None) == ("us-east-1", " (of AWS_REGION)")
     monkeypatch.delenv("AWS_REGION")
-    with pytest.raises(UsageError, match=r"Give --region, or set AWS_REGION\."):
+    with pytest.raises(UsageError, match=r"Set --region or AWS_REGION\."):
         region(None)
 
 
@@ -187,7 +187,7 @@ def test_a_region_of_the_callers_variables_is_checked_too(
 ) -> None:
     monkeypatch.setenv("AWS_REGION", "mars")
     assert run(monkeypatch, *QUEUE, "--max", "3") == 64
-    assert 'AWS_REGION "mars" is no AWS region' in capsys.readouterr().err
+    assert 'AWS_REGION "mars" is not an AWS region' in capsys.readouterr().err
 
 
 def test_words_are_checked_as_the_api_server_checks_them() -> None:

@@ -59,7 +59,7 @@ def test_a_wrong_label_selector_is_told_once() -> None:
     why = "unable to parse requirement: found '' expected: '('"
     lines = [f"Error from server (BadRequest): {one.format(kind)}{why}" for kind in ("batchjobs", "batchterminations")]
     error = error_of("\n".join(lines))
-    assert str(error) == f'"a in" is no label selector: {why}. Write -l as run=42 or run=42,team!=a.'
+    assert str(error) == f'"a in" is not a label selector: {why}. Write -l as run=42 or run=42,team!=a.'
     assert error.exit_code == 64
 
 
@@ -67,7 +67,7 @@ def test_without_a_current_context_it_is_told_where_none_was_found(monkeypatch: 
     for variable, named in (("/nonexistent", " (KUBECONFIG is /nonexistent)"), ("", "")):
         monkeypatch.setenv("KUBECONFIG", variable)
         error = error_of("error: current-context must exist in order to minify")
-        assert error.message == f"no cluster is chosen: the kubeconfig is missing or has no current context{named}"
+        assert error.message == f"no cluster is selected: the kubeconfig is missing or has no current context{named}"
 
 
 def test_messages_are_cleaned_and_never_empty() -> None:

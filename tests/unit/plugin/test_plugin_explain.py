@@ -41,7 +41,7 @@ def paragraph(body: Body) -> str:
             job(phase="Terminated", jobStatus="FAILED", exitCode=137, stoppedAt="2025-12-31T23:59:50Z",
                 startedAt="2025-12-31T23:59:00Z", Terminated="True/TerminatedByRequest",
                 termination={"acceptedAt": "2025-12-31T23:59:40Z", "reason": "too long", "cause": "Deadline"}),
-            ["it ran for 50s, ended 10s ago, exit code 137.", '"too long" (asked by spec.deadline): Terminated'],
+            ["it ran for 50s, ended 10s ago, exit code 137.", '"too long" (requested by spec.deadline): Terminated'],
         ),
         (
             job(phase="Terminating", jobStatus="PENDING", Reconciling="True/TerminationInProgress/accepted",
@@ -54,7 +54,7 @@ def paragraph(body: Body) -> str:
             ["AWS Batch says PENDING; of its 4 children: 1 RUNNING, 3 RUNNABLE."],
         ),
         (job(deadline={"time": "2026-01-01T01:00:00Z", "limit": "Running"}), ["limit Running falls due at 2026-01"]),
-        (job(generation=2, observedGeneration=1), ["has not answered the last change", "get leases -A"]),
+        (job(generation=2, observedGeneration=1), ["has not processed the last change", "get leases -A"]),
         (
             termination(phase="AwaitingApproval", matched=37),
             ["is AwaitingApproval; it is not approved.", "matched 37, of at most 200.", "waits for approval",

@@ -77,10 +77,10 @@ STATED = {"terminate": {"reason": "theirs"}}
     ("body", "action", "words"),
     [
         (job(Finished="True/JobSucceeded"), "finished", "already finished (JobSucceeded)"),
-        (job(spec={"terminate": {"reason": "mine"}}, phase="Running"), "unchanged", "stated already; phase Running"),
-        (job(spec=STATED), "kept", 'with the reason "theirs"; it is kept (--overwrite replaces it'),
+        (job(spec={"terminate": {"reason": "mine"}}, phase="Running"), "unchanged", "already requested; phase Running"),
+        (job(spec=STATED), "kept", 'with the reason "theirs", and is kept (--overwrite replaces the reason'),
         (job(termination={"acceptedAt": "t", "reason": "mine"}), "accepted", 'with the reason "mine"'),
-        (job(spec=STATED, termination={"acceptedAt": "t", "reason": "theirs"}), "accepted", '"mine" comes too late'),
+        (job(spec=STATED, termination={"acceptedAt": "t", "reason": "theirs"}), "accepted", '"mine" is too late'),
         (job(termination={"requestedAt": "t", "reason": "mine"}), None, ""),
         (job(Finished="False/JobActive"), None, ""),
         (job(Stalled="True/JobNotAllowed"), None, ""),
@@ -142,7 +142,7 @@ def test_what_is_no_id_is_refused(job_id: str) -> None:
 
 
 def test_an_arn_is_answered_with_its_id_and_region() -> None:
-    with pytest.raises(UsageError, match=r"Give abc:3 and --region us-gov-west-1\."):
+    with pytest.raises(UsageError, match=r"Use abc:3 and --region us-gov-west-1\."):
         adoption.check_id("arn:aws-us-gov:batch:us-gov-west-1:123456789012:job/abc:3")
 
 

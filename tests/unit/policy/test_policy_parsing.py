@@ -104,18 +104,18 @@ def test_all_broken_rules_are_reported_at_once() -> None:
     assert faults_of(spec) == (
         "spec.namespaceSelector.matchLabels has a value that no label can have",
         "spec.namespaceSelector.matchExpressions[0] has a key that no label can have",
-        "spec.namespaceSelector.matchExpressions[0].values must be given for In",
+        "spec.namespaceSelector.matchExpressions[0].values must be set for In",
         "spec.namespaceSelector.matchExpressions[1] has a value that no label can have",
-        "spec.namespaceSelector.matchExpressions[1].values must be left out for Exists",
+        "spec.namespaceSelector.matchExpressions[1].values must be omitted for Exists",
         "spec.regions has a duplicate entry",
         "spec.allow has a duplicate entry",
-        "spec.regions has an entry that is not the name of a region",
+        "spec.regions contains an entry that is not the name of a region",
         "spec.role.arn is not the ARN of an IAM role",
-        "spec.regions has a region of another partition than the role's",
-        "spec.jobs.queues has an entry that is neither the name nor the ARN of a queue",
-        "spec.jobs.tags has a key that no job can have",
-        "spec.jobs.tags has a variable other than ${namespace}",
-        "spec.jobs.tags has a value that is too long for a tag",
+        "spec.regions contains a region outside the role's partition",
+        "spec.jobs.queues contains an entry that is neither the name nor the ARN of a queue",
+        "spec.jobs.tags contains a key that no job can have",
+        "spec.jobs.tags contains a variable other than ${namespace}",
+        "spec.jobs.tags contains a value that is too long for a tag",
         "spec.allow must contain Observe",
     )
 
@@ -139,7 +139,7 @@ def test_each_field_that_does_not_decode_is_reported_with_the_rules_that_the_oth
         "spec.namespaceSelector.matchExpressions[0].operator: Invalid enum value 'Like'",
         "spec.role: Object contains unknown field `externalId`",
         "spec.until: Object contains unknown field `until`",
-        "spec.regions has an entry that is not the name of a region",
+        "spec.regions contains an entry that is not the name of a region",
     ]
     assert faults_of(None) == ("spec is missing or not an object",)
     assert faults_of({}) == ("spec.namespaceSelector is missing", "spec.jobs is missing")

@@ -87,7 +87,7 @@ def test_a_message_names_at_most_five_policies() -> None:
 def test_an_unreadable_policy_is_named() -> None:
     choice = select_policy([NO_SELECTOR, TEAM_A], A)
     assert isinstance(choice, Deny)
-    assert "BatchAccessPolicy no-selector, which selects this namespace or may do so" in choice.message
+    assert "BatchAccessPolicy no-selector, which selects or may select this namespace" in choice.message
 
 
 ABROAD: dict[str, Any] = {"regions": ["us-east-1", "eu-west-1"]}

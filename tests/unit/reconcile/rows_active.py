@@ -8,12 +8,12 @@ from awsbatch_operator.reconcile.job_state import JobState, Request
 from builders import NOW, TERMINATE, WHY, a_job, an_object, seen
 from unit.reconcile.rows import ACTIVE, FOLLOWING, OBSERVED, SENDING, STUCK, WAITING, Row
 
-LIVING = a_job().running()
-FLAGGED = LIVING.flagged()
+RUNNING_JOB = a_job().running()
+FLAGGED = RUNNING_JOB.flagged()
 PLAIN = an_object()
 ASKED = an_object().terminating()
 
-ACCEPTED = seen(LIVING, NOW - SECOND).in_flight().accepted(TERMINATE, WHY, NOW - 10, NOW)
+ACCEPTED = seen(RUNNING_JOB, NOW - SECOND).in_flight().accepted(TERMINATE, WHY, NOW - 10, NOW)
 """Sent and accepted this very moment; the last poll is a second old."""
 
 
@@ -30,10 +30,10 @@ OBSERVED_ALIVE: Final = {
         PLAIN, seen(a_job().in_status("STARTING")), Phase.PENDING, f"{OBSERVED} {ACTIVE}", MINUTE
     ),
     "a running job is polled every half minute": Row(
-        PLAIN, seen(LIVING), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
+        PLAIN, seen(RUNNING_JOB), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
     ),
     "the next poll counts from the last one, not from now": Row(
-        PLAIN, seen(LIVING, NOW - 20 * SECOND), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 10 * SECOND
+        PLAIN, seen(RUNNING_JOB, NOW - 20 * SECOND), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 10 * SECOND
     ),
     "an array parent with a running child is running though Batch says pending": Row(
         PLAIN, seen(a_job().pending().array(RUNNING=1, RUNNABLE=4)), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
@@ -48,11 +48,11 @@ OBSERVED_ALIVE: Final = {
         PLAIN, seen(FLAGGED), Phase.TERMINATING, f"{OBSERVED} {ACTIVE}", 15 * SECOND
     ),
     "a phase that somebody else wrote is not trusted": Row(
-        PLAIN.with_status(phase=Phase.TERMINATED), seen(LIVING), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
+        PLAIN.with_status(phase=Phase.TERMINATED), seen(RUNNING_JOB), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
     ),
     "a termination without acceptance that somebody else wrote sends nothing": Row(
         PLAIN.with_status(termination=Termination(WHY, completed_at=NOW)),
-        seen(LIVING),
+        seen(RUNNING_JOB),
         Phase.RUNNING,
         f"{OBSERVED} {ACTIVE}",
         30 * SECOND,
@@ -60,21 +60,26 @@ OBSERVED_ALIVE: Final = {
 }
 
 ASKED_ALIVE: Final = {
-    "nothing sent: TerminateJob now": Row(ASKED, seen(LIVING), Phase.RUNNING, SENDING, 30 * SECOND, call=WHY),
+    "nothing sent: TerminateJob now": Row(ASKED, seen(RUNNING_JOB), Phase.RUNNING, SENDING, 30 * SECOND, call=WHY),
     "nothing sent, job not started yet: TerminateJob now": Row(
         ASKED, seen(a_job().in_status("RUNNABLE")), Phase.PENDING, SENDING, MINUTE, call=WHY
     ),
     "a job last seen long ago is asked without another poll": Row(
-        ASKED, seen(LIVING, NOW - 29 * SECOND), Phase.RUNNING, SENDING, SECOND, call=WHY
+        ASKED, seen(RUNNING_JOB, NOW - 29 * SECOND), Phase.RUNNING, SENDING, SECOND, call=WHY
     ),
-    "a call under way is not doubled": Row(ASKED, seen(LIVING).in_flight(), Phase.RUNNING, SENDING, 30 * SECOND),
+    "a call under way is not doubled": Row(ASKED, seen(RUNNING_JOB).in_flight(), Phase.RUNNING, SENDING, 30 * SECOND),
     "just accepted: no call, a poll a second later": Row(ASKED, ACCEPTED, Phase.TERMINATING, FOLLOWING, SECOND),
     "polls follow at 1, 3, 7 and 15 seconds: after the first": Row(
-        ASKED, ACCEPTED.with_job(LIVING.job, NOW + SECOND), Phase.TERMINATING, FOLLOWING, 2 * SECOND, at=NOW + SECOND
+        ASKED,
+        ACCEPTED.with_job(RUNNING_JOB.job, NOW + SECOND),
+        Phase.TERMINATING,
+        FOLLOWING,
+        2 * SECOND,
+        at=NOW + SECOND,
     ),
     "polls follow at 1, 3, 7 and 15 seconds: after the third": Row(
         ASKED,
-        ACCEPTED.with_job(LIVING.job, NOW + 7 * SECOND),
+        ACCEPTED.with_job(RUNNING_JOB.job, NOW + 7 * SECOND),
         Phase.TERMINATING,
         FOLLOWING,
         8 * SECOND,
@@ -84,36 +89,36 @@ ASKED_ALIVE: Final = {
         ASKED, requested(seen(FLAGGED), 40 * SECOND), Phase.TERMINATING, FOLLOWING, 15 * SECOND
     ),
     "a poll that was sent before the acceptance and lacks the flag resends nothing": Row(
-        ASKED, ACCEPTED.with_job(LIVING.job, NOW + 5), Phase.TERMINATING, FOLLOWING, SECOND + 5, at=NOW + 5
+        ASKED, ACCEPTED.with_job(RUNNING_JOB.job, NOW + 5), Phase.TERMINATING, FOLLOWING, SECOND + 5, at=NOW + 5
     ),
     "59.999 s without a flag: no second call, a poll when the minute is full": Row(
-        ASKED, requested(seen(LIVING), MINUTE - 1), Phase.TERMINATING, FOLLOWING, 1
+        ASKED, requested(seen(RUNNING_JOB), MINUTE - 1), Phase.TERMINATING, FOLLOWING, 1
     ),
     "a minute without a flag: again": Row(
-        ASKED, requested(seen(LIVING), MINUTE), Phase.TERMINATING, FOLLOWING, 15 * SECOND, call=WHY
+        ASKED, requested(seen(RUNNING_JOB), MINUTE), Phase.TERMINATING, FOLLOWING, 15 * SECOND, call=WHY
     ),
     "a minute is full but the last poll is older: poll before calling again": Row(
-        ASKED, requested(seen(LIVING, NOW - 2 * SECOND), MINUTE), Phase.TERMINATING, FOLLOWING, 0
+        ASKED, requested(seen(RUNNING_JOB, NOW - 2 * SECOND), MINUTE), Phase.TERMINATING, FOLLOWING, 0
     ),
     "the second silence may last two minutes": Row(
-        ASKED, requested(seen(LIVING), 2 * MINUTE - 1, 2), Phase.TERMINATING, FOLLOWING, 1
+        ASKED, requested(seen(RUNNING_JOB), 2 * MINUTE - 1, 2), Phase.TERMINATING, FOLLOWING, 1
     ),
     "two minutes of silence after the second call: a third": Row(
-        ASKED, requested(seen(LIVING), 2 * MINUTE, 2), Phase.TERMINATING, FOLLOWING, 15 * SECOND, call=WHY
+        ASKED, requested(seen(RUNNING_JOB), 2 * MINUTE, 2), Phase.TERMINATING, FOLLOWING, 15 * SECOND, call=WHY
     ),
     "the wait doubles up to 15 minutes: not before": Row(
-        ASKED, requested(seen(LIVING), 15 * MINUTE - 1, 9), Phase.TERMINATING, FOLLOWING, 1
+        ASKED, requested(seen(RUNNING_JOB), 15 * MINUTE - 1, 9), Phase.TERMINATING, FOLLOWING, 1
     ),
     "the wait doubles up to 15 minutes: and not beyond": Row(
         ASKED,
-        requested(seen(LIVING), 15 * MINUTE, 99),
+        requested(seen(RUNNING_JOB), 15 * MINUTE, 99),
         Phase.TERMINATING,
         FOLLOWING,
         15 * SECOND,
         call=WHY,
     ),
     "a resend under way is not doubled": Row(
-        ASKED, requested(seen(LIVING), MINUTE).in_flight(), Phase.TERMINATING, FOLLOWING, 15 * SECOND
+        ASKED, requested(seen(RUNNING_JOB), MINUTE).in_flight(), Phase.TERMINATING, FOLLOWING, 15 * SECOND
     ),
     "flagged by our request: never again, however long it takes": Row(
         ASKED, requested(seen(FLAGGED), 29 * MINUTE), Phase.TERMINATING, FOLLOWING, 15 * SECOND

@@ -7,15 +7,15 @@ from awsbatch_operator.api.timestamps import MINUTE, SECOND
 from builders import CREDENTIALS, DENIED, NOW, REJECTED, TERMINATE, THROTTLED, UNAVAILABLE, WHY, a_job, an_object, seen
 from unit.reconcile.rows import ACTIVE, FOLLOWING, OBSERVED, STUCK, Row
 
-LIVING = a_job().running()
+RUNNING_JOB = a_job().running()
 PLAIN = an_object()
 ASKED = an_object().terminating()
-SEEN = seen(LIVING, NOW - 29 * SECOND)
+SEEN = seen(RUNNING_JOB, NOW - 29 * SECOND)
 REQUESTED = "Terminated=Unknown/TerminationPending"
 SENT = SEEN.accepted(TERMINATE, WHY, NOW - MINUTE, NOW - MINUTE)
 OLD = NOW - 30 * MINUTE
-OLDER = seen(LIVING.flagged()).accepted(TERMINATE, WHY, OLD, OLD)
-REFUSED = seen(LIVING).terminate_refused(DENIED, NOW)
+OLDER = seen(RUNNING_JOB.flagged()).accepted(TERMINATE, WHY, OLD, OLD)
+REFUSED = seen(RUNNING_JOB).terminate_refused(DENIED, NOW)
 
 
 def stalled(reason: str) -> str:
@@ -82,7 +82,7 @@ POLLS: Final = {
     ),
     "a good poll ends the error": Row(
         PLAIN.settled(SEEN.with_error(DENIED, NOW)),
-        SEEN.with_error(DENIED, NOW).with_job(LIVING.job, NOW),
+        SEEN.with_error(DENIED, NOW).with_job(RUNNING_JOB.job, NOW),
         Phase.RUNNING,
         f"{OBSERVED} {ACTIVE}",
         30 * SECOND,
@@ -123,14 +123,14 @@ POLLS: Final = {
 CALLS: Final = {
     "the call throttled: again in a second": Row(
         ASKED,
-        seen(LIVING).terminate_refused(THROTTLED, NOW),
+        seen(RUNNING_JOB).terminate_refused(THROTTLED, NOW),
         Phase.RUNNING,
         f"Ready=False/TerminationPending Reconciling=True/Throttled {REQUESTED} {ACTIVE}",
         SECOND,
     ),
     "the call throttled, a second later: again": Row(
         ASKED,
-        seen(LIVING).terminate_refused(THROTTLED, NOW - SECOND),
+        seen(RUNNING_JOB).terminate_refused(THROTTLED, NOW - SECOND),
         Phase.RUNNING,
         f"Ready=False/TerminationPending Reconciling=True/Throttled {REQUESTED} {ACTIVE}",
         30 * SECOND,
@@ -138,14 +138,14 @@ CALLS: Final = {
     ),
     "the retry is under way: no polls in a hurry": Row(
         ASKED,
-        seen(LIVING).terminate_refused(THROTTLED, NOW - SECOND).in_flight(),
+        seen(RUNNING_JOB).terminate_refused(THROTTLED, NOW - SECOND).in_flight(),
         Phase.RUNNING,
         f"Ready=False/TerminationPending Reconciling=True/Throttled {REQUESTED} {ACTIVE}",
         30 * SECOND,
     ),
     "the call unavailable for the fifth time: 15 seconds at the most": Row(
         ASKED,
-        seen(LIVING)
+        seen(RUNNING_JOB)
         .terminate_refused(UNAVAILABLE, NOW)
         .terminate_refused(UNAVAILABLE, NOW)
         .terminate_refused(UNAVAILABLE, NOW)
@@ -156,12 +156,16 @@ CALLS: Final = {
         15 * SECOND,
     ),
     "the call unavailable but its effect shows: not again": Row(
-        ASKED, seen(LIVING.flagged()).terminate_refused(UNAVAILABLE, NOW - MINUTE), Phase.TERMINATING, FOLLOWING, SECOND
+        ASKED,
+        seen(RUNNING_JOB.flagged()).terminate_refused(UNAVAILABLE, NOW - MINUTE),
+        Phase.TERMINATING,
+        FOLLOWING,
+        SECOND,
     ),
     "the call denied: every five minutes": Row(ASKED, REFUSED, Phase.RUNNING, FORBIDDEN, 30 * SECOND),
     "the call denied, five minutes less a moment later: not yet": Row(
         ASKED,
-        REFUSED.with_job(LIVING.job, NOW + 5 * MINUTE - 1),
+        REFUSED.with_job(RUNNING_JOB.job, NOW + 5 * MINUTE - 1),
         Phase.RUNNING,
         FORBIDDEN,
         1,
@@ -169,7 +173,7 @@ CALLS: Final = {
     ),
     "the call denied, five minutes later: again": Row(
         ASKED,
-        REFUSED.with_job(LIVING.job, NOW + 5 * MINUTE),
+        REFUSED.with_job(RUNNING_JOB.job, NOW + 5 * MINUTE),
         Phase.RUNNING,
         FORBIDDEN,
         30 * SECOND,
@@ -187,7 +191,7 @@ CALLS: Final = {
     ),
     "the call throttled, then the object edited: the wait is the account's": Row(
         ASKED.generation(2, NOW + 1),
-        seen(LIVING).terminate_refused(THROTTLED, NOW),
+        seen(RUNNING_JOB).terminate_refused(THROTTLED, NOW),
         Phase.RUNNING,
         f"Ready=False/TerminationPending Reconciling=True/Throttled {REQUESTED} {ACTIVE}",
         SECOND - 2,
@@ -204,14 +208,14 @@ CALLS: Final = {
     ),
     "the call without credentials": Row(
         ASKED,
-        seen(LIVING).terminate_refused(CREDENTIALS, NOW),
+        seen(RUNNING_JOB).terminate_refused(CREDENTIALS, NOW),
         Phase.RUNNING,
         f"{stalled('CredentialsUnavailable')} Terminated=Unknown/CredentialsUnavailable {ACTIVE}",
         SECOND,
     ),
     "the call rejected: shown as the result of the request, again in five minutes": Row(
         ASKED,
-        seen(LIVING).terminate_refused(REJECTED, NOW),
+        seen(RUNNING_JOB).terminate_refused(REJECTED, NOW),
         Phase.RUNNING,
         f"{stalled('TerminationRejected')} Terminated=False/TerminationRejected {ACTIVE}",
         30 * SECOND,
@@ -221,14 +225,14 @@ CALLS: Final = {
     ),
     "the resend denied: polled, and again in five minutes": Row(
         ASKED,
-        SENT.with_job(LIVING.job, NOW).terminate_refused(DENIED, NOW),
+        SENT.with_job(RUNNING_JOB.job, NOW).terminate_refused(DENIED, NOW),
         Phase.TERMINATING,
         f"{stalled('AccessDenied')} Terminated=Unknown/TerminationInProgress {ACTIVE}",
         15 * SECOND,
     ),
     "the resend denied and a poll throttled: the refusal is shown": Row(
         ASKED,
-        SENT.with_job(LIVING.job, NOW).terminate_refused(DENIED, NOW).with_error(THROTTLED, NOW),
+        SENT.with_job(RUNNING_JOB.job, NOW).terminate_refused(DENIED, NOW).with_error(THROTTLED, NOW),
         Phase.TERMINATING,
         f"{stalled('AccessDenied')} Terminated=Unknown/TerminationInProgress {ACTIVE}",
         SECOND,

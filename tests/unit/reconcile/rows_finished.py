@@ -8,14 +8,14 @@ from awsbatch_operator.reconcile.job_state import JobState
 from builders import DENIED, NOW, REJECTED, TERMINATE, THROTTLED, UNAVAILABLE, WHY, a_job, absent, an_object, seen
 from unit.reconcile.rows import BY_REQUEST, OBSERVED, Row
 
-LIVING = a_job().running()
+RUNNING_JOB = a_job().running()
 SUCCEEDED = a_job().ended("SUCCEEDED")
 FAILED = a_job().ended("FAILED", "Essential container in task exited")
 TERMINATED = a_job().flagged().ended("FAILED", WHY)
 PLAIN = an_object()
 ASKED = an_object().terminating()
 
-ACCEPTED = seen(LIVING, NOW - MINUTE).accepted(TERMINATE, WHY, NOW - MINUTE, NOW - MINUTE)
+ACCEPTED = seen(RUNNING_JOB, NOW - MINUTE).accepted(TERMINATE, WHY, NOW - MINUTE, NOW - MINUTE)
 SKIPPED = "Ready=True/AlreadyFinished Terminated=False/AlreadyFinished"
 SUCCESS = "Succeeded=True/JobSucceeded"
 FAILURE = "Succeeded=False/JobFailed"
@@ -66,7 +66,7 @@ UNASKED: Final = {
     ),
     "an error that came before the end is forgotten": Row(
         PLAIN,
-        seen(LIVING).with_error(DENIED, NOW).with_job(FAILED.job, NOW),
+        seen(RUNNING_JOB).with_error(DENIED, NOW).with_job(FAILED.job, NOW),
         Phase.FAILED,
         f"{OBSERVED} {FAILURE}",
         None,
@@ -87,7 +87,7 @@ NOTHING_SENT: Final = {
     ),
     "refused, then finished: the refusal is forgotten": Row(
         ASKED,
-        seen(LIVING).terminate_refused(REJECTED, NOW).with_job(FAILED.job, NOW),
+        seen(RUNNING_JOB).terminate_refused(REJECTED, NOW).with_job(FAILED.job, NOW),
         Phase.FAILED,
         f"{SKIPPED} {FAILURE}",
         None,
@@ -192,7 +192,11 @@ SENT: Final = {
         ASKED.sent(at=NOW - MINUTE), seen(TERMINATED), Phase.TERMINATED, BY_REQUEST, None
     ),
     "sent by a process that died before it could write: adopted by its exact reason": Row(
-        ASKED.settled(seen(LIVING, NOW - MINUTE), NOW - MINUTE), seen(TERMINATED), Phase.TERMINATED, BY_REQUEST, None
+        ASKED.settled(seen(RUNNING_JOB, NOW - MINUTE), NOW - MINUTE),
+        seen(TERMINATED),
+        Phase.TERMINATED,
+        BY_REQUEST,
+        None,
     ),
     "adopted, then restated: stays what it was": Row(
         ASKED.settled(seen(TERMINATED)).generation(2, LATER).terminating("once more"),
@@ -213,8 +217,8 @@ SENT: Final = {
         ASKED, seen(a_job().ended("FAILED", WHY)), Phase.FAILED, f"{SKIPPED} {FAILURE}", None
     ),
     "finished while the call is under way: its answer is waited for": Row(
-        ASKED.settled(seen(LIVING)),
-        seen(LIVING).in_flight().with_job(TERMINATED.job, NOW),
+        ASKED.settled(seen(RUNNING_JOB)),
+        seen(RUNNING_JOB).in_flight().with_job(TERMINATED.job, NOW),
         Phase.RUNNING,
         "Ready=False/TerminationPending Reconciling=True/TerminationPending "
         "Terminated=Unknown/TerminationPending Succeeded=Unknown/JobActive",
@@ -222,20 +226,20 @@ SENT: Final = {
     ),
     "finished while the call is under way, then accepted: terminated by request": Row(
         ASKED,
-        seen(LIVING).in_flight().with_job(TERMINATED.job, NOW).accepted(TERMINATE, WHY, NOW, NOW),
+        seen(RUNNING_JOB).in_flight().with_job(TERMINATED.job, NOW).accepted(TERMINATE, WHY, NOW, NOW),
         Phase.TERMINATED,
         BY_REQUEST,
         None,
     ),
     "finished while the call is under way, then refused: nothing was sent": Row(
         ASKED,
-        seen(LIVING).in_flight().with_job(FAILED.job, NOW).terminate_refused(UNAVAILABLE, NOW),
+        seen(RUNNING_JOB).in_flight().with_job(FAILED.job, NOW).terminate_refused(UNAVAILABLE, NOW),
         Phase.FAILED,
         f"{SKIPPED} {FAILURE}",
         None,
     ),
     "finished while another's call is under way: none of this object's": Row(
-        PLAIN, seen(LIVING).in_flight().with_job(FAILED.job, NOW), Phase.FAILED, f"{OBSERVED} {FAILURE}", None
+        PLAIN, seen(RUNNING_JOB).in_flight().with_job(FAILED.job, NOW), Phase.FAILED, f"{OBSERVED} {FAILURE}", None
     ),
 }
 

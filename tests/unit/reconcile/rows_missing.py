@@ -9,12 +9,12 @@ from awsbatch_operator.reconcile.job_state import JobState
 from builders import DENIED, NOW, REJECTED, TERMINATE, THROTTLED, UNAVAILABLE, WHY, a_job, absent, an_object, seen
 from unit.reconcile.rows import ACTIVE, AWAITING, FOLLOWING, NOT_FOUND, NOT_OBSERVED, OBSERVED, SENDING, VANISHED, Row
 
-LIVING = a_job().running()
+RUNNING_JOB = a_job().running()
 PLAIN = an_object()
 ASKED = an_object().terminating()
 AGO = NOW - 2 * MINUTE
-WAS_ALIVE = seen(LIVING, AGO - SECOND)
-WAS_FLAGGED = seen(LIVING.flagged(), AGO - SECOND)
+WAS_ALIVE = seen(RUNNING_JOB, AGO - SECOND)
+WAS_FLAGGED = seen(RUNNING_JOB.flagged(), AGO - SECOND)
 """Terminated by somebody else."""
 KNOWN = PLAIN.settled(WAS_ALIVE)
 UNDONE = "Terminated=False/JobNotFound"
@@ -38,7 +38,7 @@ NEVER_OBSERVED: Final = {
     "never observed: polled now": Row(PLAIN, seen(), None, "", 0),
     "never observed and asked for: polled, never terminated blindly": Row(ASKED, seen(), None, "", 0),
     "a restart forgets what was seen: polled before anything is sent": Row(
-        ASKED.settled(seen(LIVING)), seen(), Phase.RUNNING, SENDING, 0
+        ASKED.settled(seen(RUNNING_JOB)), seen(), Phase.RUNNING, SENDING, 0
     ),
     "a restart on a missing job is polled at once": Row(MISSING, seen(), Phase.MISSING, f"{NOT_FOUND} {UNDONE}", 0),
 }
@@ -66,7 +66,7 @@ NEVER_SEEN: Final = {
         at=NOW + SECOND,
     ),
     "missing, then found after all": Row(
-        MISSING, GONE.with_job(LIVING.job, NOW), Phase.RUNNING, SENDING, 30 * SECOND, call=WHY
+        MISSING, GONE.with_job(RUNNING_JOB.job, NOW), Phase.RUNNING, SENDING, 30 * SECOND, call=WHY
     ),
     "absent, then throttled": Row(
         PLAIN.settled(absent(NOW)),
@@ -157,7 +157,7 @@ VANISHES: Final = {
         5 * MINUTE,
     ),
     "vanished, then seen again": Row(
-        LOST, GONE.with_job(LIVING.job, NOW), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
+        LOST, GONE.with_job(RUNNING_JOB.job, NOW), Phase.RUNNING, f"{OBSERVED} {ACTIVE}", 30 * SECOND
     ),
     "denied by an earlier process, absent once: Ready no longer shows it": Row(
         KNOWN.settled(WAS_ALIVE.with_error(DENIED, AGO), AGO),
@@ -166,7 +166,7 @@ VANISHES: Final = {
         f"{OBSERVED} {ACTIVE}",
         40 * SECOND,
     ),
-    "a phase of the end that somebody else wrote for a living job is not kept": Row(
+    "a phase of the end that somebody else wrote for an active job is not kept": Row(
         KNOWN.with_status(phase=Phase.TERMINATED), absent(NOW), Phase.UNKNOWN, f"{OBSERVED} {ACTIVE}", 40 * SECOND
     ),
 }
@@ -224,7 +224,7 @@ NO_ANSWER: Final = {
         2 * SECOND,
     ),
     "a restart while a job is being terminated, the first poll throttled: all is kept": Row(
-        ASKED.settled(seen(LIVING).accepted(TERMINATE, WHY, NOW, NOW)),
+        ASKED.settled(seen(RUNNING_JOB).accepted(TERMINATE, WHY, NOW, NOW)),
         seen().with_error(THROTTLED, NOW),
         Phase.TERMINATING,
         FOLLOWING,

@@ -157,9 +157,9 @@ def test_each_transition_has_its_event_once(steps: list[Progress], events: list[
         (
             too_many(4_001, 4_000, requested=0),
             "TooManyJobs",
-            ["4001 jobs", "spec.maxJobs is 4000: none is terminated", "Create another"],
+            ["4001 jobs", "spec.maxJobs is 4000: the operator terminates none", "Create another"],
         ),
-        (too_many(3, 2, requested=1), "TooManyJobs", ["3 jobs", "spec.maxJobs is 2: nothing more is terminated"]),
+        (too_many(3, 2, requested=1), "TooManyJobs", ["3 jobs", "spec.maxJobs is 2: the operator terminates no more"]),
         (cutoff_in_future(), "CutoffInFuture", ["spec.createdBefore", "5 minutes", "Create another"]),
         (
             queue_not_found("cpu", REGION, REJECTED),
@@ -187,5 +187,5 @@ def test_a_delay_names_the_region_and_the_words_of_aws(error: CallError, reason:
 
 def test_who_awaits_the_approval_sees_how_many_match() -> None:
     assert {one.message for one in status(AWAITING).conditions} == {
-        "7 living jobs match. To terminate, set spec.approved to true"
+        "7 active jobs match. To terminate, set spec.approved to true"
     }

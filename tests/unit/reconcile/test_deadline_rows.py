@@ -81,7 +81,7 @@ ROWS = {
         call=True,
         next_limit=running_until(NOW - SECOND),
     ),
-    "overdue at first sight: a minute of notice": Row(
+    "overdue when first seen: a minute of notice": Row(
         an_object().due(running=MINUTE),
         seen(RUNNING),
         next_limit=NextLimit(NOW + NOTICE, Limit.RUNNING, overdue=True),

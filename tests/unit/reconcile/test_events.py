@@ -28,12 +28,12 @@ from builders import (
     seen,
 )
 
-LIVING = a_job().running()
+RUNNING_JOB = a_job().running()
 PLAIN = an_object()
 ASKED = an_object().terminating()
-ALIVE = seen(LIVING)
+ALIVE = seen(RUNNING_JOB)
 SENT = ALIVE.accepted(TERMINATE, WHY, NOW, NOW)
-FLAGGED = SENT.with_job(LIVING.flagged().job, NOW)
+FLAGGED = SENT.with_job(RUNNING_JOB.flagged().job, NOW)
 GONE = absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW)
 KILLED = a_job().flagged().ended("FAILED", WHY).job
 KILLED_BY_ANOTHER = a_job().flagged().ended("FAILED", "cleaning up").job
@@ -162,7 +162,7 @@ def test_each_transition_is_one_event(before: Step | None, after: Step, reasons:
 
 def test_later_polls_that_change_nothing_are_no_event() -> None:
     first = PLAIN.settled(ALIVE)
-    later = ALIVE.with_job(LIVING.job, NOW + 30 * SECOND)
+    later = ALIVE.with_job(RUNNING_JOB.job, NOW + 30 * SECOND)
     assert (
         between(first.record.status, reconcile(first.record, later, NOW + 30 * SECOND, INTERVALS).status, JOB_ID) == ()
     )
@@ -278,4 +278,4 @@ def test_a_withdrawal_beside_a_request_without_an_answer_does_not_promise_that_t
         intent_change(STATED, after, Cause.TERMINATE, wanted=True, accepted=False, in_flight=one, job_alive=True)
         for one in (True, False)
     ]
-    assert [event is not None and "may still terminate the job" in event.note for event in notes] == [True, False]
+    assert [event is not None and "can still terminate the job" in event.note for event in notes] == [True, False]

@@ -103,7 +103,7 @@ def test_a_denial_names_the_job_that_was_asked_for(known: JobState) -> None:
     stalled = reconcile(given, known, NOW, INTERVALS).status.condition("Stalled")
     assert stalled is not None
     assert stalled.message == f"Job {JOB_ID} in eu-west-1 (account 111122223333): {NOT_ADMITTED.message}"
-    assert "the name of a job" in stalled.message
+    assert "not a job name" in stalled.message
     assert "a service job" in stalled.message
 
 

@@ -135,7 +135,7 @@ def test_row(row: str) -> None:
 @pytest.mark.parametrize(
     ("row", "cause"),
     [
-        ("held too long", "AWS throttles calls in eu-west-1"),
+        ("held too long", "AWS throttles requests in eu-west-1"),
         ("held too long, no policy", "why not"),
     ],
 )
@@ -143,7 +143,7 @@ def test_the_event_of_a_job_given_up_names_the_limit_and_the_cause(row: str, cau
     record, known, _ = ROWS[row]
     given_up = decided(record, known).given_up
     assert given_up is not None
-    assert given_up.startswith(f"it could not be terminated within --on-delete-timeout (60 min): {cause}")
+    assert given_up.startswith(f"the job could not be terminated within --on-delete-timeout (60 min): {cause}")
 
 
 def test_what_is_sent_is_the_stated_reason_of_the_cause_with_precedence() -> None:

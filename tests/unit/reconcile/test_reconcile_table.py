@@ -133,7 +133,7 @@ def test_an_end_by_a_request_that_was_not_recorded_is_shown_as_far_as_batch_tell
     assert other.termination is None
     assert terminated is not None
     assert (terminated.status, terminated.reason) == ("False", "AlreadyFinished")
-    assert "the operator did and restarted" in terminated.message
+    assert "the operator sent it and restarted" in terminated.message
 
 
 @pytest.mark.parametrize("job", [a_job().running().flagged(), a_job().flagged().ended("FAILED", WHY)])
@@ -151,7 +151,7 @@ def test_terminated_tells_when_the_request_had_other_words_than_this_object(job:
             assert status.termination is not None
             assert terminated is not None
             assert status.termination.reason == WHY
-            counts.append(terminated.message.count("the reason in status.termination, not this spec's"))
+            counts.append(terminated.message.count("the reason in status.termination, not the reason in spec"))
     assert counts == [0, 0, 1, 1]
 
 
@@ -230,10 +230,10 @@ def test_conditions_change_in_whole_seconds() -> None:
 @pytest.mark.parametrize(
     ("known", "remedy"),
     [
-        (seen(a_job()).with_error(DENIED, NOW), "grant the operator's role this action"),
-        (seen(a_job()).terminate_refused(REJECTED, NOW), "tried again every 5 minutes"),
+        (seen(a_job()).with_error(DENIED, NOW), "grant this action to the operator's role"),
+        (seen(a_job()).terminate_refused(REJECTED, NOW), "retries every 5 minutes"),
         (seen().with_error(REJECTED, NOW), "Check spec.jobId"),
-        (absent(NOW - 2 * MINUTE, NOW, NOW), "Is it the id of a service job"),
+        (absent(NOW - 2 * MINUTE, NOW, NOW), "or the id of a service job"),
     ],
 )
 def test_errors_show_the_message_of_aws_and_the_remedy(known: JobState, remedy: str) -> None:
@@ -281,4 +281,4 @@ def test_what_a_person_must_fix_names_the_job_its_region_and_its_account(known: 
     record = replace(an_object().terminating().record, account="111122223333")
     stalled = reconcile(record, known, NOW, INTERVALS).status.condition(STALLED)
     assert stalled is not None
-    assert f"job {JOB_ID} in eu-west-1 (account 111122223333)" in stalled.message
+    assert f"job {JOB_ID} in eu-west-1 (account 111122223333)" in stalled.message.replace("Job ", "job ")

@@ -36,7 +36,7 @@ class TrueBatch:
             self.end_reason = SOMEONE_ELSE
 
     def move(self, status: str, children: int) -> None:
-        """To another living state; with running children it is an array parent."""
+        """To another active state; with running children it is an array parent."""
         array = Array(size=children, status_summary={"RUNNING": children}) if children else None
         self.job = self.job.replace(status=status, array=array)
 

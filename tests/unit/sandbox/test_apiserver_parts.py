@@ -139,12 +139,12 @@ def test_a_rule_compares_times_not_their_spelling() -> None:
     items = {"type": "array", "items": inner, "x-kubernetes-list-map-keys": ["k"]}
     schema = {"properties": {"spec": {"properties": {"list": items}}}}
 
-    def verdict(new: str) -> list[str]:
+    def faults_of(new: str) -> list[str]:
         spec = {"list": [{"k": 1, "at": new}]}
         return [field for field, _ in broken(spec, {"list": [{"k": 1, "at": "2026-11-25T11:00:00Z"}]}, schema)]
 
-    assert verdict("2026-11-25t12:00:00.000+01:00") == []
-    assert verdict("2026-11-25T12:00:00Z") == ["spec.list[0]"]
+    assert faults_of("2026-11-25t12:00:00.000+01:00") == []
+    assert faults_of("2026-11-25T12:00:00Z") == ["spec.list[0]"]
 
 
 def test_rules_reach_into_lists_and_maps() -> None:
