@@ -90,6 +90,7 @@ lint: $(READY) ## all static checks
 	$(BIN)/python tools/install_yaml.py --check
 	$(BIN)/hadolint Dockerfile
 	$(BIN)/yamllint --strict .github crds deploy examples tests/deploy
+	git ls-files -z ":!locks" ":!tools/vocabulary.txt" | xargs -0 $(BIN)/codespell
 
 format: $(READY) ## format the code and fix what ruff can fix
 	$(BIN)/ruff format $(CODE)
