@@ -1,1 +1,1 @@
-"""What the operator costs and how fast it is, measured from outside: `python -m bench`."""
+"""Measures the cost and speed of the operator from outside: `python -m bench`."""

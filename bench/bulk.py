@@ -31,7 +31,7 @@ from bench.scenarios import Progress, Scenario, harness_of
 from bench.subjects import launched
 
 KINDS: Final = ("queues", "tags")
-"""What the policies admit by."""
+"""The rules of the policies."""
 JOBS_PER_PAGE: Final = 1000
 JOBS_PER_TERMINATE: Final = 50
 OTHERS: Final = 1000
@@ -40,7 +40,7 @@ WITHOUT: Final = 200
 """Single terminations before there is a BatchTermination."""
 IDLE: Final = 30.0
 TARGETS: Final = {"counted": 30.0, "terminated": 60.0, "single": 2000.0, "memory": 30.0}
-"""Of the design: seconds to count and to terminate, milliseconds of a single patch, MiB beside the idle operator."""
+"""Targets: seconds to count and to terminate, milliseconds of a single patch, MiB above the idle operator."""
 _NAME: Final = "stop"
 _PATIENCE: Final = 300.0
 _HOUR: Final = 3_600_000
@@ -209,7 +209,7 @@ async def _approved(
 
 
 async def _patch_others(harness: Harness, over: asyncio.Event) -> dict[str, float]:
-    """When each patch was sent, by job id; each with a reason of its own."""
+    """Time of each patch by job id; each patch has a different reason."""
     sent: dict[str, float] = {}
     while not over.is_set():
         for key, job_id in harness.fleet.take(1).items():

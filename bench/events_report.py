@@ -14,13 +14,13 @@ Way = Literal["polls", "lists", "events", "both"]
 WAYS: Final[tuple[Way, ...]] = get_args(Way)
 CALCULATED_FOR: Final = 100_000
 TARGETS: Final = {"p50": 0.5, "p99": 2.0, "describes": 25.0}
-"""Of the design, with events: seconds, and DescribeJobs a minute for AT jobs."""
+"""Targets with events: seconds, and DescribeJobs a minute for AT jobs."""
 AT: Final = 10_000
 _OF_POLLS: Final = ("DescribeJobs", "ListJobs")
 _POLL_EVERY, _POLL_WITH_EVENTS = 30.0, 300.0
 _JOBS_PER_LIST: Final = 1000
 _LISTS_A_DESCRIBE: Final = {"lists": 10, "both": 3}
-"""In which list of a job it is described as well."""
+"""Number of the list after which a job is also described."""
 _BOTH: Final = ("calls", "latency")
 _HEAD: Final = (
     "live jobs",
@@ -58,7 +58,7 @@ class Point:
     window: float | None = None
     calls: Mapping[str, float] | None = None
     calculated: Sequence[str] = ()
-    """Which of the two was not measured but calculated."""
+    """Names the figures that were calculated instead of measured."""
 
     @classmethod
     def read(cls, found: Mapping[str, Any]) -> Self:
@@ -75,7 +75,7 @@ class Point:
 
     @property
     def others(self) -> float:
-        """Of SQS and EventBridge. Without a queue there would be none: the canaries of that region don't count."""
+        """Calls of SQS and EventBridge. Without a queue there are none; canary events of that region do not count."""
         if self.way in ("polls", "lists"):
             return 0.0
         return sum(count for name, count in (self.calls or {}).items() if name not in _OF_POLLS)
@@ -85,7 +85,7 @@ class Point:
 
 
 def missed(points: Sequence[Point]) -> list[str]:
-    """What does not meet its target."""
+    """Return the figures that miss their target."""
     late = []
     for point in points:
         if point.way in ("polls", "lists"):

@@ -154,7 +154,7 @@ class Sightings:
         self.versions = 0
         self.deleted = 0
         self.status_at: dict[str, float] = {}
-        """When an object was first seen with the status of a job in it, by name: no two have one, in any namespaces."""
+        """Time at which a watch first showed the status of a job, by object name, which is unique in all namespaces."""
         self.denied_at: dict[str, float] = {}
         """The same for a status without a job, because none may be shown."""
         self.ended_at: dict[str, float] = {}

@@ -19,7 +19,7 @@ from bench.subjects import launched, status_writes
 from bench.tenants import Tenants
 
 TARGETS: Final = {"MiB": 160, "threads": 64}
-"""Of the design, for 10,000 jobs and 300 roles: MiB resident, and threads."""
+"""Targets for 10,000 jobs and 300 roles: MiB resident, and threads."""
 SINGLES: Final = 100
 HEAD: Final = (
     *("roles", "namespaces", "MiB resident", "first sync", "threads", "CPU of a core", "calls a round"),

@@ -28,7 +28,7 @@ _TERMINATIONS: Final = ("TerminateJob", "TerminateJobs")
 
 @dataclass(frozen=True, slots=True)
 class Sync:
-    """From the start (of the process, or of the bare client) to the first and to the last status that a watch shows."""
+    """Times from the start of the process or of the bare client to the first and the last status in a watch."""
 
     first: float
     last: float
@@ -45,7 +45,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Single:
-    """From sending a patch to the arrival of its TerminateJob, and to the API server's answer to the patch."""
+    """Times from sending a patch to the arrival of its TerminateJob, and to the response of the API server."""
 
     count: int
     arrival: Latency
@@ -54,7 +54,7 @@ class Single:
 
 @dataclass(frozen=True, slots=True)
 class Mass:
-    """From sending the first patch to the answer to the last, and to the arrival of the last termination."""
+    """Times from the first patch to the response to the last, and to the arrival of the last termination."""
 
     count: int
     patches: float
@@ -99,7 +99,7 @@ async def single(harness: Harness, *, count: int, spacing: float) -> Single:
 
 
 async def one_by_one(harness: Harness, *, count: int, spacing: float) -> tuple[list[float], list[float]]:
-    """From sending each patch to the arrival of its TerminateJob, and to the API server's answer."""
+    """Measure the times from each patch to its TerminateJob, and to the response of the API server."""
     chosen = harness.fleet.take(count)
     sent: dict[str, float] = {}
     answered: dict[str, float] = {}
@@ -135,7 +135,7 @@ async def mass(harness: Harness, *, count: int, same_reason: bool, namespace: st
 
 
 async def recovery(harness: Harness, subject: Subject, *, each: bool = False) -> float:
-    """From the start after a kill -9 to the TerminateJob of an object that was patched in between."""
+    """Measure the time from the start after a kill -9 to the TerminateJob of an object that was patched before."""
     subject.kill9()
     chosen = harness.fleet.take(1)
     for name in chosen:
@@ -153,7 +153,7 @@ def stated(reason: str) -> dict[str, Any]:
 
 
 async def arrivals(harness: Harness, chosen: dict[str, str]) -> dict[str, float]:
-    """When the first request for each of the jobs came to Batch, by job id."""
+    """Return the time of the first request for each job, by job id."""
     arrived: dict[str, float] = {}
 
     def complete() -> bool:

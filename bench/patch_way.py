@@ -26,7 +26,7 @@ _QUIET = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What ran: `functions` in the order of their first call, as `file:line name`; `returns` to a file already left."""
+    """The call path: `functions` in the order of the first call (`file:line name`); `returns` to files left before."""
 
     files: tuple[str, ...]
     functions: tuple[str, ...]

@@ -11,7 +11,7 @@ from bench.tenants import LABEL, Home, Tenants, queues_of
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """From sending the change to the first and to the last of the statuses of `objects` that a watch shows."""
+    """Times from sending the change to the first and the last status of `objects` in a watch."""
 
     objects: int
     first: float

@@ -39,7 +39,7 @@ _TIMES: Final = ("createdAt", "startedAt")
 
 
 class Store(Protocol):
-    """Where objects come from in short time."""
+    """Creates many objects quickly."""
 
     async def read(self, namespace: str, name: str) -> Body:
         """Return the object as it is stored."""

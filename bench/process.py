@@ -59,7 +59,7 @@ def _kilobytes(file: str) -> dict[str, int]:
 
 
 def machine() -> dict[str, str]:
-    """What determines the figures: the processor, Python and the libraries."""
+    """Return the processor and the versions of Python and the libraries."""
     processor = next(
         (
             line.partition(":")[2].strip()

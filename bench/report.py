@@ -44,7 +44,7 @@ class Row:
         return self.limit, self.limit if self.with_policies_limit is None else self.with_policies_limit
 
     def _outcome(self) -> str:
-        """Of both, where they differ."""
+        """Return the outcome, or both where they differ."""
         judged = zip((self.ours, self.with_policies), self._limits(), strict=True)
         outcomes = [
             "yes" if round(value, self.digits) <= limit else "NO"

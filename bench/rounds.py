@@ -57,7 +57,7 @@ class Steady:
 
     @property
     def fewest_calls(self) -> int:
-        """Of a round in which every call is full."""
+        """Calls of a round in which every call is full."""
         return sum(
             math.ceil(jobs / JOBS_PER_DESCRIBE) for jobs in [share.jobs for share in self.shares] or [self.objects]
         )

@@ -35,7 +35,7 @@ PARTS: Final = ("steady", "takeover", "sync", "shards")
 SINGLES: Final = 200
 SHARDS: Final = 3
 TARGETS: Final = {"resident": 700.0, "peak": 1024.0, "cpu": 17.0, "p99": 50.0}
-"""Of the design, for 100,000 jobs: MiB, per cent of a core, and milliseconds from a patch to TerminateJob."""
+"""Targets for 100,000 jobs: MiB, per cent of a core, and milliseconds from a patch to TerminateJob."""
 POLL_EVERY: Final = 30.0
 _A_FILL: Final = 2_000
 _LAG: Final = "awsbatch_operator_event_loop_lag_seconds_bucket"
@@ -310,7 +310,7 @@ async def _arrival(harness: Harness, chosen: dict[str, str], began: float) -> fl
 
 
 async def _singles(harness: Harness) -> tuple[Latency, Latency]:
-    """From sending a patch to the arrival of its TerminateJob, and to the API server's answer."""
+    """Times from sending a patch to the arrival of its TerminateJob, and to the response of the API server."""
     arrived, answered = await one_by_one(harness, count=SINGLES, spacing=CALM)
     return latency(arrived), latency(answered)
 

@@ -170,7 +170,7 @@ async def default_rounds(
 
 
 async def _masses(harness: Harness, scenario: Scenario, progress: Progress) -> tuple[Mass | None, Mass, Mass]:
-    """With the default budget: half with one reason, unless the next is as many; 500 with one; 500 with many."""
+    """Measure with the default rate limit: half with one reason, unless that is 500; 500 with one; 500 with many."""
     half: Mass | None = None
     if scenario.half > scenario.at_once:
         half = await mass_of(harness, scenario.half, progress, same_reason=True)

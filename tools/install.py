@@ -24,7 +24,7 @@ _VARIABLES: Final = {
     "cert": ("SSL_CERT_FILE", " "),
     "proxy": ("ALL_PROXY", " "),
 }
-"""For each setting of pip, uv's variable and what separates several values."""
+"""The variable of uv and the separator of its values, for each setting of pip."""
 
 
 def pip_for(python: Path) -> list[str | Path]:
@@ -35,7 +35,7 @@ def pip_for(python: Path) -> list[str | Path]:
 
 
 def pip_settings(python: Path) -> dict[str, str]:
-    """What pip's files and variables set for `pip install`, by the name of the setting."""
+    """Return the settings of pip's files and variables for `pip install`, by name."""
     shown = subprocess.run([*pip_for(python), "config", "list"], capture_output=True, text=True, check=False).stdout
     found = re.findall(r"^(global|install|:env:)\.(\S+?)=(.+)$", shown, re.MULTILINE)
     lines = sorted(found, key=lambda line: ("global", "install", ":env:").index(line[0]))  # the last one counts

@@ -42,7 +42,7 @@ class SettingsError(Exception):
 
 
 class Address(NamedTuple):
-    """Where to listen; an empty host is every interface."""
+    """Address to listen on; an empty host is every interface."""
 
     host: str
     port: int

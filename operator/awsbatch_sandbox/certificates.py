@@ -46,7 +46,7 @@ class Authority:
         self.certificate = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
     def server(self) -> KeyPair:
-        """For a server that clients reach as 127.0.0.1 or localhost."""
+        """Create a certificate for a server at 127.0.0.1 and localhost."""
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         names = x509.SubjectAlternativeName([address, x509.DNSName("localhost")])
         return self._issue(_name("localhost"), ExtendedKeyUsageOID.SERVER_AUTH, names)

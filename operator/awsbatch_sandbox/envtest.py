@@ -23,7 +23,7 @@ _REMEDY: Final = (
 
 
 class Envtest(ControlPlane):
-    """As controller-runtime's envtest: no nodes, no controllers, so nothing collects garbage or ends namespaces.
+    """Like controller-runtime's envtest: no nodes and no controllers, so no garbage collection or namespace deletion.
 
     `flags` are further ones of kube-apiserver.
     """

@@ -50,7 +50,7 @@ class Narrator:
         self.text(cluster.kubectl(*arguments))
 
     def feed(self, cluster: Cluster, document: str, *arguments: str) -> None:
-        """As `kubectl`, for a command that reads a document from stdin."""
+        """Like `kubectl`, for a command that reads a document from stdin."""
         self.command("kubectl", *arguments, more=" <<EOF")
         self.text(f"{document.rstrip()}\nEOF")
         self.text(cluster.kubectl(*arguments, stdin=document))

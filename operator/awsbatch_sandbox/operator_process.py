@@ -66,7 +66,7 @@ class OperatorProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """None while it runs; minus the signal that ended it."""
+        """The exit code: None while it runs; minus the number of the signal that ended it."""
         return self._child.exit_code
 
     @property

@@ -7,7 +7,7 @@ from awsbatch_sandbox.policies import access_policy
 from awsbatch_sandbox.world import World
 
 ACCOUNTS: Final = {"team-a": "111122223333", "team-b": "444455556666"}
-"""By team, which is the name of its namespace and of its policy."""
+"""Accounts by team. The namespace and the policy have the name of the team."""
 
 
 def role(team: str) -> str:

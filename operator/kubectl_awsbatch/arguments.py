@@ -31,7 +31,7 @@ exit codes: 0 done, 1 at least one object failed, 3 a person must act (stalled, 
   wait: 0 succeeded, 1 failed, 2 terminated, 3 stalled or missing, 124 timeout; of several jobs the worst, in the
   order 3, 124, 1, 2, 0"""
 REGION = "[a-z]{2,5}(-[a-z]+)+-[0-9]{1,2}"
-"""As the custom resource definitions check it."""
+"""The same pattern as in the custom resource definitions."""
 _PASSED_ON = ("kubeconfig", "context", "as", "as-group")
 _KINDS = {
     **dict.fromkeys(("bj", "batchjob", "batchjobs", JOBS), JOBS),

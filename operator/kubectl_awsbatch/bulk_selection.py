@@ -1,4 +1,4 @@
-"""What `stop --queue` is asked for, as the BatchTermination that it creates."""
+"""Turns the flags of `stop --queue` into the BatchTermination that it creates."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 QUEUE = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 JOB_NAMES = "([A-Za-z0-9][A-Za-z0-9_-]{0,127}|([A-Za-z0-9][A-Za-z0-9_-]{0,127})?[*])"
 MOST_JOBS = 100000
-"""As the custom resource definition checks them."""
+"""The same patterns as in the custom resource definition."""
 
 
 class BulkSelection:
-    """What `stop --queue` is asked for."""
+    """The selection of `stop --queue`."""
 
     __slots__ = ("jobs_at_most", "names", "queues", "reason", "region", "region_source", "tags")
 

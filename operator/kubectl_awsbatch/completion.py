@@ -69,7 +69,7 @@ def complete(words: Sequence[str]) -> int:
 
 
 def candidates(words: Sequence[str]) -> tuple[list[str], str]:
-    """What can stand for the last word, after the others."""
+    """Return the candidates for the last word, after the others."""
     *before, last = words
     command, flags = arguments.find_command(before)
     flag, mark, value = last.partition("=")

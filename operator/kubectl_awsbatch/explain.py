@@ -54,7 +54,7 @@ _REMEDIES = {
 
 
 def remedy_for(reason: str) -> str:
-    """What a person can do about a reason of Stalled or Reconciling; empty for an unknown one."""
+    """Remedies by reason of Stalled or Reconciling; empty for an unknown reason."""
     return _REMEDIES.get(reason, "")
 
 
@@ -204,7 +204,7 @@ _UNANSWERED = (
 
 
 def _held(body: Object) -> tuple[str, str]:
-    """What holds the object up, and what to do."""
+    """Return what delays the object, and what to do."""
     for type_ in ("Stalled", "Reconciling"):
         if holds(body, type_):
             found = condition(body, type_)

@@ -36,7 +36,7 @@ class Selection:
 
 
 class StopOptions:
-    """What `stop` does with them. `region` is that of job ids, `timeout` in seconds."""
+    """Options of `stop`. `region` is that of job ids, `timeout` in seconds."""
 
     __slots__ = ("as_json", "dry_run", "overwrite", "reason", "region", "timeout", "wait")
 
@@ -56,7 +56,7 @@ class StopOptions:
 
 
 class Result:
-    """What happened to one object. `code` is its exit code: not 0 if the termination could not be stated."""
+    """The result for one object. `code` is its exit code: not 0 if the termination could not be requested."""
 
     __slots__ = ("action", "body", "code", "key", "message")
 

@@ -109,7 +109,7 @@ def _kubeconfig() -> str:
 
 
 class ClusterContext:
-    """Where commands act. `server` is empty where kubectl does not show it."""
+    """Context of the commands. `server` is empty if kubectl does not show it."""
 
     __slots__ = ("everywhere", "name", "namespace", "server")
 

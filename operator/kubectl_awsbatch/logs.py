@@ -61,7 +61,7 @@ class Stream:
 
 
 def _twice_quoted(text: str) -> str:
-    """As the console writes names into its own fragment: quoted twice, with $ for the outer %."""
+    """Quote a name as the console does in its fragment: twice, with $ for the outer %."""
     from urllib.parse import quote
 
     return quote(quote(text, safe=""), safe="").replace("%", "$")

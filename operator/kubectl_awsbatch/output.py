@@ -1,4 +1,4 @@
-"""What reaches the terminal: text that others wrote is cleaned, tables are aligned, progress stays on one line."""
+"""Writes to the terminal: cleans text of others, aligns tables, keeps progress on one line."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _columns() -> int:
 
 
 def duration(seconds: float) -> str:
-    """As kubectl writes ages: 42s, 5m3s, 3h, 2d4h."""
+    """Format an age as kubectl does: 42s, 5m3s, 3h, 2d4h."""
     whole = max(int(seconds), 0)
     days, hours, minutes = whole // 86400, whole // 3600, whole // 60
     if whole < 120:

@@ -1,4 +1,4 @@
-"""What the status of an object says: pure functions."""
+"""Reads the status of an object: pure functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ENDS = {
 
 
 class Outcome:
-    """How a wait for one object ended; `code` is its exit code."""
+    """The result of a wait for one object; `code` is its exit code."""
 
     __slots__ = ("code", "message", "reason", "word")
 
@@ -55,7 +55,7 @@ def observed(body: Object) -> bool:
 
 
 def outcome(body: Object) -> Outcome | None:
-    """How the job of a BatchJob ended, or that a person must act; None while the wait goes on."""
+    """Return the result of the job, or that a person must act; None while the wait continues."""
     finished = condition(body, "Finished")
     if finished.get("status") == "True":
         reason = str(finished.get("reason", ""))
@@ -122,7 +122,7 @@ def moment(text: object) -> datetime | None:
 
 
 def seconds_between(start: object, end: object, now: datetime) -> float | None:
-    """From `start` to `end`, or until now without an end. None without a start."""
+    """Return the time from `start` to `end`, or until now without an end. None without a start."""
     began = moment(start)
     return None if began is None else ((moment(end) or now) - began).total_seconds()
 

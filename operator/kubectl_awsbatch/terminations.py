@@ -283,7 +283,7 @@ def _ended(body: Object) -> bool:
 
 
 def progress_line(body: Object) -> str:
-    """How far a BatchTermination is."""
+    """The progress of a BatchTermination."""
     shown = status(body)
     parts = [f"{output.counted(int(shown.get('requested') or 0), 'termination')} accepted"]
     parts += [f"{int(shown[name])} {word}" for name, word in _COUNTS if shown.get(name)]

@@ -168,7 +168,7 @@ def outcome_line(found: Outcome, body: Object) -> str:
 
 
 def summary(one: Key, found: Outcome, body: Object) -> Object:
-    """What `-o json` prints of one object."""
+    """Return the output of `-o json` for one object."""
     shown = status(body)
     return {
         "namespace": one[0],

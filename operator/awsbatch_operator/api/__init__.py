@@ -1,1 +1,1 @@
-"""What users write and read: typed models of the kinds, phases, conditions and reasons. Pure."""
+"""Typed models of the API: kinds, phases, conditions and reasons. Pure."""

@@ -44,7 +44,7 @@ class Verb(StrEnum):
 
 
 DEFAULT_VERBS: Final = (Verb.OBSERVE, Verb.TERMINATE)
-"""What a policy allows that states no verbs, and what is allowed where no policy applies."""
+"""Allowed operations of a policy without `allow`, and of namespaces without a policy."""
 
 
 @dataclass(frozen=True, slots=True)

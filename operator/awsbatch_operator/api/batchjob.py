@@ -60,7 +60,7 @@ LIVE_PHASES: Final = frozenset(Phase) - FINAL_PHASES - {Phase.MISSING, Phase.DEN
 
 
 class AdmittedBy(Object, frozen=True):
-    """What admitted the job that a status shows: the policy, and a digest of every rule that the admission used."""
+    """The policy that admitted the job of a status, with a digest of every rule that the admission used."""
 
     policy: Annotated[str, SHARED]
     rules: str

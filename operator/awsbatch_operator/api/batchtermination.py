@@ -66,7 +66,7 @@ class BatchTerminationSpec(StrictObject, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class BulkSpec:
-    """What a BatchTermination states. All parts of the selection must hold.
+    """The spec of a BatchTermination. A job must match all parts of the selection.
 
     `job_names`: names, or beginnings of names with * at the end; empty: every name. `created_before`: epoch
     milliseconds. `reason`: sent exactly as written. `max_jobs`: an array counts with all its children.

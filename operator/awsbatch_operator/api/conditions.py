@@ -110,7 +110,7 @@ class ConditionValue:
 
 @dataclass(frozen=True, slots=True)
 class JobName:
-    """How messages name a job. `account`: the account that was polled, if it is known."""
+    """The name of a job in messages. `account`: the account that was polled, if it is known."""
 
     job_id: str
     region: str

@@ -96,7 +96,7 @@ class Snapshot:
 
     @property
     def deleted_at(self) -> Millis | None:
-        """When the deletion was requested, by the clock of the API server; None: the object is not being deleted."""
+        """Time of the deletion request, by the clock of the API server; None: the object is not being deleted."""
         return None if self.deleted is None else timestamps.parse(self.deleted) or 0
 
 

@@ -16,7 +16,7 @@ class ErrorClass(Enum):
     REJECTED = "TerminationRejected"
     """ClientException: AWS refuses this very request, however often it is sent."""
     NOT_SENT = "NotSent"
-    """Nothing was sent: the permit was not valid any more, or the API call is not available."""
+    """The operator sent nothing: the permit was no longer valid, or the API call is not available."""
 
     @property
     def transient(self) -> bool:

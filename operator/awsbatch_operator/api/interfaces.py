@@ -92,7 +92,7 @@ class BatchProvider(Protocol):
         ...
 
     def terminate_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:
-        """As `describe_slot`, for one more TerminateJob or TerminateJobs."""
+        """Like `describe_slot`, for one more TerminateJob or TerminateJobs."""
         ...
 
     def terminate_limit(self, target: Target) -> int:
@@ -233,7 +233,7 @@ class BatchJobClient(Protocol):
 
 
 class EventResult(StrEnum):
-    """What a message of an events queue was good for. An unreadable one is not deleted: SQS moves it to the DLQ."""
+    """Content of a message in an events queue. An unreadable one is not deleted: SQS moves it to the DLQ."""
 
     TRACKED = "tracked"
     UNKNOWN = "unknown"

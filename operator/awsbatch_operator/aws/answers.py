@@ -63,7 +63,7 @@ class NodeDetails(Object):
 
 
 class JobDetail(Object):
-    """What is decoded of a JobDetail: nothing of environment, command, parameters, secrets and volumes."""
+    """The decoded fields of a JobDetail: no environment, command, parameters, secrets or volumes."""
 
     job_id: str | None = None
     job_name: str | None = None
@@ -107,7 +107,7 @@ class ListedArray(Object):
 
 
 class JobSummary(Object):
-    """What is decoded of a JobSummary of ListJobs."""
+    """The decoded fields of a JobSummary of ListJobs."""
 
     job_id: str | None = None
     job_name: str | None = None

@@ -16,7 +16,7 @@ from botocore.parsers import ResponseParserError
 from awsbatch_operator.api.errors import CallError, ErrorClass
 
 AWS_ERRORS: Final = (sdk.ClientError, sdk.BotoCoreError, ResponseParserError, OSError)
-"""What a call may raise for a reason outside this program. OSError: a token file that cannot be read."""
+"""Exceptions of a call that this program did not cause. OSError: a token file that cannot be read."""
 
 MAX_TEXT: Final = 1024
 """Characters of a message that are kept."""
@@ -28,7 +28,7 @@ _MAX_SEARCHED: Final = 16 * 1024
 
 BATCH_OPERATIONS: Final = frozenset({"DescribeJobs", "ListJobs", "TerminateJob", "TerminateJobs"})
 EVENT_OPERATIONS: Final = frozenset({"ReceiveMessage", "DeleteMessageBatch", "PutEvents"})
-"""What the operator calls; botocore itself calls others for credentials."""
+"""The operations that the operator calls; botocore itself calls others for credentials."""
 
 
 class NotLeaderError(sdk.BotoCoreError):

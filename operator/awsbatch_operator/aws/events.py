@@ -71,7 +71,7 @@ class _Detail(Struct):
 
 
 class _Body(Struct):
-    """What the input transformer of the rule leaves of an event, or without one, the event itself."""
+    """The output of the input transformer of the rule, or without one, the event itself."""
 
     job_id: str | None = field(name="jobId", default=None)
     detail: _Detail | None = None

@@ -47,7 +47,7 @@ class PermitCheck(Generic[P]):
 
 @dataclass(slots=True)
 class RequestScope:
-    """What the requests of this thread are signed with and rest on, while `active`.
+    """The session and the permits of the requests of this thread, while `active`.
 
     `refused`: why an attempt of the request was not sent; no other attempt follows.
     """

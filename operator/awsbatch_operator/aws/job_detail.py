@@ -37,7 +37,7 @@ _MAX_STATUS: Final = 64
 _KNOWN: Final = frozenset({"SUBMITTED", "PENDING", *ACTIVE_CHILDREN, *FINISHED})
 
 _DEFAULT_LOG_GROUP: Final = "/aws/batch/job"
-"""Of jobs whose log configuration names none."""
+"""Log group of jobs whose log configuration names none."""
 
 NO_JOBS: Final = CallError(
     ErrorClass.UNAVAILABLE,
@@ -184,7 +184,7 @@ def _attempts(detail: JobDetail) -> int | None:
 
 
 class _Container(NamedTuple):
-    """How one container ended and where its log is. `log_group_name`: empty if its logs do not go to CloudWatch."""
+    """The exit of one container and its log. `log_group_name`: empty if its logs do not go to CloudWatch."""
 
     exit_code: int | None = None
     reason: str | None = None

@@ -30,7 +30,7 @@ CANARY_INTERVAL: Final = 60.0
 LONGEST_WAIT: Final = 20
 """Seconds of a long poll, the most that SQS allows."""
 MANY_QUEUES: Final = 16
-"""With more queues, each waits for a second only, so that their long polls take turns in the threads."""
+"""With more queues, a long poll takes one second only, so that the queues share the threads."""
 _TICK: Final = 1.0
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 _SLICE: Final = 500

@@ -1,4 +1,4 @@
-"""Which accounts and regions are known to send events to which queues, because one has arrived there lately."""
+"""Tracks which accounts and regions send events to which queues: an event has arrived recently."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -27,7 +27,7 @@ _NOT_POLLED = HiddenView()
 
 @dataclass(frozen=True, slots=True)
 class VisibleState:
-    """What `reconcile` may know of one object's job.
+    """The state of a job that `reconcile` may see for one object.
 
     `access` goes into the record, `job` is the JobState to reconcile with. `authorization` says whether a termination
     may be sent now (None: nothing is known that could authorize one). `withhold`: the status shows details that no

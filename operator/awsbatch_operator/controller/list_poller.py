@@ -29,7 +29,7 @@ _MARGIN: Final = 2
 """A list pays if it needs at most so many times fewer calls than DescribeJobs."""
 
 _LATE: Final = MINUTE
-"""How late the next list may be, at most a period: the poll of a job that a list showed falls due only after that."""
+"""Longest delay of the next list, at most a period: the poll of a listed job becomes due only after that."""
 
 _OWED: Final = 0.8
 """Part of a period after which a job is described that lists have shown often enough: before the next list."""

@@ -1,4 +1,4 @@
-"""How soon a job is polled again while its polls show nothing new: later while events report every change."""
+"""The poll interval of jobs that do not change: longer while events report every change."""
 
 from collections.abc import Callable
 

@@ -71,7 +71,7 @@ class TerminatePermit:
 
     @property
     def rank(self) -> tuple[int, Millis, Millis, str]:
-        """Of the objects that want the end of one job, the words of the one with the lowest rank are sent."""
+        """If several objects request the termination of one job, the operator sends the reason of the lowest rank."""
         record, uid = self.tracked.record, self.tracked.ref.uid
         return _PRECEDENCE.index(self.intent.cause), self.intent.due_at, record.created_at, uid
 

@@ -1,4 +1,4 @@
-"""What a login to a cluster results in."""
+"""The result of a login to a cluster."""
 
 import ssl
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 FILE_LIFETIME: Final = timedelta(minutes=10)
-"""How long credentials from a file are used before the file is read again: the kubelet renews the file in time."""
+"""Time for which credentials from a file are used before the file is read again: the kubelet renews it in time."""
 
 
 class NoClusterError(Exception):

@@ -23,7 +23,7 @@ from awsbatch_operator.workqueue.log_once import Change, LogOnce
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 DEFAULT_KUBECONFIG: Final = "~/.kube/config"
 LOGIN_SECONDS: Final = PLUGIN_SECONDS + 5
-"""How long a caller waits for a login: an exec plugin ends before, a file system that hangs may never answer."""
+"""Longest wait for a login: an exec plugin exits earlier, but a file system may hang forever."""
 
 __all__ = ["ClusterConfig", "Login", "NoClusterError", "Renewal", "inside_cluster"]
 

@@ -19,7 +19,7 @@ from awsbatch_operator.kube.client import ApiError, KubeClient
 from awsbatch_operator.workqueue.log_once import LogOnce
 
 MIN_INTERVAL: Final = {"Throttled": 10 * MINUTE}
-"""By reason: milliseconds between two Events of one object."""
+"""Milliseconds between two Events of one object, by reason."""
 
 _GROUP: Final = "events.k8s.io"
 _API_VERSION: Final = f"{_GROUP}/v1"
@@ -29,7 +29,7 @@ EVENT_PERMISSIONS: Final = tuple((verb, _GROUP, "events") for verb in ("create",
 
 _REMEDY: Final = f"grant create, get and patch on events (apiGroups: [{_GROUP}]) to the operator's service account"
 _NAMESPACE_DELETED: Final = "because it is being terminated"
-"""In the API server's message: a namespace that is being deleted gets no more Events."""
+"""Part of the API server's message: a namespace that is being deleted accepts no more Events."""
 _NOTE_BYTES: Final = 1024
 _NAME_LENGTH: Final = 253
 _INSTANCE_LENGTH: Final = 128

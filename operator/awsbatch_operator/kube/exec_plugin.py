@@ -17,7 +17,7 @@ import msgspec
 from awsbatch_operator.kube.kubeconfig import Cluster, Entry, Exec, User
 
 PLUGIN_SECONDS: Final = 30.0
-"""How long a plugin may run; kubectl would wait for ever."""
+"""Longest run time of a plugin; kubectl would wait forever."""
 
 _VERSIONS: Final = ("client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1")
 _TEXT_SHOWN: Final = 300
@@ -29,7 +29,7 @@ class PluginError(Exception):
 
 
 class PluginCredentials(msgspec.Struct, frozen=True, rename="camel"):
-    """What a plugin printed: a token, or a certificate with its key (PEM), or both."""
+    """The output of a plugin: a token, or a certificate with its key (PEM), or both."""
 
     token: str | None = None
     client_certificate_data: str | None = None

@@ -26,7 +26,7 @@ class Context(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True, rename="kebab"):
-    """Where the API server is, and how to recognise it. Data fields are base64 of PEM."""
+    """The address of the API server and its CA. Data fields are base64 of PEM."""
 
     server: str | None = None
     certificate_authority: str | None = None

@@ -17,7 +17,7 @@ from awsbatch_operator.kube.exec_plugin import Plugin, PluginCredentials, Plugin
 from awsbatch_operator.kube.kubeconfig import Cluster, Entry, Kubeconfig, User
 
 _HEADER_NAME: Final = "!#$&'*+^`|"
-"""What a header's name may contain besides letters, digits and what `quote` never quotes."""
+"""Characters of a header name besides letters, digits and those that `quote` never quotes."""
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class _Server:
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """What a user's entry says. `certificate`: of the client, with its key, PEM."""
+    """The credentials in a user's entry. `certificate`: client certificate with its key, PEM."""
 
     certificate: tuple[bytes, bytes] | None
     authorization: str | None

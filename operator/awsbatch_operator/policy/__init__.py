@@ -1,1 +1,1 @@
-"""Which BatchAccessPolicy applies to a namespace, and what it allows. Pure."""
+"""Selects the BatchAccessPolicy of a namespace and evaluates it. Pure."""

@@ -28,7 +28,7 @@ _LIST_NOT_ALLOWED: Final = "ListNotAllowed"
 
 @dataclass(frozen=True, slots=True)
 class JobAttributes:
-    """What a DescribeJobs that was requested at `observed_at` showed of a job.
+    """Attributes of a job from the DescribeJobs that was requested at `observed_at`.
 
     `tags` None: they could not be read; {}: the job has none.
     """
@@ -56,7 +56,7 @@ class Allow(Result):
 
 @dataclass(frozen=True, slots=True)
 class NeedsDescribe(Result):
-    """Not decidable before these jobs are described: the knowledge about them is missing or too old. Not an Allow."""
+    """These jobs must be described first: their attributes are missing or too old. Not an Allow."""
 
     job_ids: tuple[str, ...]
 

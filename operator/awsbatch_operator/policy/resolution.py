@@ -20,7 +20,7 @@ MAX_NAMES: Final = 5
 
 
 class Mode(StrEnum):
-    """What applies where no policy selects the namespace: every job by the operator's own credentials, or nothing."""
+    """Access of a namespace without a policy: every job with the operator's own credentials, or none."""
 
     OPTIONAL = "optional"
     REQUIRED = "required"

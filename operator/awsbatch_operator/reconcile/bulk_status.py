@@ -27,7 +27,7 @@ from awsbatch_operator.reconcile.sweep import Tally
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What this process knows of a BatchTermination.
+    """The state of a BatchTermination in this process.
 
     `swept`: what the last full sweep counted; None: there was none. `requested`: jobs whose termination AWS accepted.
     `refusal`: a reason of Stalled and its message. `delay`: a reason of Reconciling other than the phase's own, and its

@@ -13,7 +13,7 @@ from awsbatch_operator.reconcile.job_state import JobState
 from awsbatch_operator.reconcile.outcome import Crd, Record
 
 RELEASE_AFTER: Final = 60 * SECOND
-"""How long after its acceptance a request releases the object if AWS Batch shows no sign of it."""
+"""Time after which an accepted request releases the object even if AWS Batch does not show the request."""
 
 _WITHOUT_EFFECT: Final = "AWS Batch accepted the request a minute ago, but does not show it"
 

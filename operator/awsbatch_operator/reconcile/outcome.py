@@ -41,7 +41,7 @@ UNRESTRICTED: Final = Visible()
 
 
 class Crd(Enum):
-    """What is known of the CRD of BatchJobs since a deletion was seen. Its own deletion deletes all objects."""
+    """Whether the CRD of BatchJobs is being deleted, read after a deletion of an object: that deletes all objects."""
 
     UNKNOWN = auto()
     UNREADABLE = auto()
@@ -202,7 +202,7 @@ def _takes_part(record: Record, state: JobState) -> bool:
 
 
 def resend_at(record: Record, state: JobState, termination: Termination, intervals: PollIntervals) -> Millis:
-    """When the next TerminateJob is due if the job is alive and shows no flag of the accepted request.
+    """Return when the next TerminateJob is due if the job is active and does not show the accepted request.
 
     What this process sent counts as it is. What only the object's own status records delays by no more than the
     regular wait from `known_since` on; a request with other words than stated now counts as one request.

@@ -1,4 +1,4 @@
-"""When a job is polled and when calls are retried. All times in milliseconds; the controller adds jitter."""
+"""Intervals of polls and retries, in milliseconds; the controller adds jitter."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -43,7 +43,7 @@ class PollIntervals:
         return max(min(self.missing_grace // 3, self.missing_grace - age), SECOND)
 
     def resend(self, requests: int) -> Millis:
-        """How long after the last of so many accepted requests the next is sent, if the job shows no flag."""
+        """Return the delay until the next request after so many accepted ones, if the job does not show them."""
         return int(backoff(max(requests, 1), self.resend_after, max(RESEND_LONGEST, self.resend_after)))
 
 

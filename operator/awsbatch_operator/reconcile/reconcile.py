@@ -131,7 +131,7 @@ def _wanted(record: Record, job: JobState, *, on_delete_enabled: bool) -> Intent
 
 
 def _bounded(outcome: Outcome, latest: Millis) -> Millis | None:
-    """When to poll next. A clock that was set back leaves times in the future: they must not stop the polls."""
+    """Return when to poll next. A clock that was set back leaves times in the future; these must not stop the polls."""
     return None if outcome.next_poll_at is None else min(outcome.next_poll_at, latest)
 
 

@@ -17,7 +17,7 @@ from awsbatch_operator.policy.authorizer import Allow, JobAttributes, authorize_
 from awsbatch_operator.policy.resolution import Scope
 
 LIVE_STATUSES: Final = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
-"""In the order in which a sweep lists them: a job that moves on meanwhile is seen at least once."""
+"""The order in which a sweep lists them, so that it does not miss a job whose status changes meanwhile."""
 
 EMPTY_SWEEPS: Final = 2
 """Sweeps in a row without a job to terminate after which none is left: a retry moves a job back, past one of them."""
@@ -118,7 +118,7 @@ def _size(job: Job) -> int:
 
 @dataclass(slots=True)
 class Tally:
-    """What one sweep counted so far. Numbers count the children of arrays.
+    """The counts of one sweep so far, including the children of arrays.
 
     `jobs`: the size of each job that was admitted, by id. `matched`: active, without an accepted termination;
     `ending`: active, with one; `failed`: AWS refused their termination at the last try, part of `matched`, and

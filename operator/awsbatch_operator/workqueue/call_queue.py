@@ -38,7 +38,7 @@ class CallQueue:
         )
 
     def __len__(self) -> int:
-        """How many calls wait."""
+        """Return the number of waiting calls."""
         return len(self._queue)
 
     async def run(self, group: Hashable, function: Callable[[], Awaitable[T]]) -> T:

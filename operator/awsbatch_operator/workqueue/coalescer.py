@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Pacer(Generic[K]):
-    """When the next call of a key may start. An idle key starts at once; a busy one waits longer and longer.
+    """Paces the calls of a key. An idle key starts at once; the delay of a busy key grows.
 
     While it waits, more requests arrive and share the next call, so that many requests need few calls.
     """
@@ -94,7 +94,7 @@ class Coalescer(Generic[B]):
 
 
 class Dispatcher(Protocol):
-    """What fills the calls of one target."""
+    """Fills the calls of one target."""
 
     @property
     def coalescer(self) -> Coalescer[Any]: ...

@@ -154,12 +154,12 @@ class FairQueue(Generic[K]):
         return key
 
     def next_due(self) -> float | None:
-        """When the first of the delayed keys becomes ready, None if no key is delayed."""
+        """Return when the first delayed key becomes ready; None if no key is delayed."""
         self._update()
         return self._due[0][0] if self._due else None
 
     def ready(self) -> int:
-        """How many keys are ready."""
+        """Return the number of ready keys."""
         self._update()
         return len(self._ready)
 

@@ -4,7 +4,7 @@ from enum import Enum, auto
 
 
 class Change(Enum):
-    """What a report changed."""
+    """The effect of a report."""
 
     BEGAN = auto()
     CHANGED = auto()

@@ -1,4 +1,4 @@
-"""How many calls a second the operator makes to AWS.
+"""Limits the rate of calls to AWS.
 
 AWS does not publish how many calls it grants an account, and other callers share them. AWS only throttles. So each kind
 of call measures the rate that is left for it, and terminations have priority over describes.

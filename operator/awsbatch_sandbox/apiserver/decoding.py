@@ -33,7 +33,7 @@ _OBJECT_META: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """How a client writes; `warnings` collects the warnings of the answer."""
+    """Options of a write; `warnings` collects the warnings of the response."""
 
     manager: str
     subresource: str = ""

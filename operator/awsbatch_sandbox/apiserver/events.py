@@ -118,7 +118,7 @@ def source(event: Body) -> str:
 
 
 def count(event: Body) -> int:
-    """How often the event happened."""
+    """Number of occurrences of the Event."""
     return int((event.get("series") or {}).get("count") or event.get("count") or 1)
 
 

@@ -53,7 +53,7 @@ class Change:
 
 
 class Watcher:
-    """What a watch has not sent yet."""
+    """Changes that a watch has not sent yet."""
 
     def __init__(self, backlog: list[Change], since: int) -> None:
         self.since = since

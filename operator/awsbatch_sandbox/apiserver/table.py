@@ -74,7 +74,7 @@ def parse_time(text: str) -> dt.datetime:
 
 
 def age(text: str, now: dt.datetime) -> str:
-    """How long ago `text` (RFC 3339) was, as kubectl's HumanDuration writes it."""
+    """Return the age of `text` (RFC 3339) in the format of kubectl's HumanDuration."""
     try:
         seconds = int((now - parse_time(text)).total_seconds())
     except (ValueError, TypeError):

@@ -11,7 +11,7 @@ USER: Final = "sandbox"
 """Name of the IAM user that owns the long-term key pairs of each account."""
 
 TEMPORARY: Final = "ASIA"
-"""How the access keys of temporary credentials begin."""
+"""Prefix of the access keys of temporary credentials."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from awsbatch_sandbox.batch.signature import SignatureError, SignedRequest, Veri
 
 RESET = Reply(0, b"")
 _LISTING = {"queue": "jobQueue", "job_status": "jobStatus", "token": "nextToken"}
-"""What a record shows of the body of ListJobs."""
+"""Fields of the body of ListJobs that a record shows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What AWS Batch publishes to EventBridge: a change of a job's status, and a job that blocks its queue."""
+"""Events of AWS Batch in EventBridge: a job changed its status, or blocks its queue."""
 
 from collections.abc import Callable
 from typing import Final
@@ -9,7 +9,7 @@ from awsbatch_sandbox.batch.wire import job_detail, queue_arn
 from awsbatch_sandbox.events.bus import JOB_QUEUE_BLOCKED, JOB_STATE_CHANGE, Event, EventBus
 
 BLOCKED: Final = ("MISCONFIGURATION:", "CAPACITY:")
-"""How the statusReason of a RUNNABLE job begins that blocks its queue."""
+"""Prefix of the statusReason of a RUNNABLE job that blocks its queue."""
 
 
 def publisher(bus: EventBus) -> Callable[[Job, str, int], None]:

@@ -23,7 +23,7 @@ class JobStore:
         self._by_region: dict[AccountRegion, dict[str, Job]] = {}
         self._queues: set[str] = set()
         self._lists: dict[tuple[AccountRegion, str, str | None], list[Listed]] = {}
-        """By account and region, queue, and status or None for all. A page must not cost the whole queue."""
+        """Jobs by account and region, queue, and status (None: all), so that a page does not read the whole queue."""
         self._order = count()
 
     def __iter__(self) -> Iterator[Job]:

@@ -33,7 +33,7 @@ DEPENDENCY_FAILED = "Dependent Job failed"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended or why a job is in its state."""
+    """The result of a run, or the reason of the state of a job."""
 
     exit_code: int | None = None
     reason: str | None = None

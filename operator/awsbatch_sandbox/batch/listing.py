@@ -115,7 +115,7 @@ class Lists:
 
 
 def _request(body: Body) -> object:
-    """What a token is bound to: all but the size of the page and the token itself."""
+    """Parameters that a token is bound to: all except the page size and the token itself."""
     return sorted((key, repr(value)) for key, value in body.items() if key not in ("nextToken", "maxResults"))
 
 

@@ -49,7 +49,7 @@ class SignatureError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SignedRequest:
-    """As it came over the wire: `target` is path and query, still quoted; names of `headers` are lower-case."""
+    """A request as received: `target` is path and query, still quoted; names of `headers` are lower-case."""
 
     method: str
     target: str

@@ -62,7 +62,7 @@ def queue_arn(seed: JobSpec) -> str:
 
 
 def definition_arn(seed: JobSpec) -> str:
-    """With its revision; a definition that names none means the latest, which is 1 here."""
+    """Return the ARN with a revision; without one, the latest applies, which is 1 here."""
     revision = "" if ":" in seed.definition.rpartition("/")[2] else ":1"
     return _arn(seed, "job-definition", seed.definition + revision)
 
@@ -88,7 +88,7 @@ def _present(keys: JSON) -> JSON:
 
 
 def _work(job: Job) -> JSON:
-    """What the job runs, by its kind."""
+    """Return the container properties of the job, by its kind."""
     seed = job.seed
     if seed.kind == "eks":
         return {"eksProperties": _eks_properties(job)}

@@ -61,7 +61,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """How events reach a queue. Probabilities are 0 to 1, durations seconds.
+    """Delivery of events to a queue. Probabilities are 0 to 1, durations seconds.
 
     `duplicates`: that an event is delivered twice. `disorder`: that one comes up to `late` seconds after its turn.
     `losses`: that one is never delivered. `delay`: of every event. `seed`: of the dice.

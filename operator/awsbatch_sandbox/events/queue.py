@@ -19,7 +19,7 @@ _URL: Final = re.compile(
 
 
 class QueueId(NamedTuple):
-    """What identifies a queue."""
+    """Identity of a queue."""
 
     account: str
     region: str
@@ -31,13 +31,13 @@ class QueueId(NamedTuple):
 
     @property
     def url(self) -> str:
-        """As AWS gives it, whatever the endpoint."""
+        """The URL as AWS returns it, for any endpoint."""
         domain = "amazonaws.com.cn" if self.region.startswith("cn-") else "amazonaws.com"
         return f"https://sqs.{self.region}.{domain}/{self.account}/{self.name}"
 
 
 def queue_id_of(url: str) -> QueueId:
-    """Of any of the hosts that a region has, such as a FIPS, dualstack or VPC endpoint; ValueError for another form."""
+    """Parse a URL with any host of the region (FIPS, dual-stack, VPC endpoint); ValueError for another form."""
     found = _URL.fullmatch(url)
     if found is None:
         raise ValueError(f"url must have the form https://sqs.<region>.amazonaws.com/<account>/<name>, got {url!r}")
@@ -126,7 +126,7 @@ class Queue:
         return list(self._messages.values())
 
     def visible(self) -> int:
-        """How many a receive could get now."""
+        """Number of messages that a receive could return now."""
         self._settle()
         return len(self._visible)
 

@@ -12,7 +12,7 @@ JSON = dict[str, Any]
 NAME: Final = "awsbatch-events"
 """Name of a queue that is given none."""
 DEAD_LETTERS: Final = "-dlq"
-"""What follows a queue's name in that of its dead-letter queue."""
+"""Suffix of the name of a dead-letter queue."""
 
 
 class EventsSimulator:
@@ -105,11 +105,11 @@ class EventsSimulator:
         return self._queue(url).send(body)
 
     def messages(self, url: str) -> list[JSON]:
-        """What is in the queue, received or not, the oldest first. Times are epoch milliseconds."""
+        """Return the messages in the queue, received or not, oldest first. Times are epoch milliseconds."""
         return [_shown(one) for one in self._queue(url).messages()]
 
     def dead_letters(self, url: str) -> list[JSON]:
-        """What is in the dead-letter queue of that queue."""
+        """Return the messages in the dead-letter queue of that queue."""
         dead = self._queue(url).dead_letters
         self._queue(url).visible()  # redrives what is due
         return [] if dead is None else [_shown(one) for one in dead.messages()]

@@ -52,7 +52,7 @@ class Trust:
 
 
 class Trusts:
-    """By role. `*` applies to each role without an entry."""
+    """Trust policies by role. `*` applies to each role without an entry."""
 
     def __init__(self) -> None:
         self._trusts: dict[str, Trust] = {}
