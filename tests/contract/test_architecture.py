@@ -76,7 +76,7 @@ def test_every_package_has_a_paragraph() -> None:
     assert described == picture()[0] - {"__main__", "sandbox"}
 
 
-def test_what_one_package_starts_in_another_by_name_is_drawn() -> None:
+def test_starts_of_other_packages_by_name_are_drawn() -> None:
     found = set()
     for path in SOURCES.rglob("*.py"):
         package = package_of(".".join(path.relative_to(SOURCES).with_suffix("").parts))

@@ -94,7 +94,7 @@ async def test_a_status_is_written_whole_then_in_parts_and_reads_back_the_same(
     assert (found.status, found.resource_version, found.generation) == (later, second.resource_version, 1)
 
 
-async def test_of_the_object_only_the_status_is_ours(
+async def test_only_the_status_of_the_object_belongs_to_the_operator(
     client: KubeClient, jobs: KubeBatchJobClient, kubeconfig: Path
 ) -> None:
     name = f"job-{next(_numbers)}"

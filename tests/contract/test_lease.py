@@ -90,7 +90,7 @@ async def test_the_api_server_accepts_and_keeps_the_record(electorate: Electorat
         assert table.split()[:2] == ["lock", "pod-1"]
 
 
-async def test_of_many_that_begin_at_once_one_leads(electorate: Electorate) -> None:
+async def test_one_of_many_concurrent_replicas_becomes_leader(electorate: Electorate) -> None:
     async with (
         electorate.running("a") as a,
         electorate.running("b") as b,

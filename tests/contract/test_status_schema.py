@@ -220,7 +220,7 @@ def test_the_declared_types_are_those_of_the_crds() -> None:
 @pytest.mark.parametrize(
     "status", [FULL, Status(), Status(job=Job("RUNNING")), Status(job=Job("X", array=Array(), node=Node()))]
 )
-def test_what_is_written_is_valid(status: Status) -> None:
+def test_written_statuses_are_valid(status: Status) -> None:
     assert_valid(encode(status))
 
 

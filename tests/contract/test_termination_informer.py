@@ -90,7 +90,7 @@ async def test_changes_in_the_watched_namespaces_are_reported_soon() -> None:
         assert handler.reported[-2:] == [("delete", first), ("upsert", second)]
 
 
-async def test_what_the_watch_missed_is_reported_after_a_relist() -> None:
+async def test_missed_changes_are_reported_after_a_relist() -> None:
     async with an_api_server() as (server, client), running(client) as (handler, informer):
         first = await make(client, "a")
         gone = await make(client, "b")

@@ -86,7 +86,7 @@ def test_the_patch_in_the_notes_is_valid() -> None:
         ({"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": ROLE}}, **NARROW}, []),
         ({"aws": {"roleArn": ROLE}, **NARROW}, []),
         ({**KNOWN, "userRoles": {"create": False}}, []),
-        ({**KNOWN, "accessPolicy": {"mode": "disabled"}}, ["BatchAccessPolicies are not read"]),
+        ({**KNOWN, "accessPolicy": {"mode": "disabled"}}, ["the operator does not read BatchAccessPolicies"]),
         ({**KNOWN, **NARROW, "rbac": {"create": False}}, ["rbac.create is false"]),
         ({**KNOWN, **NARROW, "onDelete": {"enabled": True}}, ["onDelete is enabled"]),
         (KNOWN, ["anyone who can edit"]),

@@ -80,7 +80,7 @@ FLUX: Final = ("apply", "--server-side", "--force-conflicts", "--field-manager=k
 
 
 @pytest.mark.parametrize("apply", [CLIENT_SIDE, ARGO_CD], ids=["client-side", "server-side"])
-def test_what_is_not_in_git_stays_and_is_no_difference(control_plane: Cluster, apply: tuple[str, ...]) -> None:
+def test_fields_outside_git_stay_and_are_no_difference(control_plane: Cluster, apply: tuple[str, ...]) -> None:
     git = Git(control_plane, f"stays-{len(apply)}", *apply)
     git.patch_by_hand()
     assert not git.differs()

@@ -92,7 +92,7 @@ def test_the_lock_has_no_packages_of_the_sandbox_or_for_development() -> None:
     assert names & set(_pins("operator.txt")) == {"jsonpatch"}
 
 
-def test_what_is_installed_fits_together(environment: Path) -> None:
+def test_installed_packages_are_compatible(environment: Path) -> None:
     _well(_uv(environment, "check"))
 
 

@@ -111,7 +111,7 @@ def reported(bulk: Bulk) -> bool:
     return reasons >= {"TerminationWithdrawn", "TerminationAccepted"}
 
 
-def test_whoever_stops_it_nothing_more_is_sent_and_undone_it_goes_on(stage: Stage) -> None:
+def test_each_stop_prevents_further_requests_and_can_be_undone(stage: Stage) -> None:
     assert stage.operator.running
     with stage.teams(len(STOPS)) as teams, ExitStack() as ends:
         bulks = {name: ends.enter_context(bulk_of(team)) for name, team in zip(STOPS, teams, strict=True)}
@@ -224,7 +224,7 @@ class Cut:
     acts_for: float
 
 
-def test_what_is_withdrawn_while_the_operator_is_cut_off_is_not_sent(stage: Stage, tmp_path: Path) -> None:
+def test_a_withdrawal_during_an_outage_is_respected(stage: Stage, tmp_path: Path) -> None:
     stage.pause()
     with stage.teams(3) as teams, Network() as network, ExitStack() as ends:
         bulks = [ends.enter_context(bulk_of(team)) for team in teams]

@@ -31,7 +31,7 @@ def bulk(stage: Stage) -> Iterator[Bulk]:
         yield bulk
 
 
-def test_of_10_000_jobs_the_4_000_that_match_are_terminated_once_it_is_approved(bulk: Bulk) -> None:
+def test_an_approval_terminates_the_4_000_matching_of_10_000_jobs(bulk: Bulk) -> None:
     bulk.grant()
     statuses = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
     matching = {job for status in statuses for job in bulk.seed(MATCHING // len(statuses), status=status)}

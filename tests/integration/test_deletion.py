@@ -125,7 +125,9 @@ def test_killed_between_acceptance_and_release_it_neither_repeats_nor_forgets(ow
     assert len(terminations_tried(own_world)) == 1
 
 
-def test_what_is_deleted_while_no_operator_runs_is_terminated_by_the_next(own_world: World, place: Cluster) -> None:
+def test_the_next_operator_terminates_jobs_of_objects_deleted_before_its_start(
+    own_world: World, place: Cluster
+) -> None:
     job_id = tied(own_world, place, "job")
     own_world.operator.stop()
     place.delete("job")

@@ -109,7 +109,7 @@ def test_a_reason_that_is_stated_already_is_kept_unless_it_is_to_be_overwritten(
     assert "the termination is already requested" in plugin("stop", "train", "--reason", REASON).out
 
 
-def test_what_aws_accepted_is_not_reworded(world: World, cluster: Cluster, plugin: Plugin) -> None:
+def test_an_accepted_reason_does_not_change(world: World, cluster: Cluster, plugin: Plugin) -> None:
     seed(world, cluster, "train", stuck=True)
     cluster.terminate("train", "theirs")
     cluster.wait_for("train", lambda status: "acceptedAt" in status.get("termination", {}), timeout=SOON)
@@ -469,7 +469,7 @@ def test_without_the_permission_it_is_named(world: World, plugin: Plugin, words:
     assert "Ask the platform team for the permission" in done.err
 
 
-def test_who_may_only_view_is_told_so_with_the_same_code(world: World, cluster: Cluster, plugin: Plugin) -> None:
+def test_a_user_who_may_only_view_gets_the_same_code(world: World, cluster: Cluster, plugin: Plugin) -> None:
     if isinstance(world.control_plane, Embedded):
         pytest.skip("the embedded API server has no RBAC")
     seed(world, cluster, "train")

@@ -54,7 +54,7 @@ def approved(body: dict[str, object]) -> bool:
     return bool(spec["approved"])
 
 
-def test_what_was_counted_is_shown_approved_after_a_yes_and_followed(plugin: Plugin, bulk: Bulk) -> None:
+def test_the_count_is_shown_then_approved_after_a_yes_and_followed(plugin: Plugin, bulk: Bulk) -> None:
     with plugin.on_a_terminal(*STOP, "--tag", "run=42") as terminal:
         created = bulk.one()
         terminal.shows("counting")
@@ -166,7 +166,7 @@ def test_a_refusal_is_shown_with_its_remedy(plugin: Plugin, bulk: Bulk) -> None:
     assert bulk.all() == []
 
 
-def test_what_aws_refused_is_told_at_the_end(plugin: Plugin, bulk: Bulk) -> None:
+def test_refused_terminations_are_listed_at_the_end(plugin: Plugin, bulk: Bulk) -> None:
     with plugin.start(*STOP, "--yes") as process:
         bulk.says("AwaitingApproval", **COUNTED)
         bulk.one(approved)

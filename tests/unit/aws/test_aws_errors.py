@@ -148,7 +148,7 @@ WITHOUT_REPLY: list[tuple[Exception, ErrorClass]] = [
 
 
 @pytest.mark.parametrize(("error", "error_class"), WITHOUT_REPLY, ids=[type(row[0]).__name__ for row in WITHOUT_REPLY])
-def test_what_fails_without_a_reply_has_its_class_and_names_its_kind(error: Exception, error_class: ErrorClass) -> None:
+def test_a_failure_without_a_response_has_a_class_and_names_its_kind(error: Exception, error_class: ErrorClass) -> None:
     assert isinstance(error, AWS_ERRORS)
     found = classify_error(error)
     assert (found.error_class, found.code) == (error_class, type(error).__name__)

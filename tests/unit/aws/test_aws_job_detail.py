@@ -152,7 +152,7 @@ def multi(*containers: dict[str, Any]) -> dict[str, Any]:
     return {"taskProperties": [{"containers": list(containers)}]}
 
 
-def test_of_several_containers_the_first_that_failed_tells_of_a_failed_job() -> None:
+def test_the_first_failed_container_explains_a_failed_job() -> None:
     shown = job(
         status="FAILED", container={}, ecsProperties=multi(ended(0), ended(3, "bad", "b"), ended(137, "killed"))
     )
@@ -174,7 +174,7 @@ def test_a_container_with_only_a_reason_is_shown_before_one_with_nothing() -> No
     assert (shown.exit_code, shown.container_reason) == (None, "CannotPullContainerError")
 
 
-def test_of_several_running_containers_the_first_with_a_log_is_shown() -> None:
+def test_the_first_running_container_with_a_log_is_shown() -> None:
     assert job(container={}, ecsProperties=multi({}, ended(None, log="b"), ended(None, log="c"))).log_stream_name == "b"
 
 
@@ -197,7 +197,7 @@ def test_an_array_parent_shows_its_size_and_its_children_by_status() -> None:
     assert shown.running
 
 
-def test_of_too_many_statuses_of_children_the_known_ones_stay() -> None:
+def test_known_child_statuses_stay_if_there_are_too_many() -> None:
     summary = {f"ODD-{n}": 1 for n in range(10_000)} | {"RUNNING": 2, "SUCCEEDED": 3, "X" * 65: 4}
     shown = job(status="PENDING", arrayProperties={"statusSummary": summary}).array
     assert shown is not None
@@ -454,7 +454,7 @@ LAST = detail(jobId="last")
     ],
     ids=["half a surrogate where nothing is decoded", "not UTF-8", "numbers that are none", "wrong types"],
 )
-def test_what_one_job_has_wrong_costs_no_other_job(item: bytes) -> None:
+def test_a_malformed_job_does_not_affect_other_jobs(item: bytes) -> None:
     body = b'{"jobs":[' + item + b"," + json.dumps(LAST).encode() + b"]}"
     found = parse_describe_jobs(body, ["x", "last"], HERE)
     assert not isinstance(found, CallError)

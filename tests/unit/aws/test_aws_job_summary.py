@@ -130,7 +130,7 @@ def test_a_field_that_cannot_be_read_costs_that_field_only(broken: dict[str, Any
         text.encode()
 
 
-def test_what_is_missing_is_told_apart_from_what_is_there() -> None:
+def test_missing_fields_differ_from_present_ones() -> None:
     (only,) = jobs({"jobId": "a"})
     assert only == JobSummary("a", "", "UNKNOWN", None, False, 1, None)
     (odd,) = jobs(entry(createdAt=1_700_000_000_123.0, startedAt=-7, jobName="x" * 5000, statusReason="y" * 5000))

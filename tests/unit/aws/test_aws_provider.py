@@ -332,7 +332,7 @@ async def test_three_hundred_roles_take_no_more_threads_than_one(world: World) -
     assert len(world.made) == 3
 
 
-async def test_what_was_prepared_is_not_made_for_the_first_calls_and_asks_aws_nothing(world: World) -> None:
+async def test_prepared_clients_serve_the_first_calls_without_a_request_to_aws(world: World) -> None:
     await world.batch.prepare(HERE)
     assert sorted(world.made) == [("describe", HERE), ("terminate", HERE)]
     assert (world.client("describe").calls, world.own_loads) == ([], 1)
@@ -476,7 +476,7 @@ async def test_roles_of_one_account_share_its_budget_and_other_accounts_have_the
     world.batch.close()
 
 
-async def test_what_an_unnamed_account_was_found_to_grant_is_kept_when_it_is_named() -> None:
+async def test_the_measured_rate_is_kept_when_the_account_becomes_known() -> None:
     world = World(rate=1.0)
     for _ in range(10):
         await world.describe("x")

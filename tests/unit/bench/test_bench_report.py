@@ -113,7 +113,7 @@ def test_a_window_without_polls_meets_no_target() -> None:
     assert row("AWS calls a round, default polls", blind).cells()[2:] == ("nan", "-", "<= 10", "NO")
 
 
-def test_what_was_not_measured_with_the_naive_operator_is_a_dash() -> None:
+def test_a_figure_without_the_naive_operator_is_a_dash() -> None:
     assert row("CPU, steady, default polls, of a core").cells()[1] == "-"
 
 

@@ -66,7 +66,7 @@ def test_the_bare_client_is_shown_for_the_first_sync_only() -> None:
     assert [line.kind for line in panel("Memory").lines] == ["naive", "ours"]
 
 
-def test_what_was_saved_is_read_as_it_was() -> None:
+def test_saved_figures_are_read_unchanged() -> None:
     assert [Point.read(json.loads(json.dumps(asdict(one)))) for one in POINTS] == POINTS
 
 

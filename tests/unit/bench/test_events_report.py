@@ -30,7 +30,7 @@ def test_canaries_of_the_region_without_events_are_not_those_of_polls() -> None:
     assert rows([POLLS])[0][4] == "0.0"
 
 
-def test_what_was_not_measured_is_shown_as_a_dash() -> None:
+def test_a_missing_figure_is_a_dash() -> None:
     assert rows([replace(EVENTS, latency=None, calls=None)])[0][2:] == ("-",) * 6
 
 

@@ -53,7 +53,7 @@ def test_one_thread_more_each_while_is_not_flat() -> None:
     assert [one.figure for one in outcomes(leaking) if not one.flat] == ["threads"]
 
 
-def test_what_shrinks_is_flat() -> None:
+def test_a_shrinking_figure_is_flat() -> None:
     assert all(one.flat for one in outcomes(samples(lambda part: 120 - 10 * part)))
 
 

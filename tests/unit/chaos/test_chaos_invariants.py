@@ -63,7 +63,7 @@ def test_a_call_is_judged_by_its_first_attempt() -> None:
     assert STATED in red(evidence(ledger, poll(1, 101), refused(2, 122.0), call(3, 129.0)))
 
 
-def test_what_was_accepted_is_sent_again_only_while_it_is_stated() -> None:
+def test_an_accepted_request_is_repeated_only_while_the_spec_requests_it() -> None:
     ignored = call(2, 110.02, effective=False)
     again = (poll(1, 101), ignored, poll(3, 170), call(4, 171.0))
     assert races(evidence(stating(*STATES), *again)) == {}

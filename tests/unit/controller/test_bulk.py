@@ -131,7 +131,7 @@ async def test_the_statuses_are_listed_in_the_order_in_which_jobs_move() -> None
         ]
 
 
-async def test_what_was_submitted_after_the_cutoff_lives() -> None:
+async def test_jobs_submitted_after_the_cutoff_are_not_terminated() -> None:
     async with a_world() as world:
         jobs(world, 1)
         jobs(world, 1, "train-late", created_at=100_000_000)
@@ -169,7 +169,7 @@ async def test_more_jobs_than_stated_are_counted_and_none_is_terminated() -> Non
         assert world.objects.reasons(uid) == ["TooManyJobs", "TerminationAccepted"]
 
 
-async def test_what_begins_to_match_after_the_count_is_not_terminated_beyond_the_maximum() -> None:
+async def test_later_matches_are_not_terminated_beyond_the_maximum() -> None:
     async with a_world() as world:
         jobs(world, 100)
         jobs(world, 100, "untagged")
@@ -363,7 +363,7 @@ async def test_the_last_byte_does_not_leave_once_it_is_not_stated_any_more(how: 
         assert sent(world) == set()
 
 
-async def test_what_is_withdrawn_while_a_page_is_under_way_is_not_sent() -> None:
+async def test_a_withdrawal_during_a_list_call_is_respected() -> None:
     async with a_world() as world:
         jobs(world, 3)
         pages: list[JobPage] = []
@@ -826,7 +826,7 @@ async def test_an_object_that_is_being_deleted_terminates_nothing_more() -> None
         assert sent(world) == set()
 
 
-async def test_what_a_policy_admits_no_more_is_not_shown_any_more() -> None:
+async def test_jobs_that_the_policy_no_longer_admits_are_not_shown() -> None:
     async with a_world() as world:
         jobs(world, 3)
         uid = world.objects.create_termination("stop", spec())
@@ -890,7 +890,7 @@ async def test_the_status_says_what_keeps_a_sweep_from_its_end() -> None:
         assert sent(world) == {"train-0", "train-1", "train-2"}
 
 
-async def test_what_a_policy_allows_again_is_counted_and_no_longer_refused() -> None:
+async def test_a_policy_that_allows_again_ends_the_refusal() -> None:
     async with a_world(allow=["Observe"]) as world:
         jobs(world, 3)
         uid = world.objects.create_termination("stop", spec())

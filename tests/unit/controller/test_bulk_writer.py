@@ -90,7 +90,7 @@ async def test_the_first_status_is_written_at_once_and_then_the_latest_every_sec
         assert (one.matched(uid), len(one.api.writes)) == (39, 5)
 
 
-async def test_what_the_api_server_has_is_not_written() -> None:
+async def test_an_unchanged_status_is_not_written() -> None:
     async with running() as one:
         uid = one.make()
         one.set(uid, 7)

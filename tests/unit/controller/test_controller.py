@@ -37,7 +37,7 @@ async def test_a_deleted_object_is_forgotten_by_the_watch_by_a_write_and_by_the_
         assert not world.controller.cache.jobs
 
 
-async def test_what_was_deleted_while_the_watch_was_cut_is_forgotten_soon_after_it_lists_anew() -> None:
+async def test_an_object_deleted_during_a_watch_outage_is_dropped_after_the_relist() -> None:
     async with World().running() as world:
         uids = [world.an_object(world.a_job(f"j{n}")) for n in range(3)]
         await asyncio.sleep(30)

@@ -109,7 +109,7 @@ async def test_edits_of_the_deadline_of_a_job_that_is_over_are_answered(vanished
 
 
 @pytest.mark.parametrize("change", ["removed", "raised", "terminate stated", "deleted"])
-async def test_what_is_stated_with_the_last_byte_is_sent(change: str) -> None:
+async def test_the_request_contains_what_the_spec_says_at_the_last_byte(change: str) -> None:
     async with World().running() as world:
         uid = world.an_object(running_since(world, "j", 0))
         world.objects.edit(uid, limit(running="1m"))
@@ -181,7 +181,7 @@ async def test_a_child_that_started_before_this_process_ends_the_wait_of_its_arr
         assert sent(again) == []
 
 
-async def test_of_objects_on_one_job_terminate_comes_before_a_deadline_then_the_earlier_limit() -> None:
+async def test_terminate_precedes_deadlines_of_other_objects_then_the_earlier_limit() -> None:
     async with World().running() as world:
         running_since(world, "j", 0)
         later, earlier, by_hand = (
@@ -226,7 +226,7 @@ async def test_many_deadlines_that_fall_due_at_once_go_with_few_calls() -> None:
         assert len(world.batch.terminate_calls) <= 6
 
 
-async def test_of_equal_objects_on_one_job_the_same_gives_the_words_whichever_waited_longer() -> None:
+async def test_equal_objects_on_one_job_always_yield_the_same_reason() -> None:
     async with World().running() as world:
         world.a_job("j")
         first, second = (world.an_object("j", name=name, namespace=name) for name in "ab")

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.looptime(start=1_000)
 CREDENTIALS = CallError(ErrorClass.CREDENTIALS, "RequestTimeTooSkewed", "RequestTimeTooSkewed")
 
 
-async def test_what_is_withdrawn_reworded_or_deleted_while_it_waits_is_not_sent_in_its_old_form() -> None:
+async def test_a_changed_or_withdrawn_request_is_not_sent_in_its_old_form() -> None:
     async with World().running() as world:
         uids = {name: world.an_object(world.a_job(name), name=name) for name in ("withdrawn", "reworded", "deleted")}
         await asyncio.sleep(2)
@@ -80,7 +80,7 @@ async def test_words_that_change_with_the_last_byte_are_not_sent() -> None:
 
 
 @pytest.mark.parametrize("terminate", [None, {"reason": "other words"}], ids=["withdrawn", "reworded"])
-async def test_what_was_sent_is_recorded_although_the_object_changed_while_it_was_in_flight(
+async def test_a_request_in_flight_is_recorded_although_the_object_changed(
     terminate: dict[str, str] | None,
 ) -> None:
     world = World()

@@ -350,7 +350,7 @@ async def test_an_object_that_is_deleted_without_the_finalizer_ends_nothing() ->
 # -- restarts ---------------------------------------------------------------------------------------------------------
 
 
-async def test_what_was_deleted_while_no_operator_ran_is_terminated() -> None:
+async def test_jobs_of_objects_deleted_before_the_start_are_terminated() -> None:
     async with enabled().running() as world:
         uid = tied(world, world.a_job("j"))
         await asyncio.sleep(5)

@@ -143,7 +143,7 @@ async def test_a_policy_holds_the_terminations_of_its_namespaces_only() -> None:
 @pytest.mark.parametrize(
     ("what", "sent"), [("label", True), ("deleted", True), ("ambiguous", False), ("unreadable", False)]
 )
-async def test_what_applies_instead_of_the_suspended_policy_decides(what: str, *, sent: bool) -> None:
+async def test_the_policy_that_replaces_the_suspended_one_decides(what: str, *, sent: bool) -> None:
     world = World(mode=Mode.OPTIONAL)
     world.set_policies(a_policy(jobs={"queues": ["*"]}, suspend=True), a=A)
     async with world.running():

@@ -119,7 +119,7 @@ def test_a_job_that_may_only_be_observed_says_so_beforehand() -> None:
     assert state.authorization == state.access.terminate_denied
 
 
-def test_where_policies_are_optional_a_job_that_is_not_admitted_is_denied() -> None:
+def test_optional_policies_deny_a_job_that_is_not_admitted() -> None:
     world = World(Mode.OPTIONAL)
     tracked = world.an_object(QUEUED)
     described(world.job(tracked), of_others())
@@ -127,7 +127,7 @@ def test_where_policies_are_optional_a_job_that_is_not_admitted_is_denied() -> N
     assert (state.access, state.hidden, state.authorization) == (DENIED, False, None)
 
 
-def test_where_policies_are_required_a_job_that_is_not_admitted_looks_like_a_missing_one() -> None:
+def test_required_policies_hide_a_job_that_is_not_admitted() -> None:
     world = World()
     foreign, missing = world.an_object(QUEUED, "foreign"), world.an_object(QUEUED, "missing")
     for at in (NOW, NOW + MINUTE):

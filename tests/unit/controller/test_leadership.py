@@ -37,7 +37,7 @@ async def test_no_call_and_no_write_starts_once_the_lease_is_over() -> None:
         assert (len(world.batch.describes), len(world.objects.writes)) == (polls, writes)
 
 
-async def test_what_was_held_back_is_done_in_the_next_term() -> None:
+async def test_withheld_work_is_done_in_the_next_term() -> None:
     elector = Elector()
     world = World(is_leader=elector)
     async with world.running():

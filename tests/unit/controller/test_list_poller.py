@@ -231,7 +231,7 @@ class SlowLists(FakeProvider):
         return answer
 
 
-async def test_what_was_described_after_a_list_was_asked_for_is_news_to_the_list_only() -> None:
+async def test_a_describe_after_the_list_request_is_newer_than_the_list() -> None:
     batch = SlowLists()
     async with World(batch).running() as world:
         fill(world, 400, "RUNNABLE")

@@ -150,9 +150,7 @@ def run(steps: list[tuple[Any, ...]], *, crd_goes: bool) -> None:
 
 
 @given(st.lists(STEPS, max_size=25), st.booleans())
-def test_what_is_sent_was_stated_by_a_deleted_object_and_nothing_hangs(
-    steps: list[tuple[Any, ...]], crd_goes: bool
-) -> None:
+def test_requests_come_from_deleted_objects_and_no_object_hangs(steps: list[tuple[Any, ...]], crd_goes: bool) -> None:
     run(steps, crd_goes=crd_goes)
 
 

@@ -134,7 +134,7 @@ async def test_a_parent_is_in_flight_until_the_last_call_that_asks_for_it_is_ans
         assert world.objects.status(parent).observed_generation == 2
 
 
-async def test_what_a_changed_policy_adds_to_a_part_of_a_rejected_call_leaves_no_job_unpolled() -> None:
+async def test_a_policy_change_during_a_split_call_leaves_no_job_unpolled() -> None:
     async with a_world_of_tags().running() as world:
         world.set_policies(a_policy(), a={"team": "a"}, b={"team": "a"})
         world.batch.latency = 2.0

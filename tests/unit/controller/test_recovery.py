@@ -24,7 +24,7 @@ def test_a_success_wakes_everything_that_was_refused_in_its_scope() -> None:
     assert recovery.succeeded("scope", "x") == []
 
 
-def test_what_is_refused_again_after_it_was_woken_waits_its_own_time() -> None:
+def test_a_retry_that_is_denied_again_waits_its_own_time() -> None:
     recovery: Recovery[str, str] = Recovery()
     recovery.refused("scope", "a")
     assert recovery.succeeded("scope", "x") == ["a"]

@@ -61,7 +61,7 @@ async def test_a_status_that_the_api_server_refuses_is_retried_after_5_s_and_the
         assert world.objects.status(uid).phase is Phase.RUNNING
 
 
-async def test_of_the_refused_objects_of_a_namespace_one_is_retried_every_30_s_and_the_others_every_5_min() -> None:
+async def test_one_refused_object_of_a_namespace_is_retried_every_30_s_the_others_every_5_min() -> None:
     async with World().running() as world:
         first, *others = forbid(world, 11)
         await asyncio.sleep(1_000)
@@ -112,7 +112,7 @@ async def test_a_foreign_status_is_corrected_but_not_in_a_race() -> None:
         assert len(world.objects.writes) <= 3
 
 
-async def test_what_another_wrote_into_a_status_is_written_over_also_when_it_wrote_the_former_one() -> None:
+async def test_a_foreign_status_is_overwritten_even_if_it_equals_the_former_one() -> None:
     async with World().running() as world:
         uid = world.an_object(world.a_job("j1", "RUNNABLE"))
         await asyncio.sleep(1)

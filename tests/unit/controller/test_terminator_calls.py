@@ -185,7 +185,7 @@ async def test_a_reworded_termination_that_waits_goes_with_those_of_its_new_reas
         assert world.controller.depths["terminate"]() == 0
 
 
-async def test_what_comes_while_a_call_with_the_same_reason_is_in_flight_goes_with_the_next() -> None:
+async def test_requests_during_a_call_with_the_same_reason_go_with_the_next_call() -> None:
     async with World().running() as world:
         uids = await observed(world, 10)
         world.batch.latency = 0.5
@@ -208,7 +208,7 @@ async def test_a_call_that_hangs_delays_others_with_its_reason_by_a_second() -> 
         assert [round(at - began, 1) for at, *_ in world.batch.terminate_calls] == [0.0, 1.0]
 
 
-async def test_of_two_objects_with_different_reasons_on_one_job_only_the_first_is_sent() -> None:
+async def test_two_reasons_for_one_job_send_only_the_first() -> None:
     world = World()
     world.batch.terminate_interval = 0.3
     async with world.running():

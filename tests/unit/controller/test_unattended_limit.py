@@ -47,7 +47,7 @@ async def test_a_place_that_is_not_used_goes_to_the_next_that_waits() -> None:
     assert (places.called, places.limit.waiting()) == (["a3"], 0)
 
 
-async def test_what_was_accepted_counts_for_ten_minutes() -> None:
+async def test_accepted_terminations_count_for_ten_minutes() -> None:
     places = Places()
     places.ask("a1", "a2", "a3")
     places.limit.sent("a1", HERE, "a")

@@ -166,7 +166,7 @@ async def test_a_list_updates_what_counts_as_a_change() -> None:
         assert handler.take() == []
 
 
-async def test_what_is_being_deleted_is_in_force_until_it_is_gone() -> None:
+async def test_a_policy_applies_until_its_deletion_is_complete() -> None:
     cluster = Cluster()
     cluster.policy("a")
     async with running(cluster) as handler:
@@ -300,7 +300,7 @@ async def test_a_failing_api_server_is_an_error(mode: Mode, what: str) -> None:
         await preflight(rights(**{what: ApiError(503, "away")}), mode)
 
 
-async def test_what_the_preflight_saw_served_is_never_none_afterwards() -> None:
+async def test_a_resource_found_by_the_preflight_never_becomes_none() -> None:
     cluster = Cluster()
     handler = RecordingHandler()
     rules = PolicyInformer(cluster, handler, PolicyStatusWriter(cluster, dict, lambda: False), Mode.OPTIONAL)

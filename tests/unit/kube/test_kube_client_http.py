@@ -88,7 +88,7 @@ async def test_each_verb_sends_what_the_api_server_expects() -> None:
     ]
 
 
-async def test_of_a_metadata_list_only_what_is_read_is_decoded() -> None:
+async def test_only_used_fields_of_a_metadata_list_are_decoded() -> None:
     name = {"name": "a", "namespace": "n", "uid": "u", "resourceVersion": "1", "labels": {"team": "x"}}
     whole = {"metadata": {"continue": "t"}, "items": [{"kind": "P", "metadata": {**name, "managedFields": [{}]}}]}
     foreign = {"metadata": {}, "items": [{"metadata": {"name": 1, "managedFields": [{}]}}]}
@@ -320,7 +320,7 @@ async def test_a_watch_that_is_cut_is_an_error_after_its_events(chunks: tuple[by
 
 
 @pytest.mark.parametrize("end", [b'{"type":"ADDED","object":{}}', b"\n", b"[]\n", line("ADDED", None)])
-async def test_what_is_no_event_is_an_error(end: bytes) -> None:
+async def test_a_line_that_is_not_an_event_is_an_error(end: bytes) -> None:
     received, error = await watched(streaming(line("ADDED", {}), end))
     assert received == [WatchEvent("ADDED", {})]
     assert error is not None

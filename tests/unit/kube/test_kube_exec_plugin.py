@@ -103,7 +103,7 @@ def test_a_plugin_that_hangs_is_killed_with_its_children(tmp_path: Path) -> None
     pids = tmp_path / "pids"
     with pytest.raises(PluginError, match=r"^did not finish within 0\.3 s$"):
         plugin(f"echo $$ > {pids}; sleep 600 & echo $! >> {pids}; wait").run(waits.append, seconds=0.3)
-    assert waits == ["the exec plugin 'sh' to end, up to 0.3 s"]
+    assert waits == ["the exec plugin 'sh' to finish, up to 0.3 s"]
     assert_gone(pids)
 
 

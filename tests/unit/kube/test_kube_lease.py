@@ -135,7 +135,7 @@ def test_a_leader_that_reads_another_holder_stops_leading_at_once(world: World) 
     assert world.record["holderIdentity"] == "somebody"
 
 
-def test_what_others_write_beside_the_record_is_kept_and_costs_nothing(world: World) -> None:
+def test_foreign_fields_of_the_lease_are_kept(world: World) -> None:
     leader, _ = led(world)
     world.run(20)
     world.edit(annotations={"team": "a"}, preferredHolder="pod-9")

@@ -106,7 +106,7 @@ async def test_a_new_policy_shows_where_it_stands_and_then_is_left_alone() -> No
         assert len(cluster.written) == 1
 
 
-async def test_what_is_not_ready_is_stalled_for_the_same_reason_until_it_is_ready_again() -> None:
+async def test_a_policy_that_is_not_ready_is_stalled_for_the_same_reason() -> None:
     async with running() as cluster:
         cluster.policy_statuses["a"] = DENIED
         await asyncio.sleep(5)

@@ -95,7 +95,7 @@ async def test_a_deployment_that_does_not_exist_needs_no_scaling() -> None:
         ({"lease": FORBIDDEN}, "the Lease ns/lock is held, or cannot be read: cannot patch"),
     ],
 )
-async def test_what_is_forbidden_is_reported_at_once(answers: dict[str, Reply], message: str) -> None:
+async def test_a_missing_permission_is_reported_at_once(answers: dict[str, Reply], message: str) -> None:
     cluster = Cluster(FREE)
     vars(cluster).update(answers)
     with pytest.raises(NotStoppedError, match=message):

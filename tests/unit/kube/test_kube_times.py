@@ -14,7 +14,7 @@ def test_a_moment_is_written_in_the_three_ways_of_kubernetes() -> None:
 
 
 @given(TIMES)
-def test_what_is_written_is_read_back(at: int) -> None:
+def test_a_formatted_time_parses_to_the_same_value(at: int) -> None:
     assert times.parse(times.date_time(at)) == at
     assert times.parse(times.micro_time(at)) == at
     assert times.parse(times.meta_time(at)) == at // 1000 * 1000
@@ -35,7 +35,7 @@ def test_any_rfc_3339_text_is_understood(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-23", "2026-11-23T10:00:00", "2026-13-01T00:00:00Z"])
-def test_what_is_no_rfc_3339_text_is_none(text: str) -> None:
+def test_text_that_is_not_rfc_3339_is_none(text: str) -> None:
     assert times.parse(text) is None
 
 

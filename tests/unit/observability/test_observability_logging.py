@@ -137,7 +137,7 @@ def test_the_level_holds_for_both_kinds_of_logger() -> None:
     assert [line["message"] for line in lines(stream)] == ["yes"] * 3
 
 
-def test_what_is_not_json_is_shown_by_its_repr(stream: io.StringIO) -> None:
+def test_a_value_that_is_not_json_is_logged_by_its_repr(stream: io.StringIO) -> None:
     structlog.get_logger("x").info(
         "odd",
         value={

@@ -28,7 +28,7 @@ def test_foreign_text_is_cleaned(text: object, shown: str) -> None:
 
 
 @given(st.text(alphabet=st.characters(codec=None)))
-def test_whatever_the_text_nothing_unprintable_is_left(text: str) -> None:
+def test_no_unprintable_character_remains(text: str) -> None:
     assert output.clean(text).isprintable()
     assert output.clean_line(text).replace("\t", "").isprintable()
 

@@ -54,7 +54,7 @@ def test_else_it_goes_on(body: Body) -> None:
 @pytest.mark.parametrize(
     ("codes", "worst"), [([0, 0], 0), ([0, 2], 2), ([2, 1, 0], 1), ([1, 124], 124), ([124, 3, 0, 1, 2], 3), ([], 3)]
 )
-def test_of_several_exit_codes_the_worst_counts(codes: list[int], worst: int) -> None:
+def test_the_worst_of_several_exit_codes_counts(codes: list[int], worst: int) -> None:
     assert waiting.worst(codes) == worst
 
 
@@ -64,7 +64,7 @@ def test_durations_are_read(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5 m", "-5s", "5d", "1m1h"])
-def test_what_is_no_duration_is_refused_with_examples(text: str) -> None:
+def test_an_invalid_duration_is_rejected_with_examples(text: str) -> None:
     with pytest.raises(UsageError, match="90s, 5m or 1h30m"):
         waiting.seconds_of(text)
 
@@ -136,7 +136,7 @@ def test_the_name_is_the_id_where_that_is_valid() -> None:
 
 
 @pytest.mark.parametrize("job_id", ["", "a b", "a,b", "a:", "a:x", "a:1:2", "x" * 129, "a/b", "ä", "a\n"])
-def test_what_is_no_id_is_refused(job_id: str) -> None:
+def test_an_invalid_job_id_is_rejected(job_id: str) -> None:
     with pytest.raises(UsageError, match="child 3 of an array job is <id>:3"):
         adoption.check_id(job_id)
 

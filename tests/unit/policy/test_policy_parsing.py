@@ -42,12 +42,12 @@ def test_there_are_examples() -> None:
 
 
 @pytest.mark.parametrize("example", VALID, ids=lambda path: path.stem)
-def test_what_the_api_server_takes_is_read(example: Path) -> None:
+def test_examples_that_the_api_server_accepts_are_parsed(example: Path) -> None:
     assert isinstance(parse_policy("any", spec_of(example)), Policy)
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_what_the_api_server_refuses_is_not_acted_on(name: str) -> None:
+def test_examples_that_the_api_server_rejects_are_invalid(name: str) -> None:
     assert isinstance(parse_policy("any", INVALID[name]), InvalidPolicy)
 
 
@@ -81,7 +81,7 @@ def test_a_policy_in_full() -> None:
     )
 
 
-def test_what_is_left_out_is_not_stated() -> None:
+def test_omitted_fields_have_no_value() -> None:
     short = parse_policy("team-a", TEAM_A)
     assert isinstance(short, Policy)
     assert (short.role, short.regions, short.allow, short.rules.tags) == (None, (), frozenset(DEFAULT_VERBS), ())
@@ -171,7 +171,7 @@ def test_a_field_of_a_later_version_makes_a_policy_unreadable_for_the_namespaces
     "selector",
     [None, "team=a", {"matchLabels": {"team": 1}}, {"matchNames": ["a"]}, {"matchExpressions": [{"key": "team"}]}],
 )
-def test_of_a_selector_that_is_not_understood_nothing_is_believed(selector: Any) -> None:
+def test_an_unknown_part_makes_the_whole_selector_invalid(selector: Any) -> None:
     unreadable = parse_policy("team-a", {**TEAM_A, "namespaceSelector": selector})
     assert isinstance(unreadable, InvalidPolicy)
     assert unreadable.selector is None
@@ -229,7 +229,7 @@ def test_no_spec_raises(spec: object) -> None:
     allow=JSON | st.just(["Observe"]),
     role=JSON | st.none(),
 )
-def test_what_is_read_lets_look_and_states_a_rule(selector: Any, jobs: Any, allow: Any, role: Any) -> None:
+def test_a_parsed_policy_allows_observe_and_has_a_rule(selector: Any, jobs: Any, allow: Any, role: Any) -> None:
     spec = {"namespaceSelector": selector, "jobs": jobs, "allow": allow, "role": role}
     read = parse_policy("team-a", spec)
     if isinstance(read, Policy):

@@ -185,7 +185,7 @@ def test_a_delay_names_the_region_and_the_words_of_aws(error: CallError, reason:
     assert error.message in message
 
 
-def test_who_awaits_the_approval_sees_how_many_match() -> None:
+def test_awaiting_approval_shows_the_number_of_matches() -> None:
     assert {one.message for one in status(AWAITING).conditions} == {
         "7 active jobs match. To terminate, set spec.approved to true"
     }

@@ -141,7 +141,7 @@ def test_a_job_that_may_only_be_observed_is_shown_and_never_terminated() -> None
     assert asked.status.access == MARK
 
 
-def test_what_batch_says_to_those_who_may_end_a_job_is_not_said_to_those_who_may_not() -> None:
+def test_termination_errors_are_hidden_from_objects_that_may_not_terminate() -> None:
     status = under(Visible(MARK, OBSERVE), an_object().terminating(), KNOWN["refused another"]).status
     stalled = status.condition("Stalled")
     assert stalled is not None
@@ -156,7 +156,7 @@ def test_an_old_request_is_not_sent_again_once_it_may_not_be() -> None:
     assert under(Visible(MARK, OBSERVE), given, ALIVE).terminate is None
 
 
-def test_where_the_account_changed_all_stays_as_it_was_shown() -> None:
+def test_a_changed_account_keeps_the_shown_status() -> None:
     given = an_object().terminating().settled(ALIVE)
     given = given.with_status(account_id="111122223333", access=MARK)
     result = under(
@@ -204,7 +204,7 @@ def test_a_missing_job_is_reported_as_denied_by_the_policy_after_the_same_grace(
     assert under(Visible(), an_object(), early).next_poll_at == under(hidden, an_object(), early).next_poll_at
 
 
-def test_what_is_withheld_keeps_the_request_and_the_account_alone() -> None:
+def test_a_withheld_status_keeps_only_the_request_and_the_account() -> None:
     given = an_object().terminating().sent(at=NOW).settled(KNOWN["ended"]).with_status(account_id="111122223333")
     status = unconfirmed(given.record, NOW)
     assert set(encode(status)) == SHOWN_OF_A_DENIED | {"termination"}

@@ -146,7 +146,7 @@ def test_the_event_of_a_job_given_up_names_the_limit_and_the_cause(row: str, cau
     assert given_up.startswith(f"the job could not be terminated within --on-delete-timeout (60 min): {cause}")
 
 
-def test_what_is_sent_is_the_stated_reason_of_the_cause_with_precedence() -> None:
+def test_the_reason_of_the_cause_with_precedence_is_sent() -> None:
     intent = decided(deleted(), RUNNING).terminate
     assert intent is not None
     assert (intent.cause, intent.reason, intent.stated, intent.due_at) == (Cause.ON_DELETE, GONE, GONE, NOW - MINUTE)
@@ -174,7 +174,7 @@ def test_disabled_it_neither_holds_nor_sends_and_says_so() -> None:
     assert (result.finalizer, result.wanted, result.given_up) == (False, None, None)
 
 
-def test_what_is_held_is_decided_again_when_the_timeout_or_the_minute_is_over() -> None:
+def test_a_held_object_is_reconciled_after_the_timeout_or_the_minute() -> None:
     assert decided(deleted(waited=20 * MINUTE), JobState()).requeue_at == NOW + 40 * MINUTE
     assert decided(deleted(), accepted(ago=20 * SECOND)).requeue_at == NOW + 40 * SECOND
     paused = replace(deleted(waited=HOUR - 1), held="suspended")

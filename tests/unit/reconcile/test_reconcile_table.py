@@ -277,7 +277,7 @@ def test_requests_of_an_earlier_process_with_another_reason_do_not_count() -> No
         seen(a_job().running().flagged()).accepted(TERMINATE, WHY, NOW - 30 * MINUTE, NOW - 30 * MINUTE),
     ],
 )
-def test_what_a_person_must_fix_names_the_job_its_region_and_its_account(known: JobState) -> None:
+def test_stalled_messages_name_the_job_its_region_and_its_account(known: JobState) -> None:
     record = replace(an_object().terminating().record, account="111122223333")
     stalled = reconcile(record, known, NOW, INTERVALS).status.condition(STALLED)
     assert stalled is not None

@@ -176,7 +176,7 @@ def test_the_size_of_a_described_job(array: Array | None, size: int) -> None:
     assert found.size == size
 
 
-def test_what_a_sweep_counted() -> None:
+def test_the_counts_of_a_sweep() -> None:
     tally = Tally()
     for number in range(30):
         tally.add(job(job_id=f"j{number}", size=2), ending=number < 4, refusal=DENIED if number > 27 else None)

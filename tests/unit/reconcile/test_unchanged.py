@@ -29,11 +29,11 @@ def test_a_list_that_shows_the_same_has_nothing_new() -> None:
         {"flagged": True},
     ],
 )
-def test_whatever_differs_or_is_missing_needs_a_describe(other: dict[str, Any]) -> None:
+def test_a_different_or_missing_field_needs_a_describe(other: dict[str, Any]) -> None:
     assert not unchanged(JOB, SAME.replace(**other))
 
 
-def test_what_only_the_list_shows_needs_a_describe() -> None:
+def test_a_field_that_only_the_list_shows_needs_a_describe() -> None:
     assert not unchanged(JOB.replace(started_at=None), SAME)
     assert not unchanged(JOB.replace(status_reason=None), SAME)
     assert not unchanged(JOB.replace(is_terminated=True), SAME), "an old endpoint lists no flags"

@@ -92,7 +92,7 @@ def test_pruning_drops_and_reports_unknown_fields_and_forbidden_nulls() -> None:
     assert unknown == ["spec.odd"]
 
 
-def test_what_needs_no_change_is_not_copied() -> None:
+def test_an_unchanged_value_is_not_copied() -> None:
     body = {"id": "a", "n": 1, "list": [{"a": "b"}]}
     assert prune(body, SPEC, (), []) is body
     assert with_defaults(body, SPEC) is body

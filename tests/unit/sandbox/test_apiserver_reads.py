@@ -252,7 +252,7 @@ async def test_reviews_allow_everything(api: Client) -> None:
     assert (answer.status, answer.body["status"]) == (201, {"allowed": True})
 
 
-async def test_what_is_not_served_is_not_found(api: Client) -> None:
+async def test_an_unknown_path_is_not_found(api: Client) -> None:
     for path in ("/nowhere", "/apis/other.example.com/v1/x", WIDGETS.replace("widgets", "gadgets")):
         answer = await api.get(path)
         assert (answer.status, answer.body) == (404, "404 page not found\n")

@@ -40,7 +40,7 @@ def test_a_job_that_was_terminated_before_it_ran_has_no_start_and_no_attempt(wir
     assert "startedAt" not in detail
 
 
-def test_what_must_stay_secret_is_there_in_clear(wire: Wire) -> None:
+def test_the_simulator_returns_secrets_in_clear_text(wire: Wire) -> None:
     given = {"environment": {"TOKEN": "t0p"}, "secrets": {"KEY": "arn:aws:secret"}, "command": ["run", "--key=1"]}
     detail = wire.describe(wire.batch.seed(**given, parameters={"input": "s3://private"}, tags={"team": "a"}))
     assert detail["container"]["environment"] == [{"name": "TOKEN", "value": "t0p"}]

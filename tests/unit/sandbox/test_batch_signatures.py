@@ -158,7 +158,7 @@ TAMPERED: dict[str, tuple[Tamper, str, str]] = {
 
 
 @pytest.mark.parametrize("what", TAMPERED)
-def test_what_was_changed_after_it_was_signed_is_refused(batch: BatchSimulator, what: str) -> None:
+def test_a_request_changed_after_signing_is_rejected(batch: BatchSimulator, what: str) -> None:
     tamper, code, words = TAMPERED[what]
     status, error, body = refusal(batch, tamper(request()))
     assert (status, error) == (403, code)

@@ -66,7 +66,7 @@ async def test_a_single_request_is_sent_at_once_and_a_crowd_in_full_calls() -> N
         run.cancel()
 
 
-async def test_what_comes_while_the_slot_is_awaited_goes_along() -> None:
+async def test_keys_that_arrive_while_waiting_for_a_slot_join_the_call() -> None:
     async with asyncio.TaskGroup() as tasks:
         sender = Sender()
         run = tasks.create_task(sender.coalescer.run(tasks))
