@@ -142,7 +142,7 @@ def shown(picture: Path) -> list[str]:
 
 
 _CHANGING: Final = (
-    (re.compile(r"\b\d+(\.\d+)? m?s\b|\b\d+s\b"), "<time>"),
+    (re.compile(r"-?\b\d+(\.\d+)? m?s\b|\b(\d+m)?\d+s\b"), "<time>"),
     (re.compile(r"\b\d{4}-\d\d-\d\dT[\d:]+Z"), "<date>"),
     (re.compile(r"\b[0-9a-f]{8}…"), "<id>"),
     (re.compile(r"process \d+|covers \d+ jobs|^ *<time>  up: .*"), "<varies>"),
