@@ -1,4 +1,4 @@
-"""What all suites share: the choice of the control plane, hypothesis, and the world that integration and e2e run in."""
+"""Shared by all suites: the choice of the control plane, hypothesis profiles, and the world of integration and e2e."""
 
 import asyncio
 import secrets

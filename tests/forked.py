@@ -58,7 +58,7 @@ def _run(argv: Sequence[str], log: str, environment: Mapping[str, str]) -> None:
 
 
 class _Forked:
-    """As much of Popen as Child uses."""
+    """The part of Popen that Child uses."""
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process

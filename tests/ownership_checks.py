@@ -1,4 +1,4 @@
-"""How the operator behaves towards objects that are not its own."""
+"""Checks that the operator respects fields and objects of others."""
 
 from typing import Any
 

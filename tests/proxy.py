@@ -143,7 +143,7 @@ class Network:
 
     @contextmanager
     def hanging(self, proxy: Proxy) -> Iterator[None]:
-        """Nothing gets through during the block; afterwards all that was sent meanwhile does."""
+        """Delay all data during the block, and deliver it afterwards."""
         self.do(proxy.hang())
         try:
             yield

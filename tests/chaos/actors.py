@@ -1,4 +1,4 @@
-"""What actors and scripts do to objects and jobs, as a plan foresees it."""
+"""Plans what actors and scripts do to objects and jobs."""
 
 import random
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ class Actors:
         self._made = self._words = 0
 
     def arrive(self, count: int) -> Iterator[Action]:
-        """So many objects, a few of which state their termination from the begin."""
+        """Objects, a few of which request their termination from the start."""
         for _ in range(count):
             yield self._create()
 
@@ -188,7 +188,7 @@ class Actors:
         return detail
 
     def _tie(self, kind: str, name: str) -> dict[str, Any]:
-        """What somebody states of spec.deadline or spec.onDelete, or removes."""
+        """A change of spec.deadline or spec.onDelete."""
         match kind:
             case "tie":
                 self._tied.add(name)

@@ -30,7 +30,7 @@ _LIVES: Final = (
     ("approve", "delete"),
     ("approve", "delete", "create", "submit", "approve"),
 )
-"""What becomes of one, in order."""
+"""Sequences of actions on a BatchTermination."""
 _GAP: Final = (0.2, 2.0)
 """Seconds between two of its steps: the first jobs are terminated a second after the approval."""
 
@@ -72,7 +72,7 @@ class Bulk:
 
 
 def plan(dice: random.Random, storm: float, number: int) -> Iterator[Action]:
-    """What is done in the storm of that number. It ends those of the storm before."""
+    """The actions in the storm of that number, including the end of those of the storm before."""
     turns = max(1, round(storm / _EVERY))
     for turn in range(turns):
         for which, life in enumerate(_LIVES):

@@ -1,4 +1,4 @@
-"""What must hold while events arrive, get lost and are forged: they change when polls come, and nothing else."""
+"""Invariants while events arrive, get lost or are forged: they change only the times of polls."""
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,14 +100,14 @@ def shown_late(
 
 
 def event_figures(evidence: Evidence) -> str:
-    """What events and lists did, in a few words."""
+    """Return a summary of the effect of events and lists."""
     received = sum(call.received for call in evidence.calls)
     lists = sum(call.operation == "ListJobs" for call in evidence.calls)
     return f"{received} messages received, {stretched(evidence)} polls after more than {_STRETCHED:g} s, {lists} lists"
 
 
 def stretched(evidence: Evidence) -> int:
-    """How many polls of a job came later after the one before than without events."""
+    """Return the number of polls whose interval was longer than without events."""
     last: dict[tuple[str, str], float] = {}
     count = 0
     for call in evidence.calls:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from awsbatch_sandbox.world import World
 
 USUAL: Final = {"duplicates": 0.1, "disorder": 0.2, "losses": 0.1}
-"""How events arrive when nothing else was ordered, in the calms too."""
+"""The default delivery of events, also in calm periods."""
 LOST_ENDS: Final = 12
 """Jobs that end at the end of a storm without an event."""
 _FLOOD: Final = 400

@@ -1,4 +1,4 @@
-"""What must hold of the whole history, judged from the simulator's record and the script's ledger alone.
+"""Invariants of the whole history, from the simulator's record and the script's ledger alone.
 
 What is allowed as a race is defined here, and counted; docs/decisions/2026-11-25-chaos.md says why.
 """
@@ -114,7 +114,7 @@ def _by_bulk(evidence: Evidence, bulk: Bulk, job_id: str, calls: Iterable[Call])
 
 
 def _before_the_limit(evidence: Evidence, job_id: str, calls: Iterable[Call]) -> Iterator[Violation | str]:
-    """Whoever asks for the end by a deadline does so after the limit, by the clock of Batch.
+    """A request by a deadline is sent after the limit, by the clock of AWS Batch.
 
     A deadline that was raised up to STALE before may count as it was, and a start that is no older as not seen yet.
     """

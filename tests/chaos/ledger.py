@@ -1,4 +1,4 @@
-"""What was stated, struck and moved, and when. Times are epoch seconds, as the simulator records its calls.
+"""Records the changes of specs, faults and clocks. Times are epoch seconds, as in the simulator.
 
 A change has two times: `began`, before the request went out, and `certain`, after the API server had granted it.
 """
@@ -42,7 +42,7 @@ class Deadline:
 
 @dataclass(slots=True)
 class Statement:
-    """What an object states from a moment on; each part None: nothing. `terminate`, `on_delete`: the reasons."""
+    """The spec of an object from a time on; None: not set. `terminate`, `on_delete`: the reasons."""
 
     terminate: str | None
     began: float
@@ -82,7 +82,7 @@ class History:
 
     @property
     def now(self) -> Statement:
-        """What it states now, or stated last."""
+        """The current spec, or the last one."""
         return self.statements[-1]
 
     @property
@@ -151,7 +151,7 @@ class Ledger:
     objects: dict[str, History] = field(default_factory=dict)
     strikes: list[Strike] = field(default_factory=list)
     jumps: list[tuple[float, float]] = field(default_factory=list)
-    """When the simulator's clock was moved, and by how many seconds."""
+    """Times and seconds of the jumps of the simulator's clock."""
     bulks: dict[str, Bulk] = field(default_factory=dict)
     rivals: dict[str, float] = field(default_factory=dict)
     """Jobs that somebody else asked to end, and when."""
@@ -199,7 +199,7 @@ class Evidence:
 
     @cached_property
     def terminations(self) -> Mapping[str, Sequence[Call]]:
-        """By job, the calls that named it, in order."""
+        """Return the calls for each job, in order."""
         found: dict[str, list[Call]] = {}
         for call in self.calls:
             for job_id in call.job_ids if call.terminates else ():
@@ -208,7 +208,7 @@ class Evidence:
 
     @cached_property
     def _polls(self) -> Mapping[str, tuple[list[float], list[Call]]]:
-        """By life, the polls that were shown to it and when they arrived."""
+        """Return the polls for each life, with their arrival times."""
         found: dict[str, tuple[list[float], list[Call]]] = {}
         for call in self.calls:
             if call.shown:

@@ -37,7 +37,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """How big it all is. Seconds; `pace` is what actors do in a second, `patience` how long a calm may take."""
+    """The size of a run, in seconds. `pace`: actions of actors a second; `patience`: longest calm period."""
 
     objects: int
     storms: int

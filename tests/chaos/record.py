@@ -57,7 +57,7 @@ class Call:
 
     @property
     def left_at(self) -> float:
-        """When its caller stopped to wait for it."""
+        """Time at which the caller stopped waiting."""
         return self.answered_at if self.in_time and self.answered_at is not None else self.at + READ_TIMEOUT
 
     @property

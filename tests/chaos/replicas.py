@@ -131,7 +131,7 @@ class Replica:
         return self.lives[0].process.output() if self.lives else ""
 
     def unhandled(self) -> Iterator[Violation]:
-        """What no log should ever hold."""
+        """Yield a violation for each log line that no log may contain."""
         for line in self.output().splitlines():
             if _UNHANDLED.search(line) and not _EXPECTED.search(line):
                 yield Violation(CLEAN, f"{self.name} logged {line[:2000]}")

@@ -1,4 +1,4 @@
-"""What a person needs to see of a run: a line when it went well, the history of the job concerned when not."""
+"""Reports a run: one line if it passed, the history of the job if not."""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -40,7 +40,7 @@ class Outcome:
     races: Counter[str] = field(default_factory=Counter)
     logs: dict[str, str] = field(default_factory=dict)
     calms: list[float] = field(default_factory=list)
-    """How long each storm took to settle, seconds."""
+    """Seconds until each storm had settled."""
 
 
 def run(plan: Plan, control_plane: str) -> Outcome:
@@ -137,7 +137,7 @@ def _never_granted(evidence: Evidence, violation: Violation) -> bool:
 
 
 def _left_over(player: Player, ledger: Ledger, objects: int, *, strict: bool) -> Iterator[Violation]:
-    """What the replicas themselves show of their stores and queues."""
+    """Yield violations in the metrics of the replicas about their caches and queues."""
     leaders = 0
     for replica in player.replicas:
         if not replica.ready():

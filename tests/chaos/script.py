@@ -1,4 +1,4 @@
-"""What actors do, done: to objects by the API server itself, to jobs by the simulator; each noted in the ledger."""
+"""Executes actions on objects (API server) and on jobs (simulator), and records each in the ledger."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""What must have come true once the storm is over, judged from the objects and the simulator's jobs.
+"""Conditions that must hold after a storm, from the objects and the simulator's jobs.
 
 Each function gives what is not true yet. A calm waits until nothing is left of it, or its patience has run out.
 """
@@ -95,7 +95,7 @@ def _time_shown(body: Body) -> float | None:
 
 
 def status_faults(body: Body, history: History, job: Job | None, calls: Sequence[Call]) -> Iterator[str]:
-    """Where `.status` says something else than Batch, or contradicts itself."""
+    """Return the differences between `.status` and AWS Batch, and contradictions in `.status`."""
     status = body.get("status", {})
     expected = _expected(status, job)
     for field, value in expected.items():

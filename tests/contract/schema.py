@@ -40,7 +40,7 @@ SPEC: Final = {
     "onDelete": {"terminate": {"reason": "its workflow was deleted"}},
 }
 MOST_BYTES: Final = 64 * 1024
-"""Of a status. An object may have 1.5 MB in etcd, and ten thousand of them stand in the operator's memory."""
+"""Longest status. etcd accepts 1.5 MB for an object, but ten thousand objects are in the operator's memory."""
 
 _DATE_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _FORMATS: Final = jsonschema.FormatChecker(())

@@ -35,7 +35,7 @@ ONE_ATTEMPT = Config(retries={"mode": "standard", "total_max_attempts": 1}, read
 
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Of Batch and of STS."""
+    """URLs of the simulated AWS Batch and STS."""
     directory = tmp_path_factory.mktemp("accounts")
     sts = directory / "sts"
     with simulated_batch(directory, f"--sts-announce={sts}") as url:

@@ -30,7 +30,7 @@ HIDDEN: dict[str, Any] = {
     "tags": {"key": SECRET},
 }
 ONE_ATTEMPT = CONFIG.merge(Config(retries={"mode": "standard", "total_max_attempts": 1}, read_timeout=0.5))
-"""How often botocore itself tries is its own affair, and its waiting between would be ours."""
+"""Without retries of botocore, whose waits would slow down the test."""
 
 
 @dataclass

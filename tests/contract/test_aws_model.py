@@ -1,4 +1,4 @@
-"""What is decoded of the answers of AWS Batch, against botocore's service model."""
+"""Compares the decoded fields of responses with botocore's service model."""
 
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin

@@ -1,4 +1,4 @@
-"""Which calls botocore repeats by itself, counted by the simulated Batch: with the very settings of the operator."""
+"""Counts in the simulated AWS Batch which calls botocore repeats with the settings of the operator."""
 
 import asyncio
 from collections.abc import AsyncIterator

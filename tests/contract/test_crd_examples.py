@@ -120,7 +120,7 @@ def kubectl(kubeconfig: Path) -> Iterator[Kubectl]:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What the API server answered: errors by example and step, and stored objects by kind and name."""
+    """Responses of the API server: errors by example and step, stored objects by kind and name."""
 
     errors: dict[Example, dict[str, str]]
     stored: dict[tuple[str, str], Body]

@@ -1,4 +1,4 @@
-"""Whatever DescribeJobs answers, the status stays valid, small and quiet, and nothing leaves that must not."""
+"""For every response of DescribeJobs, the status stays valid, small and without secrets, and is not rewritten."""
 
 import json
 from dataclasses import replace
@@ -50,7 +50,7 @@ def over_the_wire(detail: Any) -> Job:
 
 
 def shown(status: Status) -> dict[str, Any]:
-    """As an API server keeps it."""
+    """Return the status as an API server stores it."""
     body: dict[str, Any] = json.loads(json.dumps(encode(status), ensure_ascii=False).encode())
     return body
 

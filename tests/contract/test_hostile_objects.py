@@ -1,4 +1,4 @@
-"""Whatever stands in a BatchJob, the status that the operator makes of it is one that the API server takes."""
+"""For every content of a BatchJob, the API server accepts the status of the operator."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whatever stands in a BatchTermination or in a list of jobs, its status is one that the API server takes."""
+"""For every content of a BatchTermination or a list of jobs, the API server accepts the status."""
 
 import json
 from typing import Any

@@ -48,13 +48,13 @@ class Kubectl:
         )
 
     def __call__(self, *arguments: str, text: str | None = None) -> str:
-        """What a command that must succeed prints."""
+        """Return the output of a command that must succeed."""
         done = self.run(*arguments, text=text)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def refused(self, *arguments: str, text: str | None = None) -> str:
-        """What a command that must fail complains about."""
+        """Return the error output of a command that must fail."""
         done = self.run(*arguments, text=text)
         assert done.returncode != 0, done.stdout
         return done.stderr

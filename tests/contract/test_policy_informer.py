@@ -201,7 +201,7 @@ async def test_irrelevant_changes_are_not_reported(handler: RecordingHandler, ad
 
 
 async def changed(admin: Admin, namespace: str, *old: str) -> str:
-    """Of three policies one is edited, one deleted, one made anew under its name, and a namespace is relabelled."""
+    """One of three policies is edited, one deleted, one recreated with the same name, and a namespace is relabelled."""
     edited, deleted, anew = old
     await admin.edit(edited, spec=OBSERVE)
     await admin.delete(deleted)

@@ -1,4 +1,4 @@
-"""What the API server takes of a policy, the operator reads; what it refuses, the operator would not act on either.
+"""The operator accepts the policies that the API server accepts, and rejects those that it rejects.
 
 The rules are the CRD's, evaluated as the embedded API server does it. The examples are judged by real ones too
 (test_crd_examples.py); here it is the pieces that count, in any combination.

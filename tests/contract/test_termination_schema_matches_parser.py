@@ -1,4 +1,4 @@
-"""What the API server takes of a BatchTermination, the operator reads; what it refuses, the operator ignores.
+"""The operator accepts the BatchTerminations that the API server accepts, and ignores those that it rejects.
 
 The rules are the CRD's, evaluated as the embedded API server does it. The examples are judged by real ones too
 (test_crd_examples.py).

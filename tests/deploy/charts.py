@@ -14,7 +14,7 @@ Object = dict[str, Any]
 Values = dict[str, Any]
 
 NAME: Final = "awsbatch-operator"
-"""Of the release, its namespace and its ServiceAccount."""
+"""Name of the release, its namespace and its ServiceAccount."""
 ROLE: Final = "arn:aws:iam::111122223333:role/batch/awsbatch-operator"
 DIGEST: Final = "sha256:" + "0a" * 32
 MONITORING: Final[Values] = {

@@ -52,7 +52,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealStage]:
 
 @pytest.fixture(scope="module")
 def stage(request: pytest.FixtureRequest) -> Stage:
-    """Of the control plane that was chosen."""
+    """The stage of the selected control plane."""
     chosen = request.config.getoption("--control-plane")
     if chosen == "existing":
         pytest.skip("whose requests reach an existing cluster only its owner can record: embedded or envtest")

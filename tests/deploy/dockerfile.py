@@ -16,7 +16,7 @@ class Instruction:
 
 
 def stages() -> dict[str, list[Instruction]]:
-    """By the name that AS gives, the last one's being "final"; what stands before the first FROM is that of ""."""
+    """Stages by the name after AS; "final" is the last one, "" is the part before the first FROM."""
     found: dict[str, list[Instruction]] = {"": []}
     for instruction in _instructions((ROOT / "Dockerfile").read_text(encoding="utf-8")):
         if instruction.name == "FROM":
@@ -26,7 +26,7 @@ def stages() -> dict[str, list[Instruction]]:
 
 
 def arguments(stage: list[Instruction], name: str) -> list[str]:
-    """Of all instructions of that name, in order."""
+    """Return the arguments of all instructions with that name, in order."""
     return [each.argument for each in stage if each.name == name]
 
 

@@ -1,4 +1,4 @@
-"""What deploy/events creates for one wish, from each of its forms."""
+"""Resources that each form of deploy/events creates for the same parameters."""
 
 import json
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ Properties = dict[str, Any]
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants; the defaults are what the JSON files say as they stand."""
+    """Parameters of a deployment; the defaults are those of the JSON files."""
 
     partition: str = "aws"
     account: str = "111122223333"

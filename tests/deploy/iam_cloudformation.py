@@ -82,7 +82,7 @@ class Stack:
         return self.resolve(body["Properties"])
 
     def refusals(self) -> list[str]:
-        """What the template's Rules say against these parameters."""
+        """Return the violated Rules of the template for these parameters."""
         broken = [
             assertion["AssertDescription"]
             for rule in self._template["Rules"].values()

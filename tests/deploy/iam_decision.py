@@ -1,4 +1,4 @@
-"""How IAM decides: as much of it as the documents of deploy/ use. An operator that is not known here raises."""
+"""Evaluates IAM policies as far as deploy/ needs it. An unknown condition operator raises."""
 
 import re
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ class Request:
 
 
 def allows(document: Document, request: Request) -> bool:
-    """What a statement does not allow is denied, and a Deny wins."""
+    """Return the decision: denied by default, and a Deny takes precedence."""
     return effects(document, request) == {"Allow"}
 
 
 def effects(document: Document, request: Request) -> set[str]:
-    """Of the statements that apply to the request."""
+    """Effects of the statements that apply to the request."""
     return {one["Effect"] for one in listed(document["Statement"]) if _applies(one, request)}
 
 

@@ -21,7 +21,7 @@ HUB_POLICY, HUB_PATTERN = "policy-hub.json", "policy-hub-pattern.json"
 
 @dataclass(frozen=True)
 class Wish:
-    """What somebody wants of the role; the defaults are what the JSON files say as they stand."""
+    """Parameters of the role; the defaults are those of the JSON files."""
 
     trust: Literal["PodIdentity", "IRSA"] = "PodIdentity"
     tag: tuple[str, str] | None = None

@@ -14,7 +14,7 @@ TEMPLATE = cloudformation.load(SPOKE / "template.yaml")
 
 @dataclass(frozen=True)
 class SpokeWish:
-    """What somebody wants of the role; the defaults are what the JSON files say as they stand."""
+    """Parameters of the role; the defaults are those of the JSON files."""
 
     partition: str = "aws"
     account: str = "222233334444"

@@ -91,7 +91,7 @@ class Module:
         return self.evaluate(block.attributes[attribute])
 
     def refusals(self, resource: str) -> list[str]:
-        """What the preconditions of a resource say against these variables."""
+        """Return the violated preconditions of a resource for these variables."""
         conditions = [one for life in self.resource(resource).blocks for one in life.blocks]
         return [self.value(one, "error_message") for one in conditions if not self.value(one, "condition")]
 

@@ -11,7 +11,7 @@ import jsonschema
 from referencing import Registry, Resource
 
 _FILES: Final = Path(sys.prefix) / "schemas/kubernetes_validate/kubernetes-json-schema"
-"""Where `make setup` puts them."""
+"""Directory in which `make setup` installs the schemas."""
 
 
 def validate(body: dict[str, Any], version: str) -> None:

@@ -1,4 +1,4 @@
-"""Where in the repository stands what these tests are about. The chart's own place is `helm_chart.CHART`."""
+"""Paths of the tested files. The path of the chart is `helm_chart.CHART`."""
 
 from pathlib import Path
 from typing import Any, Final

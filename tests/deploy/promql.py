@@ -1,4 +1,4 @@
-"""Which labels a PromQL expression leaves on its result, and which names it reads."""
+"""Finds the labels of the result of a PromQL expression, and the names that it reads."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 import promql_parser as ast
 
 TARGET_LABELS: Final = frozenset({"cluster", "namespace", "job", "pod", "instance"})
-"""What Prometheus adds to each series of a pod. A metric's own label `namespace` becomes `exported_namespace`."""
+"""Labels that Prometheus adds to the series of a pod. A metric's label `namespace` becomes `exported_namespace`."""
 
 Labels = frozenset[str]
 

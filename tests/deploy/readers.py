@@ -1,4 +1,4 @@
-"""How kstatus, Argo CD and Flux read an object: the first by its documented rules, the others by our own scripts."""
+"""Reads an object like kstatus (by its documented rules), Argo CD and Flux (by our scripts)."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Which requests of the operator reached the API server, by the server's own word."""
+"""Reads from the API server's records which requests of the operator it received."""
 
 import json
 import urllib.request
@@ -42,7 +42,7 @@ class Record(ABC):
 
 
 class RequestLog(Record):
-    """That of the embedded API server."""
+    """The record of the embedded API server."""
 
     def __init__(self, kubeconfig: Path) -> None:
         server, self._opener = server_of(kubeconfig)
@@ -71,7 +71,7 @@ def _asked(method: str, path: str, query: str) -> Call:
 
 
 class AuditLog(Record):
-    """That of a kube-apiserver, about one user."""
+    """The audit log of a kube-apiserver, for one user."""
 
     def __init__(self, path: Path, user: str) -> None:
         self._path, self._user, self._from = path, user, 0

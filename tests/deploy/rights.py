@@ -1,4 +1,4 @@
-"""What RBAC objects grant to one service account, taken apart to single rights, and which right a call needs."""
+"""Splits the RBAC rules of a service account into single permissions, and finds the permission that a call needs."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
@@ -9,7 +9,7 @@ ANY: Final = ""
 
 BASIC_USER: Final = frozenset({("authorization.k8s.io", "selfsubjectaccessreviews", "create")})
 DISCOVERY: Final = frozenset({"/api", "/api/*", "/apis", "/apis/*"})
-"""What system:basic-user and system:discovery grant to whoever is logged in; of that what the operator uses."""
+"""The permissions of system:basic-user and system:discovery, which every user has, that the operator uses."""
 
 
 class Call(NamedTuple):

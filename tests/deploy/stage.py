@@ -1,4 +1,4 @@
-"""Where the operator shows what it asks of Kubernetes: a control plane that keeps a record, and the chart on it."""
+"""Installs the chart on a control plane that records the requests of the operator."""
 
 import os
 import secrets

@@ -1,4 +1,4 @@
-"""What leaves this repository: the packaged chart, install.yaml and the kustomization."""
+"""Tests what is published: the packaged chart, install.yaml and the kustomization."""
 
 import json
 import subprocess

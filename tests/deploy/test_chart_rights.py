@@ -1,4 +1,4 @@
-"""Who gets which right by the chart; that the operator needs each of them, and no other, is proven beside."""
+"""Tests which permissions the chart grants. test_rbac.py proves that the operator needs exactly these."""
 
 from typing import Any, Final
 

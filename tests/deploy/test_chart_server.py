@@ -1,4 +1,4 @@
-"""What a real API server says of the chart's objects, Pod Security's admission among it."""
+"""Tests that a real API server accepts the objects of the chart, including Pod Security admission."""
 
 from collections.abc import Iterable
 from typing import Final

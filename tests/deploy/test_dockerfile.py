@@ -1,4 +1,4 @@
-"""What the Dockerfile promises to those who run its image. That it builds is CI's to show: it has an engine."""
+"""Tests the Dockerfile without building it; CI builds the image."""
 
 import json
 import os

@@ -26,7 +26,7 @@ PAGE: Final = (ROOT / "docs/gitops.md").read_text("utf-8")
 ROWS: Final[list[tuple[str, ...]]] = re.findall(
     r"^\| (.+?) \| (.+?) \| (\w+) \| (\w+) \| (\w+), (\w+) \|$", PAGE, flags=re.MULTILINE
 )
-"""Of the table of the page: condition, job, kstatus and Flux, Argo CD, and both with the annotation."""
+"""Columns of the table of the page: condition, job, kstatus and Flux, Argo CD, and both with the annotation."""
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_an_object_without_a_status_is_in_progress_for_argo_cd() -> None:
 
 @pytest.mark.parametrize("ready", ["False", "Unknown"])
 def test_an_object_that_is_not_ready_is_in_progress_without_other_conditions(flux: Flux, ready: str) -> None:
-    """As another version of the operator could write it."""
+    """A status that another version of the operator could write."""
     printed = [{"type": "Ready", "status": ready, "reason": "Later", "message": "later"}]
     body = {"metadata": {"generation": 1}, "status": {"observedGeneration": 1, "conditions": printed}}
     assert (kstatus(body), argo_cd(body), flux(body)) == ("InProgress", ("Progressing", "later"), "InProgress")

@@ -16,12 +16,12 @@ from deploy.readers import HEALTH_LUA, HEALTH_OF_POLICIES, HEALTH_OF_TERMINATION
 MEANT: Final = {"Stalled": ("Failed", "Degraded"), "Reconciling": ("InProgress", "Progressing")}
 MEANT_READY: Final = {"True": ("Current", "Healthy"), "Unknown": ("InProgress", "Progressing")}
 KINDS: Final = {"batchaccesspolicies": HEALTH_OF_POLICIES, "batchterminations": HEALTH_OF_TERMINATIONS}
-"""By plural the script; its directory has Argo CD's own layout."""
+"""Health scripts by plural, in the directory layout of Argo CD."""
 IN_EACH_KIND: Final = pytest.mark.parametrize("script", KINDS.values(), ids=list(KINDS))
 
 
 def reasons(crd: Any) -> list[Bullet]:
-    """As the schema lists them, with the conditions that each stands on."""
+    """Reasons in the schema, with their conditions."""
     status = schema_of(crd)["properties"]["status"]["properties"]
     return list(bullets(status["conditions"]["items"]["properties"]["reason"]["description"]))
 

@@ -20,7 +20,7 @@ from integration.scenario import reasons_sent
 
 @dataclass(frozen=True)
 class Activity:
-    """What there is to compare, after everything was done once. `elsewhere` no namespaced operator may see."""
+    """The permissions to compare, after all features were used. A namespaced operator must not see `elsewhere`."""
 
     mode: str
     rights: set[ResourceAttributes]

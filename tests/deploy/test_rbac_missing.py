@@ -98,7 +98,7 @@ def complaints(operator: OperatorProcess) -> list[dict[str, Any]]:
 
 
 def refusals(account: Account) -> Counter[str]:
-    """How many requests were refused, by verb and resource."""
+    """Return the number of forbidden requests by verb and resource."""
     return Counter(f"{call.verb} {call.resource}" for call, code in account.record.requests() if code == 403)
 
 
@@ -156,7 +156,7 @@ def test_without_it_batch_terminations_are_ignored_and_nothing_else(
 
 
 def test_without_permission_to_read_policies_no_job_is_terminated(real: RealStage, cluster: Cluster) -> None:
-    """What they forbid is not known then."""
+    """Without these permissions the operator does not know what policies forbid."""
     account = Account(real, cluster)
     job_id = real.world.batch.seed()
     cluster.create("train", job_id)

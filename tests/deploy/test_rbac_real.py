@@ -72,7 +72,7 @@ def installed(request: pytest.FixtureRequest, real: RealStage) -> Iterator[Insta
 def test_the_account_has_the_permissions_of_the_chart_and_those_of_all_users(
     installed: Installed, tmp_path: Path
 ) -> None:
-    """By Kubernetes' own sum of all rules, in each namespace."""
+    """The sum of all rules that Kubernetes reports for each namespace."""
     account = Cluster(installed.stage.kubeconfig_of(NAME), tmp_path)
     for namespace in (installed.namespace.namespace, installed.elsewhere.namespace, NAME, "kube-system"):
         review = {"apiVersion": REVIEWS, "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}}

@@ -82,7 +82,7 @@ def everything(cluster: Cluster) -> set[str]:
 
 
 def columns(cluster: Cluster) -> int:
-    """How many the definition has."""
+    """Return the number of printer columns in the definition."""
     definition = json.loads(cluster.kubectl("get", CRD, "-o", "json"))
     return len(definition["spec"]["versions"][0]["additionalPrinterColumns"])
 

@@ -29,7 +29,7 @@ CREDENTIALS = {"signin", "sso", "sso-oidc", "sts"}
 
 
 def build(into: Path) -> Path:
-    """As the Dockerfile does it."""
+    """Build the wheel as the Dockerfile does."""
     offline = ["--no-build-isolation", "--no-deps", "--no-index", "--wheel-dir", str(into)]
     _well(_pip("wheel", *offline, str(ROOT)))
     (wheel,) = into.glob("*.whl")

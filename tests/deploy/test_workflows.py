@@ -1,4 +1,4 @@
-"""What the workflows promise: nothing unpinned runs in them, and nothing has a right that it does not need."""
+"""Tests the workflows: all actions are pinned, and no job has unnecessary permissions."""
 
 import re
 import shutil

@@ -128,7 +128,7 @@ def sandbox(
 
 
 def shell(directory: Path, script: str, *, path: str = f"{Path(sys.executable).parent}:$PATH") -> str:
-    """What a person gets in another terminal."""
+    """Return the output of a script in another terminal."""
     program = f"PATH={path}; source {directory}/env; {script}"
     return subprocess.run(["bash", "-ec", program], capture_output=True, text=True, timeout=60, check=True).stdout
 

@@ -24,7 +24,7 @@ def wait(cluster: Cluster, name: str, what: str) -> str:
 
 
 def refused(cluster: Cluster, *arguments: str, stdin: str | None = None) -> str:
-    """What kubectl says when the API server refuses."""
+    """Return the error of kubectl for a rejected request."""
     with pytest.raises(KubectlError) as refusal:
         cluster.kubectl(*arguments, stdin=stdin)
     return str(refusal.value)

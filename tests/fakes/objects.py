@@ -102,7 +102,7 @@ class FakeObjects:
         self._changed(uid)
 
     def delete(self, uid: str) -> None:
-        """As the API server: finalizers keep the object, with a deletionTimestamp and another generation."""
+        """Delete like the API server: finalizers keep the object, with a deletionTimestamp and a new generation."""
         body = self.bodies[uid]
         if not body["metadata"].get("finalizers"):
             del self.bodies[uid]

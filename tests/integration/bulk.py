@@ -82,7 +82,7 @@ class Bulk:
         return [call for call in found if call["operation"].startswith("Terminate") and self._is_own(call)]
 
     def sent(self) -> Counter[str]:
-        """How many terminations of each job AWS Batch accepted."""
+        """Return the number of accepted terminations of each job."""
         found = self.team.world.batch.terminate_requests()
         return Counter(request["job_id"] for request in found if self._is_own(request))
 
@@ -107,7 +107,7 @@ def now() -> int:
 
 @contextmanager
 def bulk_of(team: Team) -> Iterator[Bulk]:
-    """Nothing of it is left afterwards."""
+    """Provide jobs and objects for the team, and delete all of them afterwards."""
     with Terminations(team.world.control_plane.kubeconfig, team.name) as terminations:
         try:
             yield Bulk(team, terminations)

@@ -102,7 +102,7 @@ class Plugin:
 
 
 class Terminal:
-    """What a program shows on its terminal, and what is typed there."""
+    """A terminal with a program: its output and its input."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", descriptor: int) -> None:
         self.process, self._descriptor, self._shown = process, descriptor, b""

@@ -1,4 +1,4 @@
-"""Whatever Batch, its gateway or the network answers: the status says so, nothing is lost, nothing runs hot."""
+"""For every fault of AWS Batch or the network, the status reports it, no termination is lost, and retries are paced."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ Condition = tuple[str, str]
 
 BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 ATTEMPTS = 3
-"""Of one boto3 call, for outages: boto3 tries again by itself."""
+"""Attempts of one boto3 call: boto3 retries by itself."""
 THROTTLED, AWAY = ("Reconciling", "Throttled"), ("Reconciling", "AWSUnavailable")
 CREDENTIALS, DENIED = ("Stalled", "CredentialsUnavailable"), ("Stalled", "AccessDenied")
 

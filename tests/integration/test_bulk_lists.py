@@ -1,4 +1,4 @@
-"""What AWS Batch lists is late, incomplete or in motion: each job that matches is found, and asked for once."""
+"""Lists of AWS Batch are late, incomplete or changing: each matching job is found and terminated once."""
 
 from collections.abc import Iterator
 from typing import Any, Final

@@ -75,6 +75,6 @@ def throttled(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def throttles_counted(operator: OperatorProcess) -> float:
-    """By the operator's own metric."""
+    """Return the number of throttled calls from the operator's metric."""
     requests = operator.metrics()["awsbatch_operator_aws_requests_total"]
     return sum(value for labels, value in requests if labels["code"] == "TooManyRequestsException")

@@ -1,4 +1,4 @@
-"""What a person who runs the operator sees of it: its start, its endpoints, its log."""
+"""Tests the start, the endpoints and the log of the operator."""
 
 import json
 import os

@@ -12,7 +12,7 @@ REQUEST_ID = "5f0c1a52-8d27-4f3c-9d0e-7d7c3a5f0001"
 
 
 def refusal(code: str, status: int, message: str = "", operation: str = "DescribeJobs") -> ClientError:
-    """What botocore raises for an error reply."""
+    """Return the exception that botocore raises for an error response."""
     response: Any = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(response, operation)
 

@@ -1,4 +1,4 @@
-"""What is not sent: requests of a replica that is not the leader, and terminations without permits."""
+"""Tests what is not sent: requests of a replica that is not the leader, and terminations without permits."""
 
 from collections.abc import AsyncIterator
 from typing import Any

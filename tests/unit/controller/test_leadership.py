@@ -1,4 +1,4 @@
-"""What the elector's clock forbids is not done, even before the controller learns that it is no leader any more."""
+"""The controller does not act once the elector's clock forbids it, even before it learns of the loss."""
 
 import asyncio
 

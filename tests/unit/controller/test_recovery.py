@@ -1,4 +1,4 @@
-"""What was refused is tried once more when the same kind of call succeeds, and not again before its own time."""
+"""A denied call is retried once when a call of the same kind succeeds, and then only after its own delay."""
 
 import asyncio
 import gc

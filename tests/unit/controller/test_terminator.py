@@ -1,4 +1,4 @@
-"""What is stated is sent once with its reason, and again only when it has to be."""
+"""A requested termination is sent once with its reason, and repeated only if necessary."""
 
 import asyncio
 

@@ -105,7 +105,7 @@ class World:
         return self._store(body)
 
     def edit(self, **fields: Any) -> None:
-        """As by `kubectl edit`: fields of the record, or `annotations`."""
+        """Change fields of the record, or `annotations`, like `kubectl edit`."""
         body = dict(self.get().body)
         if "annotations" in fields:
             body["metadata"] = {**body["metadata"], "annotations": fields.pop("annotations")}
@@ -173,7 +173,7 @@ class Replica:
             assert self.acts == self.is_leader, f"{self.name} acts: {self.acts}, leads: {self.is_leader}"
 
     def freeze(self, seconds: float = math.inf) -> None:
-        """As by SIGSTOP, until SIGCONT. Its clock goes on. For ever: a crash."""
+        """Freeze the process like SIGSTOP, while its clock continues. Forever: a crash."""
         self._awake = False
         self.world.later(seconds, self._thaw)
 
@@ -181,7 +181,7 @@ class Replica:
         self._awake = True
 
     def stop(self) -> None:
-        """As at SIGTERM, once the controller has stopped."""
+        """Stop like SIGTERM, after the controller has stopped."""
         self.run.cancel()
         self._loop.create_task(self.elector.release())
 
@@ -220,7 +220,7 @@ class _Client(KubeClient):
         """Seconds for which the process is frozen during its next call, before its loop reads the clock."""
 
     def fares(self, trips: Iterable[Trip]) -> None:
-        """How the next calls fare; those after them fare well."""
+        """Set the results of the next calls; later calls succeed."""
         self.trips = iter(trips)
 
     async def get(self, path: str, params: Mapping[str, str] | None = None, accept: str = JSON) -> Response:

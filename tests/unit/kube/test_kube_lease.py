@@ -1,4 +1,4 @@
-"""Of all replicas one leads, whatever happens to processes, clocks and network."""
+"""At most one replica leads, under faults of processes, clocks and network."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -20,7 +20,7 @@ QUEUE = ("stop", "--queue", "gpu", "--name", "train-*", *REASON)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    """As a person without kubectl runs it: what is wrong must be said before kubectl is needed."""
+    """Run without kubectl: wrong arguments are reported before kubectl is needed."""
     monkeypatch.setattr(sys, "argv", ["kubectl-awsbatch", *words])
     monkeypatch.setenv("PATH", "/nonexistent")
     return cli.main()

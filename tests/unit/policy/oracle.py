@@ -1,4 +1,4 @@
-"""What policies allow, stated once: a table, and the rules that find its row, apart from the code under test.
+"""States what policies allow in a table, independent of the code under test.
 
 The first row that fits a case applies. Only what the row names makes a difference.
 """
@@ -101,7 +101,7 @@ class Described:
 
 
 DescribedJobs = Mapping[tuple[str | None, str], Described]
-"""By role and id."""
+"""Jobs by role and id."""
 
 
 @dataclass

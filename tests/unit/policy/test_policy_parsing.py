@@ -1,4 +1,4 @@
-"""What is read of a policy: as strictly as the API server reads it, and each fault by its name."""
+"""Policies are parsed as strictly as by the API server, and each fault is named."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What holds for every result of `reconcile`, whatever happened before."""
+"""Invariants of every result of `reconcile`."""
 
 from dataclasses import replace
 

@@ -18,7 +18,7 @@ ACCEPTED = seen(RUNNING_JOB, NOW - SECOND).in_flight().accepted(TERMINATE, WHY, 
 
 
 def requested(known: JobState, age: int, requests: int = 1) -> JobState:
-    """Of which this process has sent so many TerminateJob calls; the last was accepted `age` ago."""
+    """A job state after so many accepted TerminateJob calls, the last `age` ago."""
     return known.replace(request=Request(TERMINATE, WHY, NOW - age, NOW - age, requests))
 
 

@@ -43,7 +43,7 @@ class Sts:
 
 
 def tags(pairs: Mapping[str, str]) -> dict[str, str]:
-    """As the query protocol numbers them."""
+    """Number list items as the query protocol does."""
     form: dict[str, str] = {}
     for number, (key, value) in enumerate(pairs.items(), 1):
         form |= {f"Tags.member.{number}.Key": key, f"Tags.member.{number}.Value": value}

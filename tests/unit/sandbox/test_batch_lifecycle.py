@@ -1,4 +1,4 @@
-"""How jobs of the simulated Batch move."""
+"""Tests the lifecycle of jobs in the simulated AWS Batch."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who the simulated Batch believes: every signature is verified, and refused in AWS's words."""
+"""The simulated AWS Batch verifies every signature, and rejects wrong ones with the messages of AWS."""
 
 import re
 from collections.abc import Callable

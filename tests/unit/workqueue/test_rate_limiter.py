@@ -14,7 +14,7 @@ def now() -> float:
 
 
 async def times(limiter: AdaptiveRateLimiter, number: int) -> list[float]:
-    """When each of so many callers was admitted."""
+    """Return the time at which each caller was admitted."""
 
     async def one() -> float:
         await limiter.acquire()

@@ -135,7 +135,7 @@ async def test_few_of_our_calls_are_throttled_and_what_is_left_is_used(calls: in
 
 
 async def test_bursts_that_empty_the_account_are_met_with_few_calls() -> None:
-    """Nothing helps against the moment after a burst; what can be kept small is how often we run into it."""
+    """Throttling after a burst cannot be avoided, only made rare."""
     world = World(Account(burst=5))
     async with running(world.describes.endless(), world.disturb(6, 2.0)):
         await asyncio.sleep(LONG)
@@ -189,7 +189,7 @@ async def test_a_single_termination_does_not_wait_while_describes_are_throttled(
 
 
 async def test_terminations_that_have_a_limit_of_their_own_outgrow_what_describes_found() -> None:
-    """Nobody documents what shares a limit with what."""
+    """AWS does not document which operations share a limit."""
     world = World(Account())
     world.terminations.account = Account(limit=100, burst=100)
     async with running(world.describes.endless(), world.disturb(1, 1 / 3)):
