@@ -20,7 +20,7 @@ STEPS = (
     *("AWS Batch receives TerminateJobs of 50 jobs", "200 jobs in all", "AWS Batch has stopped the 200 jobs: FAILED"),
     *("--for=condition=Finished", "condition met", "Finished", "$ kubectl describe bt inc-4711", "AllRequested"),
     *("TerminationAccepted", "train-gpu   160 FAILED", "train-cpu   40 FAILED", "render      60 RUNNING"),
-    *("report      40 RUNNABLE", "train-late  1 RUNNING", "the other 100 jobs live", "All stopped"),
+    *("report      40 RUNNABLE", "train-late  1 RUNNING", "the other 100 jobs are active", "All stopped"),
 )
 
 
