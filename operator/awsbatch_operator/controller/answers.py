@@ -187,7 +187,9 @@ class AnswerHandler:
     # -- the work queue -----------------------------------------------------------------------------------------------
 
     def _add(self, tracked: TrackedObject) -> None:
-        self._queue.add(tracked.ref.uid, tracked.ref.namespace)
+        # After a start and after a change of a policy, all objects of the namespace may wait for their turn.
+        rank = Rank.FIRST if tracked.ref.uid in self._cache.terminating else Rank.NORMAL
+        self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=rank)
 
     def _add_all(self, job: TrackedJob) -> None:
         for tracked in job.objects.values():

@@ -213,7 +213,7 @@ class Controller:
         self._dependencies.telemetry.leading(yes=True)
         self.bulk.on_started_leading()
         for tracked in self.cache.terminating.values():
-            self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=Rank.FIRST)
+            self._add(tracked)
         async for tracked in _in_slices(self.cache.objects.values()):
             if tracked.foreign_status is not None:
                 self._writer.correct(tracked)
@@ -273,7 +273,7 @@ class Controller:
                 namespace = next(iter(self._changed))
                 del self._changed[namespace]
                 async for tracked in _in_slices(self.cache.namespaces.get(namespace, {}).values()):
-                    self._queue.add(tracked.ref.uid, namespace)
+                    self._add(tracked)
 
     async def _tick(self) -> None:
         pruned_at = self.beat_at = asyncio.get_running_loop().time()
@@ -292,7 +292,8 @@ class Controller:
             await asyncio.sleep(_TICK)
 
     def _add(self, tracked: TrackedObject) -> None:
-        self._queue.add(tracked.ref.uid, tracked.ref.namespace)
+        rank = Rank.FIRST if tracked.ref.uid in self.cache.terminating else Rank.NORMAL
+        self._queue.add(tracked.ref.uid, tracked.ref.namespace, rank=rank)
 
     def _decide_terminations(self) -> None:
         self.bulk.wake_held()

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 import pytest
 
 from awsbatch_operator.api.access_policy import parse_policy
 from awsbatch_operator.api.errors import CallError, ErrorClass
+from awsbatch_operator.api.interfaces import DescribeResult
+from awsbatch_operator.api.job import Target
 from awsbatch_operator.policy.resolution import Mode
 from unit.controller.world import World
 
@@ -149,6 +151,30 @@ async def test_status_writes_of_one_namespace_that_hang_or_fail_hold_up_no_other
         del world.objects.hanging["team-a"]
         await asyncio.sleep(120)
         assert all(world.objects.status(f"uid-team-a-a{n}").phase == "Running" for n in range(100))
+
+
+async def test_the_answer_about_a_termination_is_reconciled_before_all_that_waits() -> None:
+    """A hundred thousand objects of the namespace, after a start or a change of a policy, wait for ten seconds."""
+    world, waiting = World(), list[int]()
+    describe = world.batch.describe
+
+    async def describe_in_a_crowd(target: Target, job_ids: Sequence[str]) -> Mapping[str, DescribeResult] | CallError:
+        answer = await describe(target, job_ids)
+        for number in range(0 if waiting else 100):
+            world.objects.create(f"o{number}", {"jobId": world.a_job(f"j{number}"), "region": "us-east-1"})
+        return answer
+
+    def knows_region(region: str) -> bool:
+        if region == "us-east-1":
+            waiting.append(world.controller.depths["terminate"]())
+        return True
+
+    world.batch.knows_region = knows_region  # type: ignore[method-assign]
+    world.batch.describe = describe_in_a_crowd  # type: ignore[method-assign]
+    async with world.running():
+        world.an_object(world.a_job("one"), "runaway")
+        await asyncio.sleep(1)
+        assert waiting[0] == 1, "the termination is decided"
 
 
 async def test_reconciles_and_first_polls_take_turns_between_namespaces() -> None:
