@@ -163,7 +163,7 @@ async def _steady(asked: Asked, progress: Progress) -> list[Line]:
             synced, written = cpu_seconds(operator.pid), status_writes(operator)
             progress(f"first termination {first:.1f} s, all known {known:.1f} s, {synced:.0f} s of CPU")
             due = await _singles(harness)
-            progress(f"while all are due: p50 {due[0].p50:.1f} ms, p99 {due[0].p99:.1f} ms")
+            progress(f"while all are due: p50 {due[0].p50:.1f} ms, p99 {due[0].p99:.1f} ms{_troubles(operator)}")
             polled = await _round(harness, [operator], began)
             progress(f"all polled {polled:.1f} s after the start")
             lag = _lags(operator)
@@ -296,6 +296,12 @@ async def _known(operator: OperatorProcess, began: float) -> float:
             raise TimeoutError("the operator ended by itself")
         await asyncio.sleep(0.25)
     return time.time() - began
+
+
+def _troubles(operator: OperatorProcess) -> str:
+    """The distinct warnings in the operator's log: after a request that failed, terminations are held until a list."""
+    lines = (f"\n  {one['message']} {one.get('error', '')}" for one in operator.logs() if one["level"] != "info")
+    return "".join(dict.fromkeys(lines))
 
 
 async def _state_one(harness: Harness) -> dict[str, str]:

@@ -76,7 +76,7 @@ class Resync:
         while True:
             self._requested.clear()
             try:
-                await self.once()
+                complete = await self.once()
             except ListError as error:
                 self._failed(str(error))
                 await asyncio.sleep(_AGAIN)
@@ -84,7 +84,8 @@ class Resync:
                 if self._list_problem.report("") is Change.ENDED:
                     log.info("listing BatchJobs succeeds again")
                 self.list_failed_since = None
-                self.synced.set()
+                if complete:
+                    self.synced.set()
                 await self._rest()
 
     def on_watch_event(self, uid: str, version: str | None) -> None:
@@ -110,7 +111,8 @@ class Resync:
         self._cache.in_doubt_since = self._now()
         self._requested.set()
 
-    async def once(self) -> None:
+    async def once(self) -> bool:
+        """List once. Return whether everything that the list shows is known now."""
         began, in_doubt_since = asyncio.get_running_loop().time(), self._cache.in_doubt_since
         listed, differing = await self._compare(began)
         for uid in self._cache.objects.keys() - listed:
@@ -121,15 +123,20 @@ class Resync:
         for uid in self._cache.unreadable.keys() - listed:
             del self._cache.unreadable[uid]
         if in_doubt_since is not None:
-            failed = await self._read(ref for ref, _ in differing.values())
+            # At the start the watch is still delivering the others: they state nothing yet that could be sent.
+            started, known = self.synced.is_set(), self._cache.objects.keys()
+            failed = await self._read(ref for ref, _ in differing.values() if started or ref.uid in known)
             self._cache.unconfirmed = {uid: differing[uid][1] for uid in failed}
             if self._cache.in_doubt_since == in_doubt_since:
                 self._cache.in_doubt_since = None
                 self._on_confirmed()
             # Whether the watch delivers again is for the next list to see.
             self._requested.set()
-            return
+            return False
         differing = await self._after_watch(differing.values(), began)
+        if self._cache.in_doubt_since is not None:
+            # A list that begins now is needed, and terminations wait for it.
+            return False
         if differing and self.synced.is_set():
             if self.watch_lags_since is None:
                 self.watch_lags_since = began
@@ -137,6 +144,7 @@ class Resync:
             self.undelivered |= {uid: version for uid, (_, version) in differing.items()}
         self._restart_silent_watch(began)
         await self._read(ref for ref, _ in differing.values())
+        return True
 
     async def _compare(self, began: float) -> tuple[set[str], dict[str, _Listed]]:
         """List all objects; return the uids of all, and with their versions those that the cache has in another one.
@@ -174,7 +182,7 @@ class Resync:
         return self.synced.is_set() and self._cache.in_doubt_since is None and self.watch_lags_since is None
 
     async def _after_watch(self, differing: Iterable[_Listed], began: float) -> dict[str, _Listed]:
-        """Return by uid what still differs although the watch had time to deliver it.
+        """Return by uid what still differs although the watch had time to deliver it, or once the cache is in doubt.
 
         Before the first list has succeeded, the time counts from the last object that the watch delivered.
 
@@ -183,7 +191,7 @@ class Resync:
         """
         loop, waiting, known = asyncio.get_running_loop(), deque(differing), len(self._cache.objects)
         until = began if self.watch_lags_since is not None else loop.time() + WATCH_LAG
-        while waiting and loop.time() < until:
+        while waiting and loop.time() < until and self._cache.in_doubt_since is None:
             await asyncio.sleep(0.05 if not self.synced.is_set() else 0.5)
             # The first ones only: with many objects, to check all is too much work for each turn.
             while waiting and not self._differs(*waiting[0], began):

@@ -151,6 +151,28 @@ async def test_the_first_list_waits_for_a_watch_that_delivers_but_not_for_one_th
         assert set(world.objects.reads) == {"j0", *(f"j{n}" for n in range(11, 20))}
 
 
+async def test_a_doubt_during_the_first_list_holds_terminations_until_a_list_and_not_until_all_are_known() -> None:
+    world = World()
+    world.objects.notify = lambda _: None
+    uids = [world.an_object(world.a_job(f"j{n}"), name=f"j{n}") for n in range(100)]
+    async with world.running():
+        for number, uid in enumerate(uids):
+            await asyncio.sleep(1)
+            world.controller.on_upsert(world.objects.snapshot(uid))
+            if number == 20:
+                world.objects.edit(uids[0], {"terminate": {"reason": "old words"}})
+                world.controller.on_upsert(world.objects.snapshot(uids[0]))
+                world.objects.edit(uids[0], {"terminate": {"reason": "new words"}})
+                world.controller.resync.doubt()
+            if number == 25:
+                assert _sent(world) == {"j0": ["new words"]}
+                assert set(world.objects.reads) == {"j0"}, "the watch delivers the others"
+            assert not world.controller.resync.synced.is_set()
+        await asyncio.sleep(5)
+        assert world.controller.resync.synced.is_set()
+        assert set(world.objects.reads) == {"j0"}
+
+
 async def test_a_list_of_many_pauses_unless_terminations_wait_for_it() -> None:
     async with World().running() as world:
         for n in range(2 * resync._A_PAUSE_EVERY):
