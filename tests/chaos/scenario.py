@@ -25,9 +25,6 @@ _RESYNC: Final = 90.0
 _PROMPT: Final = 45.0
 """Seconds within which a termination that was refused is sent again when nothing is broken any more: 15 s between two
 tries, 17 to the next leader. Well below the minute after which one that was accepted is."""
-_BULK_PROMPT: Final = 120.0
-"""Seconds of the same for the jobs of BatchTerminations: a new leader lists their queue first, by the budget of all
-polls, of which AWS's throttles in the storm have left little."""
 _CHECK_EVERY: Final = 1.0
 
 
@@ -117,17 +114,13 @@ def _calm(world: World, player: Player, outcome: Outcome, shape: Shape, *, stric
         if late := [*shown_late(outcome.evidence, objects, began, shape.with_events)]:
             outcome.violations += late
             return waited
-        if late := [one for one in missing if waited > _prompt(one) and _never_granted(outcome.evidence, one)]:
+        if late := [one for one in missing if waited > _PROMPT and _never_granted(outcome.evidence, one)]:
             outcome.violations += late
             return waited
         orphans = strict and all(one.invariant == CLEAN for one in missing)
         if waited > (_RESYNC if orphans else shape.patience):
             outcome.violations += missing
             return waited
-
-
-def _prompt(violation: Violation) -> float:
-    return _BULK_PROMPT if violation.text.startswith("bulk-") else _PROMPT
 
 
 def _never_granted(evidence: Evidence, violation: Violation) -> bool:

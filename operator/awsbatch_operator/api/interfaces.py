@@ -16,6 +16,7 @@ from awsbatch_operator.api.events_queue import EventsQueue
 from awsbatch_operator.api.job import Job, JobSummary, NotFound, Target
 from awsbatch_operator.api.label_selector import Labels
 from awsbatch_operator.api.timestamps import Millis
+from awsbatch_operator.workqueue.fair_queue import Rank
 
 JOBS_PER_DESCRIBE: Final = 100
 """Most ids in one DescribeJobs."""
@@ -84,15 +85,20 @@ class BatchProvider(Protocol):
         """Return whether AWS has such a region, or it is configured."""
         ...
 
-    def describe_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:
-        """Wait until one more DescribeJobs fits the budget of the target's account and region, then for a thread.
+    def describe_slot(self, target: Target, rank: Rank = Rank.NORMAL) -> AbstractAsyncContextManager[object]:
+        """Wait until one more DescribeJobs or ListJobs fits the budget of the target's account and region.
 
-        `bulk`: for a BatchTermination, whose calls may take long: only each other's threads depend on how long.
+        Then wait for a thread. NORMAL: polls by DescribeJobs. FIRST: an approved BatchTermination waits for the answer;
+        it gives way to no call. LAST: what nobody waits for; it comes after those of FIRST. Calls of FIRST and LAST may
+        take long: only each other's threads depend on how long.
         """
         ...
 
     def terminate_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:
-        """Like `describe_slot`, for one more TerminateJob or TerminateJobs."""
+        """Wait until one more TerminateJob or TerminateJobs fits the budget, then for a thread.
+
+        `bulk`: for a BatchTermination, whose calls may take long: only each other's threads depend on how long.
+        """
         ...
 
     def terminate_limit(self, target: Target) -> int:

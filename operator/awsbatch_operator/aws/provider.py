@@ -34,6 +34,7 @@ from awsbatch_operator.aws.job_detail import parse_describe_jobs, parse_terminat
 from awsbatch_operator.aws.job_summary import parse_list_jobs
 from awsbatch_operator.aws.sdk_session import MAX_THREADS, MakeClient, own_credentials
 from awsbatch_operator.aws.sessions import OwnSession, Session, SessionCache
+from awsbatch_operator.workqueue.fair_queue import Rank
 from awsbatch_operator.workqueue.rate_limiter import AccountRateLimiter
 from awsbatch_operator.workqueue.worker_pool import WorkerPool
 
@@ -110,7 +111,7 @@ class AwsBatch:
         self._terminates = runner("terminate", throttled=lambda target: self._limiter(target).terminate_throttled())
         # So many that deletions need not wait for long polls.
         self.events = AwsEvents(self._sessions, runner("sqs", threads=MAX_LONG_POLLS + 4), runner("events", threads=4))
-        # By target, and whether the calls are those of BatchTerminations.
+        # By target, and whether the calls are those of BatchTerminations, or list polls.
         self._describe_pool: _Pool = WorkerPool(MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
         self._terminate_pool: _Pool = WorkerPool(MAX_THREADS, per_group=MAX_PER_TARGET, clock=monotonic)
         self._without_terminate_jobs: set[str] = set()
@@ -127,9 +128,9 @@ class AwsBatch:
         return region in self._regions
 
     @asynccontextmanager
-    async def describe_slot(self, target: Target, *, bulk: bool = False) -> AsyncIterator[None]:
-        await self._limiter(target).describe()
-        async with self._describe_pool.slot((target, bulk)):
+    async def describe_slot(self, target: Target, rank: Rank = Rank.NORMAL) -> AsyncIterator[None]:
+        await self._limiter(target).describe(rank)
+        async with self._describe_pool.slot((target, rank is not Rank.NORMAL)):
             yield
 
     @asynccontextmanager

@@ -15,6 +15,7 @@ from awsbatch_operator.reconcile.bulk_status import refusal_of
 from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.call_queue import CallQueue
 from awsbatch_operator.workqueue.coalescer import Dispatchers
+from awsbatch_operator.workqueue.fair_queue import Rank
 
 IN_FLIGHT: Final = 4
 """Calls of one kind under way at once for a target."""
@@ -50,7 +51,9 @@ async def gather(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
 
 
 class BulkCalls:
-    """`first_polls` waits while BatchJobs of the target wait for their first describe: reads come after those.
+    """`first_polls` waits while BatchJobs of the target wait for their first describe.
+
+    Reads of an object that is not approved come after those, and in the budget after those of approved ones.
 
     `on_progress` is called when `tracked.accepted` or the error of its last call (None: it succeeded) has changed.
     """
@@ -62,13 +65,12 @@ class BulkCalls:
         first_polls: Callable[[Target], Awaitable[object]],
         on_progress: Callable[[TrackedTermination, CallError | None], None],
     ) -> None:
-        self.shared, self.on_progress = shared, on_progress
+        self.shared, self.on_progress, self._first_polls = shared, on_progress, first_polls
         self.recent = RecentRequests(asyncio.get_running_loop().time)
-        self.reads: Dispatchers[Target, CallQueue] = Dispatchers(
-            lambda target: CallQueue(
-                lambda: shared.provider.describe_slot(target, bulk=True),
-                in_flight=IN_FLIGHT,
-                before=lambda: first_polls(target),
+        # By target, and whether the object is approved.
+        self.reads: Dispatchers[tuple[Target, bool], CallQueue] = Dispatchers(
+            lambda key: CallQueue(
+                lambda: shared.provider.describe_slot(key[0], Rank.FIRST if key[1] else Rank.LAST), in_flight=IN_FLIGHT
             )
         )
         self.terminations: Dispatchers[Target, CallQueue] = Dispatchers(
@@ -86,9 +88,9 @@ class BulkCalls:
 
     def prune(self, used: Container[Target]) -> None:
         """Drop what is kept for other targets, and for requests of long ago."""
-        for dispatchers in (self.reads, self.terminations):
-            # A call that waits would never be made.
-            dispatchers.prune({target for target, queue in dispatchers.items() if target in used or len(queue)})
+        # A call that waits would never be made without its queue.
+        self.reads.prune({key for key, queue in self.reads.items() if key[0] in used or len(queue)})
+        self.terminations.prune({key for key, queue in self.terminations.items() if key in used or len(queue)})
         self.recent.prune()
 
     async def read(
@@ -111,7 +113,10 @@ class BulkCalls:
 
         failures = 0
         while True:
-            answer, at = await self.reads.ensure(scope.target).run(tracked.ref.namespace, call)
+            if not tracked.spec.approved:
+                await self._after_first_polls(tracked, scope.target)
+            queue = self.reads.ensure((scope.target, tracked.spec.approved))
+            answer, at = await queue.run(tracked.ref.namespace, call)
             if answer is None:
                 raise SupersededError
             if not isinstance(answer, CallError) or answer.error_class is ErrorClass.REJECTED:
@@ -122,6 +127,15 @@ class BulkCalls:
                 raise RefusedError(refusal_of(answer, scope.target.region))
             failures += 1
             await self.pause(tracked, answer, failures)
+
+    async def _after_first_polls(self, tracked: TrackedTermination, target: Target) -> None:
+        """Wait for them, or until the object has changed: it may be approved now."""
+        waits = [asyncio.ensure_future(each) for each in (self._first_polls(target), tracked.changed.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
 
     async def terminate(
         self,

@@ -35,7 +35,8 @@ from awsbatch_operator.reconcile.bulk_status import (
 )
 
 SWEEPS_PER_NAMESPACE: Final = 2
-"""Sweeps of one namespace and region at once: each knows the ids of all jobs that it has seen."""
+"""Sweeps of one namespace and region at once, of approved objects and of others: each knows the ids of all jobs that it
+has seen."""
 _UNFINISHED: Final = frozenset({BulkPhase.PLANNING, BulkPhase.AWAITING_APPROVAL, BulkPhase.TERMINATING})
 
 log = structlog.get_logger(__name__)
@@ -70,8 +71,8 @@ class BulkController:
         self.calls = self._reconciler.calls
         self._tasks: asyncio.TaskGroup | None = None
         self._sweeping: dict[str, asyncio.Task[None]] = {}
-        # By namespace and region. A sweep keeps its own.
-        self._turns: WeakValueDictionary[tuple[str, str], asyncio.Semaphore] = WeakValueDictionary()
+        # By namespace and region, and whether the objects are approved. A sweep keeps its own.
+        self._turns: WeakValueDictionary[tuple[str, str, bool], asyncio.Semaphore] = WeakValueDictionary()
         self._is_leading = False
         self.relist: Callable[[], None] = lambda: None
         policies.subscribe(self._on_policy_change)
@@ -219,13 +220,16 @@ class BulkController:
         tracked.progress = Progress(tracked.spec, requested=tracked.requested)
         tracked.is_inherited = tracked.status.observed_generation == tracked.generation
         self._reconciler.show(tracked)
-        # A region that throttles, or is not available, must not hold up the sweeps of another.
-        where = tracked.ref.namespace, tracked.spec.region
-        turns = self._turns.setdefault(where, asyncio.Semaphore(SWEEPS_PER_NAMESPACE))
         while True:
-            async with turns:
-                tracked.changed.clear()
-                pause = await self._reconciler.sweep(tracked)
+            # A region that throttles, or is not available, must not hold up the sweeps of another, and an object that
+            # is counted must not hold up one that is approved.
+            where = tracked.ref.namespace, tracked.spec.region, tracked.spec.approved
+            async with self._turns.setdefault(where, asyncio.Semaphore(SWEEPS_PER_NAMESPACE)):
+                pause: float | None = 0.0
+                while pause == 0.0:
+                    # What was counted is terminated in the same turn.
+                    tracked.changed.clear()
+                    pause = await self._reconciler.sweep(tracked)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await tracked.changed.wait()

@@ -19,22 +19,12 @@ class _Call:
 
 
 class CallQueue:
-    """`slot` is entered for each call. At most `in_flight` calls run at once, and one of them waits for its slot.
+    """`slot` is entered for each call. At most `in_flight` calls run at once, and one of them waits for its slot."""
 
-    `before` waits until nobody else needs the slots more.
-    """
-
-    def __init__(
-        self,
-        slot: Callable[[], AbstractAsyncContextManager[object]],
-        *,
-        in_flight: int,
-        before: Callable[[], Awaitable[object]] | None = None,
-    ) -> None:
+    def __init__(self, slot: Callable[[], AbstractAsyncContextManager[object]], *, in_flight: int) -> None:
         self._queue: FairQueue[_Call] = FairQueue(asyncio.get_running_loop().time)
-        self._before = before
         self.coalescer: Coalescer[_Call] = Coalescer(
-            wait=self._wait, slot=slot, take=self._queue.pop, send=self._send, in_flight=in_flight
+            wait=self._queue.wait, slot=slot, take=self._queue.pop, send=self._send, in_flight=in_flight
         )
 
     def __len__(self) -> int:
@@ -53,11 +43,6 @@ class CallQueue:
         finally:
             self._queue.discard(call)
         return answer
-
-    async def _wait(self) -> None:
-        await self._queue.wait()
-        if self._before is not None:
-            await self._before()
 
     async def _send(self, call: _Call) -> None:
         answer = await call.function()

@@ -5,8 +5,9 @@ of call measures the rate that is left for it, and terminations have priority ov
 """
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
+
+from awsbatch_operator.workqueue.fair_queue import Rank
 
 SLOWEST: Final = 0.1
 """Calls a second that are left after any number of throttles, and for describes beside any number of terminations."""
@@ -102,27 +103,16 @@ class AdaptiveRateLimiter:
         """Whether AWS has throttled lately."""
         return self.rate < self._limit
 
-    async def acquire(self, gives_way: Callable[[], bool] | None = None) -> None:
-        """Wait until one more call fits and `gives_way` returns False, but no longer than at the slowest rate.
-
-        A cancelled caller uses nothing.
-        """
+    async def acquire(self) -> None:
+        """Wait until one more call fits. A cancelled caller uses nothing."""
         async with self._turn:
             now = self._count()
-            latest = now + 1 / min(SLOWEST, self._slowest)
-            while (self._tokens < 1 or (gives_way is not None and gives_way())) and now < latest - _EPSILON:
-                wait = (1 - self._tokens) / self._rate if self._tokens < 1 else _RECHECK
-                await asyncio.sleep(min(wait, _RECHECK, latest - now))
+            while self._tokens < 1:
+                await asyncio.sleep(min((1 - self._tokens) / self._rate, _RECHECK))
                 now = self._count()
             self._last_call = now
             self._used += 1
             self._tokens -= 1
-
-    def charge(self) -> None:
-        """Deduct one call, even from an empty budget: the next caller waits until the debt is paid."""
-        self._last_call = self._count()
-        self._used += 1
-        self._tokens = max(self._tokens - 1, -self._burst)
 
     def throttled(self) -> None:
         """Halve the rate because AWS answered 429."""
@@ -189,8 +179,8 @@ class AdaptiveRateLimiter:
 class AccountRateLimiter:
     """The calls that one account grants in one region, for describes and for terminations.
 
-    Terminations are slowed by throttled terminations, describes by throttles of either kind. While AWS throttles,
-    describes give way to each waiting termination, pay for each that was sent, and continue at the slowest rate.
+    Each kind is slowed by its own throttles. While AWS throttles describes, they give way to each waiting termination
+    and continue at the slowest rate, except for those of the first rank: a termination waits for their answers.
     """
 
     def __init__(self, describe_rate: float, terminate_rate: float) -> None:
@@ -202,12 +192,32 @@ class AccountRateLimiter:
             slowest=TERMINATE_SLOWEST,
             recovery=TERMINATE_RECOVERY,
         )
-        self._waiting = 0
+        self._waiting = self._waiting_first = 0
         self._terminated_at = float("-inf")
+        # One describe of a rank gives way, the others wait behind it: together they continue at the slowest rate.
+        self._turns = {rank: asyncio.Lock() for rank in (Rank.NORMAL, Rank.LAST)}
 
-    async def describe(self) -> None:
-        """Wait until one more describe call fits."""
-        await self._describes.acquire(lambda: self._waiting > 0 and self._describes.short)
+    async def describe(self, rank: Rank = Rank.NORMAL) -> None:
+        """Wait until one more describe call fits. Those of the last rank also give way to those of the first."""
+        if rank is not Rank.FIRST:
+            async with self._turns[rank]:
+                await self._give_way(rank)
+                await self._describes.acquire()
+            return
+        self._waiting_first += 1
+        try:
+            await self._describes.acquire()
+        finally:
+            self._waiting_first -= 1
+
+    async def _give_way(self, rank: Rank) -> None:
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + 1 / SLOWEST
+        while (self._waiting and self._describes.short) or (rank is Rank.LAST and self._waiting_first):
+            left = latest - loop.time()
+            if left < _EPSILON:
+                return
+            await asyncio.sleep(min(_RECHECK, left))
 
     async def terminate(self) -> None:
         """Wait until one more terminate call fits."""
@@ -222,14 +232,11 @@ class AccountRateLimiter:
             await self._terminations.acquire()
         finally:
             self._waiting -= 1
-        if throttled and self._describes.short:
-            self._describes.charge()
 
     def describe_throttled(self) -> None:
         """Slow describes down because AWS throttled one."""
         self._describes.throttled()
 
     def terminate_throttled(self) -> None:
-        """Slow both kinds of calls down because AWS throttled a termination."""
+        """Slow terminations down because AWS throttled one."""
         self._terminations.throttled()
-        self._describes.throttled()

@@ -13,6 +13,7 @@ from awsbatch_operator.api.interfaces import JobPage, TerminatePermit
 from awsbatch_operator.api.job import Array, Target
 from awsbatch_operator.controller.controller import PRUNE_EVERY
 from awsbatch_operator.policy.resolution import Mode
+from awsbatch_operator.workqueue.fair_queue import Rank
 from unit.controller.world import REGION, World
 from unit.policy.policies import a_policy
 
@@ -783,15 +784,59 @@ async def test_two_objects_on_the_same_jobs_request_each_once() -> None:
         assert len(world.batch.terminations) <= 600
 
 
-async def test_reads_wait_for_the_first_describe_of_each_batchjob() -> None:
+async def test_the_first_describes_of_batchjobs_come_before_a_count_but_not_before_what_is_approved() -> None:
     async with a_world() as world:
-        world.batch.describe_interval = 0.2
-        for number in range(1_000):
+        world.batch.describe_interval = 1.0
+        jobs(world, 1)
+        for number in range(5_000):
             world.an_object(world.a_job(f"j{number}", queue="cpu"))
-        world.objects.create_termination("stop", spec())
+        count = world.objects.create_termination("count", spec())
+        await asyncio.sleep(20)
+        assert world.batch.lists == []
+        world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(35)
+        assert sent(world) == {"train-0"}
+        assert len(world.batch.describes) < 50
+        assert ("describe", Rank.LAST) not in world.batch.slots
         await asyncio.sleep(60)
-        described = max(at for at, ids in world.batch.describes[:10])
-        assert world.batch.lists[0][0] >= described
+        assert ("describe", Rank.LAST) in world.batch.slots
+        assert phase(world, count) == "AwaitingApproval"
+
+
+async def test_an_approval_does_not_wait_until_the_first_describes_are_done() -> None:
+    async with a_world() as world:
+        world.batch.describe_interval = 1.0
+        jobs(world, 1)
+        uid = world.objects.create_termination("stop", spec())
+        for number in range(5_000):
+            world.an_object(world.a_job(f"j{number}", queue="cpu"))
+        await asyncio.sleep(10)
+        approve(world, uid)
+        await asyncio.sleep(35)
+        assert sent(world) == {"train-0"}
+
+
+async def test_an_approved_object_waits_for_no_count_of_another() -> None:
+    async with a_world() as world:
+        world.batch.describe_interval = 1.0
+        jobs(world, 10)
+        for number in range(20):
+            world.objects.create_termination(f"count-{number}", spec())
+        await asyncio.sleep(1)
+        world.objects.create_termination("stop", spec(approved=True))
+        await asyncio.sleep(25)
+        assert len(sent(world)) == 10
+
+
+async def test_what_was_counted_is_terminated_before_others_are_counted() -> None:
+    async with a_world() as world:
+        world.batch.describe_interval = 1.0
+        jobs(world, 10)
+        for number in range(20):
+            select = {"queues": ["gpu"], "jobNames": [f"train-{number % 10}"]}
+            world.objects.create_termination(f"stop-{number}", spec(select=select, approved=True))
+        await asyncio.sleep(22)
+        assert sent(world) == {"train-0", "train-1"}
 
 
 async def test_a_status_that_cannot_be_written_holds_up_no_termination() -> None:

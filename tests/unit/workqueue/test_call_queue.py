@@ -18,10 +18,9 @@ class Calls:
         self.began: list[str] = []
         self.ended: list[str] = []
         self.slots = 0
-        self.granted, self.nobody_first = asyncio.Event(), asyncio.Event()
+        self.granted = asyncio.Event()
         self.granted.set()
-        self.nobody_first.set()
-        self.queue = CallQueue(self.slot, in_flight=in_flight, before=self.nobody_first.wait)
+        self.queue = CallQueue(self.slot, in_flight=in_flight)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
@@ -84,16 +83,6 @@ async def test_a_call_whose_caller_has_gone_is_dropped_while_it_waits_and_goes_o
         assert await tasks[2] == "A3"
         assert calls.began == calls.ended == ["a1", "a3"]
         assert len(calls.queue) == 0
-
-
-async def test_it_waits_until_nobody_else_needs_the_slots_more() -> None:
-    async with running() as calls:
-        calls.nobody_first.clear()
-        (task,) = calls.start("a1")
-        await asyncio.sleep(10)
-        assert calls.slots == 0
-        calls.nobody_first.set()
-        assert await task == "A1"
 
 
 async def test_a_call_that_is_dropped_while_it_waits_for_its_slot_costs_nobody_a_turn() -> None:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from awsbatch_operator.workqueue.fair_queue import Rank
 from awsbatch_operator.workqueue.rate_limiter import SLOWEST, TERMINATE_SLOWEST, AccountRateLimiter, AdaptiveRateLimiter
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -162,13 +163,19 @@ async def test_a_rate_below_the_floor_is_respected() -> None:
     assert limiter.rate == 0.05
 
 
-async def test_a_caller_behind_debts_waits_no_longer_than_at_the_slowest_rate() -> None:
-    limiter = AdaptiveRateLimiter(5)
-    for _ in range(100):
-        limiter.charge()
-    assert await times(limiter, 1) == pytest.approx([11 / 5], abs=1e-3)
-    await limiter.acquire(gives_way=lambda: True)
-    assert now() == pytest.approx(11 / 5 + 1 / SLOWEST)
+async def test_describes_that_give_way_continue_together_at_the_slowest_rate() -> None:
+    account, at = AccountRateLimiter(describe_rate=5, terminate_rate=1), list[float]()
+
+    async def describe() -> None:
+        await account.describe()
+        at.append(now())
+
+    account.describe_throttled()
+    waiting = [asyncio.create_task(account.terminate()) for _ in range(100)]
+    await asyncio.gather(*(describe() for _ in range(3)))
+    assert at == pytest.approx([number / SLOWEST for number in (1, 2, 3)], abs=1)
+    for each in waiting:
+        each.cancel()
 
 
 async def test_a_limiter_starts_from_what_a_slower_one_has_found_and_not_from_a_faster_one() -> None:
@@ -189,13 +196,58 @@ async def test_a_limiter_starts_from_what_a_slower_one_has_found_and_not_from_a_
     assert terminations.rate == own
 
 
-async def test_describes_are_slowed_by_throttles_of_either_kind_terminations_by_their_own() -> None:
+async def test_describes_and_terminations_are_slowed_by_their_own_throttles() -> None:
     account = AccountRateLimiter(describe_rate=4, terminate_rate=8)
     account.describe_throttled()
     assert (account._describes.rate, account._terminations.rate) == (2, 8)
     await asyncio.sleep(100)
     account.terminate_throttled()
-    assert (account._describes.rate, account._terminations.rate) == (2, 4)
+    assert (account._describes.rate, account._terminations.rate) == (4, 4)
+
+
+async def test_a_describe_for_which_a_termination_waits_gives_way_to_no_call() -> None:
+    account = AccountRateLimiter(describe_rate=5, terminate_rate=1)
+    account.describe_throttled()
+    waiting = [asyncio.create_task(call) for call in (*(account.terminate() for _ in range(20)), account.describe())]
+    await asyncio.sleep(1)
+    before = now()
+    for _ in range(5):
+        await account.describe(Rank.FIRST)
+    assert now() - before < 2, "at half the rate"
+    for each in waiting:
+        each.cancel()
+
+
+async def test_what_nobody_waits_for_comes_after_what_a_termination_waits_for() -> None:
+    account, order = AccountRateLimiter(describe_rate=5, terminate_rate=10), list[Rank]()
+
+    async def describe(rank: Rank) -> None:
+        await account.describe(rank)
+        order.append(rank)
+
+    for _ in range(10):
+        await account.describe()
+    async with asyncio.TaskGroup() as tasks:
+        for rank in (Rank.FIRST, Rank.LAST, Rank.LAST, Rank.FIRST, Rank.FIRST, Rank.NORMAL):
+            tasks.create_task(describe(rank))
+    assert order == [Rank.FIRST, Rank.FIRST, Rank.FIRST, Rank.NORMAL, Rank.LAST, Rank.LAST]
+    assert now() < 3
+
+
+async def test_nothing_comes_after_others_for_ever() -> None:
+    account = AccountRateLimiter(describe_rate=1, terminate_rate=10)
+
+    async def endless() -> None:
+        while True:
+            await account.describe(Rank.FIRST)
+
+    tasks = [asyncio.create_task(endless()) for _ in range(3)]
+    await asyncio.sleep(30)
+    before = now()
+    await account.describe(Rank.LAST)
+    assert now() - before < 1 / SLOWEST + 5
+    for task in tasks:
+        task.cancel()
 
 
 async def test_describes_do_not_wait_for_terminations_while_nothing_is_throttled() -> None:
@@ -212,6 +264,7 @@ async def test_describes_do_not_wait_for_terminations_while_nothing_is_throttled
 
 async def test_a_cancelled_termination_delays_no_describe() -> None:
     account = AccountRateLimiter(describe_rate=5, terminate_rate=2)
+    account.describe_throttled()
     account.terminate_throttled()
     waiting = asyncio.create_task(account.terminate())
     describe = asyncio.create_task(account.describe())
@@ -225,8 +278,10 @@ async def test_a_cancelled_termination_delays_no_describe() -> None:
 async def test_no_number_of_throttles_makes_terminations_as_slow_as_describes() -> None:
     account = AccountRateLimiter(describe_rate=5, terminate_rate=10)
     for _ in range(20):
+        account.describe_throttled()
         account.terminate_throttled()
         await asyncio.sleep(1)
+    account.describe_throttled()
     account.terminate_throttled()
     assert account._terminations.rate == TERMINATE_SLOWEST
     assert account._describes.rate < 0.2
@@ -245,18 +300,6 @@ async def test_terminations_that_piled_up_in_a_bad_minute_are_sent_within_the_ne
         await account.terminate()
     assert now() - began < 45
     assert now() - began > 20, "the rate recovers step by step"
-
-
-async def test_while_aws_throttles_describes_pay_for_terminations() -> None:
-    account = AccountRateLimiter(describe_rate=5, terminate_rate=10)
-    account.describe_throttled()
-    await asyncio.sleep(10)
-    assert account._describes.short
-    before = now()
-    await account.terminate()
-    assert now() == before
-    await account.describe()
-    assert now() - before == pytest.approx(1 / 4.3, abs=0.02)
 
 
 async def test_terminations_start_from_what_describes_have_found_only_after_a_pause() -> None:

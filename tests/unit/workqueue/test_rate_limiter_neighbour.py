@@ -5,10 +5,12 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import pytest
 
+from awsbatch_operator.workqueue.fair_queue import Rank
 from awsbatch_operator.workqueue.rate_limiter import SLOWEST, AccountRateLimiter
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -102,7 +104,7 @@ class World:
 
 
 @asynccontextmanager
-async def running(*endless: Awaitable[None]) -> AsyncIterator[None]:
+async def running(*endless: Awaitable[object]) -> AsyncIterator[None]:
     tasks = [asyncio.ensure_future(each) for each in endless]
     try:
         yield
@@ -178,6 +180,30 @@ async def test_describes_go_on_slowly_beside_any_number_of_terminations() -> Non
         waits = [after - before for before, after in pairwise(at for at, _ in world.describes.calls if at > SETTLED)]
         assert 5 < max(waits) < 1 / SLOWEST + 1
         assert world.terminations.throttled_share(2 * SETTLED) < 0.05
+
+
+async def test_while_terminations_are_throttled_the_reads_of_another_one_go_on() -> None:
+    """A new leader: AWS throttles its first polls, and each TerminateJob for a while; 80 wait, and polls by lists."""
+    world, done = World(Account(limit=1000, burst=1000)), list[float]()
+    world.terminations.account = Account(limit=1000, burst=1000, since=8.0)
+    world.terminations.account.tokens = 0.0
+    world.limiter.describe_throttled()
+    sweep = Calls(world.account, partial(world.limiter.describe, Rank.FIRST), world.limiter.describe_throttled)
+    lists = Calls(world.account, partial(world.limiter.describe, Rank.LAST), world.limiter.describe_throttled)
+
+    async def read() -> None:
+        for _ in range(10):
+            assert await sweep.call()
+        done.append(now())
+
+    async with running(
+        world.describes.endless(), lists.endless(), *(world.termination() for _ in range(80)), read(), read()
+    ):
+        await asyncio.sleep(20)
+        assert len(done) == 2
+        assert world.terminations.rate(0, 20) < 3, "they still wait"
+        assert lists.rate(0, 20) > 0
+        assert world.describes.rate(0, 20) > 0
 
 
 async def test_a_single_termination_does_not_wait_while_describes_are_throttled() -> None:
