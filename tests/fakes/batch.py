@@ -15,7 +15,6 @@ from awsbatch_operator.api.interfaces import (
     TerminatePermit,
 )
 from awsbatch_operator.api.job import NOT_FOUND, Job, JobSummary, Target, account_of
-from awsbatch_operator.workqueue.fair_queue import Rank
 
 EXPIRED = CallError(ErrorClass.NOT_SENT, "a permit was not valid any more", "PermitExpired")
 REGROUPED = CallError(ErrorClass.NOT_SENT, "another permit of the call was not valid any more", "Regrouped")
@@ -48,7 +47,7 @@ class FakeProvider:
         self.on_describe: Callable[[Target, Mapping[str, DescribeResult], float], None] = lambda *_: None
         self.latency = latency
         self.describes: list[tuple[float, tuple[str, ...]]] = []
-        self.slots: set[tuple[str, Rank | bool]] = set()
+        self.slots: set[tuple[str, bool]] = set()
         """Kind of each slot that was asked for, and whether for a BatchTermination."""
         self.terminations: list[tuple[float, str, str]] = []
         self.terminate_calls: list[tuple[float, str, tuple[str, ...]]] = []
@@ -82,8 +81,10 @@ class FakeProvider:
     def knows_region(self, region: str) -> bool:
         return region not in self.unknown_regions
 
-    def describe_slot(self, target: Target, rank: Rank = Rank.NORMAL) -> AbstractAsyncContextManager[object]:
-        self.slots.add(("describe", rank))
+    def describe_slot(
+        self, target: Target, *, bulk: bool = False, urgent: bool = False
+    ) -> AbstractAsyncContextManager[object]:
+        self.slots.add(("urgent describe" if urgent else "describe", bulk))
         return self._describe_slot(target)
 
     def terminate_slot(self, target: Target, *, bulk: bool = False) -> AbstractAsyncContextManager[object]:

@@ -16,7 +16,6 @@ from awsbatch_operator.api.events_queue import EventsQueue
 from awsbatch_operator.api.job import Job, JobSummary, NotFound, Target
 from awsbatch_operator.api.label_selector import Labels
 from awsbatch_operator.api.timestamps import Millis
-from awsbatch_operator.workqueue.fair_queue import Rank
 
 JOBS_PER_DESCRIBE: Final = 100
 """Most ids in one DescribeJobs."""
@@ -85,12 +84,14 @@ class BatchProvider(Protocol):
         """Return whether AWS has such a region, or it is configured."""
         ...
 
-    def describe_slot(self, target: Target, rank: Rank = Rank.NORMAL) -> AbstractAsyncContextManager[object]:
+    def describe_slot(
+        self, target: Target, *, bulk: bool = False, urgent: bool = False
+    ) -> AbstractAsyncContextManager[object]:
         """Wait until one more DescribeJobs or ListJobs fits the budget of the target's account and region.
 
-        Then wait for a thread. NORMAL: polls by DescribeJobs. FIRST: an approved BatchTermination waits for the answer;
-        it gives way to no call. LAST: what nobody waits for; it comes after those of FIRST. Calls of FIRST and LAST may
-        take long: only each other's threads depend on how long.
+        Then wait for a thread. `bulk`: for a BatchTermination or for list polls, whose calls may take long: only each
+        other's threads depend on how long. `urgent`: the BatchTermination is approved. Then the call gives way to no
+        other; the other bulk calls come after it.
         """
         ...
 

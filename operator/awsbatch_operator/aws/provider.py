@@ -128,9 +128,10 @@ class AwsBatch:
         return region in self._regions
 
     @asynccontextmanager
-    async def describe_slot(self, target: Target, rank: Rank = Rank.NORMAL) -> AsyncIterator[None]:
-        await self._limiter(target).describe(rank)
-        async with self._describe_pool.slot((target, rank is not Rank.NORMAL)):
+    async def describe_slot(self, target: Target, *, bulk: bool = False, urgent: bool = False) -> AsyncIterator[None]:
+        rank = Rank.LAST if bulk else Rank.NORMAL
+        await self._limiter(target).describe(Rank.FIRST if urgent else rank)
+        async with self._describe_pool.slot((target, bulk)):
             yield
 
     @asynccontextmanager

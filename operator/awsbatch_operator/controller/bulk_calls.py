@@ -15,7 +15,6 @@ from awsbatch_operator.reconcile.bulk_status import refusal_of
 from awsbatch_operator.workqueue.backoff import backoff
 from awsbatch_operator.workqueue.call_queue import CallQueue
 from awsbatch_operator.workqueue.coalescer import Dispatchers
-from awsbatch_operator.workqueue.fair_queue import Rank
 
 IN_FLIGHT: Final = 4
 """Calls of one kind under way at once for a target."""
@@ -70,7 +69,7 @@ class BulkCalls:
         # By target, and whether the object is approved.
         self.reads: Dispatchers[tuple[Target, bool], CallQueue] = Dispatchers(
             lambda key: CallQueue(
-                lambda: shared.provider.describe_slot(key[0], Rank.FIRST if key[1] else Rank.LAST), in_flight=IN_FLIGHT
+                lambda: shared.provider.describe_slot(key[0], bulk=True, urgent=key[1]), in_flight=IN_FLIGHT
             )
         )
         self.terminations: Dispatchers[Target, CallQueue] = Dispatchers(

@@ -227,7 +227,7 @@ class ListPoller:
         """Return a page and when it was requested; None: this replica does not lead any more."""
         # Where a hundred objects and more wait for their first poll, those calls go first.
         await self._poller.first_polls(key.target)
-        async with self._provider.describe_slot(key.target, Rank.LAST):
+        async with self._provider.describe_slot(key.target, bulk=True):
             at = self._now()
             if not self._is_leader():
                 return None, at

@@ -13,7 +13,6 @@ from awsbatch_operator.api.interfaces import JobPage, TerminatePermit
 from awsbatch_operator.api.job import Array, Target
 from awsbatch_operator.controller.controller import PRUNE_EVERY
 from awsbatch_operator.policy.resolution import Mode
-from awsbatch_operator.workqueue.fair_queue import Rank
 from unit.controller.world import REGION, World
 from unit.policy.policies import a_policy
 
@@ -797,9 +796,9 @@ async def test_the_first_describes_of_batchjobs_come_before_a_count_but_not_befo
         await asyncio.sleep(35)
         assert sent(world) == {"train-0"}
         assert len(world.batch.describes) < 50
-        assert ("describe", Rank.LAST) not in world.batch.slots
+        assert ("describe", True) not in world.batch.slots
         await asyncio.sleep(60)
-        assert ("describe", Rank.LAST) in world.batch.slots
+        assert ("describe", True) in world.batch.slots
         assert phase(world, count) == "AwaitingApproval"
 
 

@@ -1,13 +1,11 @@
 """What an unusual load or a hostile namespace must not achieve by BatchTerminations."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from awsbatch_operator.api.interfaces import JobPage
 from awsbatch_operator.api.job import Target
-from awsbatch_operator.workqueue.fair_queue import Rank
 from fakes.aws import OWN, make_batch
 from unit.controller.test_bulk import FULL, THROTTLED, a_world, jobs, phase, sent, spec
 from unit.controller.world import REGION
@@ -37,13 +35,12 @@ async def test_calls_of_a_sweep_that_take_long_leave_the_threads_of_other_calls_
     """A TerminateJobs for 50 jobs takes long in AWS Batch; a single TerminateJob at the same time must not wait."""
     batch = make_batch(make_client=lambda _kind, _region: None, monotonic=asyncio.get_running_loop().time)
     slot = getattr(batch, f"{kind}_slot")
-    of_a_sweep: dict[str, Any] = {"rank": Rank.FIRST} if kind == "describe" else {"bulk": True}
-    for more in (of_a_sweep, {}):
-        async with slot(OWN, **more):
+    for bulk in (True, False):
+        async with slot(OWN, bulk=bulk):
             pass
 
     async def sweep() -> None:
-        async with slot(OWN, **of_a_sweep):
+        async with slot(OWN, bulk=True):
             await asyncio.sleep(60)
 
     async with asyncio.TaskGroup() as tasks:
@@ -62,7 +59,7 @@ async def test_all_calls_of_a_sweep_use_the_slots_of_sweeps() -> None:
         world.objects.create_termination("stop", spec(select=select, approved=True))
         await asyncio.sleep(60)
         assert len(sent(world)) == 3
-        assert world.batch.slots == {("describe", Rank.FIRST), ("terminate", True)}
+        assert world.batch.slots == {("urgent describe", True), ("terminate", True)}
 
 
 async def test_a_page_that_names_a_job_twice_has_it_described_and_terminated_once() -> None:

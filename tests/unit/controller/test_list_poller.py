@@ -14,7 +14,6 @@ from awsbatch_operator.api.interfaces import JobPage
 from awsbatch_operator.api.job import Array, Target
 from awsbatch_operator.controller.list_poller import MOST_LISTS
 from awsbatch_operator.policy.resolution import Mode
-from awsbatch_operator.workqueue.fair_queue import Rank
 from builders import CREDENTIALS, DENIED, REJECTED, THROTTLED, UNAVAILABLE
 from fakes.batch import FakeProvider
 from unit.controller.world import REGION, World
@@ -471,7 +470,7 @@ async def test_each_policy_lists_with_its_own_role_and_in_its_own_slot() -> None
                 world.an_object(job_id, namespace=f"ns-{team}")
         await asyncio.sleep(SETTLED)
         assert {target.role for target in world.batch.listed_targets} == {*roles.values()}
-        assert ("describe", Rank.LAST) in world.batch.slots, "a list that takes long must not delay DescribeJobs"
+        assert ("describe", True) in world.batch.slots, "a list that takes long must not delay DescribeJobs"
         world.batch.target_errors = {next(iter(world.batch.listed_targets)): DENIED}
         calls = Calls(world)
         await asyncio.sleep(300)
