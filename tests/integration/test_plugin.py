@@ -51,7 +51,7 @@ def test_stop_terminates_with_the_very_reason_and_waits(world: World, cluster: C
     done = plugin("stop", "train", "--reason", REASON, "--wait")
     assert done.code == 0
     stated, ended = done.out.splitlines()
-    assert stated == f'batchjob/train: termination stated, reason "{REASON}"; phase Running'
+    assert stated == f'batchjob/train: termination requested, reason "{REASON}"; phase Running'
     assert ended.startswith("batchjob/train: terminated (JobTerminated), exit code 137")
     assert reasons_sent(world, job_id) == [REASON]
     # Where it acts, and nothing else: no progress in a pipe.
@@ -67,10 +67,10 @@ def test_stop_tries_all_and_says_of_each_what_happened(world: World, cluster: Cl
     done = plugin("stop", "one", "nosuch", "done", "two", "one", "--reason", REASON)
     assert done.code == 3
     assert [line.partition(";")[0] for line in done.out.splitlines()] == [
-        f'batchjob/one: termination stated, reason "{REASON}"',
+        f'batchjob/one: termination requested, reason "{REASON}"',
         "batchjob/nosuch: there is no such BatchJob",
         "batchjob/done: already finished (JobSucceeded)",
-        f'batchjob/two: termination stated, reason "{REASON}"',
+        f'batchjob/two: termination requested, reason "{REASON}"',
     ]
     sent = [[REASON], [REASON]]
     wait_for(lambda: [reasons_sent(world, one) for one in ids] == sent, timeout=SOON, what="both are terminated")
@@ -101,10 +101,10 @@ def test_a_reason_that_is_stated_already_is_kept_unless_it_is_to_be_overwritten(
     cluster.terminate("train", "\x1b[31mtheirs")
     kept = plugin("stop", "train", "--reason", REASON)
     assert kept.code == 0
-    assert 'a termination is already requested, with the reason "\\x1b[31mtheirs"; it is kept' in kept.out
+    assert 'a termination is already requested, with the reason "\\x1b[31mtheirs", and is kept' in kept.out
     assert cluster.get("train")["spec"]["terminate"]["reason"] == "\x1b[31mtheirs"
     again = plugin("stop", "train", "--reason", REASON, "--overwrite")
-    assert f'termination stated, reason "{REASON}" instead of "\\x1b[31mtheirs"' in again.out
+    assert f'termination requested, reason "{REASON}" instead of "\\x1b[31mtheirs"' in again.out
     assert cluster.get("train")["spec"]["terminate"] == {"reason": REASON}
     assert "the termination is already requested" in plugin("stop", "train", "--reason", REASON).out
 
@@ -115,7 +115,7 @@ def test_an_accepted_reason_does_not_change(world: World, cluster: Cluster, plug
     cluster.wait_for("train", lambda status: "acceptedAt" in status.get("termination", {}), timeout=SOON)
     done = plugin("stop", "train", "--reason", REASON, "--overwrite")
     assert done.code == 0
-    assert f'AWS already accepted its termination with the reason "theirs"; your reason "{REASON}" comes' in done.out
+    assert f'AWS already accepted its termination with the reason "theirs"; your reason "{REASON}" is too late' in done.out
     assert cluster.get("train")["spec"]["terminate"]["reason"] == "theirs"
 
 
@@ -199,7 +199,7 @@ def test_a_proxy_is_used_for_many_objects_if_it_works(
     path = plugin.wrapped_kubectl(f'echo "$1" >> {tmp_path}/calls\n[ "$1" = proxy ] && {"true" if works else "exit 1"}')
     done = plugin("stop", *names, "--reason", REASON, path=path)
     assert done.code == 0
-    assert done.out.count("termination stated") == len(names)
+    assert done.out.count("termination requested") == len(names)
     assert (tmp_path / "calls").read_text().split().count("patch") == (0 if works else len(names))
 
 
@@ -212,7 +212,7 @@ def test_a_job_without_an_object_is_adopted_with_its_termination(
     job_id = world.batch.seed(name="orphan")
     done = plugin("stop", "--job-id", job_id, "--reason", REASON, "--wait")
     assert done.code == 0
-    assert done.out.startswith(f"batchjob/{job_id}: created for job {job_id}, termination stated")
+    assert done.out.startswith(f"batchjob/{job_id}: created for job {job_id}, termination requested")
     assert reasons_sent(world, job_id) == [REASON]
     again = plugin("stop", "--job-id", job_id, "--reason", REASON)
     assert "already finished (JobTerminated)" in again.out

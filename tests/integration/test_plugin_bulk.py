@@ -233,18 +233,18 @@ def test_more_matches_than_were_shown_are_not_approved_without_another_question(
         bulk.one(approved)
 
 
-@pytest.mark.parametrize("what", ["deleted", "withdrawn"])
-def test_somebody_elses_stop_is_told(plugin: Plugin, bulk: Bulk, what: str) -> None:
+@pytest.mark.parametrize("change", ["deleted the BatchTermination", "withdrew the approval"])
+def test_a_stop_by_somebody_else_is_reported(plugin: Plugin, bulk: Bulk, change: str) -> None:
     with plugin.start(*STOP, "--yes") as process:
         bulk.says("AwaitingApproval", **COUNTED)
         bulk.one(approved)
-        if what == "deleted":
+        if change.startswith("deleted"):
             bulk.delete()
         else:
             bulk.approve(approved=False)
         _, err = process.communicate(timeout=SOON)
     assert process.returncode == 3
-    assert f"{what} by somebody else: no further terminations are sent" in err
+    assert f"somebody else {change}: no further terminations are sent" in err
 
 
 def test_the_api_server_checks_it_before_it_exists(plugin: Plugin, bulk: Bulk) -> None:
