@@ -115,7 +115,8 @@ def test_an_accepted_reason_does_not_change(world: World, cluster: Cluster, plug
     cluster.wait_for("train", lambda status: "acceptedAt" in status.get("termination", {}), timeout=SOON)
     done = plugin("stop", "train", "--reason", REASON, "--overwrite")
     assert done.code == 0
-    assert f'AWS already accepted its termination with the reason "theirs"; your reason "{REASON}" is too late' in done.out
+    accepted = 'AWS already accepted its termination with the reason "theirs"'
+    assert f'{accepted}; your reason "{REASON}" is too late' in done.out
     assert cluster.get("train")["spec"]["terminate"]["reason"] == "theirs"
 
 
