@@ -94,9 +94,7 @@ def test_stop_by_label_prints_json(world: World, cluster: Cluster, plugin: Plugi
 
 
 @pytest.mark.usefixtures("refusing")
-def test_a_reason_that_is_stated_already_is_kept_unless_it_is_to_be_overwritten(
-    world: World, cluster: Cluster, plugin: Plugin
-) -> None:
+def test_a_requested_reason_is_kept_without_overwrite(world: World, cluster: Cluster, plugin: Plugin) -> None:
     seed(world, cluster, "train")
     cluster.terminate("train", "\x1b[31mtheirs")
     kept = plugin("stop", "train", "--reason", REASON)
