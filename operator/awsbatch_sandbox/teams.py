@@ -33,8 +33,8 @@ def create_teams(world: World, cluster_name: str) -> dict[str, Cluster]:
     for team, cluster in found.items():
         cluster.create_namespace(team=team[-1])
         world.sts.trust(role(team), external_id=f"awsbatch-operator/{cluster_name}/{team}")
-    # What deploy/iam grants: TerminateJob on jobs that carry the namespace of the session as a tag.
-    world.batch.deny("TerminateJob", job_tag="k8s-namespace", principal_tag="kubernetes-namespace")
+        # What deploy/iam/spoke grants: TerminateJob on jobs that carry the namespace of the session as a tag.
+        world.batch.deny("TerminateJob", role=role(team), job_tag="k8s-namespace", principal_tag="kubernetes-namespace")
     return found
 
 
