@@ -2,8 +2,8 @@
 # Waits until the job of a BatchJob has ended, and exits by its outcome. For a pipeline whose image has kubectl:
 #   ./wait.sh train-42 3600              # in the namespace of the current context, for an hour; by default a day
 #
-# Exit code: 0 the job succeeded, 1 it failed, 2 it was terminated, 3 AWS Batch does not know it or no policy admits it,
-# 4 it has not ended in time. The user needs get, list and watch on batchjobs.awsbatch.dev. Explained in docs/guide.md.
+# Exit code: 0 the job succeeded, 1 it failed, 2 it was terminated, 3 no such object or job, or no policy admits it, 4
+# it has not ended in time. The user needs get, list and watch on batchjobs.awsbatch.dev. Explained in docs/guide.md.
 set -eu
 end=$(($(date +%s) + ${2:-86400}))
 
@@ -25,6 +25,7 @@ while :; do
   error=$(kubectl wait "batchjob/$1" --for=condition=Finished --timeout="$((left < 60 ? left : 60))s" 2>&1) ||
     case $error in
       *"timed out waiting"*) ;;
+      *NotFound*) echo "$error" >&2; exit 3 ;;
       *) echo "$error" >&2; sleep 1 ;;
     esac
 done

@@ -121,6 +121,17 @@ _ObjectName = Annotated[
 _ClusterName = Annotated[
     str, _matching(r"[A-Za-z0-9_.-]{1,63}", "use 1 to 63 letters, digits, '-', '_' and '.': it is part of ExternalIds")
 ]
+_REMEDIES: Final = {
+    "bool_parsing": "use true or false",
+    "literal_error": "use {expected}",
+    "int_parsing": "use a whole number",
+    "float_parsing": "use a number, such as 2.5",
+    "finite_number": "use a number, such as 2.5",
+    "greater_than": "use a number above {gt:g}",
+    "greater_than_equal": "use {ge:g} or more",
+    "less_than_equal": "use {le:g} or less",
+}
+"""By pydantic's type of a fault."""
 _DEFAULTS: Final = PollIntervals()
 
 
@@ -202,10 +213,10 @@ def load(flags: Mapping[str, Any], unknown_flags: Sequence[str] = ()) -> Setting
     try:
         settings = Settings(**{name: value for name, value in flags.items() if value not in (None, ())})
     except ValidationError as error:
-        faults += [
-            _fault(one["loc"], one["input"], "use true or false" if one["type"] == "bool_parsing" else one["msg"])
-            for one in error.errors()
-        ]
+        for one in error.errors():
+            remedy = _REMEDIES.get(one["type"])
+            message = one["msg"] if remedy is None else remedy.format(**one.get("ctx", {}))
+            faults.append(_fault(one["loc"], one["input"], message))
     if faults or settings is None:
         raise SettingsError(faults)
     return settings

@@ -200,8 +200,8 @@ def test_wait_exits_by_the_outcome(shell: Shell, examples_world: World, cluster:
     assert codes == [0, 1, 3]
     late = wait.run("active", "1", check=False)
     assert (late.returncode, late.stderr) == (4, "the job of batchjob/active has not ended; its phase is Running\n")
-    nowhere = wait.run("nowhere", "0", check=False)
-    assert (nowhere.returncode, "NotFound" in nowhere.stderr) == (4, True)
+    nowhere = wait.run("nowhere", check=False)
+    assert (nowhere.returncode, "NotFound" in nowhere.stderr) == (3, True)
 
 
 @IN_ONE_SHELL
