@@ -334,7 +334,8 @@ def retrying(error: CallError, where: str) -> ConditionValue:
 
 
 _REMEDY: Final = {
-    ErrorClass.DENIED: "grant this action to the operator's role; the operator retries every 5 minutes",
+    ErrorClass.DENIED: "grant this action to the operator's role, or to the policy's role if it has one; the operator "
+    "retries every 5 minutes",
     ErrorClass.CREDENTIALS: "check the operator's AWS credentials, region and endpoint; the operator keeps retrying",
     ErrorClass.REJECTED: "AWS rejects this request; the operator retries every 5 minutes",
 }
