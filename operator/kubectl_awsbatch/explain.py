@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubectl_awsbatch import output, states
 from kubectl_awsbatch.errors import OK, STALLED, CommandError
-from kubectl_awsbatch.kubectl import JOBS, TERMINATIONS, KubectlError
+from kubectl_awsbatch.kubectl import CHECK_OPERATOR, JOBS, TERMINATIONS, UNANSWERED_AFTER, KubectlError
 from kubectl_awsbatch.output import clean, quoted
 from kubectl_awsbatch.states import condition, holds, observed, status
 
@@ -18,43 +18,26 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
 
 _LAST_EVENTS = 3
-_ASK_PLATFORM = "Ask the platform team, which writes the BatchAccessPolicies"
+_NO_ACTION = "Nothing to do."
 _REMEDIES = {
-    "JobNotFound": "Check the id (it is neither the name of a job nor the id of a service job) and the region. "
-    "Both are immutable: delete the object and adopt the right id.",
-    "JobVanished": "AWS Batch deletes finished jobs after some days; search the job's logs for the result.",
-    "JobNotAllowed": f"{_ASK_PLATFORM}, to admit the job, or use the namespace that it belongs to.",
-    "NoAccessPolicy": f"{_ASK_PLATFORM}: exactly one must select this namespace.",
-    "AmbiguousPolicy": f"{_ASK_PLATFORM}: only one may select this namespace.",
-    "PolicyUnreadable": f"{_ASK_PLATFORM}: the policy contains something that this operator does not know; upgrade the "
-    "operator.",
-    "TerminationNotAllowed": f"{_ASK_PLATFORM}, to allow what the message names.",
-    "ListNotAllowed": f"{_ASK_PLATFORM}, to allow what the message names.",
-    "AccessDenied": "Grant the role of the policy, or the operator's own, what the message names; the operator tries "
-    "again every 5 minutes.",
-    "CredentialsUnavailable": "Give the operator AWS credentials; the message says what is missing.",
-    "InvalidRegion": "Create another object with the right region, or ask the platform team for --allow-region.",
-    "AccountChanged": "Create another BatchJob: this one belongs to a job of another account.",
-    "TerminationRejected": "Read AWS's message; the request is sent again every 5 minutes.",
-    "TerminationStuck": "Check the container and its host: AWS Batch accepted the termination; it is still active.",
-    "DeadlineNotApplicable": "Set a limit that such a job can reach, or remove spec.deadline.",
-    "OnDeleteDisabled": "Remove spec.onDelete, or let the platform team start the operator with --on-delete=enabled.",
-    "QueueNotFound": "Check the names of the queues and the region.",
-    "TooManyJobs": "Repeat stop --queue with a narrower --name or --tag, or with a larger --max.",
-    "CutoffInFuture": "createdBefore must not be later than the creation of the object; create another one.",
-    "TerminationHeld": "Wait, or ask the platform team: the message says what suspends or limits terminations.",
-    "Throttled": "Nothing: the operator retries.",
-    "AWSUnavailable": "Nothing: the operator retries.",
-    "TerminationPending": "Nothing: the request is about to be sent.",
-    "WaitingOnDependencies": "Wait, or terminate the jobs that it depends on: AWS Batch terminates it after them.",
-    "TerminationInProgress": "Nothing: AWS Batch can take some minutes to terminate a job.",
-    "AwaitingFirstObservation": "Nothing: the operator waits for the first response of AWS Batch.",
-    "Counting": "Nothing: the operator counts the jobs.",
+    "JobNotFound": "spec.jobId and spec.region are immutable: to correct one, delete this BatchJob, then run "
+    "`kubectl awsbatch adopt ID --region REGION`.",
+    "JobVanished": "`kubectl awsbatch logs` prints them if the job had started.",
+    "DeadlineNotApplicable": "To have no limit, remove spec.deadline from this BatchJob.",
+    "TooManyJobs": "`kubectl awsbatch stop --queue` does that with a narrower --name or --tag, or with a larger --max.",
+    "Throttled": _NO_ACTION,
+    "AWSUnavailable": _NO_ACTION,
+    "TerminationPending": _NO_ACTION,
+    "WaitingOnDependencies": "Wait, or terminate those jobs too.",
+    "TerminationInProgress": "Nothing to do: AWS Batch can take some minutes to terminate a job.",
+    "AwaitingFirstObservation": _NO_ACTION,
+    "Counting": "Nothing to do before the jobs are counted.",
 }
+"""What the operator's message does not say: its messages name the remedy of each reason for which a person must act."""
 
 
 def remedy_for(reason: str) -> str:
-    """Remedies by reason of Stalled or Reconciling; empty for an unknown reason."""
+    """Return what to add to the message of that reason of Stalled or Reconciling; empty if the message says all."""
     return _REMEDIES.get(reason, "")
 
 
@@ -74,7 +57,7 @@ def why(kubectl: Kubectl, name: str, kind: str | None, *, as_json: bool) -> int:
     for body in found:
         events, note = _events(kubectl, body)
         now = states.now()
-        parts = explain_job(body, now) if body["kind"] == "BatchJob" else explain_termination(body)
+        parts = (explain_job if body["kind"] == "BatchJob" else explain_termination)(body, now)
         explained.append(
             {
                 "kind": body["kind"],
@@ -128,16 +111,19 @@ def event_line(event: Object, now: datetime, shown: str = "") -> str:
 
 def paragraph(parts: Object, note: str = "") -> str:
     """The explanation as people read it."""
-    todo = parts["todo"] or "Nothing to do."
+    todo = parts["todo"] or ("" if parts["held"] else _NO_ACTION)
     events = " ".join(f"[{line}]" for line in parts["events"])
     sentences = [parts["known"], parts["held"], todo, f"Last Events: {events}" if events else "", note]
     return " ".join(one for one in sentences if one)
 
 
 def explain_job(body: Object, now: datetime) -> Object:
-    """Sentences `known`, `held` and `todo` on a BatchJob; the last two are empty if nothing holds it up."""
-    sentences = [_identity(body), _state(body, now), _termination(body), _deadline(body)]
-    held, todo = _held(body)
+    """Sentences `known`, `held` and `todo` on a BatchJob.
+
+    `held` is empty if nothing holds it up; `todo` also if `held` says what to do.
+    """
+    sentences = [_identity(body), _state(body, now), _termination(body), _deadline(body), _deletion(body, now)]
+    held, todo = _held(body, now)
     return {"known": " ".join(one for one in sentences if one), "held": held, "todo": todo}
 
 
@@ -162,7 +148,8 @@ def _state(body: Object, now: datetime) -> str:
     ended = states.seconds_between(shown.get("stoppedAt"), None, now)
     array = shown.get("array") or {}
     text = f"AWS Batch says {clean(shown['jobStatus'])}"
-    text += f", {quoted(shown['statusReason'])}" if shown.get("statusReason") else ""
+    if shown.get("statusReason") and str(shown["statusReason"]) not in _blocked(body):
+        text += f", {quoted(shown['statusReason'])}"
     if ran is not None:
         text += f"; it {'ran for' if ended is not None else 'has run for'} {output.duration(ran)}"
     elif array.get("statusSummary"):  # AWS names no start of a parent, and calls it PENDING while its children run
@@ -185,11 +172,13 @@ def _termination(body: Object) -> str:
         )
         cause = {"Deadline": "spec.deadline", "OnDelete": "spec.onDelete"}.get(str(sent.get("cause")), "spec.terminate")
         return f"{text} (requested by {cause}): {clean(outcome.get('reason') or 'sent')}."
-    stated = states.stated_reason(body)
+    stated, field = states.stated_reason(body), "spec.terminate"
+    if stated is None and states.is_being_deleted(body):
+        stated, field = states.on_delete_reason(body), "spec.onDelete"
     if stated is None:
         return ""
     outcome_reason = clean(outcome.get("reason") or "not processed yet")
-    return f"Its termination is requested with the reason {quoted(stated)}: {outcome_reason}."
+    return f"Its termination is requested by {field} with the reason {quoted(stated)}: {outcome_reason}."
 
 
 def _deadline(body: Object) -> str:
@@ -197,13 +186,49 @@ def _deadline(body: Object) -> str:
     return f"Its limit {clean(due.get('limit'))} falls due at {clean(due['time'])}." if due.get("time") else ""
 
 
-_UNANSWERED = (
-    "The operator has not processed the last change of the object yet.",
-    "If it does not, check that it runs: kubectl get leases -A --field-selector metadata.name=awsbatch-operator.",
-)
+def _deletion(body: Object, now: datetime) -> str:
+    asked = states.seconds_between(body["metadata"].get("deletionTimestamp"), None, now)
+    if asked is not None:
+        end = "; the operator sends no further terminations" if body["kind"] == "BatchTermination" else ""
+        return f"The deletion of the object was requested {output.duration(asked)} ago{end}."
+    reason = states.on_delete_reason(body)
+    if reason is None or holds(body, "Finished"):
+        return ""
+    return f"Deleting it terminates the job with the reason {quoted(reason)} (spec.onDelete)."
 
 
-def _held(body: Object) -> tuple[str, str]:
+def _held(body: Object, now: datetime) -> tuple[str, str]:
+    """Return what delays the object or its deletion, and what to do."""
+    if not states.is_being_deleted(body):
+        return _delayed(body, now)
+    kept, stop = _kept(body)
+    if body["kind"] == "BatchTermination":  # the operator ignores it from now on
+        return kept, stop
+    held, todo = _delayed(body, now)
+    return f"{held} {kept}".strip(), f"{todo} {stop}".strip()
+
+
+def _kept(body: Object) -> tuple[str, str]:
+    """Return what keeps an object that is being deleted."""
+    finalizers = body["metadata"].get("finalizers") or []
+    held, todo = [], ""
+    if states.on_delete_reason(body) is not None:
+        held.append(
+            f"The finalizer {states.FINALIZER} keeps the object until AWS Batch shows the termination or the end of "
+            "the job, at most for --on-delete-timeout (default: 1 h, plus the time in which the termination is held)."
+        )
+        if states.accepted_reason(body) is None and not holds(body, "Finished"):
+            namespace, name = states.key(body)
+            patch = '{"spec":{"onDelete":null}}'
+            todo = f"To let the job continue: kubectl patch bj {name} -n {namespace} --type=merge -p '{patch}'."
+    elif states.FINALIZER in finalizers:
+        held.append(f"The operator is about to remove its finalizer {states.FINALIZER}.")
+    if foreign := [clean(one) for one in finalizers if one != states.FINALIZER]:
+        held.append(f"The object exists until other controllers have removed their finalizers: {', '.join(foreign)}.")
+    return " ".join(held), todo
+
+
+def _delayed(body: Object, now: datetime) -> tuple[str, str]:
     """Return what delays the object, and what to do."""
     for type_ in ("Stalled", "Reconciling"):
         if holds(body, type_):
@@ -215,17 +240,32 @@ def _held(body: Object) -> tuple[str, str]:
             message = clean(found.get("message", "")).rstrip(".")
             return f"{word}: {clean(reason)}{f': {message}' if message else ''}.", remedy_for(reason)
     if not observed(body):
-        return _UNANSWERED
-    blocked = str(condition(body, "Ready").get("message", ""))
-    if any(word in blocked for word in ("MISCONFIGURATION", "CAPACITY")):
-        return (
-            f"It cannot start: {clean(blocked)}.",
-            "Correct the compute environment or the job's requirements in AWS.",
-        )
-    return "", ""
+        return _unanswered(body, now)
+    blocked = _blocked(body)
+    return (f"{clean(blocked)}." if blocked else ""), ""
 
 
-def explain_termination(body: Object) -> Object:
+def _unanswered(body: Object, now: datetime) -> tuple[str, str]:
+    if status(body).get("observedGeneration"):  # the API server sets it to 0
+        held = "The operator has not processed the last change of the object yet."
+        return held, f"If it lasts for a minute, {CHECK_OPERATOR}."
+    age = states.seconds_between(body["metadata"].get("creationTimestamp"), None, now)
+    if age is not None and age < UNANSWERED_AFTER:
+        held = "There is no status yet. AWS Batch may not have answered the operator: this can take half a minute."
+        return held, "Wait, and repeat this command in a minute."
+    return (
+        "The operator has not written a status since the object was created.",
+        f"To find the cause, {CHECK_OPERATOR}.",
+    )
+
+
+def _blocked(body: Object) -> str:
+    """Why AWS Batch cannot start the job, and the remedy; empty if it can."""
+    message = str(condition(body, "Ready").get("message", ""))
+    return message if any(word in message for word in ("MISCONFIGURATION", "CAPACITY")) else ""
+
+
+def explain_termination(body: Object, now: datetime) -> Object:
     """The same of a BatchTermination."""
     shown, spec = status(body), body["spec"]
     phase = clean(shown.get("phase") or "not observed yet")
@@ -240,7 +280,8 @@ def explain_termination(body: Object) -> Object:
         known += f" At the last sweep: {', '.join(counts)}, of at most {int(spec['maxJobs'])}."
     elif shown.get("requested"):  # a restarted operator has not counted yet
         known += f" Requested so far: {int(shown['requested'])}, of at most {int(spec['maxJobs'])}."
-    held, todo = _held(body)
+    known += f" {_deletion(body, now)}".rstrip()
+    held, todo = _held(body, now)
     if not held and shown.get("phase") == "AwaitingApproval" and not spec.get("approved"):
         held = "It waits for approval."
         patch = '{"spec":{"approved":true}}'

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 JOBS = "batchjobs.awsbatch.dev"
 TERMINATIONS = "batchterminations.awsbatch.dev"
 API_VERSION = "awsbatch.dev/v1alpha1"
+UNANSWERED_AFTER = 60.0
+"""Seconds after which an operator that has not answered may be down. A slow AWS Batch delays it by up to 31 s."""
+CHECK_OPERATOR = (
+    "check that the operator runs and watches this namespace. A running one renews its Lease every few seconds: "
+    "`kubectl get leases -A --field-selector metadata.name=awsbatch-operator "
+    "-o custom-columns=HOLDER:.spec.holderIdentity,RENEWED:.spec.renewTime`"
+)
 _LONGEST_CALL = 60.0
 """Seconds after which a kubectl that should have answered is stopped."""
 _REQUEST = "--request-timeout=30s"

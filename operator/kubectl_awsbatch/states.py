@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
     Key = tuple[str, str]
 
+FINALIZER = "awsbatch.dev/terminate-on-delete"
+"""The operator's finalizer, which an object with spec.onDelete has if the operator supports that field."""
 _ENDS = {
     "JobSucceeded": (OK, "succeeded"),
     "JobFailed": (FAILED, "failed"),
@@ -88,6 +90,18 @@ def stated_reason(body: Object) -> str | None:
     """spec.terminate.reason; None when no termination is stated."""
     terminate = body["spec"].get("terminate")
     return str(terminate.get("reason", "")) if isinstance(terminate, dict) else None
+
+
+def on_delete_reason(body: Object) -> str | None:
+    """spec.onDelete.terminate.reason; None when a deletion of the object does not terminate the job."""
+    if FINALIZER not in (body["metadata"].get("finalizers") or []):
+        return None
+    terminate = (body["spec"].get("onDelete") or {}).get("terminate")
+    return str(terminate.get("reason", "")) if isinstance(terminate, dict) else None
+
+
+def is_being_deleted(body: Object) -> bool:
+    return bool(body["metadata"].get("deletionTimestamp"))
 
 
 def accepted_reason(body: Object) -> str | None:

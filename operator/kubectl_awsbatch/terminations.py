@@ -8,7 +8,7 @@ from kubectl_awsbatch import output
 from kubectl_awsbatch.errors import FAILED, INTERRUPTED, NOT_APPROVED, OK, STALLED, TIMED_OUT
 from kubectl_awsbatch.explain import remedy_for
 from kubectl_awsbatch.following import ObjectFollower, Timer
-from kubectl_awsbatch.kubectl import TERMINATIONS, KubectlError
+from kubectl_awsbatch.kubectl import TERMINATIONS, UNANSWERED_AFTER, KubectlError
 from kubectl_awsbatch.output import clean, quoted
 from kubectl_awsbatch.states import attention, condition, holds, key, now, observed, status
 from kubectl_awsbatch.waiting import NO_ANSWER
@@ -59,7 +59,7 @@ class _BulkStop:
                 output.progress("")
                 return True
             output.progress(line(found))
-            if not notified and not observed(found) and (now() - began).total_seconds() > 30:
+            if not notified and not observed(found) and (now() - began).total_seconds() > UNANSWERED_AFTER:
                 notified = True
                 output.note(NO_ANSWER)
         output.progress("")

@@ -7,7 +7,7 @@ import time
 from kubectl_awsbatch import output
 from kubectl_awsbatch.errors import OK, STALLED, TIMED_OUT, CommandError, UsageError
 from kubectl_awsbatch.following import ObjectFollower, Timer
-from kubectl_awsbatch.kubectl import JOBS
+from kubectl_awsbatch.kubectl import CHECK_OPERATOR, JOBS, UNANSWERED_AFTER
 from kubectl_awsbatch.states import Outcome, attention, condition, key, observed, outcome, status
 
 TYPE_CHECKING = False
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     Object = dict[str, Any]
     Key = tuple[str, str]
 
-_UNANSWERED_AFTER = 30.0
-"""Seconds without an answer of the operator after which a note says so."""
 _WORST = (STALLED, TIMED_OUT, 1, 2, OK)
 """Exit codes of `wait`, the worst first."""
 
@@ -91,15 +89,12 @@ class _UnansweredNotice:
             self._since = None
             return
         self._since = self._since or time.monotonic()
-        if not self._shown and time.monotonic() - self._since > _UNANSWERED_AFTER:
+        if not self._shown and time.monotonic() - self._since > UNANSWERED_AFTER:
             self._shown = True
             output.note(NO_ANSWER)
 
 
-NO_ANSWER = (
-    "The operator has not processed the last change for 30 s. Check that it runs: kubectl get leases "
-    "-A --field-selector metadata.name=awsbatch-operator"
-)
+NO_ANSWER = f"The operator has not processed the last change for a minute: {CHECK_OPERATOR}."
 
 
 def worst(codes: Sequence[int]) -> int:

@@ -353,7 +353,7 @@ def test_why_says_what_a_person_can_do(world: World, cluster: Cluster, plugin: P
     done = plugin("why", "typo")
     assert done.code == 0
     assert done.out.count("\n") == 1
-    for words in (f"job {UNKNOWN}", "A person must act: JobNotFound", "adopt the right id", "ago: JobNotFound"):
+    for words in (f"job {UNKNOWN}", "A person must act: JobNotFound", "kubectl awsbatch adopt ID", "ago: JobNotFound"):
         assert words in done.out
     shown = json.loads(plugin("why", "bj/typo", "-o", "json").out)
     assert shown["held"].startswith("A person must act: JobNotFound")

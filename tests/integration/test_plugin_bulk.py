@@ -22,7 +22,7 @@ REASON = "INC-4711: runaway cost"
 STOP = ("stop", "--queue", "gpu", "--name", "train-*", "--max", "200", "--reason", REASON, "--region", "eu-west-1")
 EXAMPLES = [{"jobId": "id-1", "jobName": "train-\x1b[31m1"}, {"jobId": "id-2", "jobName": "train-2"}]
 COUNTED: Body = {"matched": 37, "requested": 0, "ending": 0, "failed": 0, "examples": EXAMPLES}
-REFUSED = {"Stalled": "True/ListNotAllowed/the policy team-a does not allow List"}
+REFUSED = {"Stalled": "True/TooManyJobs/201 jobs match, and spec.maxJobs is 200"}
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +159,7 @@ def test_a_refusal_is_shown_with_its_remedy(plugin: Plugin, bulk: Bulk) -> None:
         name = bulk.says("Refused", conditions=REFUSED)["metadata"]["name"]
         out, err = process.communicate(timeout=SOON)
     assert process.returncode == 3
-    assert "refused: ListNotAllowed: the policy team-a does not allow List" in err
-    assert "Ask the platform team, which writes the BatchAccessPolicies, to allow what the message names" in err
+    assert "refused: TooManyJobs: 201 jobs match, and spec.maxJobs is 200\n`kubectl awsbatch stop --queue` does" in err
     assert json.loads(out)["metadata"]["name"] == name
     assert f"refused; batchtermination/{name} deleted, nothing was terminated" in err
     assert bulk.all() == []
