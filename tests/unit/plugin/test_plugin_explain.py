@@ -168,9 +168,9 @@ def test_a_deleted_batchtermination_waits_for_nothing_of_the_operator() -> None:
     assert "kubectl" not in text
 
 
-@pytest.mark.parametrize(("finished", "told"), [("False/JobActive", True), ("True/JobFailed", False)])
-def test_an_object_says_that_its_deletion_terminates_the_job(finished: str, *, told: bool) -> None:
+@pytest.mark.parametrize(("finished", "informed"), [("False/JobActive", True), ("True/JobFailed", False)])
+def test_an_object_says_that_its_deletion_terminates_the_job(finished: str, *, informed: bool) -> None:
     body = job(spec=ON_DELETE, Finished=finished)
     assert "Deleting it" not in paragraph(body)  # the operator does not support it
     body["metadata"]["finalizers"] = [FINALIZER]
-    assert ('Deleting it terminates the job with the reason "pruned"' in paragraph(body)) is told
+    assert ('Deleting it terminates the job with the reason "pruned"' in paragraph(body)) is informed
