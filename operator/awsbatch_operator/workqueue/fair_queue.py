@@ -56,7 +56,7 @@ class FairQueue(Generic[K]):
         # The first group is the next one. No group in it is empty: each has its keys by rank.
         self._ring: OrderedDict[Hashable, tuple[OrderedDict[K, None], ...]] = OrderedDict()
         self._ready: dict[K, tuple[Hashable, Rank]] = {}
-        # Keys that were taken from a group since it came into the ring.
+        # Keys that were taken from a group since it last joined the groups that take turns.
         self._taken: dict[Hashable, int] = {}
         # Heaps of (time, serial number, key). An entry counts only while `_delayed` has the same serial number.
         self._due: list[tuple[float, int, K]] = []
