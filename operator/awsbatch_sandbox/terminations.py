@@ -54,13 +54,18 @@ class Terminations:
         self._objects.delete_collection_namespaced_custom_object(*self._where)
 
     def wait_for(self, name: str, holds: Callable[[Body], Any], *, timeout: float) -> Body:
-        """Wait until `holds` is true of the status ({}: not written yet); return that. TimeoutError shows the last."""
+        """Wait until `holds` is true of the status of the current generation; return it. TimeoutError shows the last.
+
+        Right after an edit, the status is still that of the spec before.
+        """
         last: Body = {}
 
         def probe() -> Body | None:
             nonlocal last
-            last = self.get(name).get("status", {})
-            return last if holds(last) else None
+            body = self.get(name)
+            last = body.get("status", {})
+            current = last.get("observedGeneration") == body["metadata"]["generation"]
+            return last if current and holds(last) else None
 
         try:
             return wait_for(probe, timeout=timeout, what=f"BatchTermination {name}")
