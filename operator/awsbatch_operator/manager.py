@@ -100,7 +100,7 @@ async def serve(settings: Settings) -> int:
             list_polls=settings.list_polls,
         )
         policy_statuses = partial(controller.policy_statuses, all_jobs=not settings.namespace)
-        statuses = PolicyStatusWriter(kube, policy_statuses, controller.may_act)
+        statuses = PolicyStatusWriter(kube, policy_statuses, controller.leadership.may_act)
         informer = PolicyInformer(kube, policies, statuses, settings.policy_mode())
         read_policies = settings.access_policy != "disabled"
         try:
@@ -123,7 +123,8 @@ async def serve(settings: Settings) -> int:
         terminations = BatchTerminationInformer(kube, controller.bulk, settings.namespace)
         controller.bulk.relist = terminations.relist
         watch_policies = partial(_watch_policies, informer, statuses) if read_policies else partial(_ignore, policies)
-        watch = Watch(make_registry(login, EventBuffer(asyncio.get_running_loop(), controller)), settings.namespace)
+        buffer = EventBuffer(asyncio.get_running_loop(), controller.objects)
+        watch = Watch(make_registry(login, buffer), settings.namespace)
         informers: dict[str, Callable[[], Awaitable[None]]] = {
             "watch of access policies": watch_policies,
             "watch of BatchTerminations": terminations.run,

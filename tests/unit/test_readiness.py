@@ -37,7 +37,7 @@ async def test_it_is_not_ready_while_a_list_shows_what_the_watch_does_not_delive
         world.objects.edit(uid, {"terminate": {"reason": "no watch event"}})
         await asyncio.sleep(90)
         assert (ready["watch"]() or "").startswith("the watch of BatchJobs has lagged for")
-        world.controller.on_upsert(world.objects.snapshot(uid))
+        world.controller.objects.on_upsert(world.objects.snapshot(uid))
         assert ready["watch"]() is None
 
 

@@ -1,7 +1,7 @@
 """Updates the cache from AWS's answers and adds the affected objects to the work queue."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import structlog
@@ -12,7 +12,7 @@ from awsbatch_operator.api.interfaces import Accepted, DescribedJob, DescribeRes
 from awsbatch_operator.api.job import JobKey, NotFound, Target
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
-from awsbatch_operator.controller.dependencies import Dependencies
+from awsbatch_operator.controller.dependencies import Dependencies, Leadership
 from awsbatch_operator.controller.job_visibility import JobVisibility
 from awsbatch_operator.controller.poll_pace import PollPace
 from awsbatch_operator.controller.poller import Poller
@@ -39,15 +39,15 @@ class AnswerHandler:
         self,
         cache: Cache,
         dependencies: Dependencies,
+        leadership: Leadership,
         queue: FairQueue[str],
         *,
         writer: StatusWriter,
         pace: PollPace,
-        is_leading: Callable[[], bool],
         limit: UnattendedLimit,
     ) -> None:
         self._cache, self._dependencies, self._queue, self._writer = cache, dependencies, queue, writer
-        self._pace, self._is_leading, self._limit = pace, is_leading, limit
+        self._leadership, self._pace, self._limit = leadership, pace, limit
         self.recovery: Recovery[Scope, str] = Recovery()
         self.silent_since: dict[Target, float | None] = {}
         self.poller: Poller
@@ -61,7 +61,7 @@ class AnswerHandler:
     # -- DescribeJobs -------------------------------------------------------------------------------------------------
 
     def on_describe_result(self, target: Target, results: Mapping[str, DescribeResult], requested_at: Millis) -> None:
-        if not self._is_leading():
+        if not self._leadership.is_leading:
             return
         now, scope = self._dependencies.now(), ("DescribeJobs", target.role, target.policy, "")
         self._note_silence(target, results)
@@ -124,7 +124,7 @@ class AnswerHandler:
                 self._terminate_again(other)
         elif answer.error_class is ErrorClass.NOT_SENT:
             self._not_sent(permit, job, answer)
-        elif job is not None and self._is_leading():
+        elif job is not None and self._leadership.is_leading:
             job.state = job.state.terminate_refused(answer, self._dependencies.now())
             if answer.error_class in _FOR_A_PERSON and uid in self._cache.objects:
                 self.recovery.refused(scope, uid)
@@ -153,7 +153,7 @@ class AnswerHandler:
             for other in job.objects.values():
                 if other.record.spec.terminate is not None:
                     self._dependencies.telemetry.termination_accepted(max(now - other.record.changed_at, 0) / SECOND)
-        if not self._is_leading():
+        if not self._leadership.is_leading:
             return
         # Recorded for the requesting object, even if its spec or access changed meanwhile.
         status, before = tracked.record.status, tracked.record.recorded

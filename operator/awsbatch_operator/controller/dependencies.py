@@ -27,3 +27,15 @@ class Dependencies:
     now: Callable[[], Millis] = wall_clock
     jitter: Callable[[float, float], float] = random.uniform
     is_leader: Callable[[], bool] | None = None
+
+
+class Leadership:
+    """`is_leading`: between the elector's start and stop of the leadership. `is_leader`: see Dependencies."""
+
+    def __init__(self, is_leader: Callable[[], bool] | None) -> None:
+        self._is_leader = is_leader
+        self.is_leading = False
+
+    def may_act(self) -> bool:
+        """Checked right before each call and write: a process that was frozen learns late that it lost the Lease."""
+        return self.is_leading and (self._is_leader is None or self._is_leader())

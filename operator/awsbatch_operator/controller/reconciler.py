@@ -1,7 +1,6 @@
 """Reconciles one object at a time: the only place that requests polls, terminations and writes."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -10,7 +9,7 @@ from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.api.names import FINALIZER
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.controller.cache import Cache, TrackedJob, TrackedObject
-from awsbatch_operator.controller.dependencies import Dependencies
+from awsbatch_operator.controller.dependencies import Dependencies, Leadership
 from awsbatch_operator.controller.holds import Hold, Holds
 from awsbatch_operator.controller.job_visibility import JobVisibility, VisibleState
 from awsbatch_operator.controller.policy_cache import PolicyCache
@@ -27,6 +26,8 @@ from awsbatch_operator.reconcile.poll_intervals import PollIntervals
 from awsbatch_operator.reconcile.reconcile import ReconcileResult, reconcile
 from awsbatch_operator.workqueue.fair_queue import FairQueue, Rank
 
+TIME_SLICE: Final = 0.005
+"""Seconds of work after which probes, answers and writes get their turn of the event loop."""
 MAX_HOLD: Final = 15 * SECOND
 """The longest wait after a permit expired: a later time means that the clock was set back."""
 _PAUSES: Final = frozenset({HoldCause.SUSPENDED_OPERATOR, HoldCause.SUSPENDED_POLICY, HoldCause.UNATTENDED_LIMIT})
@@ -40,22 +41,33 @@ class Reconciler:
         self,
         cache: Cache,
         dependencies: Dependencies,
-        intervals: PollIntervals,
-        policies: PolicyCache,
+        leadership: Leadership,
         queue: FairQueue[str],
         *,
+        intervals: PollIntervals,
+        policies: PolicyCache,
         pace: PollPace,
         holds: Holds,
         poller: Poller,
         terminator: Terminator,
         writer: StatusWriter,
-        is_leading: Callable[[], bool],
     ) -> None:
-        self._cache, self._dependencies, self._intervals = cache, dependencies, intervals
-        self._policies, self._queue, self._pace, self._holds = policies, queue, pace, holds
+        self._cache, self._dependencies, self._leadership, self._queue = cache, dependencies, leadership, queue
+        self._intervals, self._policies, self._pace, self._holds = intervals, policies, pace, holds
         self._poller, self._terminator, self._writer = poller, terminator, writer
-        self._is_leading = is_leading
         self.visibility = JobVisibility(cache.jobs, dependencies.provider.account, policies.mode, dependencies.jitter)
+
+    async def run(self) -> None:
+        """Reconcile what the queue holds, for ever."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._queue.wait()
+            until = clock() + TIME_SLICE
+            while (uid := self._queue.pop()) is not None:
+                self.reconcile(uid)
+                if clock() >= until:
+                    await asyncio.sleep(0)
+                    until = clock() + TIME_SLICE
 
     def reconcile(self, uid: str) -> None:
         """Decide for the object, if it is still there, by what is known now. Equal knowledge gives equal results."""
@@ -63,7 +75,7 @@ class Reconciler:
         if tracked is None:
             return
         self._bind(tracked)
-        if not self._is_leading():
+        if not self._leadership.is_leading:
             self._cache.note(tracked)
             return
         now = self._dependencies.now()

@@ -28,7 +28,7 @@ async def test_a_deleted_object_is_forgotten_by_the_watch_by_a_write_and_by_the_
         await asyncio.sleep(1)
         for uid in (watched, written, listed):
             del world.objects.bodies[uid]
-        world.controller.on_delete(watched)
+        world.controller.objects.on_delete(watched)
         world.batch.end("j1", "FAILED")
         await asyncio.sleep(40)
         assert set(world.controller.cache.objects) == {listed}
@@ -43,7 +43,7 @@ async def test_an_object_deleted_during_a_watch_outage_is_dropped_after_the_reli
         await asyncio.sleep(30)
         del world.objects.bodies[uids[0]]
         for uid in uids[1:]:
-            world.controller.on_relist(uid)
+            world.controller.objects.on_relist(uid)
         await asyncio.sleep(3)
         assert set(world.controller.cache.objects) == set(uids[1:])
 
@@ -178,7 +178,7 @@ async def test_an_old_version_that_comes_late_changes_nothing() -> None:
         old = world.objects.snapshot(uid)
         await asyncio.sleep(1)
         world.objects.edit(uid, {"terminate": {"reason": "why"}})
-        world.controller.on_upsert(old)
+        world.controller.objects.on_upsert(old)
         await asyncio.sleep(1)
         assert world.controller.cache.objects[uid].record.generation == 2
 
@@ -204,6 +204,6 @@ async def test_a_target_that_nobody_names_any_more_is_forgotten_also_after_a_cha
         await asyncio.sleep(5)
         world.controller.on_stopped_leading()
         del world.objects.bodies[uid]
-        world.controller.on_delete(uid)
+        world.controller.objects.on_delete(uid)
         await asyncio.sleep(2 * PRUNE_EVERY)
         assert world.batch.forgotten == [Target("us-east-1")]

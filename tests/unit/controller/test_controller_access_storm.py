@@ -174,7 +174,7 @@ class Storm(RuleBasedStateMachine):
     def delete_or_create(self, namespace: str, job_id: str, why: str | None) -> None:
         uid = f"uid-{namespace}-{job_id}"
         if self.world.objects.bodies.pop(uid, None) is not None:
-            self._do(self.world.controller.on_delete, uid)
+            self._do(self.world.controller.objects.on_delete, uid)
         else:
             self.create(namespace, job_id, why)
 

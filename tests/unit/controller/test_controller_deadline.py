@@ -124,7 +124,7 @@ async def test_the_request_contains_what_the_spec_says_at_the_last_byte(change: 
             case "terminate stated":
                 world.objects.edit(uid, {"terminate": {"reason": "by hand"}})
             case "deleted":
-                world.controller.on_delete(uid)
+                world.controller.objects.on_delete(uid)
         world.batch.turns.set()
         await asyncio.sleep(20)
         assert sent(world) == ([("j", "by hand")] if change == "terminate stated" else [])

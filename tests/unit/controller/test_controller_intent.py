@@ -25,7 +25,7 @@ async def test_a_changed_or_withdrawn_request_is_not_sent_in_its_old_form() -> N
         await asyncio.sleep(5)
         world.objects.edit(uids["withdrawn"], {"terminate": None})
         world.objects.edit(uids["reworded"], {"terminate": {"reason": "second words"}})
-        world.controller.on_delete(uids["deleted"])
+        world.controller.objects.on_delete(uids["deleted"])
         await asyncio.sleep(1)
         world.batch.turns.set()
         await asyncio.sleep(30)

@@ -172,7 +172,7 @@ async def test_the_next_leader_holds_what_the_former_held_without_another_event(
         world.objects.edit(uid, STOP)
         await asyncio.sleep(5)
     following = await world.restarted()
-    following.objects.notify = following.controller.on_upsert
+    following.objects.notify = following.controller.objects.on_upsert
     annotate(following, "why")
     async with following.running():
         await asyncio.sleep(60)

@@ -158,8 +158,8 @@ async def test_an_object_that_is_recreated_during_a_policy_change_is_bound_to_it
         await asyncio.sleep(5)
         objects = world.controller.cache.objects
         world.policies.on_policy("team-a", a_policy(jobs={"queues": ["team-a-*", "b"]}))
-        world.controller.on_delete(uid)
-        world.controller.on_upsert(world.objects.snapshot(uid))
+        world.controller.objects.on_delete(uid)
+        world.controller.objects.on_upsert(world.objects.snapshot(uid))
         await asyncio.sleep(5)
         job = world.controller.cache.job_of(objects[uid])
         assert job is not None
@@ -174,7 +174,7 @@ async def test_the_request_of_another_namespace_is_not_shown_before_a_poll_admit
     again = World(world.batch, world.objects, mode=Mode.OPTIONAL)
     again.set_policies(TAGGED, ns=TEAM_A, other=TEAM_A)
     for uid in world.objects.bodies:
-        again.controller.on_upsert(world.objects.snapshot(uid))
+        again.controller.objects.on_upsert(world.objects.snapshot(uid))
     again.batch.id_errors["j"] = THROTTLED
     async with again.running():
         spy = again.an_object("j", "mine")
@@ -226,5 +226,5 @@ async def test_children_and_parents_without_objects_leave_the_cache() -> None:
         world.policies.on_policy("team-a", TAGGED)
         for uid in uids:
             await asyncio.sleep(3)
-            world.controller.on_delete(uid)
+            world.controller.objects.on_delete(uid)
         assert (world.controller.cache.jobs, world.controller.cache.namespaces) == ({}, {})

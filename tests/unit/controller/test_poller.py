@@ -80,7 +80,7 @@ async def test_regions_of_objects_that_are_gone_leave_no_task_behind() -> None:
         assert len(asyncio.all_tasks()) >= before + 50
         for uid in uids:
             del world.objects.bodies[uid]
-            world.controller.on_delete(uid)
+            world.controller.objects.on_delete(uid)
         await asyncio.sleep(PRUNE_EVERY + 1)
         assert len(asyncio.all_tasks()) == before
         world.objects.create("again", {"jobId": "j", "region": "xx-wild-1"})

@@ -203,12 +203,12 @@ async def test_a_deleted_object_is_polled_no_more_and_its_successor_is() -> None
         uid = world.an_object(world.a_job("j"))
         await asyncio.sleep(1)
         del world.objects.bodies[uid]
-        world.controller.on_delete(uid)
+        world.controller.objects.on_delete(uid)
         successor = world.an_object("j", name="successor")
         await asyncio.sleep(10)
         assert world.objects.status(successor).phase is Phase.RUNNING
         del world.objects.bodies[successor]
-        world.controller.on_delete(successor)
+        world.controller.objects.on_delete(successor)
         calls = len(world.batch.describes)
         await asyncio.sleep(600)
         assert len(world.batch.describes) == calls

@@ -140,7 +140,7 @@ def state_termination(world: World, reason: str, *uids: str) -> None:
 def delete(world: World, *uids: str) -> None:
     for uid in uids:
         world.objects.bodies.pop(uid, None)
-        world.controller.on_delete(uid)
+        world.controller.objects.on_delete(uid)
 
 
 def under_policy(mode: Mode) -> World:

@@ -23,11 +23,11 @@ async def test_a_termination_that_the_watch_never_delivers_is_found_by_the_list(
         assert {job for _, job, _ in world.batch.terminations} == {"j", "k"}
         assert world.controller.resync.watch_lags_since is not None
         assert world.objects.status(new).phase == "Terminating"
-        world.objects.notify = world.controller.on_upsert
+        world.objects.notify = world.controller.objects.on_upsert
         await asyncio.sleep(20)
         assert world.controller.resync.watch_lags_since is not None, "nothing shows that the watch works again"
         for late in (uid, new):
-            world.controller.on_upsert(world.objects.snapshot(late))
+            world.controller.objects.on_upsert(world.objects.snapshot(late))
         assert world.controller.resync.watch_lags_since is None
 
 
@@ -98,9 +98,9 @@ async def test_a_watch_that_lags_and_delivers_nothing_is_restarted_once_in_half_
         await asyncio.sleep(125)
         assert world.restarts == pytest.approx([1_090, 1_120], abs=6)
         # A restarted watch lists everything.
-        world.controller.on_upsert(world.objects.snapshot(uid))
+        world.controller.objects.on_upsert(world.objects.snapshot(uid))
         assert world.controller.resync.watch_lags_since is None
-        world.objects.notify = world.controller.on_upsert
+        world.objects.notify = world.controller.objects.on_upsert
         await asyncio.sleep(600)
         assert len(world.restarts) == 2
 
@@ -113,7 +113,7 @@ async def test_a_watch_that_lags_and_delivers_is_not_restarted() -> None:
         world.objects.edit(late, {"terminate": {"reason": "late"}})
         for _ in range(20):
             await asyncio.sleep(20)
-            world.controller.on_upsert(world.objects.snapshot(other))
+            world.controller.objects.on_upsert(world.objects.snapshot(other))
         assert world.controller.resync.watch_lags_since is not None
         assert world.restarts == []
 
@@ -143,7 +143,7 @@ async def test_the_first_list_waits_for_a_watch_that_delivers_but_not_for_one_th
         # The first object was deleted meanwhile: the watch never delivers it.
         for uid in uids[1:11]:
             await asyncio.sleep(WATCH_LAG - 1)
-            world.controller.on_upsert(world.objects.snapshot(uid))
+            world.controller.objects.on_upsert(world.objects.snapshot(uid))
             assert len(world.objects.reads) == 0
         assert not world.controller.resync.synced.is_set()
         await asyncio.sleep(WATCH_LAG + 1)
@@ -158,10 +158,10 @@ async def test_a_doubt_during_the_first_list_holds_terminations_until_a_list_and
     async with world.running():
         for number, uid in enumerate(uids):
             await asyncio.sleep(1)
-            world.controller.on_upsert(world.objects.snapshot(uid))
+            world.controller.objects.on_upsert(world.objects.snapshot(uid))
             if number == 20:
                 world.objects.edit(uids[0], {"terminate": {"reason": "old words"}})
-                world.controller.on_upsert(world.objects.snapshot(uids[0]))
+                world.controller.objects.on_upsert(world.objects.snapshot(uids[0]))
                 world.objects.edit(uids[0], {"terminate": {"reason": "new words"}})
                 world.controller.resync.doubt()
             if number == 25:
@@ -196,7 +196,7 @@ async def test_after_an_outage_only_an_object_that_cannot_be_read_is_held(found_
         world.objects.away, world.objects.unreadable = True, {"one"}
         world.controller.resync.doubt()
         world.objects.edit(uid, {"terminate": {"reason": "old words"}})
-        world.controller.on_upsert(world.objects.snapshot(uid))
+        world.controller.objects.on_upsert(world.objects.snapshot(uid))
         world.objects.edit(uid, {"terminate": {"reason": "new words"}})
         world.objects.edit(other, {"terminate": {"reason": "stop"}})
         world.objects.away = False
@@ -208,9 +208,9 @@ async def test_after_an_outage_only_an_object_that_cannot_be_read_is_held(found_
             case "read":
                 world.objects.unreadable.clear()
             case "watch":
-                world.controller.on_upsert(world.objects.snapshot(uid))
+                world.controller.objects.on_upsert(world.objects.snapshot(uid))
             case "deletion":
-                world.controller.on_delete(uid)
+                world.controller.objects.on_delete(uid)
         await asyncio.sleep(7)
         words = {} if found_by == "deletion" else {"j": ["new words"]}
         assert _sent(world) == {"k": ["stop"], **words}
@@ -224,7 +224,7 @@ async def test_a_list_counts_although_versions_went_backwards() -> None:
         world.objects.version = 0
         world.objects.notify = lambda _: None
         world.objects.edit(uid, {"terminate": {"reason": "after the restore"}})
-        world.objects.notify = world.controller.on_upsert
+        world.objects.notify = world.controller.objects.on_upsert
         await asyncio.sleep(75)
         assert [job for _, job, _ in world.batch.terminations] == ["j"]
         assert world.objects.status(uid).phase == "Terminating"

@@ -69,7 +69,7 @@ async def test_one_refused_object_of_a_namespace_is_retried_every_30_s_the_other
         await asyncio.sleep(600)
         assert world.telemetry.writes["failed"] - before == pytest.approx(600 / 30 + 10 * 2, abs=2)
         del world.objects.bodies[first]
-        world.controller.on_delete(first)
+        world.controller.objects.on_delete(first)
         await asyncio.sleep(301)
         world.objects.forbidden = set()
         await asyncio.sleep(31)
@@ -156,7 +156,7 @@ async def test_a_former_status_that_comes_in_while_the_newer_is_being_written_is
         def deliver(snapshot: Snapshot) -> None:
             # The watch does not deliver the write whose answer is still under way, but the version after it.
             if snapshot.status.phase is Phase.RUNNING:
-                world.objects.notify = world.controller.on_upsert
+                world.objects.notify = world.controller.objects.on_upsert
                 loop.call_later(0.1, world.objects.write_foreign_status, uid, former)
 
         world.objects.notify = deliver

@@ -126,7 +126,7 @@ async def test_a_throttled_termination_that_nobody_may_send_any_more_is_not_sent
         world.batch.call_errors = [THROTTLED]
         world.objects.edit(uid, {"terminate": {"reason": "why"}})
         await asyncio.sleep(0.5)
-        {"deleted": lambda: world.controller.on_delete(uid), "stopped": world.controller.stop}[end]()
+        {"deleted": lambda: world.controller.objects.on_delete(uid), "stopped": world.controller.stop}[end]()
         await asyncio.sleep(3)
         assert (len(world.batch.terminations), errors) == (1, [])
 
@@ -184,7 +184,7 @@ async def test_an_object_deleted_while_its_call_is_in_flight_leaves_nothing_behi
         world.objects.edit(uid, {"terminate": {"reason": "why"}})
         await asyncio.sleep(0.5)
         del world.objects.bodies[uid]
-        world.controller.on_delete(uid)
+        world.controller.objects.on_delete(uid)
         await asyncio.sleep(10)
         assert len(world.batch.terminations) == 1
         assert not world.controller.cache.jobs

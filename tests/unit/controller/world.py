@@ -62,7 +62,7 @@ class World:
             events_queues=self.events_queues,
         )
         self.controller.resync.restart_watch = lambda: self.restarts.append(_seconds())
-        self.objects.notify, self.objects.on_gone = self.controller.on_upsert, self.controller.on_delete
+        self.objects.notify, self.objects.on_gone = self.controller.objects.on_upsert, self.controller.objects.on_delete
         self.objects.on_termination = self.controller.bulk.on_upsert
         self.objects.on_termination_gone = self.controller.bulk.on_delete
 
@@ -107,7 +107,7 @@ class World:
             if "kind" in body:
                 world.controller.bulk.on_upsert(parse_termination(body))
             else:
-                world.controller.on_upsert(self.objects.snapshot(uid))
+                world.controller.objects.on_upsert(self.objects.snapshot(uid))
         return world
 
 
