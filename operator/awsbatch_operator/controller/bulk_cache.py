@@ -1,7 +1,8 @@
 """The cache's entry of a BatchTermination, the permission to terminate one of its jobs, and what was requested."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -75,10 +76,12 @@ class BulkPermit:
     target: Target = field(init=False)
     namespace: str = field(init=False)
     job_id: str = field(init=False)
+    key: JobKey = field(init=False)
 
     def __post_init__(self) -> None:
         scope, self.spec = self.allow.scope, self.tracked.spec
         self.target, self.namespace, self.job_id = scope.target, scope.namespace, self.allow.job_id
+        self.key = JobKey(self.target, self.job_id)
 
     @property
     def lapses(self) -> bool:
@@ -93,7 +96,7 @@ class BulkPermit:
 
 
 class RecentRequests:
-    """Jobs whose termination AWS Batch accepted from this process: they are not requested again for a while.
+    """Jobs whose termination is under way or was accepted: it is not requested again for a while, by no object.
 
     A list of AWS Batch shows which terminations it accepted, though perhaps not at once; that of an older endpoint
     shows none. `clock`: loop time in seconds.
@@ -102,13 +105,23 @@ class RecentRequests:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._requests: dict[JobKey, tuple[int, float]] = {}
+        self._under_way: set[JobKey] = set()
+
+    @contextmanager
+    def under_way(self, jobs: set[JobKey]) -> Iterator[None]:
+        """During the block, the call that requests their termination is under way; `add` those that it accepts."""
+        self._under_way |= jobs
+        try:
+            yield
+        finally:
+            self._under_way -= jobs
 
     def add(self, job: JobKey) -> None:
         requests = self._requests.get(job, (0, 0.0))[0] + 1
         self._requests[job] = requests, self._clock() + backoff(requests, RESEND_AFTER, LONGEST_RESEND)
 
     def __contains__(self, job: JobKey) -> bool:
-        return job in self._requests and self._clock() < self._requests[job][1]
+        return job in self._under_way or (job in self._requests and self._clock() < self._requests[job][1])
 
     def prune(self) -> None:
         """Drop what is long ago."""

@@ -8,7 +8,6 @@ import structlog
 
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.interfaces import Accepted
-from awsbatch_operator.api.job import JobKey
 from awsbatch_operator.controller.bulk_cache import BulkPermit, TrackedTermination
 from awsbatch_operator.controller.bulk_calls import IN_FLIGHT, BulkCalls, RefusedError, gather
 from awsbatch_operator.policy.resolution import Scope
@@ -87,16 +86,18 @@ class BulkSender:
                 raise RefusedError(refusal_of(answer, self._scope.target.region))
 
     async def _call(self, permits: Sequence[BulkPermit]) -> Mapping[BulkPermit, Accepted | CallError] | CallError:
-        """Send one call with those that are still valid, and record what AWS Batch accepted."""
-        valid = [permit for permit in permits if permit.valid()]
-        if not valid:
+        """Send one call with those that are valid and that no other object has requested; record what was accepted."""
+        recent = self._calls.recent
+        wanted = [permit for permit in permits if permit.key not in recent and permit.valid()]
+        if not wanted:
             return {}
-        answer = await self._calls.shared.provider.terminate(self._scope.target, valid, self._tracked.spec.reason)
-        if not isinstance(answer, CallError):
-            for permit, one in answer.items():
-                if isinstance(one, Accepted):
-                    self._record(permit, one)
-            self._calls.on_progress(self._tracked, None)
+        with recent.under_way({permit.key for permit in wanted}):
+            answer = await self._calls.shared.provider.terminate(self._scope.target, wanted, self._tracked.spec.reason)
+            if not isinstance(answer, CallError):
+                for permit, one in answer.items():
+                    if isinstance(one, Accepted):
+                        self._record(permit, one)
+                self._calls.on_progress(self._tracked, None)
         return answer
 
     def _record(self, permit: BulkPermit, accepted: Accepted) -> None:
@@ -105,7 +106,7 @@ class BulkSender:
             tracked.requested += job.size
         tracked.accepted[job.job_id] = job.size
         tracked.refused.pop(job.job_id, None)
-        self._calls.recent.add(JobKey(self._scope.target, job.job_id))
+        self._calls.recent.add(permit.key)
         self.accepted += job.size
         log.info(
             "termination accepted",
@@ -142,6 +143,6 @@ class BulkSender:
             raise RefusedError(refusal_of(error, self._scope.target.region))
 
     def _not_sent(self, permits: Sequence[BulkPermit]) -> None:
-        """The next sweep decides again."""
+        """The next sweep decides again. Those that another object has requested are ending."""
         for permit in permits:
-            self._tally.add(permit.job, ending=False)
+            self._tally.add(permit.job, ending=permit.key in self._calls.recent)

@@ -772,15 +772,17 @@ async def test_two_objects_take_turns() -> None:
         assert min(halves) >= 0.7 * max(halves) > 0
 
 
-async def test_two_objects_on_the_same_jobs_request_each_once() -> None:
+@pytest.mark.parametrize("interval", [0.0, 0.5], ids=["at once", "while calls wait for their turn"])
+async def test_two_objects_on_the_same_jobs_request_each_once(interval: float) -> None:
     async with a_world() as world:
+        world.batch.latency, world.batch.terminate_interval = 0.3, interval
         jobs(world, 300)
-        for name in ("one", "other"):
-            world.objects.create_termination(name, spec(approved=True))
+        uids = [world.objects.create_termination(name, spec(approved=True)) for name in ("one", "other")]
         await asyncio.sleep(120)
-        assert len(sent(world)) == 300
-        # Both may have found the same ones before the first answer.
-        assert len(world.batch.terminations) <= 600
+        assert len(sent(world)) == len(world.batch.terminations) == 300
+        statuses = [world.objects.bodies[uid]["status"] for uid in uids]
+        assert sum(status["requested"] for status in statuses) == 300
+        assert [status["matched"] for status in statuses] == [0, 0]
 
 
 async def test_the_first_describes_of_batchjobs_come_before_a_count_but_not_before_what_is_approved() -> None:
