@@ -24,7 +24,7 @@ _KUBERNETES: Final = ("v1", "apps/v1", "batch/v1", "rbac.authorization.k8s.io/v1
 
 def bodies(name: str) -> list[Body]:
     """The objects of a file, named by its path in examples/."""
-    return list(yaml.safe_load_all((EXAMPLES / name).read_text("utf-8")))
+    return list(yaml.load_all((EXAMPLES / name).read_text("utf-8"), yaml.CSafeLoader))
 
 
 def is_ours(body: Body) -> bool:
@@ -49,7 +49,7 @@ def moved(name: str, namespace: str) -> list[Body]:
         text = text.replace(
             f"kind: Namespace\nmetadata:\n  name: {old}\n", f"kind: Namespace\nmetadata:\n  name: {namespace}\n"
         )
-    return [body for body in yaml.safe_load_all(text) if is_ours(body) or is_kubernetes(body)]
+    return [body for body in yaml.load_all(text, yaml.CSafeLoader) if is_ours(body) or is_kubernetes(body)]
 
 
 def apply(cluster: Cluster, *objects: Body) -> None:
