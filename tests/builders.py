@@ -105,7 +105,7 @@ class ObjectBuilder:
         return self._with(status=self.record.status.replace(**changes))
 
     def _with(self, **changes: Any) -> Self:
-        return replace(self, record=replace(self.record, **changes))
+        return replace(self, record=self.record.replace(**changes))
 
 
 def a_job() -> JobBuilder:

@@ -1,7 +1,6 @@
 """For every response of DescribeJobs, the status stays valid, small and without secrets, and is not rewritten."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,7 +71,7 @@ def records() -> st.SearchStrategy[Record]:
 @given(DETAILS, DETAILS, records())
 def test_the_status_is_valid_and_small_and_shows_no_secret(before: Any, after: Any, record: Record) -> None:
     first = reconcile(record, seen().with_job(over_the_wire(before), NOW), NOW, INTERVALS)
-    then = replace(record, status=first.status)
+    then = record.replace(status=first.status)
     second = reconcile(then, seen().with_job(over_the_wire(after), LATER), LATER, INTERVALS)
     for status in (first.status, second.status):
         assert_valid(shown(status))
@@ -90,9 +89,9 @@ def test_a_poll_that_finds_the_same_writes_nothing_in_this_process_or_the_next(d
     status = reconcile(record, known, NOW, INTERVALS).status
     stored = shown(status)
     assert diff(status, stored) == {}
-    again = reconcile(replace(record, status=status), known.with_job(over_the_wire(detail), NOW), NOW, INTERVALS)
+    again = reconcile(record.replace(status=status), known.with_job(over_the_wire(detail), NOW), NOW, INTERVALS)
     assert again.status == status
-    restarted = replace(record, status=parse(stored))
+    restarted = record.replace(status=parse(stored))
     anew = reconcile(restarted, JobState().with_job(over_the_wire(detail), NOW), NOW, INTERVALS)
     assert diff(anew.status, stored) == {}
     assert restarted.status.job == status.job

@@ -8,7 +8,6 @@ Access policies are applied to each state, but the walk does not continue from t
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
 from copy import copy
-from dataclasses import replace
 from functools import cache, partial
 from itertools import chain
 from typing import Any, Final
@@ -151,10 +150,10 @@ def _restart(world: Model) -> None:
 def _of_the_platform_team(world: Model) -> Iterator[Record]:
     record = world.records[0]
     for access in ACCESS:
-        governed = replace(record, access=access)
-        yield replace(governed, status=reconcile(governed, world.known, world.now, INTERVALS).status)
+        governed = record.replace(access=access)
+        yield governed.replace(status=reconcile(governed, world.known, world.now, INTERVALS).status)
     if record.status.job is not None:
-        yield replace(record, status=unconfirmed(record, world.now))
+        yield record.replace(status=unconfirmed(record, world.now))
 
 
 def _state_of(world: Model) -> Hashable:

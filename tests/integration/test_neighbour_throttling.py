@@ -52,7 +52,9 @@ def test_terminations_go_first_on_an_account_at_its_limit(
     ours = [call for call in world.batch.calls() if call["region"] == THERE and not is_competing(call)]
     settled = [call for call in ours if call["at"] >= settled_at]
     assert len(settled) > TERMINATED
-    assert len(throttled(settled)) < 0.05 * len(settled)
+    # A busy machine sends some of these few calls in bursts; without a limit, AWS would throttle two thirds of them.
+    # tests/unit/workqueue/test_rate_limiter_neighbour.py has the 5 % of many calls.
+    assert len(throttled(settled)) < 0.2 * len(settled)
     assert throttles_counted(operator) - counted == len(throttled(ours)) > 0
     world.batch.limit(None)
     wait_for(lambda: not reporting_it(cluster), timeout=SOON, what="Throttled is no longer reported", every=0.3)

@@ -5,10 +5,11 @@ differs, so such a message would turn every poll into a write. Messages that tho
 constants; those that ask the user to act name the job, its region and its account.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from awsbatch_operator.api.codec import Value
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.job import Job
 
@@ -99,8 +100,7 @@ ERROR_REASONS: Final = frozenset(REASON_OF_ERROR.values()) - {Reason.TERMINATION
 """Reasons that report a failed call. They are shown only while that error exists."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConditionValue:
+class ConditionValue(Value, frozen=True):
     """The content of a condition without its time and generation. `reason` is a Reason, or one that was read back."""
 
     status: str
@@ -206,7 +206,7 @@ DELAYED: Final = ConditionValue(
     "The job is still active more than 10 minutes after its termination was requested; the operator keeps polling it",
 )
 ACTIVE: Final = ConditionValue(UNKNOWN, Reason.JOB_ACTIVE, "The job has not finished")
-NOT_FINISHED: Final = replace(ACTIVE, status=FALSE)
+NOT_FINISHED: Final = ACTIVE.replace(status=FALSE)
 VANISHED: Final = ConditionValue(
     TRUE, Reason.JOB_VANISHED, "The job was active, and AWS Batch no longer knows it; its result is unknown"
 )
@@ -224,7 +224,7 @@ def observed(job: Job) -> ConditionValue:
     if job.blocked is None:
         return OBSERVED
     remedy = _REMEDY_OF_BLOCKED[job.blocked.partition(":")[0]]
-    return replace(OBSERVED, message=f"AWS Batch cannot start the job: {job.status_reason} ({remedy})")
+    return OBSERVED.replace(message=f"AWS Batch cannot start the job: {job.status_reason} ({remedy})")
 
 
 def held(cause: str, status: str) -> ConditionValue:
@@ -234,8 +234,8 @@ def held(cause: str, status: str) -> ConditionValue:
 
 def in_other_words(value: ConditionValue) -> ConditionValue:
     """Terminated, of a request with another reason than the spec states now: reworded, or another object's."""
-    return replace(
-        value, message=f"{value.message}; the request had the reason in status.termination, not the reason in spec"
+    return value.replace(
+        message=f"{value.message}; the request had the reason in status.termination, not the reason in spec"
     )
 
 

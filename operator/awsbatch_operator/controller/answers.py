@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 
 import structlog
 
@@ -162,7 +161,7 @@ class AnswerHandler:
         stated, intent = tracked.record.spec, permit.intent
         if before is None and stated.stated(intent.cause) != intent.stated and tracked.ref.uid in self._cache.objects:
             report_event(self._dependencies.client, tracked, change_ignored(stated, intent.cause, in_flight=True))
-        tracked.record = replace(tracked.record, status=status.replace(termination=sent))
+        tracked.record = tracked.record.replace(status=status.replace(termination=sent))
         self._writer.add(tracked)
         self._add(tracked)
         if job is not None:

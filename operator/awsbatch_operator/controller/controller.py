@@ -8,7 +8,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -204,7 +203,7 @@ class Controller:
         # All of them before the first decision.
         async for tracked in _in_slices(self.cache.objects.values()):
             # Drop statuses that an earlier term computed but did not write: they would seem written.
-            tracked.record = replace(tracked.record, status=tracked.last_written, known_since=now)
+            tracked.record = tracked.record.replace(status=tracked.last_written, known_since=now)
             if tracked.deletion is not None:
                 tracked.deletion = TrackedDeletion(tracked.deletion.at, tracked.deletion.seen_at)
         self.leadership.is_leading = True

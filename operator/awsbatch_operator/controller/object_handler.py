@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
@@ -137,8 +136,7 @@ class ObjectHandler:
             before = record.spec
             if self._leadership.is_leading and (before.terminate or before.deadline or before.on_delete):
                 self._report_intent_change(tracked, spec)
-        tracked.record = replace(
-            record,
+        tracked.record = record.replace(
             spec=spec,
             region=spec.region or self._region,
             generation=snapshot.generation,

@@ -90,18 +90,17 @@ class Reconciler:
             return
         before = tracked.record.status
         hold = self._holds.of(tracked, None)
-        record = replace(
-            tracked.record,
+        record = tracked.record.replace(
             access=visible.access,
             held=hold.message if hold is not None else None,
             account=self._dependencies.provider.account(job.key.target) if job is not None else None,
             deletion=self._deletion(tracked) if tracked.deletion is not None else None,
         )
         if visible.withhold:
-            record = replace(record, status=unconfirmed(record, now))
+            record = record.replace(status=unconfirmed(record, now))
         state = visible.job
         if record.spec.deadline is not None and record.deadline_after is None:
-            record = replace(record, deadline_after=state.asked_at or 0)
+            record = record.replace(deadline_after=state.asked_at or 0)
         if job is not None and self._terminator.in_flight(job.key):
             state = state.in_flight()
         result = reconcile(record, state, now, self._intervals)
@@ -110,7 +109,7 @@ class Reconciler:
         if tracked.deletion is not None:
             tracked.deletion.paused = hold is not None and hold.cause in _PAUSES
         tracked.finalizer_wanted, tracked.given_up = result.finalizer, result.given_up
-        tracked.record = replace(record, status=result.status, wanted=result.wanted)
+        tracked.record = record.replace(status=result.status, wanted=result.wanted)
         self._cache.note(tracked)
         sent = result.status.termination
         if sent is not None and state.request is not None and _newly_accepted(sent, before.termination):
@@ -136,7 +135,7 @@ class Reconciler:
         held = self._holds.of_unattended(tracked, result.terminate.cause)
         if held is None:
             return record, result, hold
-        record = replace(record, held=held.message)
+        record = record.replace(held=held.message)
         return record, reconcile(record, state, self._dependencies.now(), self._intervals), held
 
     def _deletion(self, tracked: TrackedObject) -> Deletion | None:

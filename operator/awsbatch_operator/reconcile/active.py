@@ -1,6 +1,6 @@
 """Rows of the decision table: AWS Batch shows an active job."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from awsbatch_operator.api import conditions
@@ -37,7 +37,7 @@ def active(record: Record, state: JobState, job: Job, now: Millis, intervals: Po
             outcome = _with_deadline(record, record.spec.deadline, state, outcome, now)
         disabled = record.spec.on_delete is not None and intervals.on_delete_timeout is None
         if disabled and outcome.stalled is None and not flagged:
-            outcome = replace(outcome, stalled=conditions.on_delete_disabled(record.job_name))
+            outcome = outcome.replace(stalled=conditions.on_delete_disabled(record.job_name))
         stated = record.wanted is not None or record.spec.deadline is not None
         return observed_only(outcome, denied) if denied is not None and stated else outcome
     row = _Terminating(
@@ -61,16 +61,16 @@ def _with_deadline(record: Record, deadline: Deadline, state: JobState, outcome:
         return outcome
     if not applies(deadline, state, job):
         stalled = conditions.deadline_not_applicable(record.job_name, array=job.is_array)
-        return replace(outcome, stalled=stalled)
+        return outcome.replace(stalled=stalled)
     following = next_limit(record, state, job)
     at = poll_at(following, state) if following is not None else None
     if at is None and not awaits_answer(record, state):
-        return replace(outcome, deadline=following)
+        return outcome.replace(deadline=following)
     if at is not None and now < at:
-        return replace(outcome, deadline=following, requeue_at=at)
+        return outcome.replace(deadline=following, requeue_at=at)
     # The limit seems to be past, or a first answer is needed, which is reconciled also if it shows nothing that is new.
     polled_at = min(state.polled_at or 0, now)
-    return replace(outcome, deadline=following, steady_interval=None, next_poll_at=max(now, polled_at + SECOND))
+    return outcome.replace(deadline=following, steady_interval=None, next_poll_at=max(now, polled_at + SECOND))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """Rows of the decision table: the policy in force does not let the object show or terminate its job."""
 
-from dataclasses import replace
-
 from awsbatch_operator.api import conditions
 from awsbatch_operator.api.batchjob import Phase, Status, Termination, condition, with_conditions
 from awsbatch_operator.api.conditions import ConditionValue, Reason
@@ -37,9 +35,9 @@ def not_allowed(record: Record, deny: Deny, next_poll_at: Millis) -> Outcome:
         job=None,
         termination=termination,
         ready=value,
-        stalled=replace(value, status=conditions.TRUE),
+        stalled=value.replace(status=conditions.TRUE),
         terminated=(
-            replace(terminated, reason=value.reason) if record.termination_wanted or termination is not None else None
+            terminated.replace(reason=value.reason) if record.termination_wanted or termination is not None else None
         ),
         next_poll_at=next_poll_at,
     )
@@ -48,11 +46,10 @@ def not_allowed(record: Record, deny: Deny, next_poll_at: Millis) -> Outcome:
 def observed_only(outcome: Outcome, deny: Deny) -> Outcome:
     """An active job that may be shown, but its stated termination may not be sent."""
     value = ConditionValue(conditions.FALSE, deny.reason, deny.message)
-    return replace(
-        outcome,
+    return outcome.replace(
         ready=value,
         reconciling=None,
-        stalled=replace(value, status=conditions.TRUE),
+        stalled=value.replace(status=conditions.TRUE),
         terminated=value,
         terminate=None,
     )
@@ -99,7 +96,7 @@ def _frozen(record: Record, deny: Deny, next_poll_at: Millis | None) -> Outcome:
         job=before.job,
         termination=before.termination,
         ready=value,
-        stalled=replace(value, status=conditions.TRUE),
+        stalled=value.replace(status=conditions.TRUE),
         terminated=kept.get(conditions.TERMINATED)
         if before.termination
         else value

@@ -1,6 +1,6 @@
 """Shared by the rows of the decision table: their input, their outcome, and the request that was sent."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
@@ -15,6 +15,7 @@ from awsbatch_operator.api.batchjob import (
     Status,
     Termination,
 )
+from awsbatch_operator.api.codec import Value
 from awsbatch_operator.api.conditions import ConditionValue, JobName
 from awsbatch_operator.api.job import FINISHED, Job
 from awsbatch_operator.api.timestamps import Millis
@@ -62,8 +63,7 @@ class Deletion:
     waited: Millis = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Value, frozen=True):
     """One object: its spec, its status, and when this process learned of them.
 
     `changed_at`: when this process first saw this generation. `known_since`: when this process began to act for this
@@ -113,8 +113,7 @@ class Record:
         return own if own is not None and own.accepted_at is not None and own.reason else None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Value, frozen=True):
     """A decision before errors are added and conditions get their times. `steady_interval` as in ReconcileResult."""
 
     phase: Phase
@@ -150,13 +149,13 @@ def finished_value(record: Record, phase: Phase, job: Job | None, stalled: Condi
         stalled: the condition Stalled to show.
     """
     if job is not None and job.status in FINISHED:
-        return replace(conditions.success(job, by_request=phase is Phase.TERMINATED), status=conditions.TRUE)
+        return conditions.success(job, by_request=phase is Phase.TERMINATED).replace(status=conditions.TRUE)
     if job is not None:
         return conditions.VANISHED if phase is Phase.MISSING else conditions.NOT_FINISHED
     before = record.status.condition(conditions.FINISHED)
     if before is not None and before.status == conditions.TRUE and before.reason in conditions.ENDS:
         return ConditionValue(conditions.TRUE, before.reason, conditions.HAD_ENDED)
-    return conditions.NOT_OBSERVED if stalled is None else replace(stalled, status=conditions.UNKNOWN)
+    return conditions.NOT_OBSERVED if stalled is None else stalled.replace(status=conditions.UNKNOWN)
 
 
 def effective_termination(record: Record, state: JobState) -> Termination | None:

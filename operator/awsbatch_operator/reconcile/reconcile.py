@@ -5,10 +5,9 @@ result. The rows of the decision table are in active.py, finished.py, missing.py
 deadline.py and on_delete.py.
 """
 
-from dataclasses import dataclass, replace
-
 from awsbatch_operator.api import conditions
 from awsbatch_operator.api.batchjob import Cause, Intent, Status, condition, with_conditions
+from awsbatch_operator.api.codec import Value
 from awsbatch_operator.api.conditions import ConditionValue, Reason
 from awsbatch_operator.api.errors import CallError, ErrorClass
 from awsbatch_operator.api.job import FINISHED, account_of
@@ -27,8 +26,7 @@ from awsbatch_operator.reconcile.poll_intervals import PollIntervals, poll_backo
 __all__ = ["ReconcileResult", "Record", "reconcile"]
 
 
-@dataclass(frozen=True, slots=True)
-class ReconcileResult:
+class ReconcileResult(Value, frozen=True):
     """The status to show, the termination to send (None: no call), when to poll next (None: never).
 
     `wanted`: the termination that the object wants, whether or not it may be sent now. `requeue_at`: when to reconcile
@@ -61,19 +59,19 @@ def reconcile(record: Record, job: JobState, now: Millis, intervals: PollInterva
         intervals: the configured intervals.
     """
     timeout = intervals.on_delete_timeout
-    record = replace(record, wanted=_wanted(record, job, on_delete_enabled=timeout is not None))
+    record = record.replace(wanted=_wanted(record, job, on_delete_enabled=timeout is not None))
     result = _decide(record, job, now, intervals)
     if record.deletion is None:
         holds = record.spec.on_delete is not None and timeout is not None
-        return replace(result, finalizer=True) if holds else result
+        return result.replace(finalizer=True) if holds else result
     released = on_delete.release(record, job, result.status, now, timeout)
     if isinstance(released, on_delete.Release):
         # A job that has ended need not be polled once more for the generation that the deletion made.
         next_poll_at = None if result.status.finished else result.next_poll_at
-        return replace(result, wanted=None, terminate=None, next_poll_at=next_poll_at, given_up=released.given_up)
+        return result.replace(wanted=None, terminate=None, next_poll_at=next_poll_at, given_up=released.given_up)
     at = on_delete.decide_at(record, job, now, timeout or 0)
     requeue_at = at if result.requeue_at is None else min(at, result.requeue_at)
-    return replace(result, requeue_at=requeue_at, finalizer=True)
+    return result.replace(requeue_at=requeue_at, finalizer=True)
 
 
 def _decide(record: Record, job: JobState, now: Millis, intervals: PollIntervals) -> ReconcileResult:
@@ -137,7 +135,7 @@ def _bounded(outcome: Outcome, latest: Millis) -> Millis | None:
 
 def _with_errors(record: Record, outcome: Outcome, job: JobState, now: Millis) -> Outcome:
     """Add the error of the latest call: Stalled or Reconciling, and the time of the retry."""
-    outcome = replace(outcome, next_poll_at=_retry_poll_at(record, outcome, job, now))
+    outcome = outcome.replace(next_poll_at=_retry_poll_at(record, outcome, job, now))
     terminate_error = job.terminate_error if _owes_terminate(record, outcome) else None
     error = terminate_error or (job.last_error if outcome.next_poll_at is not None else None)
     if error is None or (terminate_error is None and _fixed_soon(record, outcome, job)):
@@ -149,10 +147,9 @@ def _with_errors(record: Record, outcome: Outcome, job: JobState, now: Millis) -
         held = outcome.reconciling is not None and outcome.reconciling.reason == Reason.TERMINATION_HELD
         if outcome.stalled is not None or held:
             return outcome
-        return replace(outcome, reconciling=conditions.retrying(error, record.job_name.where))
+        return outcome.replace(reconciling=conditions.retrying(error, record.job_name.where))
     stalled = conditions.stalled(error, record.job_name)
-    return replace(
-        outcome,
+    return outcome.replace(
         ready=ConditionValue(conditions.FALSE, stalled.reason, stalled.message),
         reconciling=None,
         stalled=stalled,

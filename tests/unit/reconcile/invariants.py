@@ -1,7 +1,5 @@
 """Invariants of every result of `reconcile`."""
 
-from dataclasses import replace
-
 from awsbatch_operator.api.batchjob import FINAL_PHASES, Condition, Phase, Status
 from awsbatch_operator.api.timestamps import SECOND, Millis
 from awsbatch_operator.reconcile.job_state import JobState
@@ -140,8 +138,8 @@ def a_steady_result_stays_as_it_is(record: Record, known: JobState, result: Reco
         return
     assert known.job is not None
     later = now + result.steady_interval
-    again = reconcile(replace(record, status=result.status), known.with_job(known.job, later), later, INTERVALS)
-    assert again == replace(result, next_poll_at=later + result.steady_interval)
+    again = reconcile(record.replace(status=result.status), known.with_job(known.job, later), later, INTERVALS)
+    assert again == result.replace(next_poll_at=later + result.steady_interval)
 
 
 def errors_are_shown_when_they_matter(record: Record, known: JobState, result: ReconcileResult) -> None:

@@ -80,8 +80,8 @@ class Model:
             return
         spec = replace(record.spec, terminate=reason)
         withdrawn_at = self.now if reason is None else record.withdrawn_at
-        self.records[index] = replace(
-            record, spec=spec, generation=record.generation + 1, changed_at=self.now, withdrawn_at=withdrawn_at
+        self.records[index] = record.replace(
+            spec=spec, generation=record.generation + 1, changed_at=self.now, withdrawn_at=withdrawn_at
         )
         self.reconcile()
 
@@ -92,7 +92,7 @@ class Model:
         self.reconcile()
 
     def hold(self, cause: str | None) -> None:
-        self.records = [replace(record, held=cause) for record in self.records]
+        self.records = [record.replace(held=cause) for record in self.records]
         self.reconcile()
 
     # -- answers of AWS -----------------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ class Model:
         self.call, self.known, self.last_described, self.refused_at = None, JobState(), "nothing", None
         self.accepted, self.started = None, Moment(self.now, self.real)
         self.records = [
-            replace(record, status=status, changed_at=self.now, known_since=self.now, withdrawn_at=None, held=None)
+            record.replace(status=status, changed_at=self.now, known_since=self.now, withdrawn_at=None, held=None)
             for record, status in zip(self.records, self.written, strict=True)
         ]
         self.reconcile()
@@ -187,7 +187,7 @@ class Model:
             result = reconcile(record, self.known, self.now, INTERVALS)
             if self.checked:
                 self._check(record, result)
-            self.records[index] = replace(record, status=result.status)
+            self.records[index] = record.replace(status=result.status)
             if result.terminate is not None:
                 self._call_is_valid(record, result.terminate.reason)
                 self.known = self.known.in_flight()
@@ -197,7 +197,7 @@ class Model:
 
     def _check(self, record: Record, result: ReconcileResult) -> None:
         result_is_valid(record, self.known, result, self.now)
-        again = reconcile(replace(record, status=result.status), self.known, self.now, INTERVALS)
+        again = reconcile(record.replace(status=result.status), self.known, self.now, INTERVALS)
         assert again == result, "the same input, another result"
         self._status_is_true(result.status)
 

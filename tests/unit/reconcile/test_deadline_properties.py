@@ -35,7 +35,7 @@ class History:
     """When the next poll is due, by the process's clock."""
 
     def __post_init__(self) -> None:
-        self.record = replace(self.record, spec=replace(self.record.spec, deadline=self.deadline))
+        self.record = self.record.replace(spec=replace(self.record.spec, deadline=self.deadline))
         self.reconcile()
 
     @property
@@ -53,7 +53,7 @@ class History:
 
     def reconcile(self) -> None:
         result = reconcile(self.record, self.known, self.now, INTERVALS)
-        self.record = replace(self.record, status=result.status, wanted=result.wanted)
+        self.record = self.record.replace(status=result.status, wanted=result.wanted)
         times = [at for at in (result.next_poll_at, result.requeue_at) if at is not None]
         self.due = min(times, default=None)
         if result.terminate is not None:
@@ -123,7 +123,7 @@ class History:
             spec = replace(self.record.spec, deadline=deadline)
             generation = self.record.generation + 1
             after = self.known.asked_at or 0
-            self.record = replace(self.record, spec=spec, status=status, generation=generation, deadline_after=after)
+            self.record = self.record.replace(spec=spec, status=status, generation=generation, deadline_after=after)
             self.reconcile()
 
 

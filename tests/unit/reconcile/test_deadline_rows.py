@@ -1,6 +1,6 @@
 """Rows of the decision table: spec.deadline. The job of most of them has been running for 30 minutes."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -200,7 +200,7 @@ def test_every_row_of_deadlines_holds(row: Row) -> None:
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_row_asked_twice_says_the_same(row: Row) -> None:
     first = decided(row.given, row.known)
-    again = reconcile(replace(row.given.record, status=first.status), row.known, NOW, INTERVALS)
+    again = reconcile(row.given.record.replace(status=first.status), row.known, NOW, INTERVALS)
     assert again == first
 
 
@@ -216,7 +216,7 @@ def test_a_policy_without_terminate_says_so_at_once_whether_or_not_a_limit_is_pa
 ) -> None:
     deny = Deny("TerminationNotAllowed", "observe only", hidden=False)
     given = noticed(an_object().due(running=running))
-    result = reconcile(replace(given.record, access=Visible(terminate_denied=deny)), seen(RUNNING), NOW, INTERVALS)
+    result = reconcile(given.record.replace(access=Visible(terminate_denied=deny)), seen(RUNNING), NOW, INTERVALS)
     assert result.terminate is None
     assert (result.wanted is not None) is due_now
     stalled, terminated = result.status.condition(STALLED), result.status.condition("Terminated")
@@ -228,7 +228,7 @@ def test_a_policy_without_terminate_says_so_at_once_whether_or_not_a_limit_is_pa
 def test_a_denied_object_shows_nothing_of_its_deadline() -> None:
     given = noticed(an_object().settled(seen(RUNNING)).due(running=MINUTE))
     deny = Deny("JobNotAllowed", "no such job")
-    result = reconcile(replace(given.record, access=deny), seen(RUNNING), NOW, INTERVALS)
+    result = reconcile(given.record.replace(access=deny), seen(RUNNING), NOW, INTERVALS)
     assert (result.status.deadline, result.wanted, result.terminate) == (None, None, None)
     assert result.status.condition("Terminated") is None
 
@@ -315,7 +315,7 @@ def test_the_notice_is_an_event_once() -> None:
 
 @pytest.mark.parametrize("job", [WAITING.because("MISCONFIGURATION:X"), RUNNING])
 def test_a_deadline_that_cannot_apply_does_not_hide_that_a_termination_is_wanted(job: JobBuilder) -> None:
-    known = seen(replace(job, job=job.job.replace(array=PARENT.array(RUNNABLE=2).job.array)))
+    known = seen(JobBuilder(job.job.replace(array=PARENT.array(RUNNABLE=2).job.array)))
     result = decided(an_object().terminating().due(running=MINUTE), known)
     assert result.terminate is not None
     assert result.status.condition(STALLED) is None

@@ -1,6 +1,5 @@
 """What is decided where the policy in force does not let a job be shown or ended."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -39,7 +38,7 @@ MARK = AdmittedBy("team-a", "0123456789abcdef")
 
 
 def under(access: Visible | Deny, given: ObjectBuilder, known: JobState, now: int = NOW) -> ReconcileResult:
-    return reconcile(replace(given.record, access=access), known, now, INTERVALS)
+    return reconcile(given.record.replace(access=access), known, now, INTERVALS)
 
 
 KNOWN: dict[str, JobState] = {
@@ -99,7 +98,7 @@ def test_an_end_that_was_shown_stays_until_batch_shows_the_job_alive_again() -> 
 
 @pytest.mark.parametrize("known", [ALIVE, absent(NOW - 2 * MINUTE, NOW - MINUTE, NOW)], ids=["exists", "does not"])
 def test_a_denial_names_the_job_that_was_asked_for(known: JobState) -> None:
-    given = replace(an_object().record, account="111122223333", access=NOT_ADMITTED)
+    given = an_object().record.replace(account="111122223333", access=NOT_ADMITTED)
     stalled = reconcile(given, known, NOW, INTERVALS).status.condition("Stalled")
     assert stalled is not None
     assert stalled.message == f"Job {JOB_ID} in eu-west-1 (account 111122223333): {NOT_ADMITTED.message}"

@@ -1,7 +1,5 @@
 """Rows of the decision table: the deletion of an object that the finalizer holds. It states spec.onDelete."""
 
-from dataclasses import replace
-
 import pytest
 
 from awsbatch_operator.api.batchjob import Cause, Deadline, Limit, NextLimit, Phase, Spec, Status, Termination
@@ -36,7 +34,7 @@ RUNNING = seen(a_job().running())
 
 def deleted(crd: Crd = Crd.SERVED, *, waited: int = 0, on_delete: str | None = GONE) -> Record:
     deletion = Deletion(NOW - MINUTE, crd, waited)
-    return replace(an_object().record, spec=Spec(JOB_ID, on_delete=on_delete), deletion=deletion)
+    return an_object().record.replace(spec=Spec(JOB_ID, on_delete=on_delete), deletion=deletion)
 
 
 def decided(record: Record, known: JobState, intervals: PollIntervals = ENABLED) -> ReconcileResult:
@@ -44,23 +42,23 @@ def decided(record: Record, known: JobState, intervals: PollIntervals = ENABLED)
 
 
 def denied(reason: str) -> Record:
-    return replace(deleted(), access=Deny(reason, "why not"))
+    return deleted().replace(access=Deny(reason, "why not"))
 
 
 def recorded(reason: str, at: int, cause: Cause = Cause.ON_DELETE) -> Record:
-    return replace(deleted(), status=Status(termination=Termination(reason, at, at, requests=1, cause=cause)))
+    return deleted().replace(status=Status(termination=Termination(reason, at, at, requests=1, cause=cause)))
 
 
 def accepted(reason: str = GONE, *, ago: int = 1) -> JobState:
     return RUNNING.accepted(Cause.ON_DELETE, reason, NOW - ago - 1, NOW - ago)
 
 
-TERMINATING = replace(deleted(), spec=Spec(JOB_ID, terminate=WHY, on_delete=GONE))
-OBSERVE_ONLY = replace(
-    deleted(), access=Visible(terminate_denied=Deny("TerminationNotAllowed", "why not", hidden=False))
+TERMINATING = deleted().replace(spec=Spec(JOB_ID, terminate=WHY, on_delete=GONE))
+OBSERVE_ONLY = deleted().replace(
+    access=Visible(terminate_denied=Deny("TerminationNotAllowed", "why not", hidden=False))
 )
-NOT_ADMITTED = replace(
-    deleted(), access=Visible(missing_as=Deny("JobNotAllowed", "why not")), status=Status(phase=Phase.DENIED)
+NOT_ADMITTED = deleted().replace(
+    access=Visible(missing_as=Deny("JobNotAllowed", "why not")), status=Status(phase=Phase.DENIED)
 )
 FINISHED = an_object().settled(seen(a_job().running().ended("FAILED"))).record.status
 SEND, HOLD, RELEASE, GIVE_UP = "send", "hold", "release", "give up"
@@ -68,14 +66,14 @@ SEND, HOLD, RELEASE, GIVE_UP = "send", "hold", "release", "give up"
 ROWS = {
     "CRD deleted": (deleted(Crd.DELETED), RUNNING, RELEASE),
     "CRD deleted, spec.terminate stated": (
-        replace(TERMINATING, deletion=deleted(Crd.DELETED).deletion),
+        TERMINATING.replace(deletion=deleted(Crd.DELETED).deletion),
         RUNNING,
         RELEASE,
     ),
     "onDelete removed": (deleted(on_delete=None), RUNNING, RELEASE),
     "alive": (deleted(), RUNNING, SEND),
     "alive, CRD not known yet": (deleted(Crd.UNKNOWN), RUNNING, HOLD),
-    "spec.terminate needs no CRD": (replace(TERMINATING, deletion=deleted(Crd.UNKNOWN).deletion), RUNNING, SEND),
+    "spec.terminate needs no CRD": (TERMINATING.replace(deletion=deleted(Crd.UNKNOWN).deletion), RUNNING, SEND),
     "flagged": (deleted(), seen(a_job().running().flagged()), RELEASE),
     "cancelled": (deleted(), seen(a_job().pending().cancelled()), RELEASE),
     "accepted a moment ago": (deleted(), accepted(), HOLD),
@@ -88,9 +86,9 @@ ROWS = {
     "clock set back since the acceptance": (deleted(), accepted(ago=-HOUR), GIVE_UP),
     "an acceptance in the future is recorded": (recorded(GONE, NOW + HOUR), RUNNING, HOLD),
     "finished": (deleted(), seen(a_job().running().ended("SUCCEEDED")), RELEASE),
-    "was finished": (replace(deleted(), status=FINISHED), JobState(), RELEASE),
+    "was finished": (deleted().replace(status=FINISHED), JobState(), RELEASE),
     "missing": (
-        replace(deleted(), status=Status(phase=Phase.MISSING)),
+        deleted().replace(status=Status(phase=Phase.MISSING)),
         absent(NOW - 3 * MINUTE, NOW - 2 * MINUTE, NOW),
         RELEASE,
     ),
@@ -111,9 +109,9 @@ ROWS = {
     "CredentialsUnavailable": (deleted(), RUNNING.terminate_refused(CREDENTIALS, NOW), HOLD),
     "TerminationRejected": (deleted(), RUNNING.terminate_refused(REJECTED, NOW), HOLD),
     "held too long": (deleted(waited=HOUR), JobState().with_error(THROTTLED, NOW), GIVE_UP),
-    "held too long, CRD unreadable": (replace(deleted(Crd.UNREADABLE, waited=HOUR), held="x"), RUNNING, GIVE_UP),
+    "held too long, CRD unreadable": (deleted(Crd.UNREADABLE, waited=HOUR).replace(held="x"), RUNNING, GIVE_UP),
     "held too long, no policy": (
-        replace(denied("NoAccessPolicy"), deletion=deleted(waited=HOUR).deletion),
+        denied("NoAccessPolicy").replace(deletion=deleted(waited=HOUR).deletion),
         JobState(),
         GIVE_UP,
     ),
@@ -153,20 +151,20 @@ def test_the_reason_of_the_cause_with_precedence_is_sent() -> None:
     intent = decided(TERMINATING, RUNNING).terminate
     assert intent is not None
     assert (intent.cause, intent.reason) == (Cause.TERMINATE, WHY)
-    overdue = replace(deleted(), spec=Spec(JOB_ID, deadline=Deadline(LIMIT, 20 * MINUTE), on_delete=GONE))
+    overdue = deleted().replace(spec=Spec(JOB_ID, deadline=Deadline(LIMIT, 20 * MINUTE), on_delete=GONE))
     noticed = Status(deadline=NextLimit(NOW - HOUR, Limit.RUNNING), observed_generation=1)
-    intent = decided(replace(overdue, status=noticed), RUNNING).terminate
+    intent = decided(overdue.replace(status=noticed), RUNNING).terminate
     assert intent is not None
     assert (intent.cause, intent.reason) == (Cause.DEADLINE, LIMIT)
 
 
 def test_an_object_that_is_not_deleted_wants_the_finalizer_and_no_termination() -> None:
-    result = decided(replace(deleted(), deletion=None), RUNNING)
+    result = decided(deleted().replace(deletion=None), RUNNING)
     assert (result.finalizer, result.wanted, result.terminate) == (True, None, None)
 
 
 def test_disabled_it_neither_holds_nor_sends_and_says_so() -> None:
-    result = decided(replace(deleted(), deletion=None), RUNNING, INTERVALS)
+    result = decided(deleted().replace(deletion=None), RUNNING, INTERVALS)
     stalled = result.status.condition(STALLED)
     assert stalled is not None
     assert (result.finalizer, stalled.reason) == (False, "OnDeleteDisabled")
@@ -177,5 +175,5 @@ def test_disabled_it_neither_holds_nor_sends_and_says_so() -> None:
 def test_a_held_object_is_reconciled_after_the_timeout_or_the_minute() -> None:
     assert decided(deleted(waited=20 * MINUTE), JobState()).requeue_at == NOW + 40 * MINUTE
     assert decided(deleted(), accepted(ago=20 * SECOND)).requeue_at == NOW + 40 * SECOND
-    paused = replace(deleted(waited=HOUR - 1), held="suspended")
+    paused = deleted(waited=HOUR - 1).replace(held="suspended")
     assert decided(paused, RUNNING).requeue_at == NOW + SECOND

@@ -1,7 +1,5 @@
 """The decision table, row by row: the rows stand in rows_*.py beside this file."""
 
-from dataclasses import replace
-
 import pytest
 
 from awsbatch_operator.api import conditions
@@ -53,7 +51,7 @@ def test_every_row_of_the_decision_table_holds(row: Row) -> None:
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
 def test_a_row_asked_twice_says_the_same_and_writes_nothing(row: Row) -> None:
     first = reconcile(row.given.record, row.known, row.at, INTERVALS)
-    again = reconcile(replace(row.given.record, status=first.status), row.known, row.at, INTERVALS)
+    again = reconcile(row.given.record.replace(status=first.status), row.known, row.at, INTERVALS)
     assert again == first
 
 
@@ -190,7 +188,7 @@ def test_a_status_keeps_what_was_sent_and_when_it_ended() -> None:
     assert status.termination is not None
     assert (status.termination.requested_at, status.termination.accepted_at) == (NOW - 10, NOW)
     assert (status.termination.completed_at, status.termination.requests) == (NOW + 5, 1)
-    reworded = replace(requested.terminating("other words").generation(2).record, status=status)
+    reworded = requested.terminating("other words").generation(2).record.replace(status=status)
     assert reconcile(reworded, ended, NOW + 1000, INTERVALS).status.termination == status.termination
 
 
@@ -278,7 +276,7 @@ def test_requests_of_an_earlier_process_with_another_reason_do_not_count() -> No
     ],
 )
 def test_stalled_messages_name_the_job_its_region_and_its_account(known: JobState) -> None:
-    record = replace(an_object().terminating().record, account="111122223333")
+    record = an_object().terminating().record.replace(account="111122223333")
     stalled = reconcile(record, known, NOW, INTERVALS).status.condition(STALLED)
     assert stalled is not None
     assert f"job {JOB_ID} in eu-west-1 (account 111122223333)" in stalled.message.replace("Job ", "job ")
