@@ -156,6 +156,7 @@ class FairQueue(Generic[K]):
     def next_due(self) -> float | None:
         """Return when the first delayed key becomes ready; None if no key is delayed."""
         self._update()
+        self._correct(self._due, early=False)
         return self._due[0][0] if self._due else None
 
     def ready(self) -> int:
@@ -179,6 +180,9 @@ class FairQueue(Generic[K]):
     def _update(self) -> float:
         """Make the delayed keys ready that are due, and return the time."""
         now = self._clock()
+        # No key is due before its entry: until the first entry is due, none needs to be corrected.
+        if not self._due or self._due[0][0] > now:
+            return now
         self._correct(self._due, early=False)
         while self._due and self._due[0][0] <= now:
             key = heapq.heappop(self._due)[2]
