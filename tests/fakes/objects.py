@@ -202,9 +202,9 @@ class FakeObjects:
         await asyncio.sleep(self.latency)
         if self.away:
             raise ListError("away")
-        for uid in [uid for uid, body in self.bodies.items() if "kind" not in body]:
-            snapshot = self.snapshot(uid)
-            yield snapshot.ref, snapshot.resource_version
+        for body in [body for body in self.bodies.values() if "kind" not in body]:
+            metadata = body["metadata"]
+            yield ObjectRef(metadata["namespace"], metadata["name"], metadata["uid"]), metadata["resourceVersion"]
 
     def post_event(self, ref: ObjectRef, event: Event) -> None:
         self.events.append((ref.uid, event))
