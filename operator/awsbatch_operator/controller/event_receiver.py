@@ -32,6 +32,8 @@ LONGEST_WAIT: Final = 20
 MANY_QUEUES: Final = 16
 """With more queues, a long poll takes one second only, so that the queues share the threads."""
 _TICK: Final = 1.0
+_IDLE: Final = 5.0
+"""Seconds between two ticks while no queue is named: only a changed policy can name one."""
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 _SLICE: Final = 500
 
@@ -113,7 +115,7 @@ class EventReceiver:
                     for location in expected.keys() - self._sending:
                         self._sending.add(location)
                         tasks.create_task(self._send_canary(location, expected[location]))
-                await asyncio.sleep(_TICK)
+                await asyncio.sleep(_TICK if any(self._queues()) else _IDLE)
 
     # -- queues -------------------------------------------------------------------------------------------------------
 
