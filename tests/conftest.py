@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("looptime"):
             # Before virtual time moves the loop turns over 42 times by default, for loops in which that may change
             # something. With the loop of asyncio only threads could use them, and took most of the time of the tests.
-            item.add_marker(pytest.mark.looptime(noop_cycles=1))
+            item.add_marker(pytest.mark.looptime(noop_cycles=0))
 
 
 def pytest_collection_finish() -> None:

@@ -348,7 +348,7 @@ def test_only_what_is_approved_and_matches_is_terminated_and_all_of_it_in_the_en
     begin = [("submit", job) for job in jobs]
     objects = [("create", number, most) for number, most in enumerate((100, 5, 100))]
     approvals = [("approve", number, True) for number in range(3 * approved)]
-    loop = looptime.new_event_loop(start=START, noop_cycles=1)
+    loop = looptime.new_event_loop(start=START, noop_cycles=0)
     try:
         loop.run_until_complete(play([*begin, *objects, race, *approvals, *steps]))
     finally:

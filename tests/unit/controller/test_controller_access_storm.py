@@ -45,7 +45,7 @@ POLICIES = st.builds(
 class Storm(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.loop = looptime.new_event_loop(start=1_000, noop_cycles=1)
+        self.loop = looptime.new_event_loop(start=1_000, noop_cycles=0)
         self.broken: list[str] = []
         self.errors = 0
         self.denied_since: dict[str, float] = {}

@@ -217,7 +217,7 @@ async def play(steps: list[tuple[Any, ...]]) -> None:
 
 @given(st.lists(STEPS, max_size=25))
 def test_no_list_ever_decides_or_hides_anything_for_long(steps: list[tuple[Any, ...]]) -> None:
-    loop = looptime.new_event_loop(start=1_000, noop_cycles=1)
+    loop = looptime.new_event_loop(start=1_000, noop_cycles=0)
     try:
         loop.run_until_complete(play(steps))
     finally:

@@ -142,7 +142,7 @@ async def end(history: History, *, crd_goes: bool) -> None:
 
 
 def run(steps: list[tuple[Any, ...]], *, crd_goes: bool) -> None:
-    loop = looptime.new_event_loop(start=1_000, noop_cycles=1)
+    loop = looptime.new_event_loop(start=1_000, noop_cycles=0)
     try:
         loop.run_until_complete(play(steps, crd_goes=crd_goes))
     finally:
