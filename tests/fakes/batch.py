@@ -39,6 +39,11 @@ class FakeProvider:
         self.target_errors: dict[Target, CallError] = {}
         self.terminate_errors: dict[Target, CallError] = {}
         self.id_errors: dict[str, CallError] = {}
+        self.on_region: Callable[[str], None] = lambda _: None
+        """Sees each region that is asked for: a reconcile asks when the region or the policy of an object changed."""
+        self.on_account: Callable[[Target], None] = lambda _: None
+        """Sees each target of which the account is asked for: every reconcile of an object with a job asks."""
+        self.terminate_id_errors: dict[str, CallError] = {}
         self.malformed: set[str] = set()
         self.unknown_regions: set[str] = set()
         self.turns = asyncio.Event()
@@ -79,6 +84,7 @@ class FakeProvider:
         self.forgotten: list[Target] = []
 
     def knows_region(self, region: str) -> bool:
+        self.on_region(region)
         return region not in self.unknown_regions
 
     def describe_slot(
@@ -182,12 +188,15 @@ class FakeProvider:
     def _terminated(self, job_id: str) -> Accepted | CallError:
         if job_id in self.id_errors:
             return self.id_errors[job_id]
+        if job_id in self.terminate_id_errors:
+            return self.terminate_id_errors[job_id]
         job = self.jobs.get(job_id)
         if job is not None and not job.finished and self.shows_flag:
             self.jobs[job_id] = job.replace(is_terminated=True)
         return Accepted("request-id")
 
     def account(self, target: Target) -> str | None:
+        self.on_account(target)
         return self.accounts.get(target)
 
     def location(self, target: Target) -> Location:

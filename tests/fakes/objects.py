@@ -32,6 +32,8 @@ class FakeObjects:
     """Names of objects that are listed and can't be read."""
     reads: list[str] = field(default_factory=list)
     """Names of the objects that were read."""
+    on_read: Callable[[ObjectRef], None] = lambda _: None
+    """Called between the read of an object and the answer, which shows the object as it was before."""
     refuses: str = ""
     forbidden: set[str] = field(default_factory=set)
     unavailable: set[str] = field(default_factory=set)
@@ -196,7 +198,9 @@ class FakeObjects:
         await asyncio.sleep(self.latency)
         if self.away or ref.name in self.unreadable:
             return NotWritten("away")
-        return self.snapshot(ref.uid) if ref.uid in self.bodies else Gone()
+        answer = self.snapshot(ref.uid) if ref.uid in self.bodies else Gone()
+        self.on_read(ref)
+        return answer
 
     async def versions(self) -> AsyncIterator[tuple[ObjectRef, str]]:
         await asyncio.sleep(self.latency)

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
 from awsbatch_operator.api.access_policy import parse_policy
 from awsbatch_operator.api.errors import CallError, ErrorClass
-from awsbatch_operator.api.interfaces import DescribeResult
 from awsbatch_operator.api.job import Target
 from awsbatch_operator.policy.resolution import Mode
 from unit.controller.world import World
@@ -70,12 +69,8 @@ async def test_terminations_that_iam_denies_for_ever_hold_up_nobody() -> None:
     world = a_world()
     async with world.running():
         for number in range(300):
-            world.batch.id_errors[world.a_job(f"a{number}")] = DENIED
-            del world.batch.id_errors[f"a{number}"]
+            world.batch.terminate_id_errors[world.a_job(f"a{number}")] = DENIED
             world.an_object(f"a{number}", reason=f"reason {number}", namespace="team-a")
-        denied = {f"a{number}" for number in range(300)}
-        terminated = world.batch._terminated
-        world.batch._terminated = lambda job_id: DENIED if job_id in denied else terminated(job_id)  # type: ignore[method-assign]
         victims = [world.an_object(world.a_job(f"v{n}"), name=f"v{n}", namespace="team-b") for n in range(3)]
         await asyncio.sleep(400)
         for number, victim in enumerate(victims):
@@ -115,19 +110,12 @@ async def test_one_event_costs_one_object_however_many_name_the_job() -> None:
         uids = [world.an_object("shared", name=f"o{n}", namespace="team-a") for n in range(2_000)]
         victim = world.an_object(world.a_job("victim"), name="victim", namespace="team-b")
         await asyncio.sleep(20)
-        reconciled = 0
-        reconcile = world.controller._reconciler.reconcile
-
-        def counted(uid: str) -> None:
-            nonlocal reconciled
-            reconciled += 1
-            reconcile(uid)
-
-        world.controller._reconciler.reconcile = counted  # type: ignore[method-assign]
+        reconciled: list[Target] = []
+        world.batch.on_account = reconciled.append
         for uid in uids[:50]:
             world.objects.edit(uid, {"region": "eu-west-1"})
         await asyncio.sleep(0.2)
-        assert reconciled <= 2 * 50
+        assert 50 <= len(reconciled) <= 2 * 50
         begun = time.process_time()
         for number in range(100):
             world.objects.edit(uids[number], {"terminate": {"reason": f"r{number}"}})
@@ -156,21 +144,16 @@ async def test_status_writes_of_one_namespace_that_hang_or_fail_hold_up_no_other
 async def test_the_answer_about_a_termination_is_reconciled_before_all_that_waits() -> None:
     """A hundred thousand objects of the namespace, after a start or a change of a policy, wait for ten seconds."""
     world, waiting = World(), list[int]()
-    describe = world.batch.describe
 
-    async def describe_in_a_crowd(target: Target, job_ids: Sequence[str]) -> Mapping[str, DescribeResult] | CallError:
-        answer = await describe(target, job_ids)
+    def on_describe(*_: object) -> None:
         for number in range(0 if waiting else 100):
             world.objects.create(f"o{number}", {"jobId": world.a_job(f"j{number}"), "region": "us-east-1"})
-        return answer
 
-    def knows_region(region: str) -> bool:
+    def on_region(region: str) -> None:
         if region == "us-east-1":
             waiting.append(world.controller.depths["terminate"]())
-        return True
 
-    world.batch.knows_region = knows_region  # type: ignore[method-assign]
-    world.batch.describe = describe_in_a_crowd  # type: ignore[method-assign]
+    world.batch.on_region, world.batch.on_describe = on_region, on_describe
     async with world.running():
         world.an_object(world.a_job("one"), "runaway")
         await asyncio.sleep(1)
@@ -180,12 +163,7 @@ async def test_the_answer_about_a_termination_is_reconciled_before_all_that_wait
 async def test_reconciles_and_first_polls_take_turns_between_namespaces() -> None:
     world = a_world()
     reconciled: list[str] = []
-
-    def knows_region(region: str) -> bool:
-        reconciled.append(region)
-        return True
-
-    world.batch.knows_region = knows_region  # type: ignore[method-assign]
+    world.batch.on_region = reconciled.append
     async with world.running():
         crowd = [
             world.objects.create(f"o{n}", {"jobId": world.a_job(f"j{n}")}, namespace="crowd") for n in range(2_000)

@@ -239,14 +239,7 @@ async def test_a_status_that_conflicts_again_and_again_backs_off() -> None:
         await asyncio.sleep(5)
         conflicts = world.telemetry.writes["conflict"]
         notify, world.objects.notify = world.objects.notify, lambda _: None
-        read = world.objects.read
-
-        async def stale(ref: object) -> object:
-            snapshot = await read(ref)  # type: ignore[arg-type]
-            world.objects.write_foreign_status(uid, {"phase": "Unknown"}, silent=True)
-            return snapshot
-
-        world.objects.read = stale  # type: ignore[method-assign, assignment]
+        world.objects.on_read = lambda _: world.objects.write_foreign_status(uid, {"phase": "Unknown"}, silent=True)
         world.objects.write_foreign_status(uid, {"phase": "Unknown"}, silent=True)
         world.objects.edit(uid, {"terminate": {"reason": "stop"}})
         notify(world.objects.snapshot(uid))
