@@ -23,12 +23,13 @@ from fakes.batch import FakeProvider
 from unit.controller.world import World
 
 QUEUE = "arn:aws:batch:eu-west-1:111122223333:job-queue/night"
-QUIET = 220
+QUIET = 200
 """Jobs in each of two statuses that never change, so that lists pay."""
 INTERVAL = 60
 LATEST = (MOST_LISTS + 3) * INTERVAL
 """Seconds after which each job has been described, whatever lists show."""
-MISSING_GRACE = 300
+MISSING_GRACE = 200
+"""Seconds from the answer that lacks a job until a status shows it: 120, and a poll."""
 ACTORS = tuple(f"actor-{number}" for number in range(5))
 ACTOR = st.sampled_from(ACTORS)
 STATUSES = ("SUBMITTED", "RUNNABLE", "RUNNABLE", "RUNNING", "RUNNING", "SUCCEEDED", "FAILED")

@@ -144,12 +144,12 @@ async def test_a_queue_that_was_given_up_is_tried_again_once_twice_as_many_pages
 async def test_lists_that_show_no_start_of_a_job_are_given_up() -> None:
     async with World().running() as world:
         world.batch.on_list = lambda page: JobPage(tuple(one.replace(started_at=None) for one in page.jobs))
-        fill(world, 400)
+        fill(world, 200)
         await asyncio.sleep(SETTLED)
         calls = Calls(world)
         await asyncio.sleep(900)
         assert calls.lists <= 1
-        assert calls.describes == pytest.approx(900 / RUNNING * 4, rel=0.1)
+        assert calls.describes == pytest.approx(900 / RUNNING * 2, rel=0.1)
 
 
 # -- what they delay and hasten ---------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ async def test_lists_that_show_no_start_of_a_job_are_given_up() -> None:
 
 async def test_each_job_is_described_after_nine_lists_at_the_latest() -> None:
     async with World().running() as world:
-        ids = fill(world, 400)
+        ids = fill(world, 250)
         await asyncio.sleep(SETTLED)
         for _ in range(3):
             calls = Calls(world)
@@ -167,7 +167,7 @@ async def test_each_job_is_described_after_nine_lists_at_the_latest() -> None:
 
 async def test_without_further_lists_jobs_are_polled_again_after_two_periods() -> None:
     async with World().running() as world:
-        ids = fill(world, 400)
+        ids = fill(world, 200)
         await asyncio.sleep(SETTLED)
         world.batch.list_errors += [UNAVAILABLE] * 1_000
         calls = Calls(world)
@@ -175,7 +175,7 @@ async def test_without_further_lists_jobs_are_polled_again_after_two_periods() -
         assert set(calls.described) == {*ids}
         calls.since_now()
         await asyncio.sleep(300)
-        assert calls.describes == pytest.approx(300 / RUNNING * 4, rel=0.15)
+        assert calls.describes == pytest.approx(300 / RUNNING * 2, rel=0.15)
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ async def test_without_further_lists_jobs_are_polled_again_after_two_periods() -
 )
 async def test_a_change_is_reported_within_one_period(change: dict[str, Any], phase: Phase) -> None:
     async with World().running() as world:
-        fill(world, 400)
+        fill(world, 250)
         await asyncio.sleep(SETTLED)
         world.batch.jobs["running-7"] = changed = world.batch.jobs["running-7"].replace(**change)
         await asyncio.sleep(RUNNING + 1)
@@ -200,7 +200,7 @@ async def test_a_change_is_reported_within_one_period(change: dict[str, Any], ph
 
 async def test_a_job_that_a_complete_list_lacks_is_described_and_stays_as_it_is() -> None:
     async with World().running() as world:
-        fill(world, 400)
+        fill(world, 250)
         await asyncio.sleep(SETTLED)
         world.batch.not_listed = {"running-7"}
         calls, writes = Calls(world), len(world.objects.writes)
@@ -233,8 +233,8 @@ class SlowLists(FakeProvider):
 async def test_a_describe_after_the_list_request_is_newer_than_the_list() -> None:
     batch = SlowLists()
     async with World(batch).running() as world:
-        fill(world, 400, "RUNNABLE")
-        fill(world, 400)
+        fill(world, 250, "RUNNABLE")
+        fill(world, 250)
         await asyncio.sleep(SETTLED)
         await batch.began("RUNNABLE")
         await asyncio.sleep(0.1)
@@ -256,8 +256,8 @@ async def test_a_describe_after_the_list_request_is_newer_than_the_list() -> Non
 
 async def test_jobs_in_several_statuses_are_each_listed_at_their_own_interval() -> None:
     async with World().running() as world:
-        fill(world, 400)
-        fill(world, 400, "RUNNABLE")
+        fill(world, 250)
+        fill(world, 250, "RUNNABLE")
         fill(world, 100, "SUBMITTED")
         await asyncio.sleep(SETTLED)
         before = len(world.batch.lists)
@@ -270,7 +270,7 @@ async def test_jobs_in_several_statuses_are_each_listed_at_their_own_interval() 
 
 async def test_no_list_stands_for_the_poll_of_an_array_or_of_a_child() -> None:
     async with World().running() as world:
-        fill(world, 400, "PENDING")
+        fill(world, 250, "PENDING")
         parents = [world.a_job(f"array-{n}", "PENDING", queue=QUEUE, array=Array(size=2)) for n in range(3)]
         children = [world.a_job(f"array-{n}:0", "PENDING", queue=QUEUE) for n in range(3)]
         for job_id in (*parents, *children):
@@ -285,14 +285,14 @@ async def test_no_list_stands_for_the_poll_of_an_array_or_of_a_child() -> None:
 
 async def test_objects_of_several_namespaces_that_name_one_job_are_delayed_together() -> None:
     async with World().running() as world:
-        ids = fill(world, 400)
-        for job_id in ids[:200]:
+        ids = fill(world, 250)
+        for job_id in ids[:125]:
             world.an_object(job_id, name=f"second-{job_id}", namespace="other")
         await asyncio.sleep(SETTLED)
         calls = Calls(world)
         await asyncio.sleep(10 * RUNNING)
         assert len(calls.described) == pytest.approx(len(ids), rel=0.2)
-        assert world.controller.lists.listed() == {("", REGION): pytest.approx(540, abs=60)}
+        assert world.controller.lists.listed() == {("", REGION): pytest.approx(337, abs=40)}
         world.batch.end("running-7", "SUCCEEDED")
         await asyncio.sleep(RUNNING + 1)
         for uid in ("uid-for-running-7", "uid-other-second-running-7"):
@@ -301,7 +301,7 @@ async def test_objects_of_several_namespaces_that_name_one_job_are_delayed_toget
 
 async def test_a_job_that_is_terminated_is_polled_as_if_there_were_no_lists() -> None:
     async with World().running() as world:
-        fill(world, 400)
+        fill(world, 250)
         await asyncio.sleep(SETTLED)
         world.batch.shows_flag = False
         world.objects.edit("uid-for-running-7", {"terminate": {"reason": "why"}})
@@ -314,13 +314,13 @@ async def test_a_job_that_is_terminated_is_polled_as_if_there_were_no_lists() ->
 
 async def test_an_edit_that_states_nothing_new_does_not_bring_the_poll_forward() -> None:
     async with World().running() as world:
-        ids = fill(world, 400)
+        ids = fill(world, 250)
         await asyncio.sleep(SETTLED + 5 * RUNNING)
         calls = Calls(world)
         for job_id in ids:
             world.objects.edit(f"uid-for-{job_id}", {})
         await asyncio.sleep(5)
-        assert len(calls.described) < 60
+        assert len(calls.described) < 40
 
 
 # -- with events ------------------------------------------------------------------------------------------------------
@@ -383,9 +383,9 @@ async def test_lists_that_are_allowed_again_stand_for_polls_again() -> None:
         fill(world, 400)
         await asyncio.sleep(400)
         calls = Calls(world)
-        await asyncio.sleep(600)
-        assert calls.lists == pytest.approx(20, abs=2)
-        assert calls.describes < 600 / RUNNING * 4 / 2
+        await asyncio.sleep(300)
+        assert calls.lists == pytest.approx(10, abs=1)
+        assert calls.describes < 300 / RUNNING * 4 / 2
 
 
 def _made_up(page: JobPage) -> JobPage:
@@ -422,7 +422,7 @@ async def test_pages_that_repeat_or_tokens_that_are_refused_end_the_list(
 
 async def test_a_follower_lists_nothing_and_a_leader_stops_at_once() -> None:
     async with World().running(is_leader=False) as world:
-        fill(world, 400)
+        fill(world, 250)
         await asyncio.sleep(600)
         assert world.batch.lists == []
         await world.controller.on_started_leading()
@@ -464,7 +464,7 @@ async def test_each_policy_lists_with_its_own_role_and_in_its_own_slot() -> None
             **{f"ns-{team}": {"team": team} for team in roles},
         )
         for team in roles:
-            for number in range(300):
+            for number in range(220):
                 job_id = world.a_job(f"job-{team}-{number}", queue=QUEUE, started_at=900_000)
                 world.an_object(job_id, namespace=f"ns-{team}")
         await asyncio.sleep(SETTLED)
@@ -478,7 +478,7 @@ async def test_each_policy_lists_with_its_own_role_and_in_its_own_slot() -> None
 
 async def test_first_polls_go_before_lists() -> None:
     async with World().running() as world:
-        fill(world, 400)
+        fill(world, 250)
         await asyncio.sleep(SETTLED)
         world.batch.describe_interval = 5
         for number in range(1_500):
