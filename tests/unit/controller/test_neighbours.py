@@ -72,7 +72,7 @@ async def test_terminations_that_iam_denies_for_ever_hold_up_nobody() -> None:
             world.batch.terminate_id_errors[world.a_job(f"a{number}")] = DENIED
             world.an_object(f"a{number}", reason=f"reason {number}", namespace="team-a")
         victims = [world.an_object(world.a_job(f"v{n}"), name=f"v{n}", namespace="team-b") for n in range(3)]
-        await asyncio.sleep(400)
+        await asyncio.sleep(150)
         for number, victim in enumerate(victims):
             assert await sent_after(world, victim, f"v{number}") <= 2.0
             await asyncio.sleep(100)
@@ -107,7 +107,7 @@ async def test_one_event_costs_one_object_however_many_name_the_job() -> None:
     world.objects.latency = 0.0
     async with world.running():
         world.a_job("shared")
-        uids = [world.an_object("shared", name=f"o{n}", namespace="team-a") for n in range(2_000)]
+        uids = [world.an_object("shared", name=f"o{n}", namespace="team-a") for n in range(1_000)]
         victim = world.an_object(world.a_job("victim"), name="victim", namespace="team-b")
         await asyncio.sleep(20)
         reconciled: list[Target] = []
@@ -166,7 +166,7 @@ async def test_reconciles_and_first_polls_take_turns_between_namespaces() -> Non
     world.batch.on_region = reconciled.append
     async with world.running():
         crowd = [
-            world.objects.create(f"o{n}", {"jobId": world.a_job(f"j{n}")}, namespace="crowd") for n in range(2_000)
+            world.objects.create(f"o{n}", {"jobId": world.a_job(f"j{n}")}, namespace="crowd") for n in range(1_300)
         ]
         one = world.objects.create("one", {"jobId": world.a_job("one"), "region": "us-east-1"}, namespace="other")
         same = world.objects.create("same", {"jobId": world.a_job("same")}, namespace="third")
