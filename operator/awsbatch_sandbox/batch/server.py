@@ -4,9 +4,10 @@ import asyncio
 import socket
 import struct
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from email.utils import formatdate
+from functools import cache
 from typing import Any, Final
 
 from aiohttp import web
@@ -51,8 +52,12 @@ def _in_time(simulator: BatchSimulator) -> Callable[[web.Application], AsyncIter
     return context
 
 
-def _operations() -> list[tuple[str, str, str]]:
-    """Method, path and name of all operations of AWS Batch, also of those that the simulator refuses."""
+@cache
+def _operations() -> Sequence[tuple[str, str, str]]:
+    """Method, path and name of all operations of AWS Batch, also of those that the simulator refuses.
+
+    Read once: botocore takes longer to find the model than the rest of a server takes to start.
+    """
     found = Loader().load_service_model("batch", "service-2")["operations"]
     routes = [(one["http"]["method"], one["http"]["requestUri"], name) for name, one in found.items()]
     return [(method, path.replace("{resourceArn}", "{arn:.+}"), name) for method, path, name in routes]
