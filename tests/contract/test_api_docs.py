@@ -39,7 +39,9 @@ def test_every_reason_on_the_page_has_its_meaning_and_its_place_in_the_table_of_
 
 
 def test_the_sample_of_a_terminated_job_shows_each_field_that_such_a_job_has() -> None:
-    sample = yaml.safe_load((ROOT / "crds" / "examples" / "valid" / "status-terminated.yaml").read_text("utf-8"))
-    crd = yaml.safe_load((ROOT / "crds" / "batchjobs.awsbatch.dev.yaml").read_text("utf-8"))
+    sample = yaml.load(
+        (ROOT / "crds" / "examples" / "valid" / "status-terminated.yaml").read_text("utf-8"), yaml.CSafeLoader
+    )
+    crd = yaml.load((ROOT / "crds" / "batchjobs.awsbatch.dev.yaml").read_text("utf-8"), yaml.CSafeLoader)
     status = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
     assert status.keys() - sample["status"].keys() == {"access", "array", "node", "containerReason", "deadline"}

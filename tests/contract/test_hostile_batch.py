@@ -123,10 +123,12 @@ async def test_a_body_that_is_no_answer_never_means_a_missing_job(
     assert SECRET not in seen_by_people(results, lines, caplog)
 
 
+SUMMARY = botocore.session.get_session().get_service_model("batch").shape_for("JobSummary")
+
+
 def listed(**broken: Any) -> bytes:
     """A page with one job, every member of it present and secret, and a second job that nothing breaks."""
-    shape = botocore.session.get_session().get_service_model("batch").shape_for("JobSummary")
-    first = {**whole(shape), "jobId": JOB_ID, "arrayProperties": {"size": 3}, **broken}
+    first = {**whole(SUMMARY), "jobId": JOB_ID, "arrayProperties": {"size": 3}, **broken}
     return json.dumps({"jobSummaryList": [first, {"jobId": "public"}]}).encode()
 
 

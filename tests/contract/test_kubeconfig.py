@@ -46,7 +46,7 @@ class Plane:
         return isinstance(self.control_plane, Envtest)
 
     def kubeconfig(self) -> Body:
-        config: Body = yaml.safe_load(self.control_plane.kubeconfig.read_text("utf-8"))
+        config: Body = yaml.load(self.control_plane.kubeconfig.read_text("utf-8"), yaml.CSafeLoader)
         return config
 
 
@@ -223,7 +223,7 @@ async def test_use_context_under_a_running_operator_changes_nothing(plane: Plane
 
     held = login(plane, both, tmp_path)
     file = tmp_path / "kubeconfig-0"
-    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "current-context": "elsewhere"}))
+    file.write_text(yaml.safe_dump({**yaml.load(file.read_text(), yaml.CSafeLoader), "current-context": "elsewhere"}))
     async with KubeClient(held) as client:
         assert (await client.get("/version")).status == 200
     assert await watched(held) == "seen"

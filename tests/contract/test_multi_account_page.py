@@ -31,7 +31,7 @@ def blocks(language: str, text: str = PAGE) -> list[str]:
 
 
 def example(file: str) -> list[Any]:
-    return list(yaml.safe_load_all((EXAMPLES / file).read_text("utf-8")))
+    return list(yaml.load_all((EXAMPLES / file).read_text("utf-8"), yaml.CSafeLoader))
 
 
 def policies(file: str) -> dict[str, Policy]:
@@ -58,7 +58,9 @@ POLICIES: Final = policies("policies-two-teams.yaml")
 )
 def test_the_policies_of_the_page_are_those_of_the_example(heading: str, file: str, shown: list[str]) -> None:
     (quoted,) = blocks("yaml", section(heading))
-    assert list(yaml.safe_load_all(quoted)) == [one for one in example(file) if one["metadata"]["name"] in shown]
+    assert list(yaml.load_all(quoted, yaml.CSafeLoader)) == [
+        one for one in example(file) if one["metadata"]["name"] in shown
+    ]
     assert f"../examples/multi-account/{file}" in section(heading)
 
 
@@ -127,7 +129,7 @@ def test_the_denial_on_the_page_is_the_one_of_the_code() -> None:
 
 
 def test_every_value_that_is_set_is_one_of_the_chart() -> None:
-    values: Any = yaml.safe_load((ROOT / "deploy/helm/awsbatch-operator/values.yaml").read_text())
+    values: Any = yaml.load((ROOT / "deploy/helm/awsbatch-operator/values.yaml").read_text(), yaml.CSafeLoader)
     pairs = re.findall(r"--set ([\w.]+)=([^\s`]+)", PAGE)
     assert {"accessPolicy.mode", "clusterName", "aws.roleArn"} <= {name for name, _ in pairs}
     for name, _ in pairs:
@@ -153,7 +155,7 @@ def test_every_query_can_be_read() -> None:
     ("plural", "command"), [("batchaccesspolicies", "kubectl get bap"), ("batchjobs", "kubectl -n team-a-dev get bj")]
 )
 def test_the_columns_are_those_of_the_definition(plural: str, command: str) -> None:
-    definition: Any = yaml.safe_load((ROOT / f"crds/{plural}.awsbatch.dev.yaml").read_text())
+    definition: Any = yaml.load((ROOT / f"crds/{plural}.awsbatch.dev.yaml").read_text(), yaml.CSafeLoader)
     columns = definition["spec"]["versions"][0]["additionalPrinterColumns"]
     expected = ["NAME", *(one["name"].upper() for one in columns if not one.get("priority"))]
     (header,) = re.findall(rf"^\$ {command}\n(.*)$", PAGE, re.MULTILINE)

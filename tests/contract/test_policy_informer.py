@@ -123,7 +123,7 @@ async def admin(world: World) -> AsyncIterator[Admin]:
 @pytest.fixture
 async def proxy(world: World, tmp_path: Path) -> AsyncIterator[Proxy]:
     """A proxy before the API server, and beside it a kubeconfig for the proxy."""
-    config = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
+    config = yaml.load(world.control_plane.kubeconfig.read_text("utf-8"), yaml.CSafeLoader)
     server = urlsplit(config["clusters"][0]["cluster"]["server"])
     assert server.hostname
     assert server.port

@@ -4,6 +4,7 @@ The rules are the CRD's, evaluated as the embedded API server does it. The examp
 (test_crd_examples.py); here it is the pieces that count, in any combination.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from awsbatch_sandbox.apiserver.validation import Validator
 CRD = Path(__file__).parents[2] / "crds" / "batchaccesspolicies.awsbatch.dev.yaml"
 (VERSION,) = yaml.load(CRD.read_text(encoding="utf-8"), yaml.CSafeLoader)["spec"]["versions"]
 SCHEMA = VERSION["schema"]["openAPIV3Schema"]
-VALIDATOR, RULES = Validator(SCHEMA), Rules(SCHEMA)
+VALIDATOR, rules = Validator(SCHEMA), cache(lambda: Rules(SCHEMA))
 
 
 def stored(spec: Any) -> Any:
@@ -31,7 +32,7 @@ def stored(spec: Any) -> Any:
 
 def taken(spec: Any) -> bool:
     body = {"spec": spec}
-    return not VALIDATOR.faults(body, None) and not RULES.faults(body, None)
+    return not VALIDATOR.faults(body, None) and not rules().faults(body, None)
 
 
 def mostly(good: st.SearchStrategy[Any], bad: list[Any]) -> st.SearchStrategy[Any]:

@@ -59,7 +59,7 @@ def apply(cluster: Cluster, *objects: Body) -> None:
 
 def login(directory: Path, world: World, cluster: Cluster, account: str = "") -> Path:
     """A kubeconfig with this namespace, as in a pod, and the token of a service account; without one, an admin's."""
-    config = yaml.safe_load(world.control_plane.kubeconfig.read_text("utf-8"))
+    config = yaml.load(world.control_plane.kubeconfig.read_text("utf-8"), yaml.CSafeLoader)
     for context in config["contexts"]:
         context["context"]["namespace"] = cluster.namespace
     if account:

@@ -11,11 +11,11 @@ import yaml
 NO_VALUE = object()
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Reads `!Sub x` as `{"Fn::Sub": x}`, as CloudFormation does."""
 
 
-def _function(loader: yaml.Loader, name: str, node: yaml.Node) -> dict[str, Any]:
+def _function(loader: yaml.CSafeLoader, name: str, node: yaml.Node) -> dict[str, Any]:
     value: Any
     if isinstance(node, yaml.MappingNode):
         value = loader.construct_mapping(node, deep=True)

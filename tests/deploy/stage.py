@@ -149,7 +149,7 @@ class RealStage(Stage):
     def kubeconfig_of(self, account: str, namespace: str = NAME) -> Path:
         """A login as that service account, by a token as a pod gets one."""
         token = self.world.cluster.kubectl("create", "token", account, f"--namespace={namespace}").strip()
-        config = yaml.safe_load(self.plane.kubeconfig.read_text("utf-8"))
+        config = yaml.load(self.plane.kubeconfig.read_text("utf-8"), yaml.CSafeLoader)
         config["users"][0]["user"] = {"token": token}
         path = self.world.directory / f"{namespace}-{account}.kubeconfig"
         write_private(path, yaml.safe_dump(config).encode())

@@ -61,7 +61,7 @@ def test_a_catalogue_scans_the_image_that_the_chart_runs_and_shows_an_icon_of_th
 def test_artifact_hub_accepts_the_annotations() -> None:
     """By https://artifacthub.io/docs/topics/annotations/helm; it does not list a chart with an invalid one."""
     found = {
-        name.removeprefix("artifacthub.io/"): yaml.safe_load(text)
+        name.removeprefix("artifacthub.io/"): yaml.load(text, yaml.CSafeLoader)
         for name, text in loaded().metadata["annotations"].items()
     }
     assert found["category"] in {"integration-delivery", "monitoring-logging", "networking", "security", "storage"}
@@ -98,7 +98,7 @@ def test_an_outdated_install_yaml_is_reported_with_its_diff_and_the_remedy(tmp_p
 
 def test_the_catalogue_and_the_kustomization_of_the_definitions_name_each_of_them() -> None:
     reported = yaml.safe_load(loaded().metadata["annotations"]["artifacthub.io/crds"])
-    definitions = [yaml.safe_load(crd.read_text("utf-8")) for crd in CRDS]
+    definitions = [yaml.load(crd.read_text("utf-8"), yaml.CSafeLoader) for crd in CRDS]
     assert sorted((one["name"], one["kind"], one["version"]) for one in reported) == [
         (body["metadata"]["name"], body["spec"]["names"]["kind"], body["spec"]["versions"][0]["name"])
         for body in definitions
@@ -111,7 +111,7 @@ def test_install_yaml_makes_its_namespace_and_the_crds_before_what_needs_them() 
     crds, others = others[: len(CRDS)], others[len(CRDS) :]
     assert (namespace["kind"], namespace["metadata"]["name"]) == ("Namespace", NAME)
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert crds == [yaml.safe_load(crd.read_text("utf-8")) for crd in CRDS]
+    assert crds == [yaml.load(crd.read_text("utf-8"), yaml.CSafeLoader) for crd in CRDS]
     assert others[-1]["kind"] == "Deployment"
     for body in _installed():
         kubernetes_schemas.validate(body, "1.31")

@@ -47,6 +47,6 @@ def test_flux_waits_for_the_operator_and_then_for_the_jobs() -> None:
 
 @pytest.mark.parametrize("crd", CRDS, ids=lambda crd: crd.stem)
 def test_neither_deletes_a_definition_and_all_objects_with_it_when_the_operator_goes(crd: Path) -> None:
-    annotations: Any = yaml.safe_load(crd.read_text("utf-8"))["metadata"]["annotations"]
+    annotations: Any = yaml.load(crd.read_text("utf-8"), yaml.CSafeLoader)["metadata"]["annotations"]
     assert set(annotations["argocd.argoproj.io/sync-options"].split(",")) == {"Prune=false", "Delete=false"}
     assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"

@@ -61,10 +61,12 @@ def values_of(words: Sequence[str]) -> Values:
     """Those of --values and --set; a shell variable is the ARN of a role."""
     values: Values = {}
     for file in options(words, "--values"):
-        values = merged(values, yaml.safe_load((ROOT / file).read_text("utf-8")))
+        values = merged(values, yaml.load((ROOT / file).read_text("utf-8"), yaml.CSafeLoader))
     for pair in (pair for given in options(words, "--set") for pair in given.split(",")):
         path, _, text = pair.partition("=")
-        value: Any = yaml.safe_load(text.replace("$ROLE", "arn:aws:iam::111122223333:role/awsbatch-operator"))
+        value: Any = yaml.load(
+            text.replace("$ROLE", "arn:aws:iam::111122223333:role/awsbatch-operator"), yaml.CSafeLoader
+        )
         for name in reversed(path.split(".")):
             value = {name: value}
         values = merged(values, value)
@@ -160,7 +162,7 @@ def test_the_table_of_permissions_has_what_the_chart_grants() -> None:
 
 def test_the_table_of_actions_has_those_of_all_policies() -> None:
     files = [*(ROOT / "deploy/iam").glob("policy*.json"), ROOT / "deploy/events/policy.json"]
-    statements = [one for file in files for one in yaml.safe_load(file.read_text("utf-8"))["Statement"]]
+    statements = [one for file in files for one in yaml.load(file.read_text("utf-8"), yaml.CSafeLoader)["Statement"]]
     actions = [one["Action"] for one in statements]
     expected = {action for one in actions for action in ([one] if isinstance(one, str) else one)}
     assert {span for row in table("Permissions in AWS") for span in spans(row[0])} == expected

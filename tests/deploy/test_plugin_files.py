@@ -58,7 +58,7 @@ def test_another_build_gives_the_same_bytes(built: Path, tmp_path: Path) -> None
 def test_the_manifest_follows_the_rules_of_krew(built: Path) -> None:
     """By krew's developer guide: https://krew.sigs.k8s.io/docs/developer-guide/plugin-manifest."""
     text = (built / "awsbatch.yaml").read_text("utf-8")
-    manifest = yaml.safe_load(text)
+    manifest = yaml.load(text, yaml.CSafeLoader)
     spec = manifest["spec"]
     assert (manifest["apiVersion"], manifest["kind"]) == ("krew.googlecontainertools.github.com/v1alpha2", "Plugin")
     assert manifest["metadata"] == {"name": "awsbatch"}  # as the file is named
@@ -81,7 +81,7 @@ def test_its_versions_are_those_of_the_operator(built: Path) -> None:
 
 
 def test_a_release_has_the_files_and_pypi_does_not_get_them() -> None:
-    release = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text("utf-8"))["jobs"]
+    release = yaml.load((ROOT / ".github" / "workflows" / "release.yaml").read_text("utf-8"), yaml.CSafeLoader)["jobs"]
     steps = release["package"]["steps"]
     assert any(step.get("run", "").endswith("python tools/plugin.py plugin\n") for step in steps)
     assert [step["with"]["path"] for step in steps if "upload-artifact" in step.get("uses", "")] == ["dist/", "plugin/"]

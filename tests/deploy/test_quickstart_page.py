@@ -22,9 +22,11 @@ from deploy.places import ROOT
 from deploy.stage import RealStage, Stage
 
 STEPS: Final = list(steps((ROOT / "docs/quickstart.md").read_text("utf-8")))
-VALUES: Final[dict[str, Any]] = yaml.safe_load((ROOT / "examples/quickstart/values-kind.yaml").read_text("utf-8"))
+VALUES: Final[dict[str, Any]] = yaml.load(
+    (ROOT / "examples/quickstart/values-kind.yaml").read_text("utf-8"), yaml.CSafeLoader
+)
 MANIFEST: Final = (ROOT / "examples/quickstart/simulated-batch.yaml").read_text("utf-8")
-OBJECTS: Final[list[dict[str, Any]]] = list(yaml.safe_load_all(MANIFEST))
+OBJECTS: Final[list[dict[str, Any]]] = list(yaml.load_all(MANIFEST, yaml.CSafeLoader))
 FORWARDED: Final = "http://127.0.0.1:18080"
 """Where `kubectl port-forward` of the page offers the simulated Batch."""
 
@@ -151,7 +153,7 @@ def test_nothing_leads_to_aws() -> None:
 
 
 def test_ci_runs_the_commands_of_the_page() -> None:
-    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yaml").read_text("utf-8"))
+    workflow = yaml.load((ROOT / ".github/workflows/ci.yaml").read_text("utf-8"), yaml.CSafeLoader)
     scripts = "\n".join(step.get("run", "") for step in workflow["jobs"]["kind"]["steps"])
     (headings,) = re.findall(r"page_commands\.py docs/quickstart\.md (.+) > (?:\S+)\n", scripts)
     assert shlex.split(headings) == ["Install the operator", "Terminate a job"]

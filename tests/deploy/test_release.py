@@ -67,7 +67,7 @@ def version_before(tmp_path: Path) -> Path:
     path = folder / "crds" / crd_file().name
     for newer in {*(folder / "crds").iterdir()} - {path}:
         newer.unlink()
-    definition = yaml.safe_load(path.read_text("utf-8"))
+    definition = yaml.load(path.read_text("utf-8"), yaml.CSafeLoader)
     definition["spec"]["versions"][0]["additionalPrinterColumns"].pop()
     path.write_text(yaml.safe_dump(definition), "utf-8")
     return Path(helm.package(folder, destination=tmp_path, version="0.0.9", app_version="0.0.9"))

@@ -27,7 +27,7 @@ WRITERS = {"Release": PUBLISHERS, "Security": {"codeql": {"security-events"}}}
 
 @pytest.fixture(params=FILES, ids=lambda path: path.stem)
 def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(request.param.read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.load(request.param.read_text(encoding="utf-8"), yaml.CSafeLoader)
     return loaded
 
 
@@ -76,7 +76,9 @@ def test_no_workflow_has_a_secret(workflow: dict[str, Any]) -> None:
     assert "secrets." not in yaml.safe_dump(workflow)
 
 
-@pytest.mark.parametrize(("name", "job"), yaml.safe_load(WEEKLY.read_text(encoding="utf-8"))["jobs"].items())
+@pytest.mark.parametrize(
+    ("name", "job"), yaml.load(WEEKLY.read_text(encoding="utf-8"), yaml.CSafeLoader)["jobs"].items()
+)
 def test_a_weekly_job_runs_its_make_target_and_keeps_its_report_when_it_fails(name: str, job: dict[str, Any]) -> None:
     *_, run, upload = job["steps"]
     directory = upload["with"]["path"]
@@ -85,11 +87,15 @@ def test_a_weekly_job_runs_its_make_target_and_keeps_its_report_when_it_fails(na
     )
     assert upload["if"] == "always()"
     assert re.search(rf"^{name}: ", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert yaml.safe_load(WEEKLY.read_text(encoding="utf-8"))["defaults"]["run"]["shell"] == "bash"  # with pipefail
+    assert (
+        yaml.load(WEEKLY.read_text(encoding="utf-8"), yaml.CSafeLoader)["defaults"]["run"]["shell"] == "bash"
+    )  # with pipefail
 
 
 def test_publishing_needs_a_valid_tag_and_passing_tests() -> None:
-    release = jobs(yaml.safe_load((ROOT / ".github" / "workflows" / "release.yaml").read_text(encoding="utf-8")))
+    release = jobs(
+        yaml.load((ROOT / ".github" / "workflows" / "release.yaml").read_text(encoding="utf-8"), yaml.CSafeLoader)
+    )
     for name in PUBLISHERS:
         assert {"version", "ci"} <= _needs(release, name), name
 
