@@ -20,8 +20,8 @@ from botocore.exceptions import ClientError
 
 from awsbatch_operator.api.errors import ErrorClass
 from awsbatch_operator.aws.errors import classify_error
-from awsbatch_sandbox.batch import RemoteBatch
-from awsbatch_sandbox.sts import RemoteSts
+from awsbatch_sandbox.batch.remote import RemoteBatch
+from awsbatch_sandbox.sts.remote import RemoteSts
 from contract.servers import simulated_batch
 
 HERE, THERE = "eu-west-1", "us-east-1"

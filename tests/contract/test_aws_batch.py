@@ -17,7 +17,8 @@ from awsbatch_operator.aws.hooks import RequestScope
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory, own_credentials
 from awsbatch_operator.aws.sessions import OwnSession
-from awsbatch_sandbox.batch import BatchSimulator, serve
+from awsbatch_sandbox.batch.server import serve
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from fakes.aws import HERE, OWN, FakePermit, classes, describe, list_jobs, make_batch, terminate
 from fakes.telemetry import FakeTelemetry
 

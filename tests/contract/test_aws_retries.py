@@ -12,7 +12,8 @@ from awsbatch_operator.api.interfaces import DescribedJob
 from awsbatch_operator.api.job import Job
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import ClientFactory
-from awsbatch_sandbox.batch import BatchSimulator, serve
+from awsbatch_sandbox.batch.server import serve
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from fakes.aws import OWN, FakePermit, classes, describe, make_batch, terminate
 from fakes.telemetry import FakeTelemetry
 

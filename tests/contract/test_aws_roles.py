@@ -17,8 +17,10 @@ from awsbatch_operator.api.job import NOT_FOUND, Target
 from awsbatch_operator.aws.caller_identity import LIFETIME
 from awsbatch_operator.aws.sdk_session import CONFIG, ClientFactory
 from awsbatch_operator.aws.sessions import FAILED_REFRESH_INTERVAL
-from awsbatch_sandbox import sts as sts_sandbox
-from awsbatch_sandbox.batch import BatchSimulator, serve
+from awsbatch_sandbox.batch.server import serve
+from awsbatch_sandbox.batch.simulator import BatchSimulator
+from awsbatch_sandbox.sts.server import serve as serve_sts
+from awsbatch_sandbox.sts.simulator import StsSimulator
 from fakes.aws import HERE, FakePermit, classes, describe, expires_after, make_batch, terminate
 from fakes.telemetry import FakeTelemetry
 
@@ -37,7 +39,7 @@ class World:
     """`ahead`: by how many seconds the operator's clocks go ahead of the sandbox's."""
 
     simulator: BatchSimulator
-    sts: sts_sandbox.StsSimulator
+    sts: StsSimulator
     telemetry: FakeTelemetry = field(default_factory=FakeTelemetry)
     ahead: float = 0.0
 
@@ -72,10 +74,8 @@ async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_ACCOUNT_ID"):
         monkeypatch.delenv(name, raising=False)
     simulator = BatchSimulator()
-    sts = sts_sandbox.StsSimulator(
-        simulator.credentials, simulator.aws_time, issuing_clock=lambda: time.time() + made.ahead
-    )
-    async with serve(simulator) as batch_url, sts_sandbox.serve(sts) as sts_url:
+    sts = StsSimulator(simulator.credentials, simulator.aws_time, issuing_clock=lambda: time.time() + made.ahead)
+    async with serve(simulator) as batch_url, serve_sts(sts) as sts_url:
         monkeypatch.setenv("AWS_ENDPOINT_URL_BATCH", batch_url)
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", sts_url)
         made = World(simulator, sts)

@@ -17,7 +17,7 @@ from botocore.model import ListShape, MapShape, Shape, StructureShape
 from botocore.retries import standard
 from click.testing import CliRunner, Result
 
-from awsbatch_sandbox.batch import RemoteBatch
+from awsbatch_sandbox.batch.remote import RemoteBatch
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
 from awsbatch_sandbox.cli import sandbox
 from contract.servers import simulated_batch

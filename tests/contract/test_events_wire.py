@@ -14,7 +14,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, ParamValidationError
 
-from awsbatch_sandbox.batch import RemoteBatch
+from awsbatch_sandbox.batch.remote import RemoteBatch
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
 from contract.servers import simulated_batch
 

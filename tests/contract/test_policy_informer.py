@@ -22,8 +22,7 @@ from awsbatch_operator.kube.policy_informer import NAMESPACES, POLICIES, PolicyI
 from awsbatch_operator.kube.policy_status import PolicyStatusWriter
 from awsbatch_operator.kube.reflector import NOT_SERVED_RETRY
 from awsbatch_operator.policy.resolution import Mode
-from awsbatch_sandbox.apiserver import ApiServer, serve
-from awsbatch_sandbox.apiserver.server import load_definitions
+from awsbatch_sandbox.apiserver.server import ApiServer, load_definitions, serve
 from awsbatch_sandbox.controlplane import crd_files
 from awsbatch_sandbox.world import World, establish
 from proxy import Proxy

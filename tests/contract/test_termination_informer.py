@@ -10,8 +10,7 @@ from awsbatch_operator.kube import credentials
 from awsbatch_operator.kube.batchjobs import collection_path
 from awsbatch_operator.kube.batchterminations import BatchTerminationInformer
 from awsbatch_operator.kube.client import KubeClient
-from awsbatch_sandbox.apiserver import ApiServer, serve
-from awsbatch_sandbox.apiserver.server import load_definitions
+from awsbatch_sandbox.apiserver.server import ApiServer, load_definitions, serve
 from awsbatch_sandbox.controlplane import crd_files
 from contract.schema import TERMINATION_SPEC
 from contract.test_policy_informer import SOON, eventually

@@ -15,8 +15,7 @@ from awsbatch_operator.api import names
 from awsbatch_operator.api.decoding import Snapshot
 from awsbatch_operator.handlers.watch import EventBuffer, Watch, WatchError, make_registry
 from awsbatch_operator.kube.credentials import ClusterConfig
-from awsbatch_sandbox.apiserver import ApiServer, serve
-from awsbatch_sandbox.apiserver.server import load_definitions
+from awsbatch_sandbox.apiserver.server import ApiServer, load_definitions, serve
 from awsbatch_sandbox.cluster import batch_job
 
 ROOT = Path(__file__).parents[2]

@@ -19,7 +19,8 @@ from awsbatch_operator.api.job import Target
 from awsbatch_operator.aws.errors import BATCH_OPERATIONS
 from awsbatch_operator.aws.provider import AwsBatch
 from awsbatch_operator.aws.sdk_session import ClientFactory, ClientKind
-from awsbatch_sandbox.batch import BatchSimulator, serve
+from awsbatch_sandbox.batch.server import serve
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from deploy.iam_decision import Document, listed
 from deploy.iam_forms import FORMS, WISHES, Wish, normal
 from deploy.places import ROOT

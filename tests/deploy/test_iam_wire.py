@@ -16,9 +16,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from awsbatch_operator.policy.role_session import Session, for_describe, for_terminate
-from awsbatch_sandbox.batch import BatchSimulator, serve
-from awsbatch_sandbox.sts import StsSimulator
-from awsbatch_sandbox.sts import serve as serve_sts
+from awsbatch_sandbox.batch.server import serve
+from awsbatch_sandbox.batch.simulator import BatchSimulator
+from awsbatch_sandbox.sts.server import serve as serve_sts
+from awsbatch_sandbox.sts.simulator import StsSimulator
 from deploy.iam_forms import IAM
 
 ACCOUNT: Final = "222233334444"

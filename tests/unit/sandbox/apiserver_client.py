@@ -9,7 +9,7 @@ from typing import Any
 
 import aiohttp
 
-from awsbatch_sandbox.apiserver import ApiServer, serve
+from awsbatch_sandbox.apiserver.server import ApiServer, serve
 
 WIDGETS = "/apis/example.com/v1/namespaces/default/widgets"
 EVENTS = "/apis/events.k8s.io/v1/namespaces/default/events"

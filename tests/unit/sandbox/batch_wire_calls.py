@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from awsbatch_sandbox.batch import BatchSimulator
 from awsbatch_sandbox.batch.credentials import Caller
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 
 START = 1_700_000_000.0
 HERE = Caller(account="123456789012", region="eu-west-1")

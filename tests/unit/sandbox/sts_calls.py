@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from awsbatch_sandbox.batch import BatchSimulator
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
-from awsbatch_sandbox.sts import StsSimulator
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from awsbatch_sandbox.sts.query import Form
+from awsbatch_sandbox.sts.simulator import StsSimulator
 from unit.sandbox.batch_wire_calls import START, frozen
 
 ROLE = "arn:aws:iam::222222222222:role/teams/batch-team-a"

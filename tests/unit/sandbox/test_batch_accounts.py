@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from awsbatch_sandbox.batch import BatchSimulator
 from awsbatch_sandbox.batch.credentials import Caller
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from unit.sandbox.batch_wire_calls import HERE, START, Wire, frozen
 
 OTHER = "222222222222"

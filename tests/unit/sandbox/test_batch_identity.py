@@ -6,8 +6,9 @@ from urllib.parse import urlencode
 import aiohttp
 import pytest
 
-from awsbatch_sandbox.batch import BatchSimulator, serve
+from awsbatch_sandbox.batch.server import serve
 from awsbatch_sandbox.batch.signature import SignedRequest, sign
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 
 WHO = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
 

@@ -11,7 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from awsbatch_sandbox.batch import BatchSimulator, RemoteBatch, serve
+from awsbatch_sandbox.batch.remote import RemoteBatch
+from awsbatch_sandbox.batch.server import serve
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from unit.sandbox.batch_wire_calls import frozen, signed
 
 DESCRIBE, TERMINATE = "/v1/describejobs", "/v1/terminatejob"

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from awsbatch_sandbox.batch import BatchSimulator
 from awsbatch_sandbox.batch.credentials import Credential
 from awsbatch_sandbox.batch.replies import Reply
 from awsbatch_sandbox.batch.signature import SignedRequest
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from unit.sandbox.batch_wire_calls import START, frozen, signed
 
 PATH = "/v1/describejobs"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from awsbatch_sandbox.batch import BatchSimulator
+from awsbatch_sandbox.batch.simulator import BatchSimulator
 from awsbatch_sandbox.events.eventbridge import put_events
 from unit.sandbox.batch_wire_calls import HERE, START, Wire, frozen
 

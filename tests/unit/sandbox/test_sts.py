@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from awsbatch_sandbox.batch.signature import SignedRequest
-from awsbatch_sandbox.sts import RemoteSts, serve
+from awsbatch_sandbox.sts.remote import RemoteSts
+from awsbatch_sandbox.sts.server import serve
 from unit.sandbox.batch_wire_calls import START, Wire, signed
 from unit.sandbox.sts_calls import ROLE, Sts, tags
 
