@@ -123,13 +123,18 @@ class Cluster:
             self._objects.delete_collection_namespaced_custom_object(GROUP, VERSION, self.namespace, plural)
 
     def wait_for(self, name: str, holds: Callable[[Body], Any], *, timeout: float, what: str = "") -> Body:
-        """Wait until `holds` is true of the status ({}: not written yet); return the object. TimeoutError shows it."""
+        """Wait until `holds` is true of the status of the current generation; return the object. TimeoutError shows it.
+
+        Right after an edit, the status is still that of the spec before.
+        """
         last: Body = {}
 
         def probe() -> Body | None:
             nonlocal last
             last = self.get(name)
-            return last if holds(last.get("status", {})) else None
+            status = last.get("status", {})
+            current = status.get("observedGeneration") == last["metadata"]["generation"]
+            return last if current and holds(status) else None
 
         try:
             return wait_for(probe, timeout=timeout, what=what or f"BatchJob {name}")
