@@ -137,7 +137,7 @@ async def test_a_watch_that_says_nothing_is_replaced_by_a_restart(
         async with asyncio.timeout(1):
             await received.get()
     threads = 0
-    for number in range(3):
+    for number in range(2):
         watch.restart()
         await until_received(received, "unseen")
         await create(url, f"watched-{number}")
