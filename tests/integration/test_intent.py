@@ -123,47 +123,34 @@ def test_an_object_created_again_with_the_same_name_is_another_one(world: World,
     assert reasons_sent(world, second) == []
 
 
-class TestBeforeItIsSent:
-    """What becomes of a termination that is changed while it waits for its turn within its own namespace."""
-
-    WAITING_BEFORE = 8 * TERMINATE_RATE
-
-    @pytest.fixture
-    def waiting(self, namespaces: Namespaces) -> Namespaces:
-        """So many terminations with different reasons go first that one which is stated now waits for seconds."""
-        first = namespaces.running(namespaces.noisy, self.WAITING_BEFORE)
-        for number, name in enumerate(first):
-            namespaces.noisy.terminate(name, f"reason {number}")
-        return namespaces
-
-    def stated(self, waiting: Namespaces, change: Callable[[str], object]) -> list[str]:
-        """The reasons that were sent for a job whose termination was stated and then changed at once."""
-        job_id = waiting.world.batch.seed()
-        waiting.noisy.create("victim", job_id)
-        waiting.noisy.wait_for("victim", phase("Running"), timeout=SOON)
-        waiting.noisy.terminate("victim", "first words")
-        change("victim")
-        assert reasons_sent(waiting.world, job_id) == [], "it was changed too late for this test"
-        last = waiting.world.batch.seed()
-        waiting.noisy.create("last", last, terminate={"reason": "last of all"})
-        wait_for(lambda: reasons_sent(waiting.world, last), timeout=60, what="the last of all is sent")
-        return reasons_sent(waiting.world, job_id)
-
-    def test_a_termination_that_is_withdrawn_is_not_sent(self, waiting: Namespaces) -> None:
-        def withdraw(name: str) -> None:
-            waiting.noisy.patch(name, {"spec": {"terminate": None}})
-
-        assert self.stated(waiting, withdraw) == []
-        status = waiting.noisy.wait_for("victim", lambda status: status["observedGeneration"] == 3, timeout=SOON)[
-            "status"
-        ]
-        assert (status["phase"], "termination" in status, claim(status, "Terminated")) == ("Running", False, None)
-
-    def test_only_the_latest_reason_of_a_termination_is_sent(self, waiting: Namespaces) -> None:
-        assert self.stated(waiting, lambda name: waiting.noisy.terminate(name, "second words")) == ["second words"]
-
-    def test_the_termination_of_a_deleted_object_is_not_sent(self, waiting: Namespaces) -> None:
-        assert self.stated(waiting, waiting.noisy.delete) == []
+def test_what_becomes_of_a_termination_that_is_changed_while_it_waits_for_its_turn(namespaces: Namespaces) -> None:
+    world, cluster = namespaces.world, namespaces.noisy
+    # So many with different reasons go first that those which are stated after them wait for seconds.
+    first = namespaces.running(cluster, 8 * TERMINATE_RATE)
+    changes: dict[str, Callable[[str], object]] = {
+        "withdrawn": lambda name: cluster.patch(name, {"spec": {"terminate": None}}),
+        "reworded": lambda name: cluster.terminate(name, "second words"),
+        "deleted": cluster.delete,
+    }
+    jobs = {name: world.batch.seed() for name in changes}
+    for name, job_id in jobs.items():
+        cluster.create(name, job_id)
+    for name in jobs:
+        cluster.wait_for(name, phase("Running"), timeout=SOON)
+    for number, name in enumerate(first):
+        cluster.terminate(name, f"reason {number}")
+    for name in changes:
+        cluster.terminate(name, "first words")
+    for name, change in changes.items():
+        change(name)
+    assert [reasons_sent(world, job_id) for job_id in jobs.values()] == [[], [], []], "changed too late for this test"
+    last = world.batch.seed()
+    cluster.create("last", last, terminate={"reason": "last of all"})
+    wait_for(lambda: reasons_sent(world, last), timeout=60, what="the last of all is sent")
+    sent = {name: reasons_sent(world, job_id) for name, job_id in jobs.items()}
+    assert sent == {"withdrawn": [], "reworded": ["second words"], "deleted": []}
+    status = cluster.wait_for("withdrawn", lambda status: status["observedGeneration"] == 3, timeout=SOON)["status"]
+    assert (status["phase"], "termination" in status, claim(status, "Terminated")) == ("Running", False, None)
 
 
 def test_a_sent_termination_is_recorded_although_it_was_withdrawn_meanwhile(world: World, cluster: Cluster) -> None:
