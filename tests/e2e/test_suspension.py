@@ -18,7 +18,7 @@ from awsbatch_sandbox.operator_process import OperatorProcess
 from awsbatch_sandbox.policies import Policies
 from awsbatch_sandbox.processes import wait_for
 from awsbatch_sandbox.world import World
-from integration.replicas import CRASH_TAKEOVER, ON_ITS_WAY, Pair, running_jobs, two_replicas
+from integration.replicas import ON_ITS_WAY, Pair, running_jobs, two_replicas
 from integration.scenario import SOON, accepted, has_events, phase, reasons_sent, says, terminations_tried
 
 HELD: Final = says("Terminated", "Unknown", "TerminationHeld")
@@ -82,9 +82,9 @@ def test_the_annotation_of_the_lease_holds_all_terminations_across_a_failover(
     # The status still follows the job.
     world.batch.move(jobs["job-2"], "SUCCEEDED")
     cluster.wait_for("job-2", phase("Succeeded"), timeout=SOON)
-    # So does the next leader's, and it holds too.
-    pair.leader.kill9()
-    wait_for(pair.follower.is_leader, timeout=CRASH_TAKEOVER, what="the other leads")
+    # So does the next leader's, and it holds too. After a crash it would first wait until the Lease expires.
+    pair.leader.signal(signal.SIGTERM)
+    wait_for(pair.follower.is_leader, timeout=SOON, what="the other leads")
     lease = json.loads(cluster.kubectl("get", "lease", "awsbatch-operator", "-o", "json"))
     assert lease["metadata"]["annotations"][SUSPEND_ANNOTATION] == WHY
     cluster.create("late", world.batch.seed(), terminate={"reason": "stop it"})
