@@ -63,7 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = dict.fromkeys(item.path for item in items)
     waiting = [path for path in files if path.relative_to(_TESTS).parts[0] in _WAITING]
     others = [path for path in files if path not in {*waiting}]
-    place = {path: 0.8 * index / len(waiting) for index, path in enumerate(waiting)}
+    place = {path: 0.6 * index / len(waiting) for index, path in enumerate(waiting)}
     place |= {path: index / len(others) for index, path in enumerate(others)}
     items.sort(key=lambda item: place[item.path])
     for item in items:
