@@ -59,9 +59,8 @@ demo-bulk: $(SANDBOX_READY) ## 300 jobs in a queue: a BatchTermination counts 20
 sandbox: $(SANDBOX_READY) ## start a cluster, a simulated AWS Batch and the operator; ARGS="--roles"; runs until Ctrl-C
 	@$(BIN)/awsbatch-operator sandbox $(ARGS)
 
-# Most of the time of the integration tests is waiting for a job to end: six workers share two cores well. The longest
-# files come first, so that no worker runs one of them alone at the end.
-PYTEST := -m pytest -n 6 --dist loadfile --no-loadscope-reorder --durations 4 $(addprefix tests/,chaos integration e2e deploy contract unit)
+# Integration tests mostly wait: eight workers share two cores well. tests/conftest.py sets the order of the files.
+PYTEST := -m pytest -n 8 --dist loadfile --no-loadscope-reorder --durations 4 $(addprefix tests/,chaos integration e2e deploy contract unit)
 
 # ARGS=--hypothesis-profile=thorough tries four times as many examples.
 test: $(READY) ## all tests: no cluster, no Docker, no AWS needed

@@ -124,14 +124,14 @@ class Child:
         return self._process
 
 
-_LONGEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 0.25
 
 
 def wait_for(probe: Callable[[], T | None], *, timeout: float, what: str, every: float = 0.02) -> T:
     """Call `probe` until it returns a true value; return that. TimeoutError names `what`.
 
-    `every`: seconds between the first calls. The pauses grow with the time that has passed, up to 0.1 s: what is waited
-    for needs the processor more.
+    `every`: seconds between the first calls. The pauses grow with the time that has passed, up to 0.25 s: what is
+    waited for needs the processor more.
     """
     began = time.monotonic()
     while True:
@@ -141,7 +141,7 @@ def wait_for(probe: Callable[[], T | None], *, timeout: float, what: str, every:
         waited = time.monotonic() - began
         if waited > timeout:
             raise TimeoutError(f"not within {timeout:g} s: {what}")
-        time.sleep(max(every, min(waited / 4, _LONGEST_PAUSE)))
+        time.sleep(max(every, min(waited / 8, _LONGEST_PAUSE)))
 
 
 _PORTS: Final = range(20_000, 32_000)

@@ -16,7 +16,8 @@ BY_REQUEST = says("Terminated", "True", "TerminatedByRequest")
 
 def test_a_frozen_leader_completes_none_of_its_calls(world: World, cluster: Cluster, pair: Pair) -> None:
     jobs = running_jobs(world, cluster, JOBS)
-    world.batch.fault("TerminateJob", kind="slow", seconds=0.1, times=None)
+    # It takes 5 s to send all of them, however slow the machine is.
+    world.batch.fault("TerminateJob", kind="slow", seconds=0.5, times=None)
     for n, name in enumerate(jobs):
         # A reason of its own is a call of its own.
         cluster.terminate(name, f"reason {n}")
