@@ -45,6 +45,8 @@ $(READY): locks/dev.txt locks/schemas.txt pyproject.toml $(UV_READY)
 	@$(INSTALL) --require-hashes -r locks/dev.txt
 	@$(INSTALL) --no-deps --require-hashes --upgrade --target $(VENV)/schemas -r locks/schemas.txt
 	@$(INSTALL) $(EDITABLE)
+	@# Compiles the tests once instead of once for each worker.
+	@$(BIN)/python -m pytest -q --collect-only tests >/dev/null
 	@touch $@ $(SANDBOX_READY)
 
 demo: $(SANDBOX_READY) ## the main use, end to end, in the sandbox

@@ -63,13 +63,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files = dict.fromkeys(item.path for item in items)
     waiting = [path for path in files if path.relative_to(_TESTS).parts[0] in _WAITING]
     others = [path for path in files if path not in {*waiting}]
-    place = {path: 0.6 * index / len(waiting) for index, path in enumerate(waiting)}
+    place = {path: 0.85 * index / len(waiting) for index, path in enumerate(waiting)}
     place |= {path: index / len(others) for index, path in enumerate(others)}
     items.sort(key=lambda item: place[item.path])
     for item in items:
         if item.get_closest_marker("looptime"):
-            # Before virtual time moves the loop turns over 42 times by default, for loops in which that may change
-            # something. With the loop of asyncio only threads could use them, and took most of the time of the tests.
+            # Before virtual time moves, looptime turns the loop over 42 times: for other loops than that of asyncio.
             item.add_marker(pytest.mark.looptime(noop_cycles=0))
 
 
