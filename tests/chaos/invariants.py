@@ -180,7 +180,7 @@ def _conclusion(evidence: Evidence, call: Call, began: float) -> float:
 def _flagged_at(evidence: Evidence, job_id: str) -> float:
     """From when on DescribeJobs shows the flag of a termination."""
     calls = evidence.terminations.get(job_id, ())
-    effects = (one.answered_at or one.at for one in calls if job_id in one.effective)
+    effects = (one.acted_at or one.at for one in calls if job_id in one.effective)
     return min((*effects, evidence.ledger.rivals.get(job_id, float("inf"))))
 
 

@@ -14,7 +14,8 @@ _WHOLE: Final = (None, "slow", "refused_in_bulk")
 class Call:
     """`access_key` is the caller's access key id: each life of each replica has its own. Times are epoch seconds.
 
-    `accepted`: the jobs whose termination took place, whatever was answered. `effective`: those that it changed.
+    `acted_at`: when it had its effect: a slow answer comes later. `accepted`: the jobs whose termination took place,
+    whatever was answered. `effective`: those that it changed.
     `received`: messages of an answer of SQS.
     """
 
@@ -26,6 +27,7 @@ class Call:
     reason: str | None = None
     http_status: int | None = 200
     fault: str | None = None
+    acted_at: float | None = None
     answered_at: float | None = None
     accepted: tuple[str, ...] = ()
     effective: tuple[str, ...] = ()
@@ -74,7 +76,17 @@ class Call:
         return self.fault in _WHOLE and job_id in self.accepted
 
 
-_PLAIN_FIELDS: Final = ("n", "at", "operation", "access_key", "reason", "http_status", "fault", "answered_at")
+_PLAIN_FIELDS: Final = (
+    "n",
+    "at",
+    "operation",
+    "access_key",
+    "reason",
+    "http_status",
+    "fault",
+    "acted_at",
+    "answered_at",
+)
 
 
 @dataclass(frozen=True, slots=True)

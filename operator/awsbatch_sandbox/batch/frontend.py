@@ -116,7 +116,8 @@ class Frontend:
         call.record["error"] = "reset" if reply is RESET or reply.status == 0 else reply.error_type
         call.record["effective"] = list(reply.effective)
         call.record["fault"] = fault.kind if fault and call.refused is None else None
-        call.record["answered_at"] = self._clock.wall() + call.wait_after
+        call.record["acted_at"] = self._clock.wall()
+        call.record["answered_at"] = call.record["acted_at"] + call.wait_after
         return reply
 
     def _act(self, call: Call, body: dict[str, Any]) -> Reply:

@@ -21,9 +21,10 @@ class Recorder:
     ) -> dict[str, Any]:
         """A new call; the fields from `http_status` on are known once it had its effect (status 0: reset).
 
-        `fault` is the kind of the injected fault that applied to it. `answered_at` is when its answer leaves, epoch
-        seconds. `role`, an ARN, and `role_session` are None unless the caller has assumed one. A call with an invalid
-        signature has no account. `queue`, `job_status` and `token` are those of the body, for ListJobs.
+        `fault` is the kind of the injected fault that applied to it. `acted_at` is when it has its effect, and
+        `answered_at` when its answer leaves, epoch seconds. `role`, an ARN, and `role_session` are None unless the
+        caller has assumed one. A call with an invalid signature has no account. `queue`, `job_status` and `token` are
+        those of the body, for ListJobs.
         """
         self._n += 1
         call: dict[str, Any] = {
@@ -45,6 +46,7 @@ class Recorder:
             "accepted": [],
             "effective": [],
             "fault": None,
+            "acted_at": None,
             "answered_at": None,
         }
         self.calls.append(call)

@@ -16,10 +16,12 @@ def poll(n: int, at: float, key: str = FIRST, **more: Any) -> Call:
 
 
 def call(n: int, at: float, key: str = FIRST, *, effective: bool = True, **more: Any) -> Call:
-    """A TerminateJob that was granted at once."""
+    """A TerminateJob that was granted at once. Its answer leaves with its effect, unless `acted_at` is given."""
+    answered_at = more.pop("answered_at", at + 0.01)
     given: dict[str, Any] = {
         "reason": REASON,
-        "answered_at": at + 0.01,
+        "acted_at": answered_at,
+        "answered_at": answered_at,
         "accepted": (JOB,),
         "effective": (JOB,) if effective else (),
     }

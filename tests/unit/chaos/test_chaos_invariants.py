@@ -121,6 +121,9 @@ def test_an_object_with_on_delete_goes_only_once_its_job_is_asked_to_end() -> No
     assert red(evidence(ledger, poll(1, 101), refused(2, 110.5))) == {RELEASED}
     assert red(evidence(ledger, poll(1, 101), call(2, 113.0))) == {RELEASED}
     assert red(evidence(ledger, poll(1, 101), call(2, 110.5, effective=False))) == set()
+    late = {"fault": "slow", "answered_at": 114.0}
+    assert red(evidence(ledger, poll(1, 101), call(2, 110.5, acted_at=111.0, **late))) == set()
+    assert red(evidence(ledger, poll(1, 101), call(2, 110.5, acted_at=113.0, **late))) == {RELEASED}
     assert red(evidence(ledger, poll(1, 101), status="SUCCEEDED", stopped_at=105.0)) == set()
     assert red(evidence(ledger, poll(1, 101), unknown=True)) == set()
     assert red(evidence(tied(deleted=110.0, gone=None), poll(1, 101))) == set()
