@@ -1,6 +1,7 @@
 """The checker of the chaos suite: it lets good histories and defined races pass, and each bad one turns it red."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -121,7 +122,7 @@ def test_an_object_with_on_delete_goes_only_once_its_job_is_asked_to_end() -> No
     assert red(evidence(ledger, poll(1, 101), refused(2, 110.5))) == {RELEASED}
     assert red(evidence(ledger, poll(1, 101), call(2, 113.0))) == {RELEASED}
     assert red(evidence(ledger, poll(1, 101), call(2, 110.5, effective=False))) == set()
-    late = {"fault": "slow", "answered_at": 114.0}
+    late: dict[str, Any] = {"fault": "slow", "answered_at": 114.0}
     assert red(evidence(ledger, poll(1, 101), call(2, 110.5, acted_at=111.0, **late))) == set()
     assert red(evidence(ledger, poll(1, 101), call(2, 110.5, acted_at=113.0, **late))) == {RELEASED}
     assert red(evidence(ledger, poll(1, 101), status="SUCCEEDED", stopped_at=105.0)) == set()
